@@ -1,0 +1,27 @@
+"""What every entry point shares: a user's mistake is one sentence and exit code 2, never a traceback."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from ablate.errors import UserError
+
+CONF_DIR = str(Path(__file__).resolve().parents[2] / "conf")
+
+
+def run_main(main: Callable[[], object]) -> None:
+    """Call ``main`` (usually a ``hydra.main`` function); print a ``UserError`` or a Hydra mistake and exit with 2."""
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    # Without this Hydra prints its own shortened traceback and exits with 1 before we can speak.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        main()
+    except (UserError, HydraException, OmegaConfBaseException) as error:
+        sentence = " ".join(line.strip() for line in str(error).strip().splitlines() if line.strip())
+        print(f"error: {sentence}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,8 @@
+"""The one exception that is meant for a person."""
+
+
+class UserError(Exception):
+    """A mistake the user can mend; the message says the rule, the value and the fix.
+
+    Entry points print the message as one sentence and exit with code 2, without a traceback.
+    """

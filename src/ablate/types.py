@@ -1,0 +1,180 @@
+"""The carriers: frozen values that are handed down the path, in one direction.
+
+problem -> prompt -> completion -> verdict -> group -> batch -> gradient step -> checkpoint -> evaluation rows.
+
+Shape suffixes: B rows (rollouts), S tokens of a row (prompt and response), T = S - 1 predictions,
+P prompts, G samples of one prompt.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class TestCase:
+    """One test. ``input`` is the program's standard input (or one JSON argument per line in functional mode)."""
+
+    __test__ = False  # the name begins with "Test": pytest must not collect it
+
+    input: str
+    output: str
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A programming problem with its tests.
+
+    Example:
+        ``Problem(id="add", statement="Read a and b. Print a+b.", tests=(TestCase("1 2\\n", "3\\n"),), difficulty="easy")``
+    """
+
+    id: str
+    statement: str
+    tests: tuple[TestCase, ...]
+    difficulty: str
+    input_mode: str = "stdin"  # "stdin" | "functional"
+    fn_name: str | None = None  # functional mode: the function, or the method of class Solution
+    float_tolerance: float | None = None  # relative or absolute, whichever accepts
+    time_limit_s: float | None = None  # None: verify.time_limit_s
+    memory_limit_mib: int | None = None  # None: verify.memory_limit_mib
+    reference: str | None = None  # a program that the judge accepts
+    source: str | None = None
+    license: str | None = None
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A problem as the model sees it: the chat template's text and its tokens."""
+
+    problem_id: str
+    text: str
+    token_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Completion:
+    """What the engine sampled for one prompt.
+
+    ``logp[t]`` is the engine's log-probability of ``response_ids[t]`` in nats, at the sampling temperature (after
+    temperature, before truncation by top-p). ``finished`` is False when the context limit cut the response off.
+    A finished response includes its end-of-sequence token in ``response_ids``.
+    """
+
+    problem_id: str
+    sample: int
+    seed: int
+    prompt_ids: tuple[int, ...]
+    response_ids: tuple[int, ...]
+    logp: tuple[float, ...]
+    text: str  # the response, special tokens removed
+    finished: bool
+
+
+class VerdictKind(StrEnum):
+    """Why a program passed or failed; ``infrastructure_error`` is neither."""
+
+    accepted = "accepted"
+    wrong_answer = "wrong_answer"
+    time_limit = "time_limit"
+    memory_limit = "memory_limit"
+    output_limit = "output_limit"
+    runtime_error = "runtime_error"
+    compile_error = "compile_error"
+    no_code = "no_code"
+    infrastructure_error = "infrastructure_error"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The judge's answer for one program on all tests of one problem.
+
+    Three outcomes: ``passed``; failed, with a kind; or ``is_infrastructure_error``, which says nothing about the
+    program and is never a reward.
+
+    Example:
+        ``Verdict(VerdictKind.wrong_answer, num_passed=3, num_tests=10, first_failed=7, cpu_s=0.02, wall_s=0.03,
+        peak_mib=9.1)``: tests ran longest input first, so ``first_failed`` is an index into ``Problem.tests``.
+    """
+
+    kind: VerdictKind
+    num_passed: int
+    num_tests: int
+    first_failed: int | None
+    cpu_s: float
+    wall_s: float
+    peak_mib: float
+    detail: str = ""
+
+    @property
+    def passed(self) -> bool:
+        return self.kind is VerdictKind.accepted
+
+    @property
+    def is_infrastructure_error(self) -> bool:
+        return self.kind is VerdictKind.infrastructure_error
+
+
+@dataclass(frozen=True)
+class RolloutGroup:
+    """The G completions of one problem and their verdicts, in sample order; none is an infrastructure error."""
+
+    problem: Problem
+    completions: tuple[Completion, ...]
+    verdicts: tuple[Verdict, ...]
+
+    @property
+    def rewards(self) -> tuple[float, ...]:
+        """+1 when every test passes, else -1 (NousCoder-14B)."""
+        return tuple(1.0 if verdict.passed else -1.0 for verdict in self.verdicts)
+
+    @property
+    def has_one_outcome(self) -> bool:
+        """All right or all wrong: looks at verdicts, never at shaped rewards."""
+        return len({verdict.passed for verdict in self.verdicts}) == 1
+
+
+@dataclass(frozen=True)
+class TrainBatch:
+    """Rows for one optimizer step, or a micro-batch of them. Position t describes the prediction of token t + 1.
+
+    ``weight_BT`` was computed once over the whole optimizer step (all ranks, all micro-batches), so the loss is
+    ``-(weight * surrogate).sum()`` and no other line divides. ``mask_BT`` is True exactly where token t + 1 belongs to
+    the response. Rows that are not in the loss have weight 0 everywhere.
+
+    Example: prompt ``[5, 6]``, response ``[7, 2]``, padded to S = 5: ``tokens = [5, 6, 7, 2, 0]``,
+    ``mask = [F, T, T, F]``; ``old_logp[1]`` is log p(7 | 5 6).
+    """
+
+    tokens_BS: Tensor  # int64, padded on the right
+    mask_BT: Tensor  # bool
+    old_logp_BT: Tensor  # nats, before the first optimizer step of this rollout batch; 0 outside the mask
+    rollout_logp_BT: Tensor  # nats, the engine's; 0 outside the mask
+    advantage_B: Tensor
+    weight_BT: Tensor
+    ref_logp_BT: Tensor | None = None  # nats, a frozen reference's; only with a KL term
+
+    @property
+    def num_rows(self) -> int:
+        return self.tokens_BS.shape[0]
+
+
+@dataclass(frozen=True)
+class EvalRow:
+    """One evaluation sample: a line of eval.parquet."""
+
+    step: int
+    context: int  # tokens, prompt and response
+    context_factor: float  # 1 at the training context, 2 at twice that by YaRN
+    problem_id: str
+    difficulty: str
+    sample: int
+    num_tokens: int  # of the response
+    finished: bool
+    passed: bool
+    verdict: str
