@@ -14,14 +14,20 @@ CONF_DIR = str(Path(__file__).resolve().parents[2] / "conf")
 
 def run_main(main: Callable[[], object]) -> None:
     """Call ``main`` (usually a ``hydra.main`` function); print a ``UserError`` or a Hydra mistake and exit with 2."""
-    from hydra.errors import HydraException
+    from hydra.errors import HydraException, MissingConfigException
     from omegaconf.errors import OmegaConfBaseException
 
     # Without this Hydra prints its own shortened traceback and exits with 1 before we can speak.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
         main()
+    except MissingConfigException as error:
+        choices = f": choose one of {', '.join(error.options)}" if error.options else ""
+        stop(f"there is no configuration {error.missing_cfg_file}{choices}")
     except (UserError, HydraException, OmegaConfBaseException) as error:
-        sentence = " ".join(line.strip() for line in str(error).strip().splitlines() if line.strip())
-        print(f"error: {sentence}", file=sys.stderr)
-        sys.exit(2)
+        stop(" ".join(line.strip() for line in str(error).strip().splitlines() if line.strip()))
+
+
+def stop(sentence: str) -> None:
+    print(f"error: {sentence}", file=sys.stderr)
+    sys.exit(2)

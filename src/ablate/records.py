@@ -22,7 +22,7 @@ import socket
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -41,6 +41,19 @@ def write_atomic(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     scratch.replace(path)
+
+
+@dataclass(frozen=True)
+class CellState:
+    """What a look at a run directory tells: missing | running | preempted | interrupted | failed | done."""
+
+    name: str
+    position: str = ""  # such as "step 12/40"
+    error: str | None = None
+
+    @property
+    def needs_a_run(self) -> bool:
+        return self.name not in ("running", "queued", "done")
 
 
 class RunDirectory:
@@ -103,6 +116,28 @@ class RunDirectory:
             )
         if not self.config_path.exists():
             write_atomic(self.config_path, config_yaml)
+
+    def is_locked(self) -> bool:
+        """Whether a living process holds the directory."""
+        if not self.lock_path.exists():
+            return False
+        with self.lock_path.open("a") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
+
+    def state(self) -> CellState:
+        """Look at the directory without touching it: the lock tells a running process from a killed one."""
+        manifest = self.manifest()
+        if not manifest:
+            return CellState("missing")
+        heartbeat = json.loads(self.heartbeat_path.read_text()) if self.heartbeat_path.exists() else {}
+        position = "step {step}/{num_steps} at {time} on {host}".format(**heartbeat) if heartbeat else ""
+        if manifest["status"] == "running":
+            return CellState("running" if self.is_locked() else "interrupted", position)
+        return CellState(manifest["status"], position, manifest.get("error"))
 
     # --- manifest ---------------------------------------------------------------------------------------------------
 

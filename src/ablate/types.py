@@ -31,7 +31,7 @@ class Problem:
     """A programming problem with its tests.
 
     Example:
-        ``Problem(id="add", statement="Read a and b. Print a+b.", tests=(TestCase("1 2\\n", "3\\n"),), difficulty="easy")``
+        ``Problem(id="add", statement="Print a+b.", tests=(TestCase("1 2\\n", "3\\n"),), difficulty="easy")``
     """
 
     id: str

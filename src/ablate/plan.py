@@ -1,0 +1,133 @@
+"""``python -m ablate.plan``: the cells of an experiment, what is done, and the overrides of every array task.
+
+    python -m ablate.plan experiment=tiny                     the grid and the state of every cell
+    python -m ablate.plan experiment=tiny out=tasks.txt       one line of overrides per cell that is missing or failed
+    python -m ablate.plan experiment=tiny seed=0,1,2 model=…  any override of ablate.train, sweeps included
+
+Keys of its own: experiment=NAME (needed), status=true (also show why a cell failed), out=FILE.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ablate.cli import CONF_DIR, run_main
+from ablate.errors import UserError
+from ablate.records import CellState, RunDirectory
+
+if TYPE_CHECKING:
+    from hydra.core.override_parser.types import Override
+
+OWN_KEYS = ("status", "out")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One job of the sweep: its overrides, as the sweep's own expansion gives them, and its directory."""
+
+    overrides: tuple[str, ...]
+    directory: Path
+
+    @property
+    def state(self) -> CellState:
+        return RunDirectory(self.directory).state()
+
+
+def expand(overrides: Sequence[str]) -> list[tuple[str, ...]]:
+    """Return the overrides of every job, in the order in which ``-m`` runs them.
+
+    The experiment's ``hydra.sweeper.params`` come first and the command line replaces them key by key, as Hydra's
+    basic sweeper does; ranges, globs and choices are Hydra's own grammar.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    swept = compose(overrides_of_one(overrides), with_hydra=True).hydra.sweeper.get("params") or {}
+    parser = OverridesParser.create()
+    given = parser.parse_overrides([*(f"{key}={value}" for key, value in swept.items()), *overrides])
+    by_key: dict[str, Override] = {override.get_key_element(): override for override in given}
+    return list(itertools.product(*(choices_of(override) for override in by_key.values())))
+
+
+def choices_of(override: Override) -> list[str]:
+    key = override.get_key_element()
+    if override.is_sweep_override():
+        return [f"{key}={value}" for value in override.sweep_string_iterator()]
+    return [f"{key}={override.get_value_element_as_str()}"]
+
+
+def overrides_of_one(overrides: Sequence[str]) -> list[str]:
+    """The first choice of every override: enough to read what does not depend on the sweep."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    return [choices_of(override)[0] for override in OverridesParser.create().parse_overrides(list(overrides))]
+
+
+def compose(overrides: Sequence[str], with_hydra: bool = False) -> Any:
+    """Compose one configuration exactly as ``ablate.train`` would."""
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    if not GlobalHydra.instance().is_initialized():
+        initialize_config_dir(CONF_DIR, version_base="1.3")
+    return hydra_compose("train", overrides=list(overrides), return_hydra_config=with_hydra)
+
+
+def plan(overrides: Sequence[str]) -> list[Cell]:
+    """Return every cell of the sweep, each checked.
+
+    Raises:
+        UserError: if a cell's configuration breaks a rule, or two cells would share a directory.
+    """
+    from ablate.config import parse
+
+    cells: dict[Path, Cell] = {}
+    for job in expand(overrides):
+        config = parse(compose(job))
+        directory = Path(config.paths.outputs) / config.experiment / config.cell / f"seed{config.seed}"
+        if directory in cells:
+            raise UserError(
+                f"two cells share {directory}: [{' '.join(cells[directory].overrides)}] and [{' '.join(job)}]: "
+                "put every swept key into `cell`"
+            )
+        cells[directory] = Cell(job, directory)
+    return list(cells.values())
+
+
+def shown(cells: Sequence[Cell], with_errors: bool) -> str:
+    """The grid as text: one line a cell, then the totals."""
+    states = [cell.state for cell in cells]
+    width = max(len(str(cell.directory)) for cell in cells)
+    lines = []
+    for cell, state in zip(cells, states, strict=True):
+        lines.append(f"{cell.directory!s:{width}}  {state.name:11}  {state.position}".rstrip())
+        if with_errors and state.error:
+            lines.append(f"{'':{width}}  {state.error.strip().splitlines()[-1]}")
+    counts = {name: sum(state.name == name for state in states) for name in dict.fromkeys(s.name for s in states)}
+    totals = ", ".join(f"{count} {name}" for name, count in counts.items())
+    return "\n".join([*lines, f"{len(cells)} cells: {totals}"])
+
+
+def main() -> None:
+    if not sys.argv[1:] or {"-h", "--help"} & set(sys.argv[1:]):
+        print(__doc__)
+        return
+    own = dict(word.split("=", 1) for word in sys.argv[1:] if word.split("=", 1)[0] in OWN_KEYS and "=" in word)
+    overrides = [word for word in sys.argv[1:] if word.split("=", 1)[0] not in OWN_KEYS]
+    if not any(word.startswith("experiment=") for word in overrides):
+        raise UserError("experiment=NAME is needed: a file of conf/experiment without its ending")
+    cells = plan(overrides)
+    print(shown(cells, with_errors=own.get("status", "false").lower() == "true"))
+    if "out" in own:
+        waiting = [cell for cell in cells if cell.state.needs_a_run]
+        Path(own["out"]).write_text("".join(" ".join(cell.overrides) + "\n" for cell in waiting))
+        print(f"{own['out']}: {len(waiting)} tasks, one line each")
+
+
+if __name__ == "__main__":
+    run_main(main)
