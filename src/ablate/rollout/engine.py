@@ -1,0 +1,55 @@
+"""What a sampling engine is: token ids in, token ids and log-probabilities out, weights replaced in place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Request:
+    """One completion to sample. ``key`` is the caller's, and comes back with the result."""
+
+    key: Hashable
+    prompt_ids: tuple[int, ...]
+    seed: int  # alone decides what is sampled: not the batch, not the order
+    max_new_tokens: int
+    temperature: float
+    top_p: float
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """The response to one request.
+
+    ``logp[t]`` is the log-probability of ``response_ids[t]`` in nats under the distribution that was sampled from:
+    after temperature and, where ``top_p`` is below 1, after its truncation. A finished response ends with its
+    end-of-sequence token; an unfinished one met ``max_new_tokens``.
+
+    Example: ``Sampled(response_ids=(7, 9, 2), logp=(-0.1, -1.3, 0.0), finished=True)``
+    """
+
+    response_ids: tuple[int, ...]
+    logp: tuple[float, ...]
+    finished: bool
+
+
+OnFinish = Callable[[Hashable, Sampled], None]
+
+
+class Engine(Protocol):
+    """A sampling engine with one set of weights."""
+
+    def load_weights(self, weights: Iterable[tuple[str, Tensor]] | Path | str) -> None:
+        """Replace the weights by ``(Hugging Face name, tensor)`` pairs or by those of a Hugging Face directory."""
+
+    def sample(self, requests: Sequence[Request], on_finish: OnFinish) -> None:
+        """Sample every request; call ``on_finish(key, sampled)`` as soon as each one ends, while others still run."""
+
+    def close(self) -> None:
+        """Give back what the engine holds; it cannot be used again."""
