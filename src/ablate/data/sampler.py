@@ -1,0 +1,73 @@
+"""The order of problems in a run: a function of the seed alone, so that every arm sees the same problems."""
+
+from __future__ import annotations
+
+import random
+from typing import TypedDict
+
+from ablate.errors import UserError
+from ablate.seeding import derive_seed
+
+
+class SamplerState(TypedDict):
+    num_problems: int
+    seed: int
+    shuffle: bool
+    position: int
+
+
+class ProblemSampler:
+    """Endless passes over the problems, each pass in its own order.
+
+    How many problems were taken before is the whole state: taking 3 and then 5 gives the same 8 indices as taking 8.
+
+    Example:
+        ``ProblemSampler(num_problems=3, seed=0, shuffle=False).take(4) == [0, 1, 2, 0]``
+    """
+
+    def __init__(self, num_problems: int, seed: int, shuffle: bool):
+        if num_problems < 1:
+            raise UserError(f"a sampler needs at least one problem, not {num_problems}: mend data.train")
+        self.num_problems = num_problems
+        self.seed = seed
+        self.shuffle = shuffle
+        self.position = 0
+
+    def take(self, num_taken: int) -> list[int]:
+        """Return the next problem indices, in 0..num_problems-1; every pass holds every problem once."""
+        indices = []
+        while len(indices) < num_taken:
+            epoch, start = divmod(self.position, self.num_problems)
+            chunk = self.epoch_order(epoch)[start : start + num_taken - len(indices)]
+            indices.extend(chunk)
+            self.position += len(chunk)
+        return indices
+
+    def epoch_order(self, epoch: int) -> list[int]:
+        order = list(range(self.num_problems))
+        if self.shuffle:
+            random.Random(derive_seed(self.seed, "problems", epoch)).shuffle(order)
+        return order
+
+    def state(self) -> SamplerState:
+        return {
+            "num_problems": self.num_problems,
+            "seed": self.seed,
+            "shuffle": self.shuffle,
+            "position": self.position,
+        }
+
+    def restore(self, state: SamplerState) -> None:
+        """Continue where ``state`` was taken.
+
+        Raises:
+            UserError: when the state belongs to other problems, another seed or another order.
+        """
+        own = self.state()
+        for name in ("num_problems", "seed", "shuffle"):
+            if state[name] != own[name]:
+                raise UserError(
+                    f"the checkpoint's sampler has {name}={state[name]}, this run has {own[name]}: "
+                    "resume with the same data"
+                )
+        self.position = state["position"]

@@ -1,0 +1,45 @@
+"""Fixtures that tests of several modules share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Hugging Face directory with the tiny tokenizer and a Qwen3 of random weights, the same in every session.
+
+    4 layers, hidden 32, 4 heads on 2 kv heads of 16, tied embeddings, 104 tokens, 160 positions: it divides by TP 2 and
+    PP 4. The weights are wide (standard deviation 0.2), so that logits differ clearly and parity tests mean something.
+    """
+    import torch
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    from ablate.data.tokenizer import character_tokenizer
+
+    directory = tmp_path_factory.mktemp("tiny_checkpoint")
+    tokenizer = character_tokenizer()
+    config = Qwen3Config(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=16,
+        max_position_embeddings=160,
+        rope_theta=1e6,
+        initializer_range=0.2,
+        tie_word_embeddings=True,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        dtype="float32",
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = Qwen3ForCausalLM(config)
+    model.save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+    return directory
