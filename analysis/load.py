@@ -1,0 +1,202 @@
+"""outputs/** -> tidy frames. One row is one number, and every row knows the run it came from.
+
+``metrics``: run, cell, objective, seed, <swept keys>, step, name, value
+``scores``:  run, cell, objective, seed, <swept keys>, then the fields of ``ablate.types.EvalRow``
+
+``run`` is the run's directory relative to the experiment: ``gspo_plus/seed1``. Step 0 is the warm start.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from omegaconf import OmegaConf
+
+from ablate.errors import UserError
+from ablate.provenance import flatten
+from ablate.records import RunDirectory
+
+# Keys that may differ between two runs that are compared: what the run is called, where and how it is executed.
+NEVER_A_FACTOR = (
+    "seed", "cell", "experiment", "comparison", "paths", "logging", "checkpoint", "verify.workers", "verify.queue_size",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Run:
+    """One cell and seed: its directory, its resolved configuration and its manifest."""
+
+    name: str  # the directory, relative to the experiment
+    directory: RunDirectory
+    config: Mapping[str, Any]
+    manifest: Mapping[str, Any]
+
+    @property
+    def cell(self) -> str:
+        return self.config["cell"]
+
+    @property
+    def seed(self) -> int:
+        return self.config["seed"]
+
+    @property
+    def objective(self) -> str:
+        return self.config["objective"]["name"]
+
+    @property
+    def commit(self) -> str:
+        """The commit of the last attempt, shortened; with ``+`` when the tree held uncommitted changes."""
+        last = {**self.manifest, **(self.manifest.get("attempts") or [{}])[-1]}
+        commit = (last.get("commit") or "unknown")[:10]
+        return commit + ("+" if last.get("dirty") else "")
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """The configuration as ``{dotted key: leaf}``, without the keys in ``NEVER_A_FACTOR``."""
+        return {key: leaf for key, leaf in flatten(self.config) if not is_under(key, NEVER_A_FACTOR)}
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """The finished runs of one experiment; ``skipped`` says why others were left out."""
+
+    name: str
+    path: Path
+    runs: tuple[Run, ...]
+    skipped: tuple[str, ...]
+    metrics: pd.DataFrame
+    scores: pd.DataFrame
+
+    @property
+    def cells(self) -> list[str]:
+        return sorted({run.cell for run in self.runs}, key=cell_order)
+
+    @property
+    def factors(self) -> list[str]:
+        return list(self.runs[0].config["comparison"]["factors"])
+
+    @property
+    def baseline(self) -> str:
+        return self.runs[0].config["comparison"]["baseline"]
+
+    def runs_of(self, cell: str) -> list[Run]:
+        return [run for run in self.runs if run.cell == cell]
+
+
+def is_under(key: str, prefixes: Sequence[str]) -> bool:
+    return any(key == prefix or key.startswith(prefix + ".") for prefix in prefixes)
+
+
+def cell_order(cell: str) -> tuple[int, str]:
+    """The four published objectives first, in the order of their papers."""
+    known = ("grpo", "dapo", "gspo", "gspo_plus")
+    return (known.index(cell) if cell in known else len(known), cell)
+
+
+def load_experiment(path: Path) -> Experiment:
+    """Read every run under ``outputs/<experiment>``.
+
+    Raises:
+        UserError: if there is no such directory, or no finished run in it.
+    """
+    directories = sorted(file.parent for file in path.rglob("config.yaml") if file.parent.name.startswith("seed"))
+    if not directories:
+        raise UserError(
+            f"{path} holds no run (no seed*/config.yaml): run python -m ablate.train -m experiment={path.name} first"
+        )
+    found = [read_run(path, directory) for directory in directories]
+    runs = tuple(run for run in found if run.directory.status == "done")
+    skipped = tuple(f"{run.name} is {run.directory.status}" for run in found if run.directory.status != "done")
+    if not runs:
+        raise UserError(f"{path}: no run is finished ({'; '.join(skipped)}): run the experiment again, it continues")
+    keys = swept_keys(runs)
+    return Experiment(path.name, path, runs, skipped, tidy_metrics(runs, keys), tidy_scores(runs, keys))
+
+
+def read_run(root: Path, path: Path) -> Run:
+    directory = RunDirectory(path)
+    config = OmegaConf.to_container(OmegaConf.load(directory.config_path))
+    return Run(path.relative_to(root).as_posix(), directory, config, directory.manifest())
+
+
+def swept_keys(runs: Sequence[Run]) -> list[str]:
+    """Keys in which the runs differ, apart from the seed and from where and how they were executed."""
+    keys = sorted({key for run in runs for key in run.settings})
+    return [key for key in keys if len({repr(run.settings.get(key)) for run in runs}) > 1]
+
+
+def identity(run: Run, keys: Sequence[str]) -> dict[str, Any]:
+    settings = {key: run.settings.get(key) for key in keys}
+    return {"run": run.name, "cell": run.cell, "objective": run.objective, "seed": run.seed, **settings}
+
+
+def tidy_metrics(runs: Sequence[Run], keys: Sequence[str]) -> pd.DataFrame:
+    parts = []
+    for run in runs:
+        wide = pd.DataFrame(run.directory.metrics())
+        if wide.empty:
+            continue
+        long = wide.melt(id_vars="step", var_name="name", value_name="value").dropna(subset="value")
+        parts.append(long.assign(**identity(run, keys)))
+    columns = ["run", "cell", "objective", "seed", *keys, "step", "name", "value"]
+    return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
+
+
+def tidy_scores(runs: Sequence[Run], keys: Sequence[str]) -> pd.DataFrame:
+    parts = []
+    for run in runs:
+        rows = pd.DataFrame([vars(row) for row in run.directory.eval_rows()])
+        parts.append(rows.assign(**identity(run, keys)))
+    return pd.concat(parts, ignore_index=True)
+
+
+def wide_metrics(metrics: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """Return one row per run and step with a column for each of ``names`` (NaN where a run did not log it)."""
+    chosen = metrics[metrics["name"].isin(names)]
+    wide = chosen.pivot_table(index=["run", "cell", "seed", "step"], columns="name", values="value")
+    return wide.reindex(columns=list(names)).reset_index()
+
+
+def seconds_by_step(run: Run) -> pd.DataFrame:
+    """Return step, seconds: wall time spent on each step, stages that overlap counted once, evaluation included.
+
+    Read from the Chrome trace, whose closing bracket may be missing (the format allows it).
+    """
+    path = run.directory.trace_path
+    if not path.exists():
+        return pd.DataFrame(columns=["step", "seconds"])
+    text = path.read_text().strip().rstrip("]").rstrip().rstrip(",")
+    spans = [span for span in json.loads(text + "]") if span.get("ph") == "X"]
+    by_step: dict[int, list[tuple[float, float]]] = {}
+    for span in spans:
+        by_step.setdefault(int(span["args"]["step"]), []).append((span["ts"], span["ts"] + span["dur"]))
+    seconds = {step: covered(intervals) / 1e6 for step, intervals in sorted(by_step.items())}
+    return pd.DataFrame({"step": list(seconds), "seconds": list(seconds.values())})
+
+
+def covered(intervals: Sequence[tuple[float, float]]) -> float:
+    """Length of the union of intervals."""
+    total, end = 0.0, -np.inf
+    for start, stop in sorted(intervals):
+        total += max(0.0, stop - max(start, end))
+        end = max(end, stop)
+    return total
+
+
+def read_rollouts(run: Run, step: int) -> pd.DataFrame:
+    """Return the recorded rollouts of one step, one row each.
+
+    Raises:
+        UserError: if the run did not save them.
+    """
+    path = run.directory.rollouts_file(step)
+    if not path.exists():
+        raise UserError(f"{path} is missing: run with logging.save_rollouts=true, or choose a recorded step")
+    return pd.read_parquet(path)

@@ -1,0 +1,185 @@
+"""What a score is worth: intervals, paired differences, and what it would take to know.
+
+Axes: A arms (cells), S seeds (training runs), P problems, N samples of one problem, R resamples. Scores are shares.
+
+The design is crossed: every run answers the same problems. A mean over S runs and P problems then has the variance
+
+    V = s2 / S + b2 / P
+
+with s2 the variance of the runs' means (training seed, noise of the samples) and b2 that of the problems' means. A
+bootstrap serves for the problems. It does not for two or three seeds: resampling S values gives (S-1)/S of their
+variance and normal tails, so an interval over 2 seeds covers far less than it says. The seeds' part is therefore drawn
+from Student's t, with s2 pooled over the arms of the experiment (as in a two-way analysis of variance).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ablate.errors import UserError
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A point estimate with a confidence interval."""
+
+    point: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class SeedVariance:
+    """Variance of one run's mean around its arm's, and the degrees of freedom it was estimated with (0: unknown)."""
+
+    variance: float
+    degrees: int
+
+
+def pass_at_k(num_samples: int, num_correct: NDArray[np.integer], k: int) -> Array:
+    """Unbiased pass@k, ``1 - C(n-c, k) / C(n, k)``, for an array of counts (Chen et al., arXiv 2107.03374, eq. 1).
+
+    Raises:
+        UserError: if k exceeds the number of samples.
+    """
+    if not 1 <= k <= num_samples:
+        raise UserError(
+            f"pass@{k} needs 1 <= k <= {num_samples} samples per problem: sample more or choose a smaller k"
+        )
+    table = np.ones(num_samples + 1)
+    for count in range(num_samples - k + 1):
+        factors = 1.0 - k / np.arange(num_samples - count + 1, num_samples + 1)
+        table[count] = 1.0 - np.prod(factors)
+    return table[num_correct]
+
+
+def score_table(passed_SPN: NDArray[np.bool_], k: int = 1) -> Array:
+    """Return the pass@k of every run on every problem, ``score_SP``."""
+    return pass_at_k(passed_SPN.shape[2], passed_SPN.sum(axis=2), k)
+
+
+# --- resampling -------------------------------------------------------------------------------------------------------
+
+
+def problem_weights(num_problems: int, resamples: int, rng: np.random.Generator) -> Array:
+    """Return ``weight_RP``: how often each problem was drawn, divided by P. Rows sum to 1.
+
+    One matrix serves all arms, which is what pairs them.
+    """
+    drawn_RP = rng.integers(num_problems, size=(resamples, num_problems), dtype=np.int64)
+    drawn_RP += np.arange(resamples)[:, None] * num_problems
+    counts = np.bincount(drawn_RP.ravel(), minlength=resamples * num_problems)
+    return counts.reshape(resamples, num_problems) / num_problems
+
+
+def hierarchical_bootstrap(
+    passed_SPN: NDArray[np.bool_], resamples: int, rng: np.random.Generator, over: Sequence[str], k: int = 1
+) -> Array:
+    """Resample the levels named in ``over`` ("seeds", "problems", "samples") and return the mean pass@k, ``mean_R``.
+
+    Seeds and problems are drawn independently of each other (they are crossed, not nested: Owen, arXiv 0712.1111), and
+    samples afresh within every drawn pair: n Bernoulli draws at the observed rate are one binomial count.
+    With ``over=("samples",)`` the spread is what evaluating the same checkpoints again would give.
+    """
+    num_seeds, num_problems, num_samples = passed_SPN.shape
+    correct_SP = passed_SPN.sum(axis=2)
+    seed_RS = _drawn(rng, resamples, num_seeds, "seeds" in over)
+    problem_RP = _drawn(rng, resamples, num_problems, "problems" in over)
+    total_R = np.zeros(resamples)
+    table = pass_at_k(num_samples, np.arange(num_samples + 1), k)
+    for seed_R in seed_RS.T:
+        count_RP = correct_SP[seed_R[:, None], problem_RP]
+        if "samples" in over:
+            count_RP = rng.binomial(num_samples, count_RP / num_samples)
+        total_R += table[count_RP].mean(axis=1)
+    return total_R / num_seeds
+
+
+def _drawn(rng: np.random.Generator, resamples: int, size: int, resampled: bool) -> NDArray[np.int64]:
+    if resampled:
+        return rng.integers(size, size=(resamples, size))
+    return np.broadcast_to(np.arange(size), (resamples, size))
+
+
+# --- the seeds' part --------------------------------------------------------------------------------------------------
+
+
+def seed_variance(scores: Sequence[Array]) -> SeedVariance:
+    """Pool the variance between the runs of an arm over all arms (each ``score_SP``)."""
+    means = [score_SP.mean(axis=1) for score_SP in scores]
+    degrees = sum(len(mean_S) - 1 for mean_S in means)
+    if degrees == 0:
+        return SeedVariance(0.0, 0)
+    squares = sum(float(((mean_S - mean_S.mean()) ** 2).sum()) for mean_S in means)
+    return SeedVariance(squares / degrees, degrees)
+
+
+def matched_seed_variance(mean_AS: Array) -> SeedVariance:
+    """Variance of one run's mean after taking out its arm and its seed: what a paired difference sees, once per arm.
+
+    The residual mean square of arms x seeds. With two arms, twice of it is the variance of the differences.
+    """
+    num_arms, num_seeds = mean_AS.shape
+    degrees = (num_arms - 1) * (num_seeds - 1)
+    if degrees <= 0:
+        return SeedVariance(0.0, 0)
+    rest_AS = mean_AS - mean_AS.mean(axis=1, keepdims=True) - mean_AS.mean(axis=0, keepdims=True) + mean_AS.mean()
+    return SeedVariance(float((rest_AS**2).sum()) / degrees, degrees)
+
+
+def seed_draws(seeds: SeedVariance, num_seeds: int, resamples: int, rng: np.random.Generator) -> Array:
+    """Draw the error of a mean over ``num_seeds`` runs; zeros where the variance is unknown."""
+    if seeds.degrees == 0:
+        return np.zeros(resamples)
+    return rng.standard_t(seeds.degrees, size=resamples) * np.sqrt(seeds.variance / num_seeds)
+
+
+# --- what is reported -------------------------------------------------------------------------------------------------
+
+
+def mean_resamples(score_SP: Array, weight_RP: Array, seeds: SeedVariance, rng: np.random.Generator) -> Array:
+    """Resampled means of one arm, over problems and seeds."""
+    error_R = seed_draws(seeds, len(score_SP), len(weight_RP), rng)
+    return weight_RP @ score_SP.mean(axis=0) + error_R
+
+
+def difference_resamples(
+    arm_SP: Array, base_SP: Array, weight_RP: Array, seeds: SeedVariance, rng: np.random.Generator
+) -> Array:
+    """Resampled differences arm - base on the same problems; ``seeds`` as of ``matched_seed_variance``."""
+    assert arm_SP.shape == base_SP.shape, "a paired difference needs the same seeds and problems in both arms"
+    doubled = SeedVariance(2 * seeds.variance, seeds.degrees)
+    return mean_resamples(arm_SP - base_SP, weight_RP, doubled, rng)
+
+
+def interval(point: float, resampled_R: Array, confidence: float, bounds: tuple[float, float]) -> Interval:
+    """Percentile interval, cut at the bounds that the quantity has."""
+    tail = (1.0 - confidence) / 2
+    low, high = np.quantile(resampled_R, [tail, 1.0 - tail])
+    return Interval(float(point), float(max(low, bounds[0])), float(min(high, bounds[1])))
+
+
+def probability_of_improvement(difference_R: Array) -> float:
+    """Share of the resampled differences above 0, ties as one half."""
+    return float((difference_R > 0).mean() + 0.5 * (difference_R == 0).mean())
+
+
+def two_sided_p(difference_R: Array) -> float:
+    """Bootstrap p-value of no difference; never below 2 / (R + 1), the finest that R resamples can tell."""
+    beyond = min((difference_R <= 0).sum(), (difference_R >= 0).sum())
+    return float(min(1.0, 2 * (beyond + 1) / (len(difference_R) + 1)))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Adjust p-values for several comparisons (Holm 1979): controls the chance of any false claim in the table."""
+    order = np.argsort(p_values)
+    scaled = np.asarray(p_values)[order] * np.arange(len(p_values), 0, -1)
+    adjusted = np.empty(len(p_values))
+    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(scaled))
+    return adjusted.tolist()
