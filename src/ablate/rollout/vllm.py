@@ -211,7 +211,7 @@ def read_hf_config(model_dir: Path) -> dict[str, Any]:
 
 
 def eos_ids(model_dir: Path, hf_config: dict[str, Any]) -> list[int]:
-    """The tokens that end a response: ``generation_config.json``'s where there is one (Qwen3 has two), else the model's."""
+    """The tokens that end a response: those of ``generation_config.json`` (Qwen3 has two), else of ``config.json``."""
     path = model_dir / "generation_config.json"
     generation_config = json.loads(path.read_text()) if path.is_file() else {}
     ids = generation_config.get("eos_token_id", hf_config.get("eos_token_id"))
