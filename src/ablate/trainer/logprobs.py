@@ -142,7 +142,7 @@ def _chunk_statistics(logit_CV: Tensor, column_C: Tensor, is_here_C: Tensor) -> 
     maximum_C = logit_CV.amax(dim=1)
     logit_CV -= maximum_C[:, None]
     exp_CV = logit_CV.exp()
-    return torch.stack((target_C, maximum_C, exp_CV.sum(dim=1), torch.linalg.vecdot(exp_CV, logit_CV)))
+    return torch.stack((target_C, maximum_C, exp_CV.sum(dim=1), logit_CV.mul_(exp_CV).sum(dim=1)))
 
 
 def _combine(statistics_4N: Tensor, tp_group: ProcessGroup | None) -> tuple[Tensor, Tensor, Tensor]:
