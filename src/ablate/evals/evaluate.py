@@ -1,0 +1,86 @@
+"""Evaluation samples as rows, and rows as metrics."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from ablate.config import EvalConfig
+from ablate.evals.passk import bootstrap_interval, pass_at_k
+from ablate.types import Completion, EvalRow, Problem, Verdict, VerdictKind
+
+
+def eval_rows(
+    step: int,
+    context: int,
+    context_factor: float,
+    problem: Problem,
+    completions: Sequence[Completion],
+    verdicts: Sequence[Verdict],
+) -> list[EvalRow]:
+    """One row per sample of one problem, in sample order; infrastructure errors included, so that they are seen."""
+    return [
+        EvalRow(
+            step=step,
+            context=context,
+            context_factor=context_factor,
+            problem_id=problem.id,
+            difficulty=problem.difficulty,
+            sample=completion.sample,
+            num_tokens=len(completion.response_ids),
+            finished=completion.finished,
+            passed=verdict.passed,
+            verdict=verdict.kind.value,
+        )
+        for completion, verdict in zip(completions, verdicts, strict=True)
+    ]
+
+
+def summarise(rows: Sequence[EvalRow], config: EvalConfig) -> dict[str, float]:
+    """The metrics of one evaluation, with x the context factor and d the difficulty.
+
+    ``eval/pass@k/x1`` with ``.../low`` and ``.../high`` (95 %, over problems), ``eval/pass@1/x1/d``,
+    ``eval/truncated/x1``, ``eval/length_mean/x1`` (response tokens), ``eval/infrastructure_errors/x1`` (samples without
+    a verdict: they count nowhere else).
+
+    Raises:
+        ValueError: for rows of different steps.
+    """
+    if len({row.step for row in rows}) > 1:
+        raise ValueError(f"rows of one step wanted, not of steps {sorted({row.step for row in rows})}")
+    metrics: dict[str, float] = {}
+    for factor in sorted({row.context_factor for row in rows}):
+        metrics |= summarise_context([row for row in rows if row.context_factor == factor], f"x{factor:g}", config)
+    return metrics
+
+
+def summarise_context(rows: Sequence[EvalRow], context: str, config: EvalConfig) -> dict[str, float]:
+    """The metrics of one context; ``context`` is the last part of their names."""
+    judged = [row for row in rows if row.verdict != VerdictKind.infrastructure_error]
+    metrics = {f"eval/infrastructure_errors/{context}": float(len(rows) - len(judged))}
+    if not judged:
+        return metrics
+    metrics[f"eval/truncated/{context}"] = mean([not row.finished for row in judged])
+    metrics[f"eval/length_mean/{context}"] = mean([row.num_tokens for row in judged])
+    for k in config.pass_at:
+        scores = scores_at_k(judged, k)
+        if scores:
+            low, high = bootstrap_interval(list(scores.values()), config.bootstrap_resamples, config.seed)
+            name = f"eval/pass@{k}/{context}"
+            metrics |= {name: mean(list(scores.values())), f"{name}/low": low, f"{name}/high": high}
+    for difficulty in sorted({row.difficulty for row in judged}):
+        scores = scores_at_k([row for row in judged if row.difficulty == difficulty], 1)
+        metrics[f"eval/pass@1/{context}/{difficulty}"] = mean(list(scores.values()))
+    return metrics
+
+
+def scores_at_k(rows: Sequence[EvalRow], k: int) -> dict[str, float]:
+    """pass@k of every problem with at least k judged samples."""
+    passed: dict[str, list[bool]] = defaultdict(list)
+    for row in rows:
+        passed[row.problem_id].append(row.passed)
+    return {name: pass_at_k(len(each), sum(each), k) for name, each in passed.items() if len(each) >= k}
+
+
+def mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
