@@ -1,0 +1,164 @@
+"""Cases: small rollout batches in JSON whose advantages, loss and gradients can be compared with another program's.
+
+A case is ``{"objective", "knobs", "num_groups", "group_size", "reward", "truncated", "length", "old_logp", "logp"}``;
+the per-group fields are lists of ``num_groups`` lists of ``group_size`` values, ``old_logp`` and ``logp`` one list of
+nats per rollout, in row-major order of the groups. ``knobs`` are keys of conf/objective/NAME.yaml and override it; a
+slot's name (``ratio``, ``weight``, ...) swaps that slot. Everything is float64.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ablate.errors import UserError
+from ablate.objectives.base import SLOTS, Objective
+from ablate.objectives.registry import build
+from ablate.types import TrainBatch
+
+PresetConfig = Callable[[str], Mapping[str, Any]]
+FIELDS = ("objective", "num_groups", "group_size", "reward", "truncated", "length", "old_logp", "logp")
+
+
+def replay_file(source: Path, target: Path, preset_config: PresetConfig) -> int:
+    """Replay the cases of one JSON file into another; returns how many.
+
+    Args:
+        preset_config: ``(name) -> mapping``, the configuration that a case's knobs override.
+
+    Raises:
+        UserError: naming the case, counted from 1, that is not right.
+    """
+    try:
+        cases = json.loads(source.read_text())
+    except FileNotFoundError as error:
+        raise UserError(f"case file {source} does not exist: mend cases=") from error
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise UserError(f"case file {source} is not readable JSON ({error}): mend the file") from error
+    if not isinstance(cases, list):
+        raise UserError(f"case file {source} must hold a list of cases, not a {type(cases).__name__}")
+    results = []
+    for number, case in enumerate(cases, start=1):
+        try:
+            results.append(replay(case, preset_config))
+        except UserError as error:
+            raise UserError(f"case {number} of {len(cases)} in {source}: {error}") from error
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(json.dumps(results))
+    except OSError as error:
+        raise UserError(f"out={target} cannot be written ({error}): choose another path") from error
+    return len(results)
+
+
+def replay(case: Mapping[str, Any], preset_config: PresetConfig) -> dict[str, Any]:
+    """One case's ``{"advantage", "loss", "grad", "in_loss"}``; ``grad`` is d loss / d logp per token."""
+    check_fields(case)
+    objective = build(case_config(case, preset_config(case["objective"])))
+    reward_PG, truncated_PG, length_PG = (grid(case, field) for field in ("reward", "truncated", "length"))
+    advantage_PG, in_loss_PG = objective.advantages(reward_PG.double(), truncated_PG, length_PG)
+    batch, logp_BT = case_batch(case, objective, advantage_PG, in_loss_PG, length_PG)
+    loss = objective.loss(logp_BT.requires_grad_(), batch)
+    (grad_BT,) = torch.autograd.grad(loss, logp_BT)
+    lengths = length_PG.flatten().tolist()
+    return {
+        "advantage": advantage_PG.tolist(),
+        "loss": loss.item(),
+        "grad": [row[:length].tolist() for row, length in zip(grad_BT, lengths, strict=True)],
+        "in_loss": in_loss_PG.tolist(),
+    }
+
+
+def case_config(case: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    knobs = dict(case.get("knobs") or {})
+    swap = knobs.pop("swap", None) or {}
+    if not isinstance(swap, Mapping):
+        raise UserError(f'swap={swap!r} must map slots to parts: write {{"ratio": "sequence"}}')
+    swap = {**(config.get("swap") or {}), **swap}
+    swap |= {slot: knobs.pop(slot) for slot in SLOTS if slot in knobs}
+    return {**config, **knobs, "name": case["objective"], "swap": swap}
+
+
+def case_batch(
+    case: Mapping[str, Any], objective: Objective, advantage_PG: Tensor, in_loss_PG: Tensor, length_PG: Tensor
+) -> tuple[TrainBatch, Tensor]:
+    """The case as one right-padded batch without prompts, and its logp_BT."""
+    lengths = length_PG.flatten()
+    mask_BT = torch.arange(max(1, int(lengths.max()))) < lengths[:, None]
+    old_BT, logp_BT = (padded(case, field, mask_BT) for field in ("old_logp", "logp"))
+    rollout_BT = padded(case, "rollout_logp", mask_BT) if "rollout_logp" in case else old_BT
+    batch = TrainBatch(
+        tokens_BS=torch.zeros(mask_BT.shape[0], mask_BT.shape[1] + 1, dtype=torch.int64),
+        mask_BT=mask_BT,
+        old_logp_BT=old_BT,
+        rollout_logp_BT=rollout_BT,
+        advantage_B=advantage_PG.flatten(),
+        weight_BT=objective.weights(mask_BT, in_loss_PG.flatten()),
+        ref_logp_BT=padded(case, "ref_logp", mask_BT) if "ref_logp" in case else None,
+    )
+    if objective.needs_reference and batch.ref_logp_BT is None:
+        raise UserError(f"kl={objective.part_names['kl']} needs ref_logp: add it to the case")
+    return batch, logp_BT
+
+
+def check_fields(case: Any) -> None:
+    if not isinstance(case, Mapping):
+        raise UserError(f"a case must be an object, not {type(case).__name__}")
+    missing = [field for field in FIELDS if field not in case]
+    if missing:
+        raise UserError(f"{', '.join(missing)} missing: add it")
+    if not isinstance(case.get("knobs") or {}, Mapping):
+        raise UserError(f"knobs must be an object, not {type(case['knobs']).__name__}")
+    unknown = sorted(set(case) - {*FIELDS, "knobs", "rollout_logp", "ref_logp", "expected"})
+    if unknown:
+        raise UserError(f"unknown field {', '.join(unknown)}: remove it")
+    for field in ("num_groups", "group_size"):
+        if not isinstance(case[field], int) or isinstance(case[field], bool) or case[field] < 1:
+            raise UserError(f"{field} must be a whole number above 0, not {case[field]!r}")
+
+
+def grid(case: Mapping[str, Any], field: str) -> Tensor:
+    """A per-group field as a tensor [P, G] of its own type, checked."""
+    kind, rule = {
+        "reward": ((int, float), "numbers"),
+        "truncated": ((bool,), "true or false"),
+        "length": ((int,), "whole numbers"),
+    }[field]
+    rows, shape = case[field], (case["num_groups"], case["group_size"])
+    if (
+        not isinstance(rows, list)
+        or len(rows) != shape[0]
+        or any(not isinstance(row, list) or len(row) != shape[1] for row in rows)
+    ):
+        raise UserError(f"{field} must be {shape[0]} lists of {shape[1]} values: mend its shape")
+    values = [value for row in rows for value in row]
+    if any(not isinstance(value, kind) or (isinstance(value, bool) and bool not in kind) for value in values):
+        raise UserError(f"{field} must hold {rule} only: mend its values")
+    if field == "length" and min(values) < 0:
+        raise UserError(f"length must be 0 or above, not {min(values)}")
+    if not all(abs(value) <= sys.float_info.max for value in values):
+        raise UserError(f"{field} must be finite: mend its values")
+    return torch.tensor(rows, dtype={"reward": torch.float64, "truncated": torch.bool, "length": torch.int64}[field])
+
+
+def padded(case: Mapping[str, Any], field: str, mask_BT: Tensor) -> Tensor:
+    """Per-token nats [B, T], right-padded with 0, checked against the lengths."""
+    rows, lengths = case[field], mask_BT.sum(dim=1).tolist()
+    if not isinstance(rows, list) or len(rows) != len(lengths):
+        raise UserError(f"{field} must hold one list per rollout, {len(lengths)} of them: mend it")
+    values_BT = torch.zeros(mask_BT.shape, dtype=torch.float64)
+    for index, (row, length) in enumerate(zip(rows, lengths, strict=True)):
+        if not isinstance(row, list) or len(row) != length:
+            raise UserError(f"{field}[{index}] must hold {length} numbers, as length says: mend it")
+        if any(not isinstance(value, (int, float)) or isinstance(value, bool) for value in row):
+            raise UserError(f"{field}[{index}] must hold numbers only: mend it")
+        if not all(abs(value) <= sys.float_info.max for value in row):
+            raise UserError(f"{field}[{index}] must hold finite numbers: mend it")
+        values_BT[index, :length] = torch.tensor(row, dtype=torch.float64)
+    return values_BT

@@ -1,0 +1,127 @@
+"""Cheap diagnostics of one optimizer step: clip, ratio, divergence, and where in the responses they sit.
+
+A token's clip "binds" where it changes the surrogate's value: outside the range on the pessimistic side for PPO's
+minimum, anywhere outside the range for a surrogate that clips the ratio itself.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from ablate.objectives.base import Objective
+    from ablate.types import TrainBatch
+
+NUM_BUCKETS = 4
+# Recomputing the same float32 log-probability in another batch layout moves it by about 1e-6.
+RATIO_IS_ONE_WITHIN = 1e-5
+
+
+def step_metrics(objective: Objective, logp_BT: Tensor, batch: TrainBatch) -> dict[str, float]:
+    """All ``policy/...`` metrics of a whole optimizer step, over the tokens that are in the loss.
+
+    ``kl_old_new`` is the k3 estimate of KL(old || new): mean of r - 1 - log r with samples of the old policy.
+    ``mismatch_*`` compare the trainer's old log-probability with the engine's own.
+    Buckets are quarters: ``position_1`` is the first quarter of every response, ``length_4`` holds the longest
+    quarter of the rows.
+    """
+    active_BT = batch.weight_BT > 0
+    if not active_BT.any():
+        return {"policy/rows_in_loss": 0.0, "policy/clip_is_live": 0.0}
+    advantage_B = batch.advantage_B.double()[active_BT.any(dim=1)]
+    metrics = {
+        "policy/rows_in_loss": float(active_BT.any(dim=1).sum()),
+        "policy/advantage_std": advantage_B.std(correction=0).item(),
+        "policy/advantage_zero": (advantage_B == 0).double().mean().item(),
+    }
+    if objective.needs_old_logp:
+        metrics |= mismatch_metrics(batch, active_BT)
+        metrics |= ratio_metrics(objective, logp_BT, batch, active_BT)
+    return metrics
+
+
+def mismatch_metrics(batch: TrainBatch, active_BT: Tensor) -> dict[str, float]:
+    gap = (batch.old_logp_BT.double() - batch.rollout_logp_BT.double())[active_BT]
+    return {
+        "policy/mismatch_mean_abs": gap.abs().mean().item(),
+        "policy/mismatch_max_abs": gap.abs().max().item(),
+        "policy/mismatch_kl": (gap.clamp(max=50.0).exp() - 1 - gap).mean().item(),
+    }
+
+
+def ratio_metrics(objective: Objective, logp_BT: Tensor, batch: TrainBatch, active_BT: Tensor) -> dict[str, float]:
+    token_BT = torch.where(active_BT, logp_BT.double() - batch.old_logp_BT.double(), 0.0)
+    log_x_BT = objective.log_ratio(logp_BT.double(), batch)
+    deviation_BT = (log_x_BT.clamp(max=50.0).exp() - 1.0).abs()
+    token = token_BT[active_BT]
+    ratio = log_x_BT[active_BT].clamp(max=50.0).exp()
+    metrics = {
+        "policy/clip_is_live": float(token.abs().max() > RATIO_IS_ONE_WITHIN),
+        "policy/ratio_max": ratio.max().item(),
+        "policy/ratio_min": ratio.min().item(),
+        "policy/kl_old_new": (token.clamp(max=50.0).exp() - 1 - token).mean().item(),
+        "policy/effective_sample_size": (ratio.sum() ** 2 / (len(ratio) * (ratio**2).sum())).item(),
+    }
+    buckets = {"position": position_bucket(active_BT), "length": length_bucket(active_BT)}
+    binds = clip_binds(objective, logp_BT, batch)
+    if binds is not None:
+        low_BT, high_BT = (side_BT & active_BT for side_BT in binds)
+        for side, side_BT in (("low", low_BT), ("high", high_BT)):
+            metrics[f"policy/clip_{side}"] = mean_over(side_BT, active_BT)
+            metrics[f"policy/clip_{side}_sequences"] = sequence_mean_over(side_BT, active_BT)
+        metrics |= by_bucket("policy/clip", low_BT | high_BT, active_BT, buckets)
+    return metrics | by_bucket("policy/ratio_deviation", deviation_BT, active_BT, buckets)
+
+
+def clip_binds(objective: Objective, logp_BT: Tensor, batch: TrainBatch) -> tuple[Tensor, Tensor] | None:
+    """(low_BT, high_BT): where the clip changes the surrogate below and above 1; None for an objective without one."""
+    if not {"clip_low", "clip_high"} & set(objective.knobs):
+        return None
+    ratio_BT = objective.log_ratio(logp_BT.double(), batch).clamp(max=50.0).exp()
+    arguments = ratio_BT, batch.advantage_B.double()[:, None], torch.ones_like(ratio_BT)
+    surrogate = objective.slots.surrogate
+    wide = {"clip_low": 1.0, "clip_high": float("inf")}
+    unclipped = partial(surrogate, **{knob: wide[knob] for knob in wide if knob in surrogate.keywords})
+    changed_BT = surrogate(*arguments) != unclipped(*arguments)
+    return changed_BT & (ratio_BT < 1.0), changed_BT & (ratio_BT > 1.0)
+
+
+def position_bucket(active_BT: Tensor) -> Tensor:
+    """Which quarter of its own response a token is in, 0-based."""
+    position_BT = active_BT.cumsum(dim=1) - 1
+    return (position_BT * NUM_BUCKETS).div(active_BT.sum(dim=1, keepdim=True).clamp(min=1), rounding_mode="floor")
+
+
+def length_bucket(active_BT: Tensor) -> Tensor:
+    """Which quarter of the rows in the loss, ordered by length, a token's row is in, 0-based; ties by row order."""
+    length_B = active_BT.sum(dim=1)
+    num_absent = int((length_B == 0).sum())
+    rank_B = length_B.argsort(stable=True).argsort(stable=True) - num_absent
+    bucket_B = (rank_B * NUM_BUCKETS).div(max(len(length_B) - num_absent, 1), rounding_mode="floor")
+    return bucket_B[:, None].expand_as(active_BT)
+
+
+def by_bucket(name: str, value_BT: Tensor, active_BT: Tensor, buckets: dict[str, Tensor]) -> dict[str, float]:
+    """Mean of ``value`` over the tokens of each bucket that has tokens."""
+    means = {}
+    for axis, bucket_BT in buckets.items():
+        for index in range(NUM_BUCKETS):
+            inside_BT = active_BT & (bucket_BT == index)
+            if inside_BT.any():
+                means[f"{name}_{axis}_{index + 1}"] = mean_over(value_BT, inside_BT)
+    return means
+
+
+def mean_over(value_BT: Tensor, inside_BT: Tensor) -> float:
+    return value_BT[inside_BT].double().mean().item()
+
+
+def sequence_mean_over(value_BT: Tensor, active_BT: Tensor) -> float:
+    """Mean over rows of each row's own token mean."""
+    num_tokens_B = active_BT.sum(dim=1)
+    share_B = (value_BT & active_BT).sum(dim=1).double() / num_tokens_B.clamp(min=1)
+    return share_B[num_tokens_B > 0].mean().item()

@@ -1,0 +1,25 @@
+"""The 24 cases of golden_cases.json (this project's specification, Apache-2.0) hold to 1e-9 in float64."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ablate.objectives.cases import replay
+from ablate.replay import preset_config
+
+CASES = json.loads(Path(__file__).with_name("golden_cases.json").read_text())
+
+
+def flat(rows):
+    return [value for row in rows for value in row]
+
+
+@pytest.mark.parametrize("case", CASES, ids=[f"{n}-{case['objective']}" for n, case in enumerate(CASES, start=1)])
+def test_case_has_its_advantage_loss_gradient_and_rows_in_the_loss(case):
+    result, expected = replay(case, preset_config), case["expected"]
+    assert result["in_loss"] == expected["in_loss"]
+    assert result["loss"] == pytest.approx(expected["loss"], abs=1e-9, rel=0)
+    for field in ("advantage", "grad"):
+        assert [len(row) for row in result[field]] == [len(row) for row in expected[field]]
+        assert flat(result[field]) == pytest.approx(flat(expected[field]), abs=1e-9, rel=0)
