@@ -83,8 +83,9 @@ def hierarchical_bootstrap(
 ) -> Array:
     """Resample the levels named in ``over`` ("seeds", "problems", "samples") and return the mean pass@k, ``mean_R``.
 
-    Seeds and problems are drawn independently of each other (they are crossed, not nested: Owen, arXiv 0712.1111), and
-    samples afresh within every drawn pair: n Bernoulli draws at the observed rate are one binomial count.
+    Seeds and problems are drawn independently of each other (they are crossed, not nested: Owen 2007, doi
+    10.1214/07-AOAS122), and samples afresh within every drawn pair: n Bernoulli draws at the observed rate are one
+    binomial count.
     With ``over=("samples",)`` the spread is what evaluating the same checkpoints again would give.
     """
     num_seeds, num_problems, num_samples = passed_SPN.shape

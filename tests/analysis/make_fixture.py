@@ -37,10 +37,10 @@ class Truth:
 
 MAIN = {"grpo": Truth(1.0, 0.003), "dapo": Truth(1.2, 0.002), "gspo": Truth(1.6, 0.18), "gspo_plus": Truth(1.3, 0.15)}
 RATIO_X_WEIGHT = {
-    ("token", "sequence"): Truth(1.0, 0.003),
-    ("token", "token"): Truth(1.1, 0.003),
-    ("sequence", "sequence"): Truth(1.6, 0.18),
-    ("sequence", "token"): Truth(1.2, 0.16),
+    ("token", "sequence_mean"): Truth(1.0, 0.003),
+    ("token", "token_mean"): Truth(1.1, 0.003),
+    ("sequence", "sequence_mean"): Truth(1.6, 0.18),
+    ("sequence", "token_mean"): Truth(1.2, 0.16),
 }
 CLIPS = {"token": (0.2, 0.28), "sequence": (3e-4, 4e-4)}
 
@@ -166,7 +166,7 @@ def write_ratio_x_weight(root: Path, num_seeds: int = 2) -> Path:
                 [
                     "objective=grpo", f"objective.swap.ratio={ratio}", f"objective.swap.weight={weight}",
                     f"objective.clip_low={low}", f"objective.clip_high={high}", f"seed={seed}",
-                    "comparison.baseline='ratio=token-weight=sequence'",
+                    "comparison.baseline='ratio=token-weight=sequence_mean'",
                     "comparison.factors=[objective.swap.ratio,objective.swap.weight,objective.clip_low,objective.clip_high]",
                 ],
             )  # fmt: skip
