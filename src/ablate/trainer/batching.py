@@ -1,0 +1,172 @@
+"""From groups of verified rollouts to batches, optimizer steps and micro-batches. Pure functions, no Megatron.
+
+Shape suffixes: B rows, S tokens of a row, T = S - 1 predictions, P groups (problems), G samples of one group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor
+
+from ablate.errors import UserError
+from ablate.objectives.base import Objective
+from ablate.types import Completion, RolloutGroup, TrainBatch
+
+
+def make_batch(groups: Sequence[RolloutGroup], objective: Objective) -> TrainBatch:
+    """Lay whole groups out as rows, in group order, with advantages, and weights as for one optimizer step.
+
+    ``old_logp_BT`` is the engine's own until the trainer has recomputed it. A row that is not in the loss (masked as
+    overlong, or of a dropped group) has weight 0.
+
+    Args:
+        groups: all of the same size G.
+    """
+    completions = [completion for group in groups for completion in group.completions]
+    reward_PG = torch.tensor([group.rewards for group in groups], dtype=torch.float64)
+    truncated_PG = torch.tensor([not completion.finished for completion in completions]).view_as(reward_PG)
+    length_PG = torch.tensor([len(completion.response_ids) for completion in completions]).view_as(reward_PG)
+    advantage_PG, in_loss_PG = objective.advantages(reward_PG, truncated_PG, length_PG)
+    tokens_BS, mask_BT, rollout_logp_BT = lay_out(completions)
+    return TrainBatch(
+        tokens_BS=tokens_BS,
+        mask_BT=mask_BT,
+        old_logp_BT=rollout_logp_BT,
+        rollout_logp_BT=rollout_logp_BT,
+        advantage_B=advantage_PG.flatten().float(),
+        weight_BT=objective.weights(mask_BT, in_loss_PG.flatten()).float(),
+    )
+
+
+def lay_out(completions: Sequence[Completion]) -> tuple[Tensor, Tensor, Tensor]:
+    """Return tokens_BS (padded with 0 on the right), mask_BT and rollout_logp_BT."""
+    num_tokens = max(len(c.prompt_ids) + len(c.response_ids) for c in completions)
+    tokens_BS = torch.zeros(len(completions), num_tokens, dtype=torch.int64)
+    mask_BT = torch.zeros(len(completions), num_tokens - 1, dtype=torch.bool)
+    logp_BT = torch.zeros(len(completions), num_tokens - 1)
+    for row, c in enumerate(completions):
+        start, end = len(c.prompt_ids), len(c.prompt_ids) + len(c.response_ids)
+        tokens_BS[row, :end] = torch.tensor(c.prompt_ids + c.response_ids)
+        mask_BT[row, start - 1 : end - 1] = True  # position t describes the prediction of token t + 1
+        logp_BT[row, start - 1 : end - 1] = torch.tensor(c.logp)
+    return tokens_BS, mask_BT, logp_BT
+
+
+def in_loss(batch: TrainBatch) -> Tensor:
+    """Bool [B]: the rows that carry weight."""
+    return (batch.weight_BT != 0).any(dim=1)
+
+
+def step_rows(num_rows: int, num_steps: int, seed: int) -> list[Tensor]:
+    """Which rows of a rollout batch each optimizer step trains on: a seeded shuffle, cut into equal parts.
+
+    Args:
+        seed: of this batch (derive it from the run's seed and the step), so that resuming repeats the same split.
+    """
+    order = torch.randperm(num_rows, generator=torch.Generator().manual_seed(seed))
+    return [rows.sort().values for rows in order.tensor_split(num_steps)]
+
+
+def optimizer_step(batch: TrainBatch, rows: Tensor, objective: Objective) -> TrainBatch:
+    """The rows of one optimizer step, weighted among themselves: N and T count this step's rows only."""
+    taken = take_rows(batch, rows)
+    return replace(taken, weight_BT=objective.weights(taken.mask_BT, in_loss(taken)).float())
+
+
+def take_rows(batch: TrainBatch, rows: Tensor) -> TrainBatch:
+    tensors = {field.name: getattr(batch, field.name) for field in fields(batch)}
+    return TrainBatch(**{name: None if tensor is None else tensor[rows] for name, tensor in tensors.items()})
+
+
+def row_lengths(batch: TrainBatch) -> list[int]:
+    """Tokens of each row up to its last response token; what follows is padding."""
+    position_T = torch.arange(1, batch.mask_BT.shape[1] + 1, device=batch.mask_BT.device)
+    return ((batch.mask_BT * position_T).amax(dim=1) + 1).tolist()
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """Rows that go through the model together, padded to ``num_tokens``; filler rows carry weight 0."""
+
+    rows: tuple[int, ...]
+    num_tokens: int
+    is_filler: bool = False
+
+
+def plan_micro_batches(
+    lengths: Sequence[int], max_tokens: int, num_ranks: int, multiple_of: int
+) -> list[list[MicroBatch]]:
+    """Split rows into micro-batches of similar lengths, equally many for every data-parallel rank.
+
+    Args:
+        lengths: tokens of each row.
+        max_tokens: padded tokens of one micro-batch at most.
+        num_ranks: data-parallel ranks.
+        multiple_of: padded lengths divide by it (the tensor group's size under sequence parallelism).
+
+    Returns:
+        One list of micro-batches per rank. No plan changes a gradient; it only changes how much padding is computed.
+
+    Raises:
+        UserError: when a single row is longer than the budget.
+    """
+    padded = [-(-length // multiple_of) * multiple_of for length in lengths]
+    longest = max(padded)
+    if longest > max_tokens:
+        raise UserError(
+            f"a row of {longest} tokens does not fit parallel.max_tokens_per_micro_batch={max_tokens}: "
+            f"raise it to at least {longest}"
+        )
+    order = sorted(range(len(lengths)), key=lambda row: (-lengths[row], row))
+    bins = fill_bins(order, padded, max_tokens)
+    while len(bins) % num_ranks and any(len(rows) > 1 for rows in bins):
+        largest = max(bins, key=lambda rows: len(rows) > 1 and padded[rows[0]] * len(rows))
+        bins.remove(largest)
+        bins += [largest[: len(largest) // 2], largest[len(largest) // 2 :]]
+    micro_batches = [MicroBatch(tuple(rows), padded[rows[0]]) for rows in bins]
+    shortest = order[-1]
+    filler = MicroBatch((shortest,), padded[shortest], is_filler=True)
+    micro_batches += [filler] * (-len(micro_batches) % num_ranks)
+    return deal(micro_batches, num_ranks)
+
+
+def fill_bins(order: Sequence[int], padded: Sequence[int], max_tokens: int) -> list[list[int]]:
+    """Cut rows, longest first, into runs whose padded size stays within the budget."""
+    bins: list[list[int]] = []
+    for row in order:
+        if bins and padded[bins[-1][0]] * (len(bins[-1]) + 1) <= max_tokens:
+            bins[-1].append(row)
+        else:
+            bins.append([row])
+    return bins
+
+
+def deal(micro_batches: list[MicroBatch], num_ranks: int) -> list[list[MicroBatch]]:
+    """Hand out equal counts, the next largest always to the rank with the fewest tokens so far."""
+    shares: list[list[MicroBatch]] = [[] for _ in range(num_ranks)]
+    count, tokens = len(micro_batches) // num_ranks, [0] * num_ranks
+    for micro_batch in sorted(micro_batches, key=lambda m: (-m.num_tokens * len(m.rows), m.rows)):
+        rank = min((r for r in range(num_ranks) if len(shares[r]) < count), key=lambda r: tokens[r])
+        shares[rank].append(micro_batch)
+        tokens[rank] += micro_batch.num_tokens * len(micro_batch.rows)
+    return shares
+
+
+def cut(batch: TrainBatch, micro_batch: MicroBatch) -> TrainBatch:
+    """The micro-batch's rows, without the padding beyond its own longest row."""
+    taken = take_rows(batch, torch.tensor(micro_batch.rows, device=batch.tokens_BS.device))
+    num_tokens = micro_batch.num_tokens
+    missing = num_tokens - taken.tokens_BS.shape[1]
+    per_token = {}
+    for name in ("tokens_BS", "mask_BT", "old_logp_BT", "rollout_logp_BT", "weight_BT", "ref_logp_BT"):
+        tensor = getattr(taken, name)
+        if tensor is not None:
+            width = num_tokens if name == "tokens_BS" else num_tokens - 1
+            tensor = torch.nn.functional.pad(tensor, (0, missing)) if missing > 0 else tensor[:, :width]
+        per_token[name] = tensor
+    if micro_batch.is_filler:
+        per_token["weight_BT"] = torch.zeros_like(per_token["weight_BT"])
+    return replace(taken, **per_token)

@@ -1,0 +1,173 @@
+"""Megatron-Core's GPTModel in the shape of a Qwen3 checkpoint, on this process's share of the layout.
+
+Shape suffixes: B rows, S tokens of a row, D hidden size, V words of this rank's shard.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ablate.config import ParallelConfig
+from ablate.errors import UserError
+from ablate.trainer import cpu
+from ablate.trainer.architecture import Architecture, Yarn
+
+cpu.import_megatron()
+
+from megatron.core.models.gpt import GPTModel  # noqa: E402
+from megatron.core.models.gpt.gpt_layer_specs import get_gpt_layer_with_transformer_engine_spec  # noqa: E402
+from megatron.core.tensor_parallel import gather_from_sequence_parallel_region  # noqa: E402
+from megatron.core.tensor_parallel.layers import set_defaults_if_not_set_tensor_model_parallel_attributes  # noqa: E402
+from megatron.core.transformer.transformer_config import TransformerConfig  # noqa: E402
+
+from ablate.trainer.layers import local_spec  # noqa: E402
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+class PolicyModel(GPTModel):
+    """GPTModel whose last stage returns hidden states [S, B, D]: the vocabulary is projected with the log-probability.
+
+    A whole row of logits at 151,936 words is never stored (see ``ablate.trainer.logprobs``).
+    """
+
+    def _postprocess(self, hidden_states: Tensor, **unused: Any) -> Tensor:
+        if not self.post_process:
+            return hidden_states
+        if self.config.sequence_parallel:
+            # The gradient that logprobs returns is already the sum over the tensor group.
+            return gather_from_sequence_parallel_region(hidden_states, tensor_parallel_output_grad=False)
+        return hidden_states
+
+    @property
+    def output_weight_VD(self) -> Tensor:
+        """This rank's rows of the output projection (last stage only)."""
+        if self.share_embeddings_and_output_weights:
+            return self.shared_embedding_or_output_weight()
+        return self.output_layer.weight
+
+
+def check_layout(architecture: Architecture, parallel: ParallelConfig) -> None:
+    """Raise ``UserError`` for the first dimension of the model that the layout does not divide."""
+    for name, value, key, size in (
+        ("attention heads", architecture.num_heads, "tensor", parallel.tensor),
+        ("key/value heads", architecture.num_kv_heads, "tensor", parallel.tensor),
+        ("MLP columns", architecture.mlp_size, "tensor", parallel.tensor),
+        ("words of the vocabulary", architecture.vocab_size, "tensor", parallel.tensor),
+        ("layers", architecture.num_layers, "pipeline", parallel.pipeline),
+    ):
+        if value % size:
+            raise UserError(f"{value} {name} do not divide by parallel.{key}={size}: choose a divisor of {value}")
+    if parallel.sequence_parallel and parallel.tensor == 1:
+        raise UserError(
+            "parallel.sequence_parallel=true splits over the tensor group: set parallel.tensor to 2 or more"
+        )
+    if parallel.context > 1 and not parallel.transformer_engine:
+        raise UserError(
+            f"parallel.context={parallel.context} needs Transformer Engine's attention: "
+            "set parallel.transformer_engine=true (a GPU and its package), or parallel.context=1"
+        )
+    if parallel.transformer_engine and importlib.util.find_spec("transformer_engine") is None:
+        raise UserError(
+            "parallel.transformer_engine=true but the package transformer_engine is not installed: "
+            "install requirements.txt on a GPU machine, or set parallel.transformer_engine=false"
+        )
+
+
+def transformer_config(architecture: Architecture, parallel: ParallelConfig, yarn: Yarn | None) -> TransformerConfig:
+    """Megatron's configuration of the model. Fusions belong to Transformer Engine; there is no dropout."""
+    dtype, fused = DTYPES[parallel.precision], parallel.transformer_engine
+    config = TransformerConfig(
+        num_layers=architecture.num_layers,
+        hidden_size=architecture.hidden_size,
+        num_attention_heads=architecture.num_heads,
+        num_query_groups=architecture.num_kv_heads,
+        kv_channels=architecture.head_dim,
+        ffn_hidden_size=architecture.mlp_size,
+        normalization="RMSNorm",
+        layernorm_epsilon=architecture.norm_eps,
+        qk_layernorm=True,
+        gated_linear_unit=True,
+        activation_func=torch.nn.functional.silu,
+        add_bias_linear=False,
+        hidden_dropout=0.0,
+        attention_dropout=0.0,
+        tensor_model_parallel_size=parallel.tensor,
+        pipeline_model_parallel_size=parallel.pipeline,
+        context_parallel_size=parallel.context,
+        sequence_parallel=parallel.sequence_parallel,
+        params_dtype=dtype,
+        pipeline_dtype=dtype,
+        bf16=parallel.precision == "bf16",
+        calculate_per_token_loss=True,  # the weights of a batch sum to 1 by themselves: nothing downstream divides
+        variable_seq_lengths=parallel.pipeline > 1,
+        moe_token_dispatcher_type="alltoall",  # variable_seq_lengths demands it, dense models included
+        use_cpu_initialization=True,
+        perform_initialization=False,  # weights always come from a checkpoint
+        batch_p2p_comm=False,
+        cuda_graph_scope=[],  # the default is deprecated and warns
+        bias_activation_fusion=fused,
+        bias_dropout_fusion=fused,
+        masked_softmax_fusion=fused,
+        apply_rope_fusion=fused,
+        gradient_accumulation_fusion=False,  # needs Apex or Transformer Engine's own linear layers
+        persist_layer_norm=fused,
+        **recomputation(parallel),
+    )
+    if yarn is not None:
+        config.yarn_rotary_scaling_factor = yarn.factor
+        config.yarn_original_max_position_embeddings = yarn.original_context
+        config.yarn_beta_fast, config.yarn_beta_slow = 32.0, 1.0  # transformers' and vLLM's defaults
+        config.yarn_mscale = config.yarn_mscale_all_dim = None  # temperature 0.1 ln(factor) + 1
+        config.yarn_correction_range_round_to_int = True
+    return config
+
+
+def recomputation(parallel: ParallelConfig) -> dict[str, Any]:
+    if parallel.recompute == "core_attn":
+        return {"recompute_granularity": "selective", "recompute_modules": ["core_attn"]}
+    if parallel.recompute == "full":
+        return {"recompute_granularity": "full", "recompute_method": "uniform", "recompute_num_layers": 1}
+    return {}
+
+
+def build_model(
+    architecture: Architecture, parallel: ParallelConfig, yarn: Yarn | None, max_length: int, device: torch.device
+) -> PolicyModel:
+    """Build this rank's share of the model, its weights not yet loaded.
+
+    Args:
+        max_length: tokens of the longest row; Megatron keeps it for export only.
+
+    Raises:
+        UserError: when the layout does not divide the model or asks for a package that is missing.
+    """
+    from megatron.core import parallel_state
+
+    check_layout(architecture, parallel)
+    config = transformer_config(architecture, parallel, yarn)
+    with cpu.answering_for_cuda():
+        model = PolicyModel(
+            config=config,
+            transformer_layer_spec=layer_spec(config, parallel),
+            vocab_size=architecture.vocab_size,
+            max_sequence_length=max_length,
+            pre_process=parallel_state.is_pipeline_first_stage(),
+            post_process=parallel_state.is_pipeline_last_stage(),
+            share_embeddings_and_output_weights=architecture.tied_embeddings,
+            position_embedding_type="rope" if yarn is None else "yarn",
+            rotary_base=architecture.rope_theta,
+        ).to(device)
+    for parameter in model.parameters():
+        set_defaults_if_not_set_tensor_model_parallel_attributes(parameter)
+    return model
+
+
+def layer_spec(config: TransformerConfig, parallel: ParallelConfig) -> Any:
+    if parallel.transformer_engine:
+        return get_gpt_layer_with_transformer_engine_spec(qk_layernorm=True)
+    return local_spec(config, config.num_layers // config.pipeline_model_parallel_size)

@@ -1,0 +1,168 @@
+"""The processes of a job and how they share one model: tensor, pipeline, context and data parallel."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+
+from ablate.config import ParallelConfig
+from ablate.errors import UserError
+from ablate.trainer import cpu
+
+cpu.import_megatron()
+
+from megatron.core import parallel_state  # noqa: E402
+from megatron.core.tensor_parallel.random import model_parallel_cuda_manual_seed  # noqa: E402
+
+Value = TypeVar("Value")
+
+LEADER = 0
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among the others. Ranks are laid out tensor first, then context, data and pipeline."""
+
+    rank: int
+    size: int
+    device: torch.device
+
+    @property
+    def is_leader(self) -> bool:
+        """The rank that samples, verifies and writes records."""
+        return self.rank == LEADER
+
+    @property
+    def tensor_group(self) -> dist.ProcessGroup:
+        return parallel_state.get_tensor_model_parallel_group()
+
+    @property
+    def tensor_rank(self) -> int:
+        return parallel_state.get_tensor_model_parallel_rank()
+
+    @property
+    def tensor_size(self) -> int:
+        return parallel_state.get_tensor_model_parallel_world_size()
+
+    @property
+    def data_rank(self) -> int:
+        return parallel_state.get_data_parallel_rank()
+
+    @property
+    def data_size(self) -> int:
+        return parallel_state.get_data_parallel_world_size()
+
+    @property
+    def pipeline_group(self) -> dist.ProcessGroup:
+        return parallel_state.get_pipeline_model_parallel_group()
+
+    @property
+    def pipeline_rank(self) -> int:
+        return parallel_state.get_pipeline_model_parallel_rank()
+
+    @property
+    def pipeline_size(self) -> int:
+        return parallel_state.get_pipeline_model_parallel_world_size()
+
+    @property
+    def is_first_stage(self) -> bool:
+        return self.pipeline_rank == 0
+
+    @property
+    def is_last_stage(self) -> bool:
+        return self.pipeline_rank == self.pipeline_size - 1
+
+    def broadcast(self, value: Value) -> Value:
+        """Hand the leader's ``value`` (anything that pickles) to every rank; the others' argument is ignored."""
+        if self.size == 1:
+            return value
+        box: list[Any] = [value if self.is_leader else None]
+        dist.broadcast_object_list(box, src=LEADER)
+        return box[0]
+
+    def sum_over_ranks(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Sum in place over all ranks."""
+        if self.size > 1:
+            dist.all_reduce(tensor)
+        return tensor
+
+
+def open_world(parallel: ParallelConfig) -> World:
+    """Join the job's processes (torchrun's environment, or this process alone) and lay the model's groups over them.
+
+    A default process group of the right size that exists already (vLLM opens one in its process) is used as it is.
+    May be called again with another layout of the same processes.
+
+    Raises:
+        UserError: when the number of processes does not fit ``parallel``.
+    """
+    size = dist.get_world_size() if dist.is_initialized() else int(os.environ.get("WORLD_SIZE", "1"))
+    check_world_size(parallel, size)
+    device = own_device()
+    if device.type == "cpu":
+        torch.set_num_threads(parallel.num_threads)
+    if not dist.is_initialized():
+        open_process_group(size, timedelta(seconds=parallel.timeout_s), device)
+    with cpu.answering_for_cuda():
+        lay_out(parallel)
+    return World(rank=dist.get_rank(), size=size, device=device)
+
+
+def own_device() -> torch.device:
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    torch.cuda.set_device(device)
+    return device
+
+
+def open_process_group(size: int, timeout: timedelta, device: torch.device) -> None:
+    backend = "gloo" if device.type == "cpu" else "cpu:gloo,cuda:nccl"
+    if size > 1:
+        dist.init_process_group(backend, timeout=timeout)  # torchrun's RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT
+    else:
+        dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1, timeout=timeout)
+
+
+def lay_out(parallel: ParallelConfig) -> None:
+    sizes = (parallel.tensor, parallel.pipeline, parallel.context)
+    if parallel_state.is_initialized():
+        now = (
+            parallel_state.get_tensor_model_parallel_world_size(),
+            parallel_state.get_pipeline_model_parallel_world_size(),
+            parallel_state.get_context_parallel_world_size(),
+        )
+        if now == sizes:
+            return
+        parallel_state.destroy_model_parallel()
+    parallel_state.initialize_model_parallel(
+        tensor_model_parallel_size=parallel.tensor,
+        pipeline_model_parallel_size=parallel.pipeline,
+        context_parallel_size=parallel.context,
+        distributed_timeout_minutes=max(1, round(parallel.timeout_s / 60)),
+    )
+    # Megatron's dropout and recomputation fork these streams; our models have no dropout, so the seed changes nothing.
+    state = torch.get_rng_state()
+    model_parallel_cuda_manual_seed(0, force_reset_rng=True)
+    torch.set_rng_state(state)
+
+
+def check_world_size(parallel: ParallelConfig, size: int) -> None:
+    """Raise ``UserError`` unless ``size`` processes can hold the layout."""
+    model_size = parallel.tensor * parallel.pipeline * parallel.context
+    if size % model_size:
+        raise UserError(
+            f"parallel.tensor={parallel.tensor} x pipeline={parallel.pipeline} x context={parallel.context} = "
+            f"{model_size} processes per model copy do not divide the {size} started: "
+            f"launch with torchrun --nproc-per-node {model_size} or a multiple of it"
+        )
+    if parallel.world_size is not None and parallel.world_size != size:
+        raise UserError(
+            f"parallel.world_size={parallel.world_size} but {size} processes were started: "
+            f"launch with torchrun --nproc-per-node {parallel.world_size} or set parallel.world_size=null"
+        )

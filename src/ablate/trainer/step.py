@@ -1,0 +1,218 @@
+"""The trainer: log-probabilities, one optimizer step, weights out. The same code on one CPU core and on many GPUs.
+
+Shape suffixes: B rows, S tokens of a row, T = S - 1 predictions, D hidden size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ablate.config import ModelConfig, OptimConfig, ParallelConfig
+from ablate.objectives.base import Objective
+from ablate.trainer import batching, cpu, weights
+from ablate.trainer.architecture import Yarn, read_architecture
+from ablate.trainer.batching import MicroBatch
+from ablate.trainer.logprobs import response_logp_entropy
+from ablate.trainer.model import build_model
+from ablate.trainer.optimizer import build_optimizer, build_scheduler, wrap_data_parallel
+from ablate.trainer.parallel import open_world
+from ablate.types import TrainBatch
+
+cpu.import_megatron()
+
+from megatron.core.pipeline_parallel import get_forward_backward_func  # noqa: E402
+
+
+class Trainer:
+    """A policy under training. Every rank of the job holds one and calls its methods in the same order.
+
+    Args:
+        model_dir: a Hugging Face Qwen3 directory, where the weights start.
+        context_length: tokens of a row; beyond ``model.original_context`` positions are stretched by YaRN.
+        total_optimizer_steps: the schedule's length.
+        temperature: of the rollouts; divides the logits of every log-probability.
+
+    Raises:
+        UserError: when the checkpoint, the layout and the processes do not fit together.
+    """
+
+    def __init__(
+        self,
+        model_dir: Path,
+        model: ModelConfig,
+        parallel: ParallelConfig,
+        optim: OptimConfig,
+        *,
+        context_length: int,
+        total_optimizer_steps: int,
+        temperature: float,
+    ) -> None:
+        self.world = open_world(parallel)
+        self.reset(
+            model_dir,
+            model,
+            parallel,
+            optim,
+            context_length=context_length,
+            total_optimizer_steps=total_optimizer_steps,
+            temperature=temperature,
+        )
+
+    def reset(
+        self,
+        model_dir: Path,
+        model: ModelConfig,
+        parallel: ParallelConfig,
+        optim: OptimConfig,
+        *,
+        context_length: int,
+        total_optimizer_steps: int,
+        temperature: float,
+    ) -> None:
+        """Start over from ``model_dir`` with a new optimizer and schedule, in the same processes and layout."""
+        self.model_dir, self.parallel, self.temperature = Path(model_dir), parallel, temperature
+        self.architecture = read_architecture(self.model_dir)
+        self.yarn = yarn_for(model, context_length)
+        self.model = build_model(self.architecture, parallel, self.yarn, context_length, self.world.device)
+        weights.load_weights(self.model, self.model_dir, self.architecture, self.world)
+        with cpu.answering_for_cuda():
+            self.data_parallel = wrap_data_parallel(self.model, parallel)
+            self.optimizer = build_optimizer(self.data_parallel, parallel, optim)
+            self.scheduler = build_scheduler(self.optimizer, optim, total_optimizer_steps)
+        self.reference: list[Tensor] | None = None
+
+    @property
+    def is_leader(self) -> bool:
+        return self.world.is_leader
+
+    def broadcast(self, value: Any) -> Any:
+        """Hand the leader's ``value`` to every rank."""
+        return self.world.broadcast(value)
+
+    def logp(self, batch: TrainBatch) -> tuple[Tensor, Tensor]:
+        """Log-probability [B, T] of each response token, and entropy [B, T], in nats, 0 outside the mask; on all ranks."""
+        with torch.no_grad():
+            return self._gather(batch, self._run(batch, partial(no_loss), forward_only=True))
+
+    def reference_logp(self, batch: TrainBatch) -> Tensor:
+        """Log-probability [B, T] under the weights of ``model_dir``, which are kept in memory from the first call on."""
+        current = [parameter.detach().clone() for parameter in self.model.parameters()]
+        try:
+            if self.reference is None:
+                weights.load_weights(self.model, self.model_dir, self.architecture, self.world)
+                self.reference = [parameter.detach().clone() for parameter in self.model.parameters()]
+            self._copy_in(self.reference)
+            return self.logp(batch)[0]
+        finally:
+            self._copy_in(current)
+
+    def step(self, batch: TrainBatch, objective: Objective, *, with_metrics: bool = True) -> dict[str, float]:
+        """One optimizer step on all rows of ``batch``, whose weights sum to 1.
+
+        Returns:
+            ``train/loss train/grad_norm train/lr``, and with metrics ``policy/entropy`` and the objective's own.
+            Without metrics nothing beyond the loss is gathered (the warm start's way).
+        """
+        self.data_parallel.zero_grad_buffer()
+        self.optimizer.zero_grad()
+        done = self._run(batch, objective.loss, forward_only=False)
+        self.scheduler.step(increment=1)  # before the update, so that the first step of a warm-up does move
+        with cpu.answering_for_cuda():
+            _, grad_norm, _ = self.optimizer.step()
+        metrics = {
+            "train/loss": self._total_loss(done),
+            "train/grad_norm": float(grad_norm),
+            "train/lr": self.optimizer.param_groups[0]["lr"],
+        }
+        if with_metrics:
+            logp_BT, entropy_BT = self._gather(batch, done)
+            metrics["policy/entropy"] = (entropy_BT.sum() / batch.mask_BT.sum()).item()
+            metrics |= objective.metrics(logp_BT, batch)
+        return metrics
+
+    def hf_tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield (Hugging Face name, whole tensor) for every weight; every rank must iterate to the end."""
+        return weights.hf_tensors(self.model, self.architecture, self.world)
+
+    def _run(
+        self, batch: TrainBatch, loss_of: Any, *, forward_only: bool
+    ) -> list[tuple[MicroBatch, dict[str, Tensor]]]:
+        """Forward, and backward unless told not to, over this rank's micro-batches; results on the last stage only."""
+        world = self.world
+        multiple_of = world.tensor_size if self.parallel.sequence_parallel else 1
+        plan = batching.plan_micro_batches(
+            batching.row_lengths(batch), self.parallel.max_tokens_per_micro_batch, world.data_size, multiple_of
+        )[world.data_rank]
+        with cpu.answering_for_cuda():
+            results = get_forward_backward_func()(
+                forward_step_func=partial(self._forward, loss_of=loss_of),
+                data_iterator=(batching.cut(batch, micro_batch) for micro_batch in plan),
+                model=[self.data_parallel],
+                num_microbatches=len(plan),
+                seq_length=max(micro_batch.num_tokens for micro_batch in plan),
+                micro_batch_size=1,  # of no meaning with variable lengths
+                forward_only=forward_only,
+            )
+        return list(zip(plan, results, strict=True)) if world.is_last_stage else []
+
+    def _forward(self, batches: Iterator[TrainBatch], model: torch.nn.Module, loss_of: Any) -> tuple[Tensor, Any]:
+        batch = next(batches)
+        output_SBD = model(batch.tokens_BS, None, None)
+        return output_SBD, partial(self._loss, batch, loss_of)
+
+    def _loss(self, batch: TrainBatch, loss_of: Any, hidden_SBD: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        logp_TB, entropy_TB = response_logp_entropy(
+            hidden_SBD[:-1],
+            self.model.output_weight_VD,
+            batch.tokens_BS[:, 1:].t(),
+            mask=batch.mask_BT.t(),
+            vocab_size=self.architecture.vocab_size,
+            temperature=self.temperature,
+            chunk_tokens=self.parallel.logp_chunk_tokens,
+            tp_group=self.world.tensor_group,
+        )
+        logp_BT = logp_TB.t()
+        loss = loss_of(logp_BT, batch)
+        result = {"loss": loss.detach(), "logp_BT": logp_BT.detach(), "entropy_BT": entropy_TB.t()}
+        return loss, torch.zeros((), dtype=torch.int), result
+
+    def _gather(self, batch: TrainBatch, done: list[tuple[MicroBatch, dict[str, Tensor]]]) -> tuple[Tensor, Tensor]:
+        """Put the micro-batches' results back into the rows of ``batch``, on all ranks."""
+        whole_2BT = torch.zeros(2, *batch.mask_BT.shape, device=self.world.device)
+        if self.world.tensor_rank == 0:
+            for micro_batch, result in done:
+                if not micro_batch.is_filler:
+                    width = min(whole_2BT.shape[2], micro_batch.num_tokens - 1)
+                    for whole_BT, name in zip(whole_2BT, ("logp_BT", "entropy_BT"), strict=True):
+                        whole_BT[list(micro_batch.rows), :width] = result[name][:, :width]
+        logp_BT, entropy_BT = self.world.sum_over_ranks(whole_2BT)
+        return logp_BT, entropy_BT
+
+    def _total_loss(self, done: list[tuple[MicroBatch, dict[str, Tensor]]]) -> float:
+        total = torch.zeros((), device=self.world.device)
+        if self.world.tensor_rank == 0:
+            for _, result in done:
+                total += result["loss"]
+        return self.world.sum_over_ranks(total).item()
+
+    @torch.no_grad()
+    def _copy_in(self, tensors: list[Tensor]) -> None:
+        for parameter, tensor in zip(self.model.parameters(), tensors, strict=True):
+            parameter.copy_(tensor)
+
+
+def no_loss(logp_BT: Tensor, batch: TrainBatch) -> Tensor:
+    return logp_BT.new_zeros(())
+
+
+def yarn_for(model: ModelConfig, context_length: int) -> Yarn | None:
+    """YaRN by the ratio of the contexts; None where the weights were trained for ``context_length``."""
+    if context_length <= model.original_context:
+        return None
+    return Yarn(factor=context_length / model.original_context, original_context=model.original_context)
