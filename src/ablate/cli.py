@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from ablate.errors import UserError
 
@@ -26,6 +27,17 @@ def run_main(main: Callable[[], object]) -> None:
         stop(f"there is no configuration {error.missing_cfg_file}{choices}")
     except (UserError, HydraException, OmegaConfBaseException) as error:
         stop(" ".join(line.strip() for line in str(error).strip().splitlines() if line.strip()))
+
+
+def compose(overrides: Sequence[str], with_hydra: bool = False) -> Any:
+    """Compose one configuration exactly as ``ablate.train`` would."""
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    if not GlobalHydra.instance().is_initialized():
+        initialize_config_dir(CONF_DIR, version_base="1.3")
+    return hydra_compose("train", overrides=list(overrides), return_hydra_config=with_hydra)
 
 
 def stop(sentence: str) -> None:

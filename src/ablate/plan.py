@@ -14,11 +14,11 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ablate.cli import CONF_DIR, run_main
+from ablate.cli import compose, run_main
 from ablate.errors import UserError
-from ablate.records import CellState, RunDirectory
+from ablate.records import CellState, RunDirectory, run_path
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
@@ -67,17 +67,6 @@ def overrides_of_one(overrides: Sequence[str]) -> list[str]:
     return [choices_of(override)[0] for override in OverridesParser.create().parse_overrides(list(overrides))]
 
 
-def compose(overrides: Sequence[str], with_hydra: bool = False) -> Any:
-    """Compose one configuration exactly as ``ablate.train`` would."""
-    from hydra import compose as hydra_compose
-    from hydra import initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
-
-    if not GlobalHydra.instance().is_initialized():
-        initialize_config_dir(CONF_DIR, version_base="1.3")
-    return hydra_compose("train", overrides=list(overrides), return_hydra_config=with_hydra)
-
-
 def plan(overrides: Sequence[str]) -> list[Cell]:
     """Return every cell of the sweep, each checked.
 
@@ -89,7 +78,7 @@ def plan(overrides: Sequence[str]) -> list[Cell]:
     cells: dict[Path, Cell] = {}
     for job in expand(overrides):
         config = parse(compose(job))
-        directory = Path(config.paths.outputs) / config.experiment / config.cell / f"seed{config.seed}"
+        directory = run_path(config)
         if directory in cells:
             raise UserError(
                 f"two cells share {directory}: [{' '.join(cells[directory].overrides)}] and [{' '.join(job)}]: "

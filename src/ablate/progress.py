@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ SHOWN = {
     "policy/clip_high": ("clip+", "{:.3f}"),
     "policy/clip_low": ("clip-", "{:.3f}"),
 }
+SCORE = re.compile(r"eval/pass@1/x[\d.]+")
 
 
 class Display(Protocol):
@@ -28,19 +30,23 @@ class Display(Protocol):
 
 def summary(metrics: Mapping[str, float]) -> str:
     shown = [f"{label} {form.format(metrics[name])}" for name, (label, form) in SHOWN.items() if name in metrics]
-    scores = [f"{name} {value:.3f}" for name, value in metrics.items() if name.startswith("eval/pass@1/x")]
-    return "  ".join(shown + [score for score in scores if not score.split()[0].endswith(("_low", "_high"))])
+    scores = [f"{name} {value:.3f}" for name, value in metrics.items() if SCORE.fullmatch(name)]
+    return "  ".join(shown + scores)
 
 
 class Clock:
-    """Seconds a step, over the steps of this process, and what is left at that pace."""
+    """Seconds a step, since the first step that this process showed, and what is left at that pace."""
 
-    def __init__(self, first_step: int, num_steps: int) -> None:
-        self.first_step, self.num_steps = first_step, num_steps
-        self.start = time.monotonic()
+    def __init__(self, num_steps: int) -> None:
+        self.num_steps = num_steps
+        self.first: tuple[int, float] | None = None
 
     def eta(self, step: int) -> str:
-        pace_s = (time.monotonic() - self.start) / max(1, step - self.first_step)
+        if self.first is None:
+            self.first = step, time.monotonic()
+            return "first step"
+        first_step, start = self.first
+        pace_s = (time.monotonic() - start) / max(1, step - first_step)
         left_s = round(pace_s * (self.num_steps - step))
         return f"{pace_s:.2f} s/step, {left_s // 60}:{left_s % 60:02d} left"
 
@@ -48,8 +54,8 @@ class Clock:
 class PlainDisplay:
     """One line a step, for logs."""
 
-    def __init__(self, title: str, first_step: int, num_steps: int) -> None:
-        self.title, self.num_steps, self.clock = title, num_steps, Clock(first_step, num_steps)
+    def __init__(self, title: str, num_steps: int) -> None:
+        self.title, self.num_steps, self.clock = title, num_steps, Clock(num_steps)
 
     def say(self, sentence: str) -> None:
         print(f"[{self.title}] {sentence}", flush=True)
@@ -64,17 +70,17 @@ class PlainDisplay:
 class LiveDisplay:
     """One line that is rewritten, with a bar."""
 
-    def __init__(self, title: str, first_step: int, num_steps: int) -> None:
+    def __init__(self, title: str, num_steps: int) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-        self.clock = Clock(first_step, num_steps)
+        self.clock = Clock(num_steps)
         self.bar = Progress(
             TextColumn("[bold]{task.description}"),
             BarColumn(bar_width=16),
             MofNCompleteColumn(),
             TextColumn("{task.fields[line]}"),
         )
-        self.task = self.bar.add_task(title, total=num_steps, completed=first_step, line="")
+        self.task = self.bar.add_task(title, total=num_steps, line="")
         self.bar.start()
 
     def say(self, sentence: str) -> None:
@@ -100,7 +106,7 @@ class SilentDisplay:
         return None
 
 
-def open_display(mode: str, title: str, first_step: int, num_steps: int) -> Display:
+def open_display(mode: str, title: str, num_steps: int) -> Display:
     """mode: auto | live | plain."""
     is_live = mode == "live" or (mode == "auto" and sys.stdout.isatty())
-    return (LiveDisplay if is_live else PlainDisplay)(title, first_step, num_steps)
+    return (LiveDisplay if is_live else PlainDisplay)(title, num_steps)

@@ -4,6 +4,7 @@
 
     config.yaml               the resolved configuration; the directory belongs to it
     manifest.json             commit, packages, host, attempts, status: running | preempted | failed | done
+    dirty.diff                what was not committed, if anything
     metrics.jsonl             one object a step, deterministic numbers only: the truth about the run
     rollouts/step_00012.parquet, eval.parquet
     checkpoints/              the trainer's
@@ -26,6 +27,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from ablate.config import RunConfig
 from ablate.errors import UserError
 from ablate.types import EvalRow
 
@@ -67,6 +69,7 @@ class RunDirectory:
         self.rollouts_path = path / "rollouts"
         self.eval_path = path / "eval.parquet"
         self.checkpoints_path = path / "checkpoints"
+        self.diff_path = path / "dirty.diff"
         self.trace_path = path / "trace.json"
         self.heartbeat_path = path / "heartbeat.json"
         self.lock_path = path / "lock"
@@ -149,8 +152,11 @@ class RunDirectory:
         """missing | running | preempted | failed | done, as the last attempt left it."""
         return self.manifest().get("status", "missing")
 
-    def begin_attempt(self, facts: Mapping[str, Any]) -> None:
+    def begin_attempt(self, facts: Mapping[str, Any], dirty_diff: str) -> None:
+        """Note that a process starts to work here, with what it runs: commit, packages, uncommitted changes."""
         manifest = self.manifest()
+        if dirty_diff:
+            write_atomic(self.diff_path, dirty_diff)
         attempts = [*manifest.get("attempts", []), {"start": now(), **facts}]
         first = {key: value for key, value in facts.items() if key not in manifest}
         self._write_manifest({**first, **manifest, "status": "running", "error": None, "attempts": attempts})
@@ -241,6 +247,11 @@ class RunDirectory:
             opening = "" if self.trace_path.exists() else "[\n"
             with self.trace_path.open("a") as file:
                 file.write(opening + json.dumps({**span, "args": {"step": step}}) + ",\n")
+
+
+def run_path(config: RunConfig) -> Path:
+    """The directory is a function of the configuration, so that the same cell always finds its own records."""
+    return Path(config.paths.outputs) / config.experiment / config.cell / f"seed{config.seed}"
 
 
 def now() -> str:

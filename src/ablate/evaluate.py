@@ -1,0 +1,87 @@
+"""``python -m ablate.evaluate``: Pass@k of a checkpoint or of a Hugging Face model, with intervals.
+
+    python -m ablate.evaluate checkpoint=outputs/tiny/grpo/seed0/checkpoints/step_00040 eval.samples_per_problem=16
+    python -m ablate.evaluate model.path=HF_DIR data.eval=problems.jsonl out=eval.parquet
+
+With checkpoint=DIR the run's own config.yaml is the basis, else what ablate.train would compose; every other word is
+an override of it. Keys of its own: checkpoint=DIR, out=FILE (eval.parquet rows).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ablate.cli import compose, run_main
+from ablate.errors import UserError
+
+if TYPE_CHECKING:
+    from ablate.config import RunConfig
+    from ablate.types import EvalRow
+
+OWN_KEYS = ("checkpoint", "out")
+
+
+def run_values(checkpoint: Path, overrides: Sequence[str]) -> Any:
+    """The configuration of the run that a checkpoint belongs to, with overrides."""
+    from omegaconf import OmegaConf
+
+    path = checkpoint.resolve().parents[1] / "config.yaml"
+    if not path.is_file():
+        raise UserError(
+            f"{path} does not exist: checkpoint must be outputs/<experiment>/<cell>/seed<k>/checkpoints/step_…"
+        )
+    return OmegaConf.merge(OmegaConf.load(path), OmegaConf.from_dotlist(list(overrides)))
+
+
+def evaluate(config: RunConfig, checkpoint: Path | None) -> list[EvalRow]:
+    """Load the weights and sample every evaluation problem at every context factor."""
+    from ablate.sampling import open_sampling
+    from ablate.trainer import open_trainer
+    from ablate.verify import shared_verifier
+    from ablate.warm_start import ensure_model
+
+    verifier = shared_verifier(config.verify)
+    model_dir = ensure_model(config)
+    trainer = open_trainer(
+        model_dir,
+        config.model,
+        config.parallel,
+        config.optim,
+        total_optimizer_steps=1,
+        temperature=config.rollout.temperature,
+        seed=config.seed,
+    )
+    step = trainer.load(checkpoint)["step"] if checkpoint is not None else 0
+    sampling = open_sampling(config, model_dir, verifier)
+    length = config.context.stages[-1].length
+    rows: list[EvalRow] = []
+    for factor in config.eval.context_factors:
+        rows += sampling.evaluate(trainer.hf_tensors(), step, length, factor)
+    return rows
+
+
+def main() -> None:
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        print(__doc__)
+        return
+    own = dict(word.split("=", 1) for word in sys.argv[1:] if word.split("=", 1)[0] in OWN_KEYS and "=" in word)
+    overrides = [word for word in sys.argv[1:] if word.split("=", 1)[0] not in OWN_KEYS]
+    from ablate.config import parse
+    from ablate.evals.evaluate import summarise
+    from ablate.records import write_parquet
+
+    checkpoint = Path(own["checkpoint"]) if "checkpoint" in own else None
+    config = parse(run_values(checkpoint, overrides) if checkpoint else compose(overrides))
+    rows = evaluate(config, checkpoint)
+    for name, value in summarise(rows, config.eval).items():
+        print(f"{name:40} {value:.4f}")
+    if "out" in own:
+        write_parquet(Path(own["out"]), [asdict(row) for row in rows])
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,233 @@
+"""Everything one run needs, opened in order and handed to the loop: records, trainer, and the leader's sampling.
+
+Only the leader (rank 0) has an engine, a verifier and records; every rank runs the same loop and receives the leader's
+groups and decisions by broadcast. A process that runs several cells (a sweep) keeps its engines, trainer and verifier.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import yaml
+
+from ablate import objectives
+from ablate.config import RunConfig
+from ablate.evals.evaluate import summarise
+from ablate.progress import Display, SilentDisplay, open_display
+from ablate.records import RunDirectory
+from ablate.sampling import Sampling, open_sampling
+from ablate.tracking import Mirror, NoMirror, open_mirror
+from ablate.trainer import Trainer, open_trainer
+from ablate.types import RolloutGroup
+from ablate.verify import shared_verifier
+from ablate.warm_start import ensure_model
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+
+
+class Preempted(Exception):
+    """The process was asked to stop and has written a checkpoint."""
+
+
+@dataclass
+class Progress:
+    """Where a run stands; travels inside every checkpoint.
+
+    ``scores`` holds Pass@1 at the training context by step, of the present stage.
+    """
+
+    step: int = 0
+    stage: int = 0
+    sampler: dict[str, Any] | None = None
+    scores: dict[int, float] = field(default_factory=dict)
+
+    @property
+    def best_step(self) -> int | None:
+        """The step with the best score of the stage; of equals the later one."""
+        return max(self.scores, key=lambda step: (self.scores[step], step), default=None)
+
+
+@dataclass
+class Session:
+    """The parts of one run; what touches records, engine or verifier happens on the leader only."""
+
+    config: RunConfig
+    run: RunDirectory
+    objective: objectives.Objective
+    trainer: Trainer
+    sampling: Sampling | None  # None on every rank but the leader
+    display: Display
+    mirror: Mirror
+    received_signals: list[int]
+
+    @property
+    def is_leader(self) -> bool:
+        return self.sampling is not None
+
+    def timed(self, name: str, step: int) -> AbstractContextManager[None]:
+        return self.run.timed(name, step) if self.is_leader else nullcontext()
+
+    # --- parts of a step --------------------------------------------------------------------------------------------
+
+    def collect(self, progress: Progress, length: int) -> tuple[list[RolloutGroup], dict[str, float]]:
+        """Sample and judge the next rollout batch on the leader and hand it to every rank."""
+        collected = None
+        if self.sampling is not None:
+            collected = self.sampling.collect(progress.sampler, progress.step + 1, length, self.objective.keeps)
+        groups, metrics, progress.sampler = self.trainer.broadcast(collected)
+        return groups, metrics
+
+    def hand_weights_to_engine(self, length: int) -> None:
+        weights = self.trainer.hf_tensors()  # a gather: every rank takes part
+        if self.sampling is not None:
+            self.sampling.engine(length).load_weights(weights)
+        else:
+            for _ in weights:
+                pass
+
+    def evaluate(self, progress: Progress, length: int) -> dict[str, float]:
+        """Evaluate the present weights at every context factor, append to eval.parquet and note the score."""
+        metrics: dict[str, float] = {}
+        for factor in self.config.eval.context_factors:
+            with self.timed(f"evaluate_x{factor:g}", progress.step):
+                weights = self.trainer.hf_tensors()
+                if self.sampling is not None:
+                    rows = self.sampling.evaluate(weights, progress.step, length, factor)
+                    self.run.append_eval(rows)
+                    metrics |= summarise(rows, self.config.eval)
+                else:
+                    for _ in weights:
+                        pass
+        metrics = self.trainer.broadcast(metrics)
+        progress.scores[progress.step] = metrics["eval/pass@1/x1"]
+        return metrics
+
+    # --- records ----------------------------------------------------------------------------------------------------
+
+    def record(self, step: int, metrics: dict[str, float]) -> None:
+        if self.is_leader:
+            self.run.append_metrics(step, metrics)
+            self.run.beat(step, sum(stage.steps for stage in self.config.context.stages))
+            self.mirror.log(step, metrics)
+        self.display.step(step, metrics)
+
+    def save_rollouts(self, step: int, groups: list[RolloutGroup], batch: Any) -> None:
+        if self.is_leader and self.config.logging.save_rollouts:
+            self.run.write_rollouts(step, rollout_rows(step, groups, batch))
+
+    # --- checkpoints ------------------------------------------------------------------------------------------------
+
+    def restore(self) -> Progress:
+        """Continue at the newest whole checkpoint; drop records of later steps, which will be made again."""
+        extra = self.trainer.load_newest(self.run.checkpoints_path, self.display.say)
+        progress = Progress(**extra) if extra else Progress()
+        if self.is_leader:
+            for repair in self.run.keep_records_through(progress.step if extra else -1):
+                self.display.say(f"repaired {repair}")
+        if extra:
+            self.display.say(f"continuing after step {progress.step}")
+        return progress
+
+    def checkpoint(self, progress: Progress) -> None:
+        with self.timed("checkpoint", progress.step):
+            keep = self.config.checkpoint
+            best = progress.best_step if keep.keep_best else None
+            self.trainer.save(self.run.checkpoints_path, progress.step, asdict(progress), keep=keep.keep, best=best)
+
+    def is_best(self, progress: Progress) -> bool:
+        """Was this step evaluated, and is it the best of its stage so far? Then its checkpoint must exist."""
+        return self.config.checkpoint.keep_best and progress.step > 0 and progress.best_step == progress.step
+
+    def enter_stage(self, index: int, progress: Progress) -> None:
+        """Begin the next context stage from the best checkpoint of the one before (by evaluation score)."""
+        length = self.config.context.stages[index].length
+        if index > progress.stage:
+            best = progress.best_step
+            if best is not None and best != progress.step:
+                self.trainer.load(self.run.checkpoints_path, best)
+                self.display.say(f"stage {index + 1} continues from step {best}, the best of stage {index}")
+            progress.stage, progress.scores = index, {}
+        self.hand_weights_to_engine(length)
+
+    def ends_with_evaluation(self, index: int) -> bool:
+        """The last stage's end is evaluated where eval.at_end says so; an earlier one's too, to choose its best."""
+        return self.config.eval.at_end
+
+    def leave_if_preempted(self, progress: Progress) -> None:
+        """After SIGTERM or SIGUSR1: write a checkpoint and leave."""
+        if self.trainer.broadcast(bool(self.received_signals)):
+            self.checkpoint(progress)
+            self.display.say(f"asked to stop: checkpoint written after step {progress.step}")
+            raise Preempted
+
+
+@contextmanager
+def open_session(config: RunConfig, config_yaml: str, run: RunDirectory, is_leader: bool) -> Iterator[Session]:
+    """Open the parts of a run and close what is not kept for the next cell of the process."""
+    objective = objectives.build(config.objective)  # before anything slow: a mistake is said at once
+    stages = config.context.stages
+    num_steps = sum(stage.steps for stage in stages)
+    with ExitStack() as stack:
+        received_signals = stack.enter_context(noted_signals())
+        verifier = shared_verifier(config.verify) if is_leader else None
+        model_dir = ensure_model(config)
+        trainer = open_trainer(
+            model_dir,
+            config.model,
+            config.parallel,
+            config.optim,
+            total_optimizer_steps=num_steps * config.optim.steps_per_batch,
+            temperature=config.rollout.temperature,
+            seed=config.seed,
+        )
+        sampling = open_sampling(config, model_dir, verifier) if is_leader else None
+        mirror: Mirror = NoMirror()
+        display: Display = SilentDisplay()
+        if is_leader:
+            mirror = open_mirror(config.logging, run.path, yaml.safe_load(config_yaml))
+            display = open_display(config.logging.display, f"{config.cell} seed {config.seed}", num_steps)
+        stack.callback(mirror.close)
+        stack.callback(display.close)
+        yield Session(config, run, objective, trainer, sampling, display, mirror, received_signals)
+
+
+@contextmanager
+def noted_signals() -> Iterator[list[int]]:
+    """Note signals that ask to stop instead of dying of them; the loop looks after every step."""
+    received: list[int] = []
+    before = {number: signal.signal(number, lambda number, _: received.append(number)) for number in STOP_SIGNALS}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def rollout_rows(step: int, groups: list[RolloutGroup], batch: Any) -> list[dict[str, Any]]:
+    """One row per rollout, in group order: what was sampled, what it earned, what the trainer made of it."""
+    rows = []
+    for group in groups:
+        for completion, verdict, reward in zip(group.completions, group.verdicts, group.rewards, strict=True):
+            rows.append(
+                {
+                    "step": step,
+                    "problem_id": group.problem.id,
+                    "difficulty": group.problem.difficulty,
+                    "sample": completion.sample,
+                    "seed": completion.seed,
+                    "prompt_ids": list(completion.prompt_ids),
+                    "response_ids": list(completion.response_ids),
+                    "rollout_logp": list(completion.logp),
+                    "text": completion.text,
+                    "finished": completion.finished,
+                    "reward": reward,
+                    "verdict": str(verdict.kind),
+                    "num_passed": verdict.num_passed,
+                    "num_tests": verdict.num_tests,
+                }
+            )
+    return [row | trained for row, trained in zip(rows, batch.records(), strict=True)]

@@ -1,0 +1,115 @@
+"""``python -m ablate.train``: train one cell, or with ``-m`` every cell of a sweep in this process.
+
+    python -m ablate.train objective=gspo seed=1
+    python -m ablate.train -m experiment=tiny
+    torchrun --nproc-per-node 4 -m ablate.train parallel=tp2_pp2 objective=dapo
+
+A cell that is done is not run again; one that was interrupted continues at its newest checkpoint. A cell that fails
+does not stop the others: the last lines say which failed and why. Exit codes: 0 done, 1 a cell failed, 2 a mistake in
+the configuration, 75 asked to stop (SIGTERM, SIGUSR1) and checkpointed, 130 interrupted from the keyboard.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from typing import TYPE_CHECKING
+
+import hydra
+
+from ablate.cli import CONF_DIR, run_main, stop
+from ablate.errors import UserError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from ablate.config import RunConfig
+    from ablate.records import RunDirectory
+
+REQUEUE_EXIT_CODE = 75  # EX_TEMPFAIL: the templates in slurm/ requeue a task that ends with it
+INTERRUPT_EXIT_CODE = 130
+
+failed_cells: list[str] = []  # of this process, for the last lines of a sweep
+
+
+@hydra.main(config_path=CONF_DIR, config_name="train", version_base="1.3")
+def main(values: DictConfig) -> str:
+    """Run one cell and return its status."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    try:
+        return run_cell(values)
+    except UserError as error:
+        if HydraConfig.get().mode == RunMode.RUN:
+            stop(str(error))  # Hydra would put a line of its own before the sentence
+        raise
+
+
+def run_cell(values: DictConfig) -> str:
+    """Take the cell's directory and train it, unless it is done already."""
+    from omegaconf import OmegaConf
+
+    from ablate.config import parse
+    from ablate.provenance import config_changes
+    from ablate.records import RunDirectory, run_path
+
+    config = parse(values)
+    config_yaml = OmegaConf.to_yaml(values, resolve=True)
+    run = RunDirectory(run_path(config))
+    is_leader = os.environ.get("RANK", "0") == "0"
+    if is_leader:
+        run.lock()
+    try:
+        changes = config_changes(run.config_path.read_text(), config_yaml) if run.config_path.exists() else []
+        if run.status == "done" and not changes:
+            print(f"{run.path}: done already, not run again", flush=True)
+            return "done"
+        if is_leader:
+            run.claim(config_yaml, changes)
+        return attempt(config, config_yaml, run, is_leader)
+    finally:
+        run.unlock()
+
+
+def attempt(config: RunConfig, config_yaml: str, run: RunDirectory, is_leader: bool) -> str:
+    """Train one cell and leave in its manifest how it ended."""
+    from ablate.loop import train
+    from ablate.provenance import dirty_diff, facts
+    from ablate.session import Preempted, open_session
+
+    if is_leader:
+        run.begin_attempt(facts(config_yaml), dirty_diff())
+    try:
+        with open_session(config, config_yaml, run, is_leader) as session:
+            train(session)
+    except Preempted:
+        close_attempt(run, is_leader, "preempted")
+        sys.exit(REQUEUE_EXIT_CODE)
+    except KeyboardInterrupt:
+        close_attempt(run, is_leader, "preempted", "interrupted from the keyboard")
+        print("interrupted: the same command continues at the newest checkpoint", file=sys.stderr)
+        # Not sys.exit: in a sweep Hydra would go on to the next cell.
+        os._exit(INTERRUPT_EXIT_CODE)
+    except BaseException as error:
+        # The boundary of a cell: whatever went wrong is written down, then goes on its way.
+        reason = str(error) if isinstance(error, UserError) else traceback.format_exc()
+        close_attempt(run, is_leader, "failed", reason)
+        failed_cells.append(f"{run.path}: {reason.strip().splitlines()[-1]}")
+        raise
+    close_attempt(run, is_leader, "done")
+    return "done"
+
+
+def close_attempt(run: RunDirectory, is_leader: bool, status: str, error: str | None = None) -> None:
+    if is_leader:
+        run.end_attempt(status, error)
+
+
+if __name__ == "__main__":
+    try:
+        run_main(main)
+    finally:
+        if len(failed_cells) > 1 or (failed_cells and {"-m", "--multirun"} & set(sys.argv)):
+            print(f"{len(failed_cells)} cells failed:", *failed_cells, sep="\n  ", file=sys.stderr)

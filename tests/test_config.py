@@ -1,0 +1,54 @@
+"""A mistake in a configuration is one sentence with the rule, the value and the fix."""
+
+import subprocess
+import sys
+
+import pytest
+
+from ablate.config import parse
+from ablate.errors import UserError
+from ablate.cli import compose
+
+MISTAKES = {
+    "optim.steps_per_batch=3": "8 prompts x 8 samples = 64 rollouts do not divide into 3 optimizer steps: change",
+    "optim.lr=fast": "optim.lr: Value 'fast'",
+    "optim.lr=-1": "optim.lr must be above 0, not -1",
+    "verify.backend=docker": "verify.backend=docker is not one of local, modal",
+    "rollout.samples_per_prompt=1": "gives a group no spread",
+    "context.stages=[]": "context.stages is empty",
+    "eval.pass_at=[100]": "pass@100 needs at least as many samples",
+    "rollout.engine.dtype=null": "rollout.engine.dtype: Incompatible value",
+    "cell=..": "names a directory",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("override", MISTAKES)
+def test_a_mistake_is_named(override):
+    with pytest.raises(UserError) as caught:
+        parse(compose([override]))
+    assert MISTAKES[override] in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_every_value_of_the_schema_comes_from_yaml():
+    config = parse(compose([]))
+    assert config.optim.steps_per_batch >= 2, "with one optimizer step a batch every ratio is 1"
+    assert config.context.stages[0].length == config.context.length
+
+
+def test_an_unknown_key_is_refused():
+    with pytest.raises(Exception, match="learning_rate"):
+        parse(compose(["+optim.learning_rate=1"]))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["objective=nope"], ["optim.lr=fast"], ["data.train=/no/such/file.jsonl"], ["optim.steps_per_batch=3"]],
+)
+def test_ablate_train_exits_with_2_and_one_sentence(arguments, tmp_path):
+    command = [sys.executable, "-m", "ablate.train", f"paths.outputs={tmp_path}", *arguments]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 2, result.stderr
+    assert "Traceback" not in result.stderr
+    assert result.stderr.startswith("error: ")
+    assert len(result.stderr.strip().splitlines()) == 1

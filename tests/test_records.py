@@ -1,0 +1,122 @@
+"""A run's records survive a kill at any byte, and belong to one configuration and one process."""
+
+import json
+import multiprocessing
+
+import pytest
+
+from ablate.errors import UserError
+from ablate.provenance import config_changes
+from ablate.records import RunDirectory
+from ablate.types import EvalRow
+
+
+def eval_row(step):
+    return EvalRow(step, 160, 1.0, "p0", "easy", 0, 17, True, True, "accepted")
+
+
+@pytest.fixture
+def run(tmp_path):
+    return RunDirectory(tmp_path / "tiny" / "grpo" / "seed0")
+
+
+def fill(run, num_steps):
+    run.path.mkdir(parents=True, exist_ok=True)
+    run.append_eval([eval_row(0)])
+    for step in range(1, num_steps + 1):
+        run.append_metrics(step, {"train/loss": step / 3, "a": 1.0})
+        run.write_rollouts(step, [{"step": step, "prompt_ids": [1, 2]}])
+        run.append_eval([eval_row(step)])
+
+
+def test_metrics_come_back_exactly_as_they_were_written(run):
+    fill(run, 3)
+    assert [row["train/loss"] for row in run.metrics()] == [1 / 3, 2 / 3, 1.0]
+
+
+def test_records_later_than_the_checkpoint_are_dropped_and_the_rest_is_untouched(run):
+    fill(run, 2)
+    before = run.metrics_path.read_bytes(), run.rollouts_file(2).read_bytes(), run.eval_rows()
+    fill_three = {"train/loss": 1.0, "a": 1.0}
+    run.append_metrics(3, fill_three)
+    run.write_rollouts(3, [{"step": 3, "prompt_ids": [1]}])
+    run.append_eval([eval_row(3)])
+    repairs = run.keep_records_through(2)
+    assert len(repairs) == 3
+    assert (run.metrics_path.read_bytes(), run.rollouts_file(2).read_bytes(), run.eval_rows()) == before
+    assert not run.rollouts_file(3).exists()
+
+
+@pytest.mark.parametrize("num_bytes", [1, 10, 25])
+def test_a_half_written_line_is_dropped_and_said(run, num_bytes):
+    fill(run, 2)
+    whole = run.metrics_path.read_bytes()
+    run.metrics_path.write_bytes(whole + b'{"step": 3, "train/loss": 0.12345'[:num_bytes])
+    assert any("metrics.jsonl" in repair for repair in run.keep_records_through(2))
+    assert run.metrics_path.read_bytes() == whole
+    assert run.keep_records_through(2) == []
+
+
+def test_without_a_checkpoint_nothing_is_kept(run):
+    fill(run, 2)
+    run.keep_records_through(-1)
+    assert run.metrics() == []
+    assert run.eval_rows() == []
+
+
+def hold(path, locked, release):
+    run = RunDirectory(path)
+    run.lock()
+    locked.set()
+    release.wait(30)
+
+
+def test_a_second_process_on_the_same_cell_says_so(run):
+    context = multiprocessing.get_context("spawn")
+    locked, release = context.Event(), context.Event()
+    process = context.Process(target=hold, args=(run.path, locked, release))
+    process.start()
+    try:
+        assert locked.wait(30)
+        with pytest.raises(UserError, match=f"process {process.pid} on"):
+            run.lock()
+        assert run.is_locked()
+    finally:
+        release.set()
+        process.join(30)
+    run.lock()
+    run.unlock()
+    assert not run.is_locked()
+
+
+def test_a_directory_belongs_to_one_configuration(run):
+    old, new = "optim: {lr: 0.1}\nverify: {workers: 2}\n", "optim: {lr: 0.2}\nverify: {workers: 4}\n"
+    run.claim(old, [])
+    assert config_changes(old, new) == ["optim.lr: 0.1 -> 0.2"], "where it runs may change, what it computes may not"
+    with pytest.raises(UserError, match=r"optim\.lr: 0\.1 -> 0\.2.*cell=NAME"):
+        run.claim(new, config_changes(old, new))
+    assert run.config_path.read_text() == old
+
+
+def test_the_manifest_keeps_every_attempt(run):
+    run.begin_attempt({"commit": "abc", "host": "a"}, "diff --git")
+    run.end_attempt("failed", "ValueError: no\n")
+    assert run.state().name == "failed"
+    assert run.state().error == "ValueError: no\n"
+    run.begin_attempt({"commit": "def", "host": "b"}, "")
+    assert run.state().name == "interrupted", "running, and no process holds the lock: it was killed"
+    run.end_attempt("done")
+    manifest = run.manifest()
+    assert manifest["commit"] == "abc"
+    assert [attempt["status"] for attempt in manifest["attempts"]] == ["failed", "done"]
+    assert run.diff_path.read_text() == "diff --git"
+    assert run.state().name == "done"
+
+
+def test_the_trace_is_a_chrome_trace(run):
+    run.path.mkdir(parents=True)
+    with run.timed("rollout", 1), run.timed("inner", 1):
+        pass
+    events = json.loads(run.trace_path.read_text().rstrip().rstrip(",") + "]")
+    assert [(event["name"], event["args"]["step"]) for event in events] == [("inner", 1), ("rollout", 1)]
+    assert all(event["dur"] >= 0 for event in events)
