@@ -33,6 +33,7 @@ class ModelConfig:
     build: dict[str, Any] | None = MISSING
     original_context: int = MISSING  # positions the weights were trained for: YaRN's original length
     num_parameters: int | None = MISSING
+    architecture: dict[str, Any] | None = MISSING  # the shape that config.json at `path` must have; null: not pinned
 
 
 @dataclass
