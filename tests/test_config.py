@@ -5,9 +5,9 @@ import sys
 
 import pytest
 
+from ablate.cli import compose
 from ablate.config import parse
 from ablate.errors import UserError
-from ablate.cli import compose
 
 MISTAKES = {
     "optim.steps_per_batch=3": "8 prompts x 8 samples = 64 rollouts do not divide into 3 optimizer steps: change",

@@ -4,8 +4,8 @@ import pytest
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from ablate.errors import UserError
 from ablate.cli import compose
+from ablate.errors import UserError
 from ablate.plan import expand, plan
 
 SWEEPS = [
