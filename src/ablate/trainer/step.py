@@ -28,6 +28,8 @@ cpu.import_megatron()
 
 from megatron.core.pipeline_parallel import get_forward_backward_func  # noqa: E402
 
+Done = list[tuple[MicroBatch, dict[str, Tensor]]]
+
 
 class Trainer:
     """A policy under training. Every rank of the job holds one and calls its methods in the same order.
@@ -96,12 +98,12 @@ class Trainer:
         return self.world.broadcast(value)
 
     def logp(self, batch: TrainBatch) -> tuple[Tensor, Tensor]:
-        """Log-probability [B, T] of each response token, and entropy [B, T], in nats, 0 outside the mask; on all ranks."""
+        """Log-probability [B, T] and entropy [B, T] of each response token, nats, 0 outside the mask, on all ranks."""
         with torch.no_grad():
             return self._gather(batch, self._run(batch, partial(no_loss), forward_only=True))
 
     def reference_logp(self, batch: TrainBatch) -> Tensor:
-        """Log-probability [B, T] under the weights of ``model_dir``, which are kept in memory from the first call on."""
+        """Log-probability [B, T] under the weights of ``model_dir``, kept in memory from the first call on."""
         current = [parameter.detach().clone() for parameter in self.model.parameters()]
         try:
             if self.reference is None:
@@ -140,9 +142,7 @@ class Trainer:
         """Yield (Hugging Face name, whole tensor) for every weight; every rank must iterate to the end."""
         return weights.hf_tensors(self.model, self.architecture, self.world)
 
-    def _run(
-        self, batch: TrainBatch, loss_of: Any, *, forward_only: bool
-    ) -> list[tuple[MicroBatch, dict[str, Tensor]]]:
+    def _run(self, batch: TrainBatch, loss_of: Any, *, forward_only: bool) -> Done:
         """Forward, and backward unless told not to, over this rank's micro-batches; results on the last stage only."""
         world = self.world
         multiple_of = world.tensor_size if self.parallel.sequence_parallel else 1
@@ -182,7 +182,7 @@ class Trainer:
         result = {"loss": loss.detach(), "logp_BT": logp_BT.detach(), "entropy_BT": entropy_TB.t()}
         return loss, torch.zeros((), dtype=torch.int), result
 
-    def _gather(self, batch: TrainBatch, done: list[tuple[MicroBatch, dict[str, Tensor]]]) -> tuple[Tensor, Tensor]:
+    def _gather(self, batch: TrainBatch, done: Done) -> tuple[Tensor, Tensor]:
         """Put the micro-batches' results back into the rows of ``batch``, on all ranks."""
         whole_2BT = torch.zeros(2, *batch.mask_BT.shape, device=self.world.device)
         if self.world.tensor_rank == 0:
@@ -194,7 +194,7 @@ class Trainer:
         logp_BT, entropy_BT = self.world.sum_over_ranks(whole_2BT)
         return logp_BT, entropy_BT
 
-    def _total_loss(self, done: list[tuple[MicroBatch, dict[str, Tensor]]]) -> float:
+    def _total_loss(self, done: Done) -> float:
         total = torch.zeros((), device=self.world.device)
         if self.world.tensor_rank == 0:
             for _, result in done:
