@@ -40,21 +40,13 @@ def run_values(checkpoint: Path, overrides: Sequence[str]) -> Any:
 def evaluate(config: RunConfig, checkpoint: Path | None) -> list[EvalRow]:
     """Load the weights and sample every evaluation problem at every context factor."""
     from ablate.sampling import open_sampling
-    from ablate.trainer import open_trainer
+    from ablate.session import open_trainer
     from ablate.verify import shared_verifier
     from ablate.warm_start import ensure_model
 
     verifier = shared_verifier(config.verify)
     model_dir = ensure_model(config)
-    trainer = open_trainer(
-        model_dir,
-        config.model,
-        config.parallel,
-        config.optim,
-        total_optimizer_steps=1,
-        temperature=config.rollout.temperature,
-        seed=config.seed,
-    )
+    trainer = open_trainer(config, model_dir)
     step = trainer.load(checkpoint)["step"] if checkpoint is not None else 0
     sampling = open_sampling(config, model_dir, verifier)
     length = config.context.stages[-1].length

@@ -10,7 +10,8 @@ import signal
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -21,10 +22,14 @@ from ablate.progress import Display, SilentDisplay, open_display
 from ablate.records import RunDirectory
 from ablate.sampling import Sampling, open_sampling
 from ablate.tracking import Mirror, NoMirror, open_mirror
-from ablate.trainer import Trainer, open_trainer
-from ablate.types import RolloutGroup
+from ablate.trainer.batching import in_loss
+from ablate.trainer.step import Trainer
+from ablate.types import RolloutGroup, TrainBatch
 from ablate.verify import shared_verifier
 from ablate.warm_start import ensure_model
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 
@@ -115,9 +120,13 @@ class Session:
             self.mirror.log(step, metrics)
         self.display.step(step, metrics)
 
-    def save_rollouts(self, step: int, groups: list[RolloutGroup], batch: Any) -> None:
+    def save_rollouts(self, step: int, groups: list[RolloutGroup], batch: TrainBatch, parts: list[Tensor]) -> None:
+        """Save what the step trained on; ``parts`` are the rows of each optimizer step."""
         if self.is_leader and self.config.logging.save_rollouts:
-            self.run.write_rollouts(step, rollout_rows(step, groups, batch))
+            sampled = [row for group in groups for row in sampled_rows(group)]
+            trained = trained_rows(batch, parts)
+            rows = [{"step": step} | left | right for left, right in zip(sampled, trained, strict=True)]
+            self.run.write_rollouts(step, rows)
 
     # --- checkpoints ------------------------------------------------------------------------------------------------
 
@@ -153,10 +162,6 @@ class Session:
             progress.stage, progress.scores = index, {}
         self.hand_weights_to_engine(length)
 
-    def ends_with_evaluation(self, index: int) -> bool:
-        """The last stage's end is evaluated where eval.at_end says so; an earlier one's too, to choose its best."""
-        return self.config.eval.at_end
-
     def leave_if_preempted(self, progress: Progress) -> None:
         """After SIGTERM or SIGUSR1: write a checkpoint and leave."""
         if self.trainer.broadcast(bool(self.received_signals)):
@@ -169,21 +174,12 @@ class Session:
 def open_session(config: RunConfig, config_yaml: str, run: RunDirectory, is_leader: bool) -> Iterator[Session]:
     """Open the parts of a run and close what is not kept for the next cell of the process."""
     objective = objectives.build(config.objective)  # before anything slow: a mistake is said at once
-    stages = config.context.stages
-    num_steps = sum(stage.steps for stage in stages)
+    num_steps = sum(stage.steps for stage in config.context.stages)
     with ExitStack() as stack:
         received_signals = stack.enter_context(noted_signals())
         verifier = shared_verifier(config.verify) if is_leader else None
         model_dir = ensure_model(config)
-        trainer = open_trainer(
-            model_dir,
-            config.model,
-            config.parallel,
-            config.optim,
-            total_optimizer_steps=num_steps * config.optim.steps_per_batch,
-            temperature=config.rollout.temperature,
-            seed=config.seed,
-        )
+        trainer = open_trainer(config, model_dir)
         sampling = open_sampling(config, model_dir, verifier) if is_leader else None
         mirror: Mirror = NoMirror()
         display: Display = SilentDisplay()
@@ -193,6 +189,26 @@ def open_session(config: RunConfig, config_yaml: str, run: RunDirectory, is_lead
         stack.callback(mirror.close)
         stack.callback(display.close)
         yield Session(config, run, objective, trainer, sampling, display, mirror, received_signals)
+
+
+open_trainers: dict[str, Trainer] = {}  # of this process, by layout: a sweep's cells reuse one
+
+
+def open_trainer(config: RunConfig, model_dir: Path) -> Trainer:
+    """Return a trainer that starts from ``model_dir``; in a process that has one with this layout, that one anew."""
+    stages = config.context.stages
+    settings = {
+        "context_length": max(stage.length for stage in stages),
+        "total_optimizer_steps": sum(stage.steps for stage in stages) * config.optim.steps_per_batch,
+        "temperature": config.rollout.temperature,
+    }
+    sections = (model_dir, config.model, config.parallel, config.optim)
+    layout = repr(config.parallel)
+    if layout in open_trainers:
+        open_trainers[layout].reset(*sections, **settings)
+    else:
+        open_trainers[layout] = Trainer(*sections, **settings)
+    return open_trainers[layout]
 
 
 @contextmanager
@@ -207,27 +223,34 @@ def noted_signals() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def rollout_rows(step: int, groups: list[RolloutGroup], batch: Any) -> list[dict[str, Any]]:
-    """One row per rollout, in group order: what was sampled, what it earned, what the trainer made of it."""
-    rows = []
-    for group in groups:
-        for completion, verdict, reward in zip(group.completions, group.verdicts, group.rewards, strict=True):
-            rows.append(
-                {
-                    "step": step,
-                    "problem_id": group.problem.id,
-                    "difficulty": group.problem.difficulty,
-                    "sample": completion.sample,
-                    "seed": completion.seed,
-                    "prompt_ids": list(completion.prompt_ids),
-                    "response_ids": list(completion.response_ids),
-                    "rollout_logp": list(completion.logp),
-                    "text": completion.text,
-                    "finished": completion.finished,
-                    "reward": reward,
-                    "verdict": str(verdict.kind),
-                    "num_passed": verdict.num_passed,
-                    "num_tests": verdict.num_tests,
-                }
-            )
-    return [row | trained for row, trained in zip(rows, batch.records(), strict=True)]
+def sampled_rows(group: RolloutGroup) -> Iterator[dict[str, Any]]:
+    """What was sampled and how it was judged. No seconds: they would differ between equal runs."""
+    for completion, verdict, reward in zip(group.completions, group.verdicts, group.rewards, strict=True):
+        yield {
+            "problem_id": group.problem.id,
+            "difficulty": group.problem.difficulty,
+            "sample": completion.sample,
+            "seed": completion.seed,
+            "prompt_ids": list(completion.prompt_ids),
+            "response_ids": list(completion.response_ids),
+            "rollout_logp": list(completion.logp),
+            "text": completion.text,
+            "finished": completion.finished,
+            "reward": reward,
+            "verdict": str(verdict.kind),
+            "num_passed": verdict.num_passed,
+            "num_tests": verdict.num_tests,
+        }
+
+
+def trained_rows(batch: TrainBatch, parts: list[Tensor]) -> Iterator[dict[str, Any]]:
+    """What the trainer made of each row, in the order of the batch."""
+    optimizer_step = {int(row): index for index, rows in enumerate(parts) for row in rows}
+    is_in_loss_B = in_loss(batch)
+    for row in range(batch.num_rows):
+        yield {
+            "old_logp": batch.old_logp_BT[row][batch.mask_BT[row]].tolist(),
+            "advantage": batch.advantage_B[row].item(),
+            "in_loss": bool(is_in_loss_B[row]),
+            "optimizer_step": optimizer_step[row],
+        }
