@@ -54,14 +54,17 @@ def prepare_environment(config: EngineConfig) -> None:
 @contextmanager
 def environment_for_children() -> Iterator[None]:
     """Run the block with the environment that engine processes started inside shall inherit, then restore ours."""
+    import torch
+
     before = dict(os.environ)
     for name in LAUNCHER_VARIABLES:
         os.environ.pop(name, None)
     os.environ.setdefault("PYTHONWARNINGS", "ignore::FutureWarning")  # vLLM's import walks over deprecated torch names
+    os.environ.setdefault("OMP_NUM_THREADS", str(torch.get_num_threads()))  # else as many as the machine has cores
     try:
         yield
     finally:
-        for name in (*LAUNCHER_VARIABLES, "PYTHONWARNINGS"):
+        for name in (*LAUNCHER_VARIABLES, "PYTHONWARNINGS", "OMP_NUM_THREADS"):
             os.environ.pop(name, None)
             if name in before:
                 os.environ[name] = before[name]

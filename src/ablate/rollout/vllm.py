@@ -83,9 +83,9 @@ class VllmEngine:
     def load_weights(self, weights: Iterable[tuple[str, Tensor]] | Path | str) -> None:
         """Replace the weights in place; see ``Engine``."""
         if isinstance(weights, str | Path):
-            self._llm.collective_rpc("reload_weights", kwargs={"weights_path": str(weights)})
+            self._llm.collective_rpc("replace_weights_from_directory", args=(str(weights),))
         elif self._mode == "inline":
-            self._llm.collective_rpc("reload_weights", kwargs={"weights_iterator": iter(weights)})
+            self._llm.collective_rpc("replace_weights", args=(iter(weights),))
         else:
             self._load_through_file(weights)
         # Keys and values of the old weights must not serve a new prompt.
@@ -99,7 +99,7 @@ class VllmEngine:
             path = Path(scratch) / "weights.pt"
             # clone: a view would write the whole storage it looks into
             torch.save({name: tensor.detach().cpu().clone() for name, tensor in weights}, path)
-            self._llm.collective_rpc("load_weights_from_file", args=(str(path),))
+            self._llm.collective_rpc("replace_weights_from_file", args=(str(path),))
 
     def sample(self, requests: Sequence[Request], on_finish: OnFinish) -> None:
         """Sample every request; see ``Engine``."""
@@ -172,7 +172,7 @@ def start(model_dir: Path, config: EngineConfig, context_length: int, overrides:
             enable_prefix_caching=config.prefix_caching,
             logprobs_mode="processed_logprobs",  # after temperature: what was sampled from
             hf_overrides=overrides,
-            worker_extension_cls="ablate.rollout.worker.FileWeights",
+            worker_extension_cls="ablate.rollout.worker.WeightReplacement",
             use_tqdm_on_load=False,
             disable_log_stats=True,
         )

@@ -1,0 +1,184 @@
+"""The engine samples from the model it was given, and from nothing else."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import pytest
+import torch
+from transformers import AutoConfig, Qwen3ForCausalLM
+
+from ablate.errors import UserError
+from ablate.rollout.engine import Request, yarn_factor
+from ablate.rollout.vllm import eos_ids, open_engine, read_hf_config, yarn_overrides
+
+CONTEXT = 160
+# fp32 kernels sum in other orders: measured gaps are below 1e-5
+TOLERANCE = 1e-4
+
+
+def requests_for(num_requests: int, *, max_new_tokens: int = 40, temperature: float = 1.0, prompt_tokens: int = 12):
+    rng = random.Random(5)
+    return [
+        Request(
+            key=("row", index),
+            prompt_ids=tuple(rng.randint(3, 100) for _ in range(prompt_tokens + index % 7)),
+            seed=1000 + index,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            top_p=1.0,
+        )
+        for index in range(num_requests)
+    ]
+
+
+def sample(engine, requests):
+    """Every request's result by key."""
+    results = {}
+    engine.sample(requests, results.__setitem__)
+    assert results.keys() == {request.key for request in requests}
+    return results
+
+
+def largest_gap(model, requests, results) -> float:
+    """max |engine's log-probability - transformers'| over all response tokens, at the sampling temperature."""
+    gaps = []
+    for request in requests:
+        result = results[request.key]
+        tokens_1S = torch.tensor([request.prompt_ids + result.response_ids])
+        with torch.no_grad():
+            logits_SV = model(tokens_1S).logits[0, len(request.prompt_ids) - 1 : -1]
+        logp_SV = (logits_SV / request.temperature).log_softmax(dim=-1)
+        expected_S = logp_SV.gather(1, torch.tensor(result.response_ids)[:, None])[:, 0]
+        gaps.append((expected_S - torch.tensor(result.logp)).abs().max().item())
+    return max(gaps)
+
+
+def other_weights(model_dir, seed: int) -> Qwen3ForCausalLM:
+    """The same architecture with other random weights."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Qwen3ForCausalLM(AutoConfig.from_pretrained(model_dir))
+
+
+def hf_tensors(model):
+    return [(name, tensor) for name, tensor in model.state_dict().items() if name != "lm_head.weight"]  # tied
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.6])
+def test_log_probabilities_equal_transformers_at_the_sampling_temperature(engine, tiny_checkpoint, temperature):
+    requests = requests_for(8, temperature=temperature)
+    model = Qwen3ForCausalLM.from_pretrained(tiny_checkpoint)
+    assert largest_gap(model, requests, sample(engine, requests)) < TOLERANCE
+
+
+def test_after_an_update_in_place_log_probabilities_are_the_new_weights(engine, tiny_checkpoint):
+    requests = requests_for(8)
+    new = other_weights(tiny_checkpoint, seed=1)
+    engine.load_weights(hf_tensors(new))
+    results = sample(engine, requests)
+    assert largest_gap(new, requests, results) < TOLERANCE
+    assert largest_gap(Qwen3ForCausalLM.from_pretrained(tiny_checkpoint), requests, results) > 0.1
+
+
+def test_a_directory_and_its_tensors_load_the_same_weights(engine, tiny_checkpoint, tmp_path):
+    requests = requests_for(4)
+    new = other_weights(tiny_checkpoint, seed=2)
+    new.save_pretrained(tmp_path)
+    engine.load_weights(hf_tensors(new))
+    from_tensors = sample(engine, requests)
+    engine.load_weights(tiny_checkpoint)
+    assert sample(engine, requests) != from_tensors
+    engine.load_weights(tmp_path)
+    assert sample(engine, requests) == from_tensors
+
+
+def test_an_engine_does_not_follow_tensors_that_change_after_loading(engine, tiny_checkpoint):
+    requests = requests_for(4)
+    new = other_weights(tiny_checkpoint, seed=3)
+    engine.load_weights(hf_tensors(new))
+    before = sample(engine, requests)
+    with torch.no_grad():
+        for parameter in new.parameters():
+            parameter.mul_(2)
+    assert sample(engine, requests) == before
+
+
+def test_a_seed_gives_the_same_response_in_any_batch(engine):
+    requests = requests_for(24)
+    together = sample(engine, requests)
+    for part in (requests[::-1], requests[::3], requests[5:6]):
+        for key, result in sample(engine, part).items():
+            assert result.response_ids == together[key].response_ids
+            assert result.logp == pytest.approx(together[key].logp, abs=TOLERANCE)
+
+
+def test_another_seed_gives_another_response(engine):
+    (request,) = requests_for(1)
+    other = replace(request, key="other", seed=request.seed + 1)
+    results = sample(engine, [request, other])
+    assert results[request.key].response_ids != results["other"].response_ids
+
+
+def test_a_response_is_finished_exactly_if_it_ends_with_the_end_of_sequence_token(engine, tiny_checkpoint):
+    (eos,) = eos_ids(tiny_checkpoint, read_hf_config(tiny_checkpoint))
+    results = sample(engine, requests_for(48, max_new_tokens=100)).values()
+    assert {result.finished for result in results} == {True, False}
+    for result in results:
+        assert result.finished == (result.response_ids[-1] == eos)
+        assert eos not in result.response_ids[:-1]
+        assert result.finished or len(result.response_ids) == 100
+        assert len(result.logp) == len(result.response_ids)
+
+
+def test_a_result_is_handed_on_while_others_are_still_sampled(engine):
+    requests = [replace(request, max_new_tokens=4 + 90 * (index % 2)) for index, request in enumerate(requests_for(8))]
+    lengths = []
+    engine.sample(requests, lambda key, result: lengths.append(len(result.response_ids)))
+    assert lengths == sorted(lengths)
+    assert lengths[0] <= 4 < lengths[-1]
+
+
+def test_an_exception_in_the_callback_leaves_the_engine_clean(engine):
+    requests = requests_for(6)
+    expected = sample(engine, requests)
+
+    def fail(key, result):
+        raise RuntimeError("the caller's own")
+
+    with pytest.raises(RuntimeError, match="the caller's own"):
+        engine.sample(requests, fail)
+    assert sample(engine, requests) == expected
+
+
+def test_positions_stretched_by_yarn_equal_transformers(tiny_checkpoint, engine_config):
+    yarn = yarn_overrides(read_hf_config(tiny_checkpoint), 2 * CONTEXT, yarn_factor(2 * CONTEXT, CONTEXT), CONTEXT)
+    model = Qwen3ForCausalLM.from_pretrained(tiny_checkpoint, **yarn)
+    engine = open_engine(tiny_checkpoint, engine_config, 2 * CONTEXT, 2.0, CONTEXT)
+    requests = requests_for(4, prompt_tokens=150, max_new_tokens=150)
+    results = sample(engine, requests)
+    assert max(len(result.response_ids) for result in results.values()) > 50  # well beyond the original context
+    assert largest_gap(model, requests, results) < TOLERANCE
+    assert largest_gap(Qwen3ForCausalLM.from_pretrained(tiny_checkpoint), requests, results) > 1e-2
+
+
+def test_a_context_within_the_original_one_is_not_stretched(tiny_checkpoint):
+    assert yarn_factor(96, CONTEXT) == 1
+    assert yarn_overrides(read_hf_config(tiny_checkpoint), 96, 1.0, CONTEXT) == {}
+
+
+def test_opening_with_the_same_settings_again_reuses_the_engine_and_loads_the_weights(
+    engine, engine_config, tiny_checkpoint
+):
+    requests = requests_for(4)
+    expected = sample(engine, requests)
+    engine.load_weights(hf_tensors(other_weights(tiny_checkpoint, seed=4)))
+    again = open_engine(tiny_checkpoint, engine_config, CONTEXT, 1.0, CONTEXT)
+    assert again is engine
+    assert sample(again, requests) == expected
+
+
+def test_a_directory_without_a_model_is_the_users_mistake(tmp_path, engine_config):
+    with pytest.raises(UserError, match=r"config\.json"):
+        open_engine(tmp_path, engine_config, CONTEXT, 1.0, CONTEXT)
