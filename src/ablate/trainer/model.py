@@ -21,7 +21,13 @@ cpu.import_megatron()
 from megatron.core.models.gpt import GPTModel  # noqa: E402
 from megatron.core.models.gpt.gpt_layer_specs import get_gpt_layer_with_transformer_engine_spec  # noqa: E402
 from megatron.core.tensor_parallel import gather_from_sequence_parallel_region  # noqa: E402
-from megatron.core.tensor_parallel.layers import set_defaults_if_not_set_tensor_model_parallel_attributes  # noqa: E402
+from megatron.core.tensor_parallel.layers import (  # noqa: E402
+    ColumnParallelLinear,
+    RowParallelLinear,
+    VocabParallelEmbedding,
+    set_defaults_if_not_set_tensor_model_parallel_attributes,
+    set_tensor_model_parallel_attributes,
+)
 from megatron.core.transformer.transformer_config import TransformerConfig  # noqa: E402
 
 from ablate.trainer.layers import local_spec  # noqa: E402
@@ -162,9 +168,22 @@ def build_model(
             position_embedding_type="rope" if yarn is None else "yarn",
             rotary_base=architecture.rope_theta,
         ).to(device)
+    mark_split_parameters(model)
+    return model
+
+
+def mark_split_parameters(model: PolicyModel) -> None:
+    """Say which weights are split over the tensor group: a gradient norm counts all shares of those, one of the others.
+
+    Megatron marks them while it initialises them, which ``perform_initialization=False`` skips.
+    """
+    for module in model.modules():
+        if isinstance(module, (ColumnParallelLinear, VocabParallelEmbedding, RowParallelLinear)):
+            split_dimension = 1 if isinstance(module, RowParallelLinear) else 0
+            if module.weight is not None:
+                set_tensor_model_parallel_attributes(module.weight, True, split_dimension, 1)
     for parameter in model.parameters():
         set_defaults_if_not_set_tensor_model_parallel_attributes(parameter)
-    return model
 
 
 def layer_spec(config: TransformerConfig, parallel: ParallelConfig) -> Any:
