@@ -10,6 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ablate.errors import UserError
+from ablate.types import VerdictKind
+from analysis.stats import score_table
 
 WARM_START = "warm start"
 
@@ -26,6 +28,22 @@ class Arm:
     problem_ids: tuple[str, ...]
     passed_SPN: NDArray[np.bool_]
     finished_SPN: NDArray[np.bool_]
+    judged_SPN: NDArray[np.bool_]  # False: an infrastructure error, which says nothing about the program
+
+    def score(self, k: int) -> NDArray[np.float64]:
+        """pass@k of every run on every problem, ``score_SP``."""
+        return score_table(self.passed_SPN, self.judged_SPN, k)
+
+    def take(self, indices: Sequence[int]) -> Arm:
+        """The arm with some of its runs, by position along S."""
+        return replace(
+            self,
+            seeds=tuple(self.seeds[index] for index in indices),
+            runs=tuple(self.runs[index] for index in indices),
+            passed_SPN=self.passed_SPN[indices],
+            finished_SPN=self.finished_SPN[indices],
+            judged_SPN=self.judged_SPN[indices],
+        )
 
 
 def arms_after_training(scores: pd.DataFrame) -> list[Arm]:
@@ -46,11 +64,7 @@ def warm_start_arms(scores: pd.DataFrame) -> list[Arm]:
         arm = arm_of(WARM_START, rows.assign(seed=rows["run"]))
         outcomes = np.stack([arm.passed_SPN, arm.finished_SPN], axis=1).reshape(len(arm.seeds), -1)
         _, first = np.unique(outcomes, axis=0, return_index=True)
-        kept = sorted(first)
-        seeds, runs = tuple(range(len(kept))), tuple(arm.runs[index] for index in kept)
-        arms.append(
-            replace(arm, seeds=seeds, runs=runs, passed_SPN=arm.passed_SPN[kept], finished_SPN=arm.finished_SPN[kept])
-        )
+        arms.append(arm.take(sorted(int(index) for index in first)))
     return arms
 
 
@@ -72,9 +86,10 @@ def arm_of(cell: str, rows: pd.DataFrame) -> Arm:
         )
     runs = tuple(ordered.groupby("seed")["run"].first())
     factor = float(ordered["context_factor"].iloc[0])
-    passed_SPN = ordered["passed"].to_numpy(bool).reshape(shape)
-    finished_SPN = ordered["finished"].to_numpy(bool).reshape(shape)
-    return Arm(cell, context, factor, tuple(seeds), runs, tuple(problems), passed_SPN, finished_SPN)
+    judged_SPN = (ordered["verdict"] != VerdictKind.infrastructure_error).to_numpy(bool).reshape(shape)
+    passed_SPN = ordered["passed"].to_numpy(bool).reshape(shape) & judged_SPN
+    finished_SPN = ordered["finished"].to_numpy(bool).reshape(shape) & judged_SPN
+    return Arm(cell, context, factor, tuple(seeds), runs, tuple(problems), passed_SPN, finished_SPN, judged_SPN)
 
 
 def check_problems(arms: Sequence[Arm]) -> None:
@@ -98,15 +113,4 @@ def matched_arms(arms: Sequence[Arm], baseline: str) -> list[Arm]:
             f"arms have {sorted(num_samples)} samples per problem: evaluate them with one number of samples"
         )
     shared = sorted(set.intersection(*(set(arm.seeds) for arm in kept)))
-    return [cut_to_seeds(arm, shared) for arm in kept] if shared else []
-
-
-def cut_to_seeds(arm: Arm, seeds: Sequence[int]) -> Arm:
-    chosen = [arm.seeds.index(seed) for seed in seeds]
-    return replace(
-        arm,
-        seeds=tuple(seeds),
-        runs=tuple(arm.runs[index] for index in chosen),
-        passed_SPN=arm.passed_SPN[chosen],
-        finished_SPN=arm.finished_SPN[chosen],
-    )
+    return [arm.take([arm.seeds.index(seed) for seed in shared]) for arm in kept] if shared else []

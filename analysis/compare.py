@@ -45,7 +45,7 @@ def compare(experiment: Experiment, settings: Settings) -> Comparison:
     Columns of ``frame``: cell, context, context_factor, num_seeds, num_problems, num_samples, point, low, high,
     gain, gain_low, gain_high (over the warm start, on the same problems; NaN without one), difference, difference_low,
     difference_high, probability, p, p_holm (to the baseline; NaN for itself and without matched seeds), num_matched,
-    finished, passed_finished, passed_unfinished, clip_is_live, runs.
+    num_unjudged, finished, passed_finished, passed_unfinished (shares of the judged), clip_is_live, runs.
     """
     trained = arms_after_training(experiment.scores)
     if not trained:
@@ -62,7 +62,8 @@ def compare(experiment: Experiment, settings: Settings) -> Comparison:
         rows += rows_at(here, weight_RP, settings, rng)
         matched = matched_arms([arm for arm in here if arm.cell != WARM_START], settings.baseline)
         if len(matched) > 1:
-            designs[context] = power.difference_variance(np.stack([arm.passed_SPN for arm in matched]))
+            rate_ASP = np.stack([arm.score(1) for arm in matched])
+            designs[context] = power.difference_variance(rate_ASP, matched[0].passed_SPN.shape[2])
     frame = pd.DataFrame(rows)
     frame["p_holm"] = np.nan
     tested = frame["p"].notna()
@@ -84,7 +85,7 @@ def rows_at(
     """Rows of the frame for the arms of one context."""
     trained = [arm for arm in arms if arm.cell != WARM_START]
     start = next((arm for arm in arms if arm.cell == WARM_START), None)
-    table = {arm.cell: stats.score_table(arm.passed_SPN, settings.pass_at) for arm in arms}
+    table = {arm.cell: arm.score(settings.pass_at) for arm in arms}
     spread = stats.seed_variance([table[arm.cell] for arm in trained])
     single = stats.SeedVariance(0.0, 0)  # the warm start is one model, however many runs began with it
     rows = []
@@ -101,7 +102,7 @@ def rows_at(
 
 
 def outcome_shares(arm: Arm) -> dict[str, object]:
-    finished = arm.finished_SPN.sum()
+    finished, num_judged = arm.finished_SPN.sum(), arm.judged_SPN.sum()
     return {
         "cell": arm.cell,
         "context": arm.context,
@@ -109,9 +110,10 @@ def outcome_shares(arm: Arm) -> dict[str, object]:
         "num_seeds": len(arm.seeds),
         "num_problems": arm.passed_SPN.shape[1],
         "num_samples": arm.passed_SPN.shape[2],
-        "finished": arm.finished_SPN.mean(),
+        "num_unjudged": int((~arm.judged_SPN).sum()),
+        "finished": finished / num_judged,
         "passed_finished": (arm.passed_SPN & arm.finished_SPN).sum() / finished if finished else np.nan,
-        "passed_unfinished": (arm.passed_SPN & ~arm.finished_SPN).mean(),
+        "passed_unfinished": (arm.passed_SPN & ~arm.finished_SPN).sum() / num_judged,
         "runs": arm.runs,
     }
 
@@ -153,18 +155,18 @@ def difference_columns(
     if arm.cell == settings.baseline or arm.cell not in matched or settings.baseline not in matched:
         nothing = ("difference", "difference_low", "difference_high", "probability", "p")
         return {**dict.fromkeys(nothing, np.nan), "num_matched": 0}
-    table = {cell: stats.score_table(other.passed_SPN, settings.pass_at) for cell, other in matched.items()}
-    spread = stats.matched_seed_variance(np.stack([score_SP.mean(axis=1) for score_SP in table.values()]))
-    arm_SP, base_SP = table[arm.cell], table[settings.baseline]
-    resampled_R = stats.difference_resamples(arm_SP, base_SP, weight_RP, spread, rng)
-    gap = stats.interval((arm_SP - base_SP).mean(), resampled_R, settings.confidence, (-1.0, 1.0))
+    score_ASP = np.stack([matched[cell].score(settings.pass_at) for cell in (arm.cell, settings.baseline)])
+    all_ASP = np.stack([other.score(settings.pass_at) for other in matched.values()])
+    seeds = stats.matched_seed_variance(all_ASP.mean(axis=2))
+    resampled_R = stats.contrast_resamples(score_ASP, np.array([1.0, -1.0]), weight_RP, seeds, rng)
+    gap = stats.interval((score_ASP[0] - score_ASP[1]).mean(), resampled_R, settings.confidence, (-1.0, 1.0))
     return {
         "difference": gap.point,
         "difference_low": gap.low,
         "difference_high": gap.high,
         "probability": stats.probability_of_improvement(resampled_R),
         "p": stats.two_sided_p(resampled_R),
-        "num_matched": len(arm_SP),
+        "num_matched": score_ASP.shape[1],
     }
 
 

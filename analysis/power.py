@@ -50,20 +50,18 @@ class DifferenceVariance:
         return (seeds + problems) ** 2 / whole if whole > 0 else np.inf
 
 
-def difference_variance(passed_ASPN: NDArray[np.bool_], base: int = 0) -> DifferenceVariance:
-    """Estimate the components from A arms on matched seeds and problems.
+def difference_variance(rate_ASP: NDArray[np.float64], num_samples: int) -> DifferenceVariance:
+    """Estimate the components from the Pass@1 of A arms on matched seeds and problems, N samples each.
 
-    ``base`` is the index of the arm that the others are held against. Negative estimates of a component, which small
-    designs give, become 0.
+    The first arm is the one that the others are held against. Negative estimates of a component, which small designs
+    give, become 0.
     """
-    num_arms, num_seeds, num_problems, num_samples = passed_ASPN.shape
-    rate_ASP = passed_ASPN.mean(axis=3)
+    num_arms, num_seeds, num_problems = rate_ASP.shape
     # The unbiased estimate of p (1 - p) from N samples; from one sample there is none.
     sample = float((rate_ASP * (1 - rate_ASP)).mean()) * num_samples / max(num_samples - 1, 1)
     residual = matched_seed_variance(rate_ASP.mean(axis=2))
     seed = residual.variance - sample / (num_problems * num_samples)
-    others = [arm for arm in range(num_arms) if arm != base]
-    difference_CP = (rate_ASP[others] - rate_ASP[base]).mean(axis=1)
+    difference_CP = (rate_ASP[1:] - rate_ASP[0]).mean(axis=1)
     problem = float(difference_CP.var(axis=1, ddof=1).mean()) - 2 * sample / (num_seeds * num_samples)
     counts = {"num_arms": num_arms, "num_seeds": num_seeds, "num_problems": num_problems, "num_samples": num_samples}
     return DifferenceVariance(max(seed, 0.0), sample, max(problem, 0.0), **counts)

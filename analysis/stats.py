@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ablate.errors import UserError
+from ablate.evals.passk import pass_at_k
 
 Array = NDArray[np.float64]
 
@@ -42,26 +43,25 @@ class SeedVariance:
     degrees: int
 
 
-def pass_at_k(num_samples: int, num_correct: NDArray[np.integer], k: int) -> Array:
-    """Unbiased pass@k, ``1 - C(n-c, k) / C(n, k)``, for an array of counts (Chen et al., arXiv 2107.03374, eq. 1).
+def pass_at_k_table(num_samples: int, k: int) -> Array:
+    """Unbiased pass@k for every number of correct samples, 0 .. n.
 
     Raises:
         UserError: if k exceeds the number of samples.
     """
     if not 1 <= k <= num_samples:
-        raise UserError(
-            f"pass@{k} needs 1 <= k <= {num_samples} samples per problem: sample more or choose a smaller k"
-        )
-    table = np.ones(num_samples + 1)
-    for count in range(num_samples - k + 1):
-        factors = 1.0 - k / np.arange(num_samples - count + 1, num_samples + 1)
-        table[count] = 1.0 - np.prod(factors)
-    return table[num_correct]
+        raise UserError(f"pass@{k} needs 1 <= k <= {num_samples} samples per problem: sample more or lower k")
+    return np.array([pass_at_k(num_samples, num_correct, k) for num_correct in range(num_samples + 1)])
 
 
-def score_table(passed_SPN: NDArray[np.bool_], k: int = 1) -> Array:
-    """Return the pass@k of every run on every problem, ``score_SP``."""
-    return pass_at_k(passed_SPN.shape[2], passed_SPN.sum(axis=2), k)
+def score_table(passed_SPN: NDArray[np.bool_], judged_SPN: NDArray[np.bool_], k: int) -> Array:
+    """Return the pass@k of every run on every problem, ``score_SP``, over the samples that have a verdict."""
+    correct_SP, judged_SP = (passed_SPN & judged_SPN).sum(axis=2), judged_SPN.sum(axis=2)
+    score_SP = np.empty(correct_SP.shape)
+    for num_samples in np.unique(judged_SP):
+        here_SP = judged_SP == num_samples
+        score_SP[here_SP] = pass_at_k_table(int(num_samples), k)[correct_SP[here_SP]]
+    return score_SP
 
 
 # --- resampling -------------------------------------------------------------------------------------------------------
@@ -93,7 +93,7 @@ def hierarchical_bootstrap(
     seed_RS = _drawn(rng, resamples, num_seeds, "seeds" in over)
     problem_RP = _drawn(rng, resamples, num_problems, "problems" in over)
     total_R = np.zeros(resamples)
-    table = pass_at_k(num_samples, np.arange(num_samples + 1), k)
+    table = pass_at_k_table(num_samples, k)
     for seed_R in seed_RS.T:
         count_RP = correct_SP[seed_R[:, None], problem_RP]
         if "samples" in over:
@@ -150,13 +150,16 @@ def mean_resamples(score_SP: Array, weight_RP: Array, seeds: SeedVariance, rng: 
     return weight_RP @ score_SP.mean(axis=0) + error_R
 
 
-def difference_resamples(
-    arm_SP: Array, base_SP: Array, weight_RP: Array, seeds: SeedVariance, rng: np.random.Generator
+def contrast_resamples(
+    score_ASP: Array, coefficient_A: Array, weight_RP: Array, seeds: SeedVariance, rng: np.random.Generator
 ) -> Array:
-    """Resampled differences arm - base on the same problems; ``seeds`` as of ``matched_seed_variance``."""
-    assert arm_SP.shape == base_SP.shape, "a paired difference needs the same seeds and problems in both arms"
-    doubled = SeedVariance(2 * seeds.variance, seeds.degrees)
-    return mean_resamples(arm_SP - base_SP, weight_RP, doubled, rng)
+    """Resampled ``sum_a coefficient_a x mean_a`` over arms with the same seeds and problems.
+
+    (1, -1) is the paired difference of two arms. ``seeds`` is that of ``matched_seed_variance``.
+    """
+    contrast_SP = np.tensordot(coefficient_A, score_ASP, axes=1)
+    scaled = SeedVariance(float((coefficient_A**2).sum()) * seeds.variance, seeds.degrees)
+    return mean_resamples(contrast_SP, weight_RP, scaled, rng)
 
 
 def interval(point: float, resampled_R: Array, confidence: float, bounds: tuple[float, float]) -> Interval:

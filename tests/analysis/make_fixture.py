@@ -90,6 +90,7 @@ def step_metrics(truth: Truth, seed: int, step: int) -> dict[str, float]:
     return {
         "rollout/pass_rate": float(np.clip(sigmoid(-0.2 + truth.gain * done) + 0.05 * rng.normal(), 0, 1)),
         "rollout/truncated": float(np.clip(0.18 - 0.12 * done + 0.03 * rng.normal(), 0, 1)),
+        "rollout/num_groups": 8.0,
         "rollout/length_mean": float(78 - 12 * truth.gain * done + 2 * rng.normal()),
         "train/loss": float(0.02 * rng.normal()),
         "train/grad_norm": float(0.6 + 0.1 * rng.normal()),
