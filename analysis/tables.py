@@ -1,0 +1,266 @@
+"""Tables as plain text in cells, rendered as markdown, LaTeX or HTML. Shares are printed in points (percent)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import yaml
+from markupsafe import Markup, escape
+
+from analysis.arms import WARM_START
+from analysis.compare import Comparison
+from analysis.load import Experiment
+from analysis.style import label
+
+PUBLISHED = Path(__file__).with_name("published.yaml")
+NOTHING = "–"
+
+
+@dataclass(frozen=True)
+class Link:
+    """Text of a cell that leads somewhere: a path relative to the report, and an anchor within report.html."""
+
+    text: str
+    path: str
+    anchor: str | None = None
+
+
+Cell = str | Link
+
+
+@dataclass(frozen=True)
+class Table:
+    name: str  # of its anchor and its file
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    note: str = ""
+
+
+# --- what the cells say -----------------------------------------------------------------------------------------------
+
+
+def points(share: float, signed: bool = False) -> str:
+    if math.isnan(share):
+        return NOTHING
+    return f"{100 * share:+.1f}" if signed else f"{100 * share:.1f}"
+
+
+def with_interval(point: float, low: float, high: float, signed: bool = False) -> str:
+    if math.isnan(point):
+        return NOTHING
+    return f"{points(point, signed)} [{points(low, signed)}, {points(high, signed)}]"
+
+
+def probability(value: float) -> str:
+    return NOTHING if math.isnan(value) else f"{value:.3f}" if value < 0.1 or value > 0.9 else f"{value:.2f}"
+
+
+def anchor_of(cell: str) -> str:
+    return "runs-" + "".join(letter if letter.isalnum() else "-" for letter in cell)
+
+
+def main_table(comparison: Comparison, root: str) -> Table:
+    """Objective x context: Pass@k with its interval and the paired difference to the baseline.
+
+    Args:
+        root: the experiment's directory, relative to where the table is written.
+    """
+    settings, frame = comparison.settings, comparison.frame
+    contexts = sorted(frame["context"].unique())
+    score = f"Pass@{settings.pass_at}"
+    header = ["", "seeds"]
+    for context in contexts:
+        header += [f"{score} at {context:,} tokens", f"difference to {label(settings.baseline)}"]
+    rows = []
+    for cell, group in frame.groupby("cell", sort=False):
+        by_context = group.set_index("context")
+        row: list[Cell] = [label(cell) + clip_mark(by_context["clip_is_live"].iloc[0]), str(group["num_seeds"].max())]
+        for context in contexts:
+            if context not in by_context.index:
+                row += [NOTHING, NOTHING]
+                continue
+            here = by_context.loc[context]
+            path = root if cell == WARM_START else f"{root}/{cell}"
+            row.append(Link(with_interval(here["point"], here["low"], here["high"]), path, anchor_of(cell)))
+            row.append(with_interval(here["difference"], here["difference_low"], here["difference_high"], signed=True))
+        rows.append(tuple(row))
+    note = (
+        f"{score} in percent with {settings.confidence:.0%} intervals over problems and training seeds; "
+        f"{frame['num_problems'].iloc[0]} problems, {frame['num_samples'].max()} samples each. Differences are paired: "
+        "same problems, matched seeds. The warm start is the model before training: one model, so its interval is over "
+        "problems only."
+    )
+    if (~frame["clip_is_live"].map(lambda live: live is not False)).any():
+        note += " †: the clip was never live."
+    return Table("main", f"{score} by context length", tuple(header), tuple(rows), note)
+
+
+def clip_mark(live: object) -> str:
+    return " †" if live is False else ""
+
+
+def comparison_table(comparison: Comparison) -> Table:
+    """Every arm against the warm start and against the baseline, with both p-values."""
+    header = (
+        "", "context", "gain over the warm start", f"difference to {label(comparison.settings.baseline)}",
+        "matched seeds", "probability of improvement", "p", "p (Holm)",
+    )  # fmt: skip
+    rows = []
+    for row in comparison.frame.itertuples():
+        if row.cell == WARM_START:
+            continue
+        tested = not math.isnan(row.difference)
+        rows.append(
+            (
+                label(row.cell),
+                f"{row.context:,}",
+                with_interval(row.gain, row.gain_low, row.gain_high, signed=True),
+                with_interval(row.difference, row.difference_low, row.difference_high, signed=True),
+                str(row.num_matched) if tested else NOTHING,
+                probability(row.probability),
+                probability(row.p),
+                probability(row.p_holm),
+            )
+        )
+    note = (
+        "Points, on the same problems. Probability of improvement: share of the resampled differences above 0. "
+        "Holm: adjusted for all differences in this table."
+    )
+    return Table("comparisons", "Paired comparisons", header, tuple(rows), note)
+
+
+def decomposition_table(frame: pd.DataFrame) -> Table:
+    """Pass@1 = share finished x pass rate among the finished (+ what passed although it was cut off)."""
+    header = ("", "context", "finished", "passed, of the finished", "passed although cut off", "Pass@1")
+    rows = []
+    for row in frame.itertuples():
+        whole = row.finished * row.passed_finished + row.passed_unfinished
+        shares = (points(share) for share in (row.finished, row.passed_finished, row.passed_unfinished, whole))
+        rows.append((label(row.cell), f"{row.context:,}", *shares))
+    note = "Percent. Pass@1 = finished x passed of the finished + passed although cut off by the context limit."
+    return Table("decomposition", "Where Pass@1 comes from", header, tuple(rows), note)
+
+
+def effects_table(effects: pd.DataFrame) -> Table:
+    """Main effects and interaction of a 2 x 2."""
+    rows = [
+        (row.effect, f"{row.context:,}", with_interval(row.point, row.low, row.high, signed=True),
+         probability(row.probability))
+        for row in effects.itertuples()
+    ]  # fmt: skip
+    note = (
+        "Points. A main effect is the mean difference over the other factor; the interaction is a difference of them."
+    )
+    header = ("effect", "context", "size", "probability above 0")
+    return Table("effects", "Effects of the 2 x 2", header, tuple(rows), note)
+
+
+def runs_table(experiment: Experiment, root: str) -> Table:
+    """From a number to its runs, their configuration and their commit."""
+    header = ("cell", "seed", "directory", "configuration", "commit", "records", "host", "attempts")
+    rows = []
+    for cell in experiment.cells:
+        for run in experiment.runs_of(cell):
+            path = f"{root}/{run.name}"
+            files = run.directory
+            rows.append(
+                (
+                    label(cell),
+                    str(run.seed),
+                    Link(run.name, path),
+                    Link(str(run.manifest.get("config_hash", "config")), f"{path}/{files.config_path.name}"),
+                    Link(run.commit, f"{path}/{files.manifest_path.name}"),
+                    Link("metrics, evaluation", path),
+                    str(run.manifest.get("host", NOTHING)),
+                    str(len(run.manifest.get("attempts", []))),
+                )
+            )
+    return Table("runs", "Runs", header, tuple(rows), "A commit marked + had uncommitted changes.")
+
+
+def published_rows() -> pd.DataFrame:
+    """The rows of ``published.yaml``: benchmark, source, url, num_problems, model, objective, context, score, approximate."""
+    entries = yaml.safe_load(PUBLISHED.read_text())
+    return pd.DataFrame(
+        [{**{k: v for k, v in entry.items() if k != "rows"}, **row} for entry in entries for row in entry["rows"]]
+    )
+
+
+def published_tables() -> list[Table]:
+    """One table per published source: objective x context, as they stand there."""
+    tables = []
+    for source, group in published_rows().groupby("source", sort=False):
+        contexts = sorted(int(context) for context in group["context"].dropna().unique())
+        header = ("", *(f"{context:,} tokens" for context in contexts), "context not stated")
+        rows = []
+        for (model, objective), part in group.groupby(["model", "objective"], sort=False, dropna=False):
+            name = model if pd.isna(objective) else label(objective)
+            stated = {int(row.context): score_text(row) for row in part.dropna(subset="context").itertuples()}
+            unstated = [score_text(row) for row in part[part["context"].isna()].itertuples()]
+            rows.append((name, *(stated.get(context, NOTHING) for context in contexts), *(unstated or [NOTHING])))
+        first = group.iloc[0]
+        note = (
+            f"{first['benchmark']}, {first['metric']}; intervals: {first['interval']}. Source: {source}, {first['url']}"
+        )
+        tables.append(Table("published", f"Published: {source}", header, tuple(rows), note))
+    return tables
+
+
+def score_text(row: object) -> str:
+    return f"about {row.score:g}" if row.approximate else f"{row.score:.2f}"
+
+
+# --- renderings -------------------------------------------------------------------------------------------------------
+
+
+def to_markdown(table: Table) -> str:
+    def text(cell: Cell) -> str:
+        return (f"[{cell.text}]({cell.path})" if isinstance(cell, Link) else cell).replace("|", "\\|")
+
+    align = "|".join(["---", *["---:"] * (len(table.header) - 1)])
+    lines = [" | ".join(table.header), align, *(" | ".join(map(text, row)) for row in table.rows)]
+    lines = [f"| {lines[0]} |", f"|{lines[1]}|", *(f"| {line} |" for line in lines[2:])]
+    return "\n".join([f"**{table.title}**", "", *lines, "", table.note, ""])
+
+
+LATEX = {"%": r"\%", "_": r"\_", "&": r"\&", "#": r"\#", NOTHING: "--", "†": r"\dag{}"}
+
+
+def to_latex(table: Table) -> str:
+    """A booktabs table, to be \\input."""
+
+    def text(cell: Cell) -> str:
+        plain = cell.text if isinstance(cell, Link) else cell
+        return "".join(LATEX.get(letter, letter) for letter in plain)
+
+    body = [" & ".join(map(text, row)) + r" \\" for row in [table.header, *table.rows]]
+    lines = [rf"\begin{{tabular}}{{l{'r' * (len(table.header) - 1)}}}", r"\toprule", body[0], r"\midrule", *body[1:]]
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", f"% {table.note}", ""])
+
+
+def to_html(table: Table) -> Markup:
+    """A <figure> with the table; a link goes to its anchor in the page where it has one, else to its path."""
+
+    def text(cell: Cell) -> Markup:
+        if not isinstance(cell, Link):
+            return escape(cell)
+        return Markup('<a href="{}">{}</a>').format(f"#{cell.anchor}" if cell.anchor else cell.path, cell.text)
+
+    head = Markup("").join(Markup("<th>{}</th>").format(name) for name in table.header)
+    body = Markup("\n").join(
+        Markup("<tr>{}</tr>").format(Markup("").join(Markup("<td>{}</td>").format(text(cell)) for cell in row))
+        for row in table.rows
+    )
+    return Markup(
+        '<figure class="table" id="{}"><figcaption>{}</figcaption><table><thead><tr>{}</tr></thead>'
+        "<tbody>\n{}\n</tbody></table><p class=note>{}</p></figure>"
+    ).format(table.name, table.title, head, body, table.note)
+
+
+def all_markdown(tables: Sequence[Table]) -> str:
+    return "\n".join(to_markdown(table) for table in tables)
