@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
+from omegaconf import OmegaConf
 
-from ablate.config import EngineConfig
+from ablate.config import EngineConfig, section
 from ablate.rollout.vllm import close_engines, open_engine
 
 CONTEXT = 160
+CONF = Path(__file__).parents[2] / "conf"
 
 
 @pytest.fixture(scope="session")
 def engine_config() -> EngineConfig:
-    return EngineConfig(
-        mode="inline",
-        urls=[],
-        dtype="float32",
-        max_num_seqs=64,
-        tensor_parallel=1,
-        gpu_memory_utilization=0.9,
-        kv_cache_gib=0.125,
-        enforce_eager=True,
-        prefix_caching=False,
-    )
+    return small_engine_config()
+
+
+def small_engine_config(**changes) -> EngineConfig:
+    """The tiny run's engine with an eighth of its cache, and with ``changes``."""
+    values = OmegaConf.load(CONF / "rollout" / "tiny.yaml").engine
+    return section(EngineConfig, OmegaConf.merge(values, {"kv_cache_gib": 0.125}, changes), "rollout.engine")
 
 
 @pytest.fixture(scope="session")

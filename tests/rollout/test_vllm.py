@@ -168,12 +168,12 @@ def test_a_context_within_the_original_one_is_not_stretched(tiny_checkpoint):
     assert yarn_overrides(read_hf_config(tiny_checkpoint), 96, 1.0, CONTEXT) == {}
 
 
-def test_opening_with_the_same_settings_again_reuses_the_engine_and_loads_the_weights(
+def test_opening_with_the_same_settings_again_gives_the_same_engine_with_the_weights_it_has(
     engine, engine_config, tiny_checkpoint
 ):
     requests = requests_for(4)
-    expected = sample(engine, requests)
     engine.load_weights(hf_tensors(other_weights(tiny_checkpoint, seed=4)))
+    expected = sample(engine, requests)
     again = open_engine(tiny_checkpoint, engine_config, CONTEXT, 1.0, CONTEXT)
     assert again is engine
     assert sample(again, requests) == expected

@@ -74,15 +74,16 @@ def environment_for_children() -> Iterator[None]:
 def caller_unchanged() -> Iterator[None]:
     """Run the block, then restore the random state of Python, numpy and torch, and ``torch.set_num_threads``.
 
-    An in-process engine seeds all three generators and, on a CPU, replaces ``torch.set_num_threads`` by a no-op.
+    An in-process engine seeds all three generators when it starts, draws from torch's whenever it samples (although
+    every request has a seed), and on a CPU replaces ``torch.set_num_threads`` by a no-op.
     """
     import numpy
     import torch
 
-    python_state, numpy_state, torch_state = random.getstate(), numpy.random.get_state(), torch.get_rng_state()
-    set_num_threads = torch.set_num_threads
+    python_state, numpy_state, set_num_threads = random.getstate(), numpy.random.get_state(), torch.set_num_threads
+    devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
     try:
-        with warnings.catch_warnings():
+        with torch.random.fork_rng(devices=devices), warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
             logging.getLogger("torch._library.triton").setLevel(logging.ERROR)  # "Triton not available", on a CPU
             yield
@@ -90,4 +91,3 @@ def caller_unchanged() -> Iterator[None]:
         torch.set_num_threads = set_num_threads
         random.setstate(python_state)
         numpy.random.set_state(numpy_state)
-        torch.set_rng_state(torch_state)

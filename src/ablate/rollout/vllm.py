@@ -41,7 +41,9 @@ def open_engine(
     yarn_factor: float,
     original_context: int,
 ) -> Engine:
-    """Return an engine with the weights of ``model_dir``, starting one only if none with these settings is open.
+    """Return the engine with these settings, starting it from ``model_dir`` unless this process has it open already.
+
+    An engine that was open keeps the weights that it was given last: load weights before you sample.
 
     Args:
         model_dir: a Hugging Face directory.
@@ -56,14 +58,11 @@ def open_engine(
     hf_config = read_hf_config(model_dir)
     settings = [hf_config, eos_ids(model_dir, hf_config), asdict(config), context_length, yarn_factor, original_context]
     key = json.dumps(settings, sort_keys=True)
-    if key in _open_engines:
-        engine = _open_engines[key]
-        engine.load_weights(model_dir)
-        return engine
-    overrides = yarn_overrides(hf_config, context_length, yarn_factor, original_context)
-    engine = VllmEngine(start(model_dir, config, context_length, overrides), config.mode, eos_ids(model_dir, hf_config))
-    _open_engines[key] = engine
-    return engine
+    if key not in _open_engines:
+        overrides = yarn_overrides(hf_config, context_length, yarn_factor, original_context)
+        llm = start(model_dir, config, context_length, overrides)
+        _open_engines[key] = VllmEngine(llm, config.mode, eos_ids(model_dir, hf_config))
+    return _open_engines[key]
 
 
 def close_engines() -> None:
@@ -103,6 +102,10 @@ class VllmEngine:
 
     def sample(self, requests: Sequence[Request], on_finish: OnFinish) -> None:
         """Sample every request; see ``Engine``."""
+        with caller_unchanged():
+            self._sample(requests, on_finish)
+
+    def _sample(self, requests: Sequence[Request], on_finish: OnFinish) -> None:
         try:
             for index, request in enumerate(requests):
                 self._add(str(index), request)
@@ -150,10 +153,13 @@ class VllmEngine:
 
 def start(model_dir: Path, config: EngineConfig, context_length: int, overrides: dict[str, Any]) -> LLMEngine:
     """Start vLLM on ``model_dir``; takes about 6 s, most of it imports."""
+    import torch
+
     check_world(config)
     prepare_environment(config)
+    if torch.cuda.is_available():
+        close_engines()  # each one takes its share of the whole device: two do not fit
     with caller_unchanged(), environment_for_children():
-        import torch
         from vllm.engine.arg_utils import EngineArgs
         from vllm.v1.engine.llm_engine import LLMEngine
         from vllm.v1.executor import Executor
