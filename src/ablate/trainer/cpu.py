@@ -42,6 +42,14 @@ EXPECTED_WARNINGS = (
     r"transformer_engine is not installed",
 )
 
+# What torch says to Megatron while it runs, about names that Megatron still uses.
+EXPECTED_WHILE_RUNNING = (
+    r"`torch\.distributed\.(reduce_scatter_tensor|all_gather_into_tensor)` is deprecated",
+    r"The \.grad attribute of a Tensor that is not a leaf Tensor is being accessed",  # the distributed optimizer's norm
+    r"`load_state_dict` is deprecated",
+    r"Please use DTensor instead",
+)
+
 FACTORIES = (
     *("arange", "empty", "empty_like", "eye", "full", "full_like", "ones", "ones_like"),
     *("rand", "randn", "tensor", "zeros", "zeros_like"),
@@ -57,6 +65,8 @@ def import_megatron() -> None:
             warnings.filterwarnings("ignore", message=message)
         for name in MODULES:
             importlib.import_module(name)
+    for message in EXPECTED_WHILE_RUNNING:
+        warnings.filterwarnings("ignore", message=message)
     if torch.cuda.is_available():
         return
     view = torch_on_cpu()

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ablate.config import ModelConfig, OptimConfig, ParallelConfig
 from ablate.objectives.base import Objective
-from ablate.trainer import batching, cpu, weights
+from ablate.trainer import batching, checkpoint, cpu, weights
 from ablate.trainer.architecture import Yarn, read_architecture
 from ablate.trainer.batching import MicroBatch
 from ablate.trainer.logprobs import response_logp_entropy
@@ -137,6 +137,10 @@ class Trainer:
             metrics["policy/entropy"] = (entropy_BT.sum() / batch.mask_BT.sum()).item()
             metrics |= objective.metrics(logp_BT, batch)
         return metrics
+
+    def load(self, directory: Path) -> dict[str, Any]:
+        """Load one checkpoint of ``ablate.trainer.checkpoint``, of this layout or another; return the loop's state."""
+        return checkpoint.load_one(self, Path(directory))
 
     def hf_tensors(self) -> Iterator[tuple[str, Tensor]]:
         """Yield (Hugging Face name, whole tensor) for every weight; every rank must iterate to the end."""
