@@ -23,6 +23,7 @@ from ablate.records import RunDirectory
 from ablate.sampling import Sampling, open_sampling
 from ablate.tracking import Mirror, NoMirror, open_mirror
 from ablate.trainer.batching import in_loss
+from ablate.trainer.checkpoint import Checkpoints
 from ablate.trainer.step import Trainer
 from ablate.types import RolloutGroup, TrainBatch
 from ablate.verify import shared_verifier
@@ -40,20 +41,27 @@ class Preempted(Exception):
 
 @dataclass
 class Progress:
-    """Where a run stands; travels inside every checkpoint.
+    """Where a run stands; travels inside every checkpoint, as JSON.
 
-    ``scores`` holds Pass@1 at the training context by step, of the present stage.
+    ``scores`` holds ``(step, Pass@1 at the training context)`` of every evaluation of the present stage.
     """
 
     step: int = 0
     stage: int = 0
     sampler: dict[str, Any] | None = None
-    scores: dict[int, float] = field(default_factory=dict)
+    scores: list[list[float]] = field(default_factory=list)
 
     @property
     def best_step(self) -> int | None:
-        """The step with the best score of the stage; of equals the later one."""
-        return max(self.scores, key=lambda step: (self.scores[step], step), default=None)
+        """The step with the best score of the stage; of equals the earlier one, as in the checkpoints' own order."""
+        best = max(self.scores, key=lambda pair: (pair[1], -pair[0]), default=None)
+        return None if best is None else int(best[0])
+
+    @property
+    def checkpoint_score(self) -> float | None:
+        """Orders a run's checkpoints: those of a later stage come before any of an earlier one."""
+        newest = self.scores[-1] if self.scores else None
+        return self.stage + newest[1] if newest is not None and newest[0] == self.step else None
 
 
 @dataclass
@@ -64,6 +72,7 @@ class Session:
     run: RunDirectory
     objective: objectives.Objective
     trainer: Trainer
+    checkpoints: Checkpoints
     sampling: Sampling | None  # None on every rank but the leader
     display: Display
     mirror: Mirror
@@ -108,7 +117,7 @@ class Session:
                     for _ in weights:
                         pass
         metrics = self.trainer.broadcast(metrics)
-        progress.scores[progress.step] = metrics["eval/pass@1/x1"]
+        progress.scores.append([progress.step, metrics["eval/pass@1/x1"]])
         return metrics
 
     # --- records ----------------------------------------------------------------------------------------------------
@@ -132,40 +141,38 @@ class Session:
 
     def restore(self) -> Progress:
         """Continue at the newest whole checkpoint; drop records of later steps, which will be made again."""
-        extra = self.trainer.load_newest(self.run.checkpoints_path, self.display.say)
-        progress = Progress(**extra) if extra else Progress()
+        restored = self.checkpoints.restore()
+        progress = Progress(**restored.extra) if restored else Progress()
         if self.is_leader:
-            for repair in self.run.keep_records_through(progress.step if extra else -1):
+            for repair in self.run.keep_records_through(progress.step if restored else -1):
                 self.display.say(f"repaired {repair}")
-        if extra:
+        if restored:
             self.display.say(f"continuing after step {progress.step}")
         return progress
 
     def checkpoint(self, progress: Progress) -> None:
         with self.timed("checkpoint", progress.step):
-            keep = self.config.checkpoint
-            best = progress.best_step if keep.keep_best else None
-            self.trainer.save(self.run.checkpoints_path, progress.step, asdict(progress), keep=keep.keep, best=best)
+            self.checkpoints.save(progress.step, asdict(progress), progress.checkpoint_score)
 
     def is_best(self, progress: Progress) -> bool:
         """Was this step evaluated, and is it the best of its stage so far? Then its checkpoint must exist."""
-        return self.config.checkpoint.keep_best and progress.step > 0 and progress.best_step == progress.step
+        return self.config.checkpoint.keep_best and progress.best_step == progress.step
 
     def enter_stage(self, index: int, progress: Progress) -> None:
-        """Begin the next context stage from the best checkpoint of the one before (by evaluation score)."""
-        length = self.config.context.stages[index].length
+        """Begin a context stage; one after the first, from the best checkpoint of the stage before."""
         if index > progress.stage:
             best = progress.best_step
             if best is not None and best != progress.step:
-                self.trainer.load(self.run.checkpoints_path, best)
+                self.checkpoints.load(best)
                 self.display.say(f"stage {index + 1} continues from step {best}, the best of stage {index}")
-            progress.stage, progress.scores = index, {}
-        self.hand_weights_to_engine(length)
+            progress.stage, progress.scores = index, []
+        self.hand_weights_to_engine(self.config.context.stages[index].length)
 
     def leave_if_preempted(self, progress: Progress) -> None:
         """After SIGTERM or SIGUSR1: write a checkpoint and leave."""
         if self.trainer.broadcast(bool(self.received_signals)):
             self.checkpoint(progress)
+            self.checkpoints.finish()
             self.display.say(f"asked to stop: checkpoint written after step {progress.step}")
             raise Preempted
 
@@ -188,7 +195,9 @@ def open_session(config: RunConfig, config_yaml: str, run: RunDirectory, is_lead
             display = open_display(config.logging.display, f"{config.cell} seed {config.seed}", num_steps)
         stack.callback(mirror.close)
         stack.callback(display.close)
-        yield Session(config, run, objective, trainer, sampling, display, mirror, received_signals)
+        checkpoints = Checkpoints(run.checkpoints_path, config.checkpoint, trainer)
+        yield Session(config, run, objective, trainer, checkpoints, sampling, display, mirror, received_signals)
+        checkpoints.finish()
 
 
 open_trainers: dict[str, Trainer] = {}  # of this process, by layout: a sweep's cells reuse one

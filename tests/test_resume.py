@@ -1,0 +1,129 @@
+"""A run killed at any moment and started again leaves the records of an unbroken run, bit for bit.
+
+``ABLATE_KILLS`` sets how many random moments are tried (the number in the notes was made with more than the default).
+"""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ablate.records import RunDirectory
+
+NUM_RANDOM_KILLS = int(os.environ.get("ABLATE_KILLS", "2"))
+DEADLINE_S = 240
+SHORT = [
+    "experiment=tiny",
+    "objective=dapo",  # refills: the most random numbers are in play
+    "context.steps=6",
+    "rollout.prompts_per_step=4",
+    "rollout.samples_per_prompt=4",
+    "eval.every=3",
+    "eval.samples_per_problem=2",
+    "eval.pass_at=[1]",
+    "checkpoint.every=2",
+    "logging.display=plain",
+]
+
+
+def command(outputs: Path) -> list[str]:
+    return [sys.executable, "-m", "ablate.train", f"paths.outputs={outputs}", *SHORT]
+
+
+def start(outputs: Path) -> subprocess.Popen:
+    # Its own session, so that a kill takes the sandbox's helpers and vLLM along and nothing else.
+    return subprocess.Popen(
+        command(outputs), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+
+
+def finish(outputs: Path) -> RunDirectory:
+    result = subprocess.run(command(outputs), capture_output=True, text=True, timeout=DEADLINE_S)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return RunDirectory(outputs / "tiny" / "dapo" / "seed0")
+
+
+def kill_when(outputs: Path, is_time) -> bool:
+    """Start the run and SIGKILL it as soon as ``is_time`` says so; False if it ended before."""
+    process = start(outputs)
+    deadline = time.monotonic() + DEADLINE_S
+    while process.poll() is None and not is_time() and time.monotonic() < deadline:
+        time.sleep(0.005)
+    was_running = process.poll() is None
+    if was_running:
+        os.killpg(process.pid, signal.SIGKILL)
+    process.communicate(timeout=30)
+    return was_running
+
+
+def records(run: RunDirectory) -> dict[str, bytes]:
+    """Every record that must be equal; seconds live in trace.json and the manifest, and may differ."""
+    paths = [run.metrics_path, run.eval_path, *sorted(run.rollouts_path.iterdir())]
+    return {path.name: path.read_bytes() for path in paths}
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory, tiny_model) -> dict[str, bytes]:
+    run = finish(tmp_path_factory.mktemp("unbroken"))
+    found = records(run)
+    assert [row["step"] for row in run.metrics()] == list(range(7))
+    assert len(found) == 8
+    return found
+
+
+MOMENTS = {
+    "before the first checkpoint": lambda run: lambda: run.rollouts_file(1).exists(),
+    "while a checkpoint is written": lambda run: lambda: any(run.checkpoints_path.glob("*")),
+    "between a checkpoint and the next": lambda run: lambda: run.rollouts_file(3).exists(),
+    "during the last evaluation": lambda run: lambda: run.rollouts_file(6).exists(),
+}
+
+
+@pytest.mark.timeout(900)
+def test_killed_at_chosen_moments_of_one_run(tmp_path, unbroken):
+    run = RunDirectory(tmp_path / "tiny" / "dapo" / "seed0")
+    for moment in MOMENTS.values():
+        assert kill_when(tmp_path, moment(run))
+    assert records(finish(tmp_path)) == unbroken
+    attempts = run.manifest()["attempts"]
+    assert len(attempts) == len(MOMENTS) + 1
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("trial", range(NUM_RANDOM_KILLS))
+def test_killed_at_a_random_moment(trial, tmp_path, unbroken):
+    moment = time.monotonic() + random.Random(trial).uniform(4, 25)
+    was_killed = kill_when(tmp_path, lambda: time.monotonic() > moment)
+    assert records(finish(tmp_path)) == unbroken, f"killed: {was_killed}"
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_asked_to_stop_it_checkpoints_and_exits_with_the_code_that_requeues(number, tmp_path, unbroken):
+    run = RunDirectory(tmp_path / "tiny" / "dapo" / "seed0")
+    process = start(tmp_path)
+    while process.poll() is None and not run.rollouts_file(3).exists():
+        time.sleep(0.01)
+    os.kill(process.pid, number)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 75, output
+    assert run.state().name == "preempted"
+    assert "checkpoint written after step" in output
+    steps_before = len(run.metrics())
+    assert records(finish(tmp_path)) == unbroken
+    assert steps_before >= 4, "the step that ran was finished, not abandoned"
+
+
+def test_a_finished_cell_is_not_run_again(tmp_path, unbroken):
+    run = finish(tmp_path)
+    before = run.manifest_path.read_bytes()
+    result = subprocess.run(command(tmp_path), capture_output=True, text=True, timeout=60)
+    assert "done already" in result.stdout
+    assert run.manifest_path.read_bytes() == before
+    assert json.loads(before)["status"] == "done"
