@@ -1,7 +1,7 @@
 """Checkpoints that survive a kill, a damaged disk and a change of layout.
 
 A checkpoint is a directory ``step_000010`` that appears whole or not at all: Megatron's shards (any layout can read
-them), ``extra.json`` (the loop's own state) and ``complete.json`` (the size and hash of every file). ``latest`` and
+them), ``extra.pt`` (the loop's own state) and ``complete.json`` (the size and hash of every file). ``latest`` and
 ``best`` name directories; what they name is checked before it is used.
 """
 
@@ -11,15 +11,14 @@ import hashlib
 import json
 import os
 import shutil
-import sys
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 import torch.distributed as dist
 
-from ablate.config import CheckpointConfig
 from ablate.errors import UserError
 from ablate.trainer import shards
 
@@ -27,124 +26,104 @@ if TYPE_CHECKING:
     from ablate.trainer.parallel import World
     from ablate.trainer.step import Trainer
 
-EXTRA, COMPLETE = "extra.json", "complete.json"
+EXTRA, COMPLETE = "extra.pt", "complete.json"
 LATEST, BEST = "latest", "best"
 PARTIAL_SUFFIX = ".partial"
 READ_BYTES = 1 << 24
 
 
 @dataclass(frozen=True)
-class Restored:
-    """What ``restore`` found: the step it was saved after, and the loop's state."""
-
-    step: int
-    extra: dict[str, Any]
-
-
-class Checkpoints:
-    """The checkpoints of one run under ``root``. Every rank calls every method in the same order."""
-
-    def __init__(self, root: Path, config: CheckpointConfig, trainer: Trainer) -> None:
-        self.root, self.config, self.trainer = Path(root), config, trainer
-        self._pending: _Pending | None = None
-
-    def save(self, step: int, extra: dict[str, Any], score: float | None = None) -> None:
-        """Write the trainer's state after ``step``, then drop what ``config`` does not keep.
-
-        With ``config.asynchronous`` the files are written while training goes on; the checkpoint counts from the next
-        ``save`` or ``finish`` on.
-
-        Args:
-            extra: the loop's state, of JSON values only.
-            score: higher is better; ``best`` names the highest.
-        """
-        self.finish()
-        pending = _Pending(self.root, step, round_trip(extra), score)
-        on_leader(self.trainer.world, pending.begin)
-        pending.writing = shards.write(self.trainer, pending.partial, self.config.asynchronous)
-        self._pending = pending
-        if not self.config.asynchronous:
-            self.finish()
-
-    def finish(self) -> None:
-        """Wait for a save in progress and make it count. Call it before the process ends."""
-        if self._pending is None:
-            return
-        pending, self._pending = self._pending, None
-        pending.writing.wait()
-        world = self.trainer.world
-        on_leader(world, pending.write_extra)
-        files = fingerprints(pending.partial, world)
-        on_leader(world, lambda: self._publish(pending, files))
-
-    def restore(self) -> Restored | None:
-        """Load the newest undamaged checkpoint, saying which damaged ones are skipped; None where there is none."""
-        names = self.trainer.world.broadcast(newest_first(self.root))
-        for name in names:
-            damage = find_damage(self.root / name, self.trainer.world)
-            if damage is None:
-                return Restored(step_of(name), _load(self.trainer, self.root / name))
-            if self.trainer.is_leader:
-                print(f"warning: checkpoint {name} is skipped: {damage}", file=sys.stderr)
-        return None
-
-    def _publish(self, pending: _Pending, files: dict[str, list[Any]]) -> None:
-        record = {"step": pending.step, "score": pending.score, "files": files}
-        write_durably(pending.partial / COMPLETE, json.dumps(record, indent=1))
-        final = self.root / pending.name
-        shutil.rmtree(final, ignore_errors=True)
-        pending.partial.rename(final)
-        write_durably(self.root / LATEST, pending.name)
-        best = best_name(self.root)
-        if best is not None:
-            write_durably(self.root / BEST, best)
-        keep = set(newest_first(self.root)[: self.config.keep]) | ({best} if self.config.keep_best else set())
-        for name in newest_first(self.root):
-            if name not in keep:
-                shutil.rmtree(self.root / name)
-
-
-class _Pending:
+class Pending:
     """A checkpoint being written, under a name that no reader looks at."""
 
-    def __init__(self, root: Path, step: int, extra: dict[str, Any], score: float | None) -> None:
-        self.root, self.step, self.extra, self.score = root, step, extra, score
-        self.name = f"step_{step:06d}"
-        self.partial = root / (self.name + PARTIAL_SUFFIX)
-        self.writing: shards.Writing
+    root: Path
+    step: int
+    keep: int
+    best: int | None
+    writing: shards.Writing
 
-    def begin(self) -> None:
-        self.root.mkdir(parents=True, exist_ok=True)
-        for leftover in self.root.glob(f"step_*{PARTIAL_SUFFIX}"):  # of a process that was killed
+    @property
+    def name(self) -> str:
+        return name_of(self.step)
+
+    @property
+    def partial(self) -> Path:
+        return self.root / (self.name + PARTIAL_SUFFIX)
+
+
+def begin_save(
+    trainer: Trainer, root: Path, step: int, extra: dict[str, Any], *, keep: int, best: int | None, asynchronous: bool
+) -> Pending:
+    """Start to write the trainer's state after ``step``; it counts once ``finish_save`` has returned.
+
+    Args:
+        extra: the loop's state: tensors, numbers, strings, and dicts, lists and tuples of them.
+        keep: so many of the newest checkpoints stay.
+        best: the step whose checkpoint stays besides, and that ``best`` names.
+        asynchronous: return while a forked process still writes.
+    """
+    partial = root / (name_of(step) + PARTIAL_SUFFIX)
+
+    def make_room() -> None:
+        root.mkdir(parents=True, exist_ok=True)
+        for leftover in root.glob(f"step_*{PARTIAL_SUFFIX}"):  # of a process that was killed
             shutil.rmtree(leftover)
-        self.partial.mkdir()
+        partial.mkdir()
+        torch.save(extra, partial / EXTRA)
 
-    def write_extra(self) -> None:
-        (self.partial / EXTRA).write_text(json.dumps(self.extra))
+    on_leader(trainer.world, make_room)
+    return Pending(root, step, keep, best, shards.write(trainer, partial, asynchronous))
 
 
-def load_one(trainer: Trainer, directory: Path) -> dict[str, Any]:
-    """Load weights, optimizer and place in the schedule from one checkpoint; return the loop's state.
+def finish_save(pending: Pending, world: World) -> None:
+    """Wait for the files, record their hashes, move the checkpoint into place and drop what is not kept."""
+    pending.writing.wait()
+    files = fingerprints(pending.partial, world)
+
+    def publish() -> None:
+        record = {"step": pending.step, "files": files}
+        write_durably(pending.partial / COMPLETE, json.dumps(record, indent=1))
+        final = pending.root / pending.name
+        if final.exists():  # made before a resumed run came here again
+            shutil.rmtree(final)
+        pending.partial.rename(final)
+        write_durably(pending.root / LATEST, pending.name)
+        if pending.best is not None:
+            write_durably(pending.root / BEST, name_of(pending.best))
+        kept = {*newest_first(pending.root)[: pending.keep]} | ({name_of(pending.best)} if pending.best else set())
+        for name in newest_first(pending.root):
+            if name not in kept:
+                shutil.rmtree(pending.root / name)
+
+    on_leader(world, publish)
+
+
+def load_step(trainer: Trainer, root: Path, step: int) -> dict[str, Any]:
+    """Load weights, optimizer and place in the schedule as they were after ``step``; return the loop's state.
 
     Raises:
         UserError: when the checkpoint is damaged.
     """
-    damage = find_damage(directory, trainer.world)
+    damage = find_damage(root / name_of(step), trainer.world)
     if damage is not None:
-        raise UserError(f"{directory} cannot be loaded: {damage}: name another checkpoint")
-    return _load(trainer, directory)
+        raise UserError(f"{root / name_of(step)} cannot be loaded: {damage}: name another checkpoint")
+    return read(trainer, root / name_of(step))
 
 
-def _load(trainer: Trainer, directory: Path) -> dict[str, Any]:
+def load_newest(trainer: Trainer, root: Path, say: Callable[[str], None]) -> dict[str, Any] | None:
+    """Load the newest undamaged checkpoint, ``say`` which damaged ones are skipped; None where there is none."""
+    for name in trainer.world.broadcast(newest_first(root)):
+        damage = find_damage(root / name, trainer.world)
+        if damage is None:
+            return read(trainer, root / name)
+        if trainer.is_leader:
+            say(f"checkpoint {name} is skipped: {damage}")
+    return None
+
+
+def read(trainer: Trainer, directory: Path) -> dict[str, Any]:
     shards.read(trainer, directory)
-    return json.loads((directory / EXTRA).read_text())
-
-
-def round_trip(extra: dict[str, Any]) -> dict[str, Any]:
-    """Refuse what JSON would not give back as it was (tuples, integer keys, tensors)."""
-    if json.loads(json.dumps(extra)) != extra:
-        raise TypeError("a checkpoint's extra state must consist of JSON values (string keys, lists, no tuples)")
-    return extra
+    return torch.load(directory / EXTRA, weights_only=True)
 
 
 def on_leader(world: World, action: Any) -> None:
@@ -160,7 +139,7 @@ def fingerprints(directory: Path, world: World) -> dict[str, list[Any]]:
     own = {name: fingerprint(directory / name) for name in names[world.rank :: world.size]}
     shares: list[Any] = [None] * world.size
     dist.all_gather_object(shares, own)
-    return {name: value for share in shares for name, value in share.items()}
+    return {name: value for share in shares for name, value in sorted(share.items())}
 
 
 def fingerprint(path: Path) -> list[Any]:
@@ -200,22 +179,13 @@ def read_record(path: Path) -> dict[str, Any] | None:
 
 def newest_first(root: Path) -> list[str]:
     """Names of the checkpoints under ``root``; what ``latest`` names comes first."""
-    names = [p.name for p in root.glob("step_*") if p.is_dir() and p.suffix != PARTIAL_SUFFIX]
-    names.sort(key=step_of, reverse=True)
-    latest = root / LATEST
-    if latest.is_file() and latest.read_text() in names:
-        names.sort(key=lambda name: name != latest.read_text())
-    return names
+    names = [path.name for path in root.glob("step_*") if path.is_dir() and path.suffix != PARTIAL_SUFFIX]
+    latest = (root / LATEST).read_text() if (root / LATEST).is_file() else None
+    return sorted(names, key=lambda name: (name == latest, step_of(name)), reverse=True)
 
 
-def best_name(root: Path) -> str | None:
-    """The checkpoint with the highest score; the earlier one where scores are equal."""
-    scored: Iterable[tuple[float, int, str]] = (
-        (record["score"], -step_of(name), name)
-        for name in newest_first(root)
-        if (record := read_record(root / name / COMPLETE)) and record.get("score") is not None
-    )
-    return max(scored, default=(0.0, 0, None))[2]
+def name_of(step: int) -> str:
+    return f"step_{step:06d}"
 
 
 def step_of(name: str) -> int:

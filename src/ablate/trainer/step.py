@@ -5,7 +5,7 @@ Shape suffixes: B rows, S tokens of a row, T = S - 1 predictions, D hidden size.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,7 @@ class Trainer:
         temperature: float,
     ) -> None:
         self.world = open_world(parallel)
+        self.pending_save: checkpoint.Pending | None = None
         self.reset(
             model_dir,
             model,
@@ -78,6 +79,7 @@ class Trainer:
         temperature: float,
     ) -> None:
         """Start over from ``model_dir`` with a new optimizer and schedule, in the same processes and layout."""
+        self.finish_save()
         self.model_dir, self.parallel, self.temperature = Path(model_dir), parallel, temperature
         self.architecture = read_architecture(self.model_dir)
         self.yarn = yarn_for(model, context_length)
@@ -138,9 +140,42 @@ class Trainer:
             metrics |= objective.metrics(logp_BT, batch)
         return metrics
 
-    def load(self, directory: Path) -> dict[str, Any]:
-        """Load one checkpoint of ``ablate.trainer.checkpoint``, of this layout or another; return the loop's state."""
-        return checkpoint.load_one(self, Path(directory))
+    def save(
+        self,
+        root: Path,
+        step: int,
+        extra: dict[str, Any],
+        *,
+        keep: int,
+        best: int | None,
+        asynchronous: bool = False,
+    ) -> None:
+        """Write a checkpoint of ``step``; see ``ablate.trainer.checkpoint.begin_save``.
+
+        An asynchronous one counts from the next ``save``, ``load``, ``reset`` or ``finish_save`` on.
+        """
+        self.finish_save()
+        self.pending_save = checkpoint.begin_save(
+            self, Path(root), step, extra, keep=keep, best=best, asynchronous=asynchronous
+        )
+        if not asynchronous:
+            self.finish_save()
+
+    def finish_save(self) -> None:
+        """Wait for an asynchronous save, if one is under way. Call it before the process ends."""
+        if self.pending_save is not None:
+            pending, self.pending_save = self.pending_save, None
+            checkpoint.finish_save(pending, self.world)
+
+    def load(self, root: Path, step: int) -> dict[str, Any]:
+        """Load the checkpoint of ``step``, written under this layout or another; return the loop's state."""
+        self.finish_save()
+        return checkpoint.load_step(self, Path(root), step)
+
+    def load_newest(self, root: Path, say: Callable[[str], None]) -> dict[str, Any] | None:
+        """Load the newest undamaged checkpoint under ``root``; ``say`` which damaged ones were skipped."""
+        self.finish_save()
+        return checkpoint.load_newest(self, Path(root), say)
 
     def hf_tensors(self) -> Iterator[tuple[str, Tensor]]:
         """Yield (Hugging Face name, whole tensor) for every weight; every rank must iterate to the end."""
