@@ -8,9 +8,9 @@ from ablate.errors import UserError
 from analysis.load import Experiment, Run, is_under, swept_keys
 
 
-def undeclared(experiment: Experiment) -> list[str]:
+def undeclared(experiment: Experiment, factors: Sequence[str]) -> list[str]:
     """Return ``key: cell value, cell value`` for every key that differs and that no declared factor covers."""
-    keys = [key for key in swept_keys(experiment.runs) if not is_under(key, experiment.factors)]
+    keys = [key for key in swept_keys(experiment.runs) if not is_under(key, factors)]
     return [f"{key}: {values_by_cell(key, experiment.runs)}" for key in keys]
 
 
@@ -23,20 +23,21 @@ def values_by_cell(key: str, runs: Sequence[Run]) -> str:
     return ", ".join(f"{cell} {'/'.join(values)}" for cell, values in seen.items())
 
 
-def check_one_factor(experiment: Experiment, on_extra_factor: str) -> list[str]:
+def check_one_factor(experiment: Experiment, factors: Sequence[str], on_extra_factor: str) -> list[str]:
     """Refuse to compare cells that differ in more than the declared factors, or return sentences that label them.
 
     Args:
+        factors: keys, or their prefixes, in which the cells may differ.
         on_extra_factor: ``refuse`` or ``label``.
 
     Raises:
         UserError: when refusing, naming the keys and their values.
     """
-    extra = undeclared(experiment)
+    extra = undeclared(experiment, factors)
     if extra and on_extra_factor == "refuse":
         raise UserError(
-            f"{experiment.name} declares comparison.factors={experiment.factors}, but its cells also differ in "
-            f"{'; '.join(extra)}: declare it, run the cells alike, or report with on_extra_factor=label"
+            f"{experiment.name} declares comparison.factors={list(factors)}, but its cells also differ in "
+            f"{'; '.join(extra)}: declare it, run the cells alike, or add report.on_extra_factor=label"
         )
     labels = [f"Not one factor. The cells also differ in {difference}." for difference in extra]
     return [*labels, *provenance_labels(experiment.runs)]

@@ -104,7 +104,7 @@ def clip_fraction(metrics: pd.DataFrame, cells: Sequence[str], window: int) -> F
 
 def legend_below(figure: Figure, axis: Axes) -> None:
     handles, names = axis.get_legend_handles_labels()
-    columns = min(len(names), 4) if max(map(len, names), default=0) < 30 else 2
+    columns = min(len(names), 5) if max(map(len, names), default=0) < 30 else 2
     figure.legend(handles, names, loc="outside lower center", ncols=columns, fontsize=8.5, handlelength=3.2)
 
 
@@ -144,9 +144,8 @@ def forest(frame: pd.DataFrame, baseline: str) -> Figure:
     look = looks(list(dict.fromkeys(frame.loc[frame["cell"] != WARM_START, "cell"])))
     contexts = sorted(rows["context"].unique())
     with styled():
-        figure, axes = new_figure(
-            len(contexts), 1, WIDTH, 0.33 * len(rows) / len(contexts) + 1.2, sharex=True, sharey=True
-        )
+        height = 0.33 * len(rows) / len(contexts) + 1.2
+        figure, axes = new_figure(len(contexts), 1, WIDTH, height, sharex=True, sharey=True)
         for axis, context in zip(axes, contexts, strict=True):
             here = rows[rows["context"] == context].iloc[::-1]
             for y, row in enumerate(here.itertuples()):
@@ -222,17 +221,19 @@ def interaction(frame: pd.DataFrame, cells: pd.DataFrame, x: str, line: str, yla
                 mine = look[str(value)]
                 axis.errorbar(
                     place, here["point"], errors, fmt=mine.marker, linestyle=mine.dash, color=mine.colour, capsize=3,
-                    label=f"{line.rsplit('.')[-1]} {str(value).replace('_', ' ')}",
+                    label=level_label(line, value),
                 )  # fmt: skip
-            axis.set_xticks(
-                range(len(levels)), [f"{x.rsplit('.')[-1]} {str(level).replace('_', ' ')}" for level in levels]
-            )
+            axis.set_xticks(range(len(levels)), [level_label(x, level) for level in levels])
             axis.set_xlim(-0.4, len(levels) - 0.6)
             axis.set_title(f"{context:,} tokens")
             axis.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         axes[0].set_ylabel(ylabel)
         legend_below(figure, axes[0])
     return figure
+
+
+def level_label(key: str, value: object) -> str:
+    return f"{key.rsplit('.')[-1]} {str(value).replace('_', ' ')}"
 
 
 def compute_axes(metrics: pd.DataFrame, spent: pd.DataFrame, cells: Sequence[str], window: int) -> Figure:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from analysis.stats import matched_seed_variance
 
-LARGEST_PLAN = 1000  # seeds or samples beyond which a plan is no plan
+LARGEST_PLAN = 10_000  # seeds, problems or samples beyond which a plan is no plan
 
 
 @dataclass(frozen=True)
@@ -82,9 +82,10 @@ def minimum_detectable(design: DifferenceVariance, confidence: float, power: flo
 
 
 def needed(design: DifferenceVariance, field: str, difference: float, confidence: float, power: float) -> int | None:
-    """Return the smallest ``num_seeds`` or ``num_samples`` that detects ``difference``, the rest as it is.
+    """Return the smallest ``num_seeds``, ``num_problems`` or ``num_samples`` that detects ``difference``.
 
-    None: not even ``LARGEST_PLAN`` suffices, because another part of the variance is larger than that.
+    The rest of the design stays as it is. None: not even ``LARGEST_PLAN`` suffices, because another part of the
+    variance is larger than that.
     """
     low, high = 1, LARGEST_PLAN
 

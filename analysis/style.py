@@ -1,4 +1,4 @@
-"""One look for every figure: a colour, marker and dash fixed per objective, readable in print and by the colour-blind."""
+"""One look for every figure: a colour, marker and dash fixed per objective, fit for print and for the colour-blind."""
 
 from __future__ import annotations
 

@@ -1,47 +1,20 @@
-"""Tables as plain text in cells, rendered as markdown, LaTeX or HTML. Shares are printed in points (percent)."""
+"""The tables of a comparison. Shares are printed in percent, differences in points."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 import yaml
-from markupsafe import Markup, escape
 
 from analysis.arms import WARM_START
 from analysis.compare import Comparison
 from analysis.load import Experiment
+from analysis.render import NOTHING, Cell, Link, Table
 from analysis.style import label
 
 PUBLISHED = Path(__file__).with_name("published.yaml")
-NOTHING = "–"
-
-
-@dataclass(frozen=True)
-class Link:
-    """Text of a cell that leads somewhere: a path relative to the report, and an anchor within report.html."""
-
-    text: str
-    path: str
-    anchor: str | None = None
-
-
-Cell = str | Link
-
-
-@dataclass(frozen=True)
-class Table:
-    name: str  # of its anchor and its file
-    title: str
-    header: tuple[str, ...]
-    rows: tuple[tuple[Cell, ...], ...]
-    note: str = ""
-
-
-# --- what the cells say -----------------------------------------------------------------------------------------------
 
 
 def points(share: float, signed: bool = False) -> str:
@@ -153,9 +126,7 @@ def effects_table(effects: pd.DataFrame) -> Table:
          probability(row.probability))
         for row in effects.itertuples()
     ]  # fmt: skip
-    note = (
-        "Points. A main effect is the mean difference over the other factor; the interaction is a difference of them."
-    )
+    note = "Points. A main effect is the mean over the other factor's levels; the interaction is how much they differ."
     header = ("effect", "context", "size", "probability above 0")
     return Table("effects", "Effects of the 2 x 2", header, tuple(rows), note)
 
@@ -184,11 +155,12 @@ def runs_table(experiment: Experiment, root: str) -> Table:
 
 
 def published_rows() -> pd.DataFrame:
-    """The rows of ``published.yaml``: benchmark, source, url, num_problems, model, objective, context, score, approximate."""
-    entries = yaml.safe_load(PUBLISHED.read_text())
-    return pd.DataFrame(
-        [{**{k: v for k, v in entry.items() if k != "rows"}, **row} for entry in entries for row in entry["rows"]]
-    )
+    """The rows of ``published.yaml``, one per number, each with its source."""
+    rows = []
+    for entry in yaml.safe_load(PUBLISHED.read_text()):
+        source = {key: value for key, value in entry.items() if key != "rows"}
+        rows += [{**source, **row} for row in entry["rows"]]
+    return pd.DataFrame(rows)
 
 
 def published_tables() -> list[Table]:
@@ -213,54 +185,3 @@ def published_tables() -> list[Table]:
 
 def score_text(row: object) -> str:
     return f"about {row.score:g}" if row.approximate else f"{row.score:.2f}"
-
-
-# --- renderings -------------------------------------------------------------------------------------------------------
-
-
-def to_markdown(table: Table) -> str:
-    def text(cell: Cell) -> str:
-        return (f"[{cell.text}]({cell.path})" if isinstance(cell, Link) else cell).replace("|", "\\|")
-
-    align = "|".join(["---", *["---:"] * (len(table.header) - 1)])
-    lines = [" | ".join(table.header), align, *(" | ".join(map(text, row)) for row in table.rows)]
-    lines = [f"| {lines[0]} |", f"|{lines[1]}|", *(f"| {line} |" for line in lines[2:])]
-    return "\n".join([f"**{table.title}**", "", *lines, "", table.note, ""])
-
-
-LATEX = {"%": r"\%", "_": r"\_", "&": r"\&", "#": r"\#", NOTHING: "--", "†": r"\dag{}"}
-
-
-def to_latex(table: Table) -> str:
-    """A booktabs table, to be \\input."""
-
-    def text(cell: Cell) -> str:
-        plain = cell.text if isinstance(cell, Link) else cell
-        return "".join(LATEX.get(letter, letter) for letter in plain)
-
-    body = [" & ".join(map(text, row)) + r" \\" for row in [table.header, *table.rows]]
-    lines = [rf"\begin{{tabular}}{{l{'r' * (len(table.header) - 1)}}}", r"\toprule", body[0], r"\midrule", *body[1:]]
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", f"% {table.note}", ""])
-
-
-def to_html(table: Table) -> Markup:
-    """A <figure> with the table; a link goes to its anchor in the page where it has one, else to its path."""
-
-    def text(cell: Cell) -> Markup:
-        if not isinstance(cell, Link):
-            return escape(cell)
-        return Markup('<a href="{}">{}</a>').format(f"#{cell.anchor}" if cell.anchor else cell.path, cell.text)
-
-    head = Markup("").join(Markup("<th>{}</th>").format(name) for name in table.header)
-    body = Markup("\n").join(
-        Markup("<tr>{}</tr>").format(Markup("").join(Markup("<td>{}</td>").format(text(cell)) for cell in row))
-        for row in table.rows
-    )
-    return Markup(
-        '<figure class="table" id="{}"><figcaption>{}</figcaption><table><thead><tr>{}</tr></thead>'
-        "<tbody>\n{}\n</tbody></table><p class=note>{}</p></figure>"
-    ).format(table.name, table.title, head, body, table.note)
-
-
-def all_markdown(tables: Sequence[Table]) -> str:
-    return "\n".join(to_markdown(table) for table in tables)

@@ -1,0 +1,70 @@
+"""A 2 x 2 of cells: main effects and interaction, with intervals over the same problems and seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from ablate.errors import UserError
+from analysis import stats
+from analysis.arms import Arm
+from analysis.compare import Comparison
+from analysis.load import Experiment
+
+
+def factor_levels(experiment: Experiment, first: str, second: str) -> pd.DataFrame:
+    """Return cell, <first>, <second>: the settings of two keys in every cell.
+
+    Raises:
+        UserError: unless the cells are a full 2 x 2 of them.
+    """
+    rows = [{"cell": run.cell, **{key: run.settings.get(key) for key in (first, second)}} for run in experiment.runs]
+    cells = pd.DataFrame(rows).drop_duplicates().reset_index(drop=True)
+    if len(cells) != 4 or cells[first].nunique() != 2 or len(cells.drop_duplicates([first, second])) != 4:
+        raise UserError(f"{experiment.name}: {first} and {second} do not make a 2 x 2 of its {len(cells)} cells")
+    return cells
+
+
+def two_by_two(comparison: Comparison, cells: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
+    """Return context, effect, point, low, high, probability: two main effects and the interaction at each context.
+
+    With levels a0, a1 of ``first`` and b0, b1 of ``second`` (alphabetically), the main effect of ``first`` is
+    ``[(a1 b0 - a0 b0) + (a1 b1 - a0 b1)] / 2`` and the interaction ``(a1 b1 - a0 b1) - (a1 b0 - a0 b0)``.
+    """
+    high = {key: max(cells[key]) for key in (first, second)}
+    sign = {
+        row["cell"]: [1.0 if row[key] == high[key] else -1.0 for key in (first, second)] for _, row in cells.iterrows()
+    }
+    names = [f"{key.rsplit('.')[-1]}: {high[key]} - {min(cells[key])}" for key in (first, second)]
+    rows = []
+    for context in sorted({arm.context for arm in comparison.arms if arm.cell in sign}):
+        arms = [arm for arm in comparison.arms if arm.context == context and arm.cell in sign]
+        effects = {
+            names[0]: {cell: a / 2 for cell, (a, _) in sign.items()},
+            names[1]: {cell: b / 2 for cell, (_, b) in sign.items()},
+            "interaction": {cell: a * b for cell, (a, b) in sign.items()},
+        }
+        rows += [contrast(arms, name, weights, comparison) for name, weights in effects.items()]
+    return pd.DataFrame(rows)
+
+
+def contrast(arms: list[Arm], name: str, weights: Mapping[str, float], comparison: Comparison) -> dict[str, object]:
+    """A weighted sum of the arms' scores, over the seeds that all of them have."""
+    settings = comparison.settings
+    shared = sorted(set.intersection(*(set(arm.seeds) for arm in arms)))
+    if not shared:
+        raise UserError("the cells of the 2 x 2 share no seed: run them with the same seeds")
+    taken = [arm.take([arm.seeds.index(seed) for seed in shared]) for arm in arms]
+    score_ASP = np.stack([arm.score(settings.pass_at) for arm in taken])
+    coefficient_A = np.array([weights[arm.cell] for arm in taken])
+    rng = np.random.default_rng(settings.seed)
+    weight_RP = stats.problem_weights(score_ASP.shape[2], settings.resamples, rng)
+    seeds = stats.matched_seed_variance(score_ASP.mean(axis=2))
+    resampled_R = stats.contrast_resamples(score_ASP, coefficient_A, weight_RP, seeds, rng)
+    point = float(coefficient_A @ score_ASP.mean(axis=(1, 2)))
+    size = stats.interval(point, resampled_R, settings.confidence, (-2.0, 2.0))
+    better = stats.probability_of_improvement(resampled_R)
+    return {"context": arms[0].context, "effect": name, "point": size.point, "low": size.low, "high": size.high,
+            "probability": better}  # fmt: skip

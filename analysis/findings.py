@@ -1,0 +1,143 @@
+"""What a comparison says, in sentences, the inconvenient ones included."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import pandas as pd
+
+from analysis import power
+from analysis.arms import WARM_START
+from analysis.compare import Comparison
+from analysis.load import Experiment
+from analysis.style import label
+from analysis.tables import points, probability, published_rows, with_interval
+
+
+def findings(experiment: Experiment, comparison: Comparison) -> list[str]:
+    """All sentences, the most important first."""
+    frame = comparison.frame
+    contexts = sorted(frame["context"].unique())
+    return [
+        *[sentence for context in contexts for sentence in learned(frame[frame["context"] == context])],
+        *[sentence for context in contexts for sentence in differences(comparison, int(context))],
+        *clip_sentences(experiment, comparison),
+        *caveats(experiment, frame),
+    ]
+
+
+def listed(names: Sequence[str]) -> str:
+    names = [label(name) for name in names]
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def learned(rows: pd.DataFrame) -> list[str]:
+    """Did training move the score above the warm start?"""
+    gained = rows.dropna(subset="gain")
+    if gained.empty:
+        return []
+    context = f"{rows['context'].iloc[0]:,} tokens"
+    clear = gained[gained["gain_low"] > 0]
+    best = gained.loc[gained["gain"].idxmax()]
+    said = f"the largest gain is {label(best['cell'])}'s, "
+    said += f"{with_interval(best['gain'], best['gain_low'], best['gain_high'], signed=True)} points"
+    if len(clear) == len(gained):
+        return [f"At {context} every cell is clearly above the warm start; {said}."]
+    if clear.empty:
+        return [f"At {context} no cell is clearly above the warm start; {said}."]
+    return [f"At {context} {listed(list(clear['cell']))} are clearly above the warm start; {said}."]
+
+
+def differences(comparison: Comparison, context: int) -> list[str]:
+    """Which differences to the baseline are real, and what it would take to see the others."""
+    settings, frame = comparison.settings, comparison.frame
+    tested = frame[(frame["context"] == context) & frame["difference"].notna()]
+    if tested.empty:
+        return []
+    base = label(settings.baseline)
+    clear = tested[tested["p_holm"] < 1 - settings.confidence]
+    sentences = [
+        f"At {context:,} tokens {label(row.cell)} differs from {base} by "
+        f"{with_interval(row.difference, row.difference_low, row.difference_high, signed=True)} points "
+        f"(adjusted p {probability(row.p_holm)})."
+        for row in clear.itertuples()
+    ]
+    if clear.empty:
+        smallest = probability(tested["p_holm"].min())
+        sentences.append(
+            f"At {context:,} tokens no difference to {base} is detectable (smallest adjusted p {smallest})."
+        )
+    return [*sentences, plan(comparison, context, float(tested["difference"].abs().max()))]
+
+
+def plan(comparison: Comparison, context: int, largest: float) -> str:
+    """The smallest detectable difference of this design, and what the largest one seen would need."""
+    settings, design = comparison.settings, comparison.designs[context]
+    now = f"{design.num_seeds} seeds x {design.num_problems} problems x {design.num_samples} samples"
+    least = power.minimum_detectable(design, settings.confidence, settings.power)
+    if math.isinf(least):
+        return f"With {now} nothing can be said about other training seeds: run at least two."
+    needs = []
+    for field, unit in (("num_seeds", "seeds"), ("num_problems", "problems"), ("num_samples", "samples a problem")):
+        count = power.needed(design, field, largest, settings.confidence, settings.power)
+        if count is not None and count > getattr(design, field):
+            needs.append(f"{count:,} {unit}")
+    what = f"finding the largest one seen here, {points(largest)} points, as surely"
+    takes = f"{what} would take {' or '.join(needs)}" if needs else f"{what} is out of reach by more runs alone"
+    if least <= largest:
+        takes = f"the largest one seen here is {points(largest)} points"
+    return (
+        f"With {now} this design finds a difference of {points(least)} points with probability {settings.power:.0%} "
+        f"(before adjusting for several comparisons); {takes}."
+    )
+
+
+def clip_sentences(experiment: Experiment, comparison: Comparison) -> list[str]:
+    """Cells whose clip was never live, and those in which it never bound."""
+    live = comparison.frame[comparison.frame["cell"] != WARM_START].groupby("cell", sort=False)["clip_is_live"].first()
+    dead = [cell for cell, is_live in live.items() if is_live is False]
+    sentences = []
+    if dead:
+        sentences.append(
+            f"The clip was never live in {listed(dead)}: within a rollout batch the policy never left the one that "
+            "sampled it, every ratio was 1, and the token and the sequence ratio have the same gradient. Between these "
+            "cells a comparison of ratios or clip ranges means nothing; train with optim.steps_per_batch above 1."
+        )
+    metrics = experiment.metrics
+    binds = metrics[metrics["name"].isin(["policy/clip_low", "policy/clip_high"])].groupby("cell")["value"].max()
+    never = [cell for cell, largest in binds.items() if largest == 0 and cell not in dead]
+    if never:
+        sentences.append(
+            f"No token was ever clipped in {listed(never)}: a wider clip range would have changed nothing."
+        )
+    return sentences
+
+
+def caveats(experiment: Experiment, frame: pd.DataFrame) -> list[str]:
+    sentences = []
+    single = frame[(frame["num_seeds"] == 1) & (frame["cell"] != WARM_START)]["cell"].unique()
+    if len(single):
+        sentences.append(
+            f"{listed(list(single))} ran with one seed: seed noise is unknown there, or borrowed from the other cells."
+        )
+    unjudged = int(frame["num_unjudged"].sum())
+    if unjudged:
+        sentences.append(f"{unjudged} evaluation samples got no verdict (infrastructure errors) and count nowhere.")
+    if experiment.skipped:
+        sentences.append(f"Left out, not finished: {'; '.join(experiment.skipped)}.")
+    return sentences
+
+
+def published_caveat() -> str:
+    """Why nobody should read much into a published gap of one or two points."""
+    rows = published_rows()
+    num_problems = int(rows["num_problems"].iloc[0])
+    share = rows["score"].mean() / 100
+    error = math.sqrt(share * (1 - share) / num_problems)
+    return (
+        f"The published numbers have no intervals. A Pass@1 of {points(share)} on {num_problems} problems answered once has "
+        f"a standard error of {points(error)} points, two independent ones differ by {points(math.sqrt(2) * error)} "
+        "points of standard error before any seed noise; the published gaps between objectives are 1 to 2 points. Another "
+        "model, benchmark and context: beside ours for reference, never as a baseline."
+    )

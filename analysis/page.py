@@ -1,0 +1,181 @@
+"""An experiment's report: figures, tables, and one self-contained page that links every number to its runs."""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, StrictUndefined
+from matplotlib.figure import Figure
+
+from ablate.errors import UserError
+from analysis import effects, plots, render, style, tables
+from analysis.compare import Comparison, Settings, compare
+from analysis.curves import compute_spent
+from analysis.findings import findings, published_caveat
+from analysis.load import Experiment, load_experiment
+from analysis.one_factor import check_one_factor, what_differs
+from analysis.style import label
+
+TEMPLATE = Path(__file__).with_name("report.html.jinja")
+RATIO, WEIGHT = "objective.swap.ratio", "objective.swap.weight"
+METHOD = (
+    "Pass@k is the unbiased estimate from all judged samples of a problem (Chen et al., arXiv 2107.03374). Intervals: "
+    "problems are resampled with replacement, the same draws for every cell, which pairs them; the error of the mean over "
+    "training seeds is drawn from Student's t, with the variance between seeds pooled over the cells of the experiment, "
+    "because resampling two or three seeds would understate it. In a paired difference the seeds' part is the residual of "
+    "cells x seeds. p-values are two-sided, from the resampled differences, and adjusted by Holm's method. The detectable "
+    "difference splits the variance into training seed, samples and problems. Truncated responses count as they were "
+    "judged; samples without a verdict count nowhere."
+)
+
+
+@dataclass(frozen=True)
+class ReportConfig:
+    """``report`` in conf/report.yaml."""
+
+    folder: str
+    on_extra_factor: str
+    pass_at: int
+    resamples: int
+    confidence: float
+    power: float
+    seed: int
+    window: int
+
+
+@dataclass(frozen=True)
+class Plot:
+    name: str
+    title: str
+    note: str
+    figure: Figure
+
+
+def write_report(path: Path, config: ReportConfig, factors: Sequence[str], baseline: str) -> tuple[Path, list[str]]:
+    """Write the report on the runs under ``path``; return the page and its sentences.
+
+    Raises:
+        UserError: without a finished run, or if the cells differ in more than ``factors`` and the report may not say so.
+    """
+    if config.on_extra_factor not in ("refuse", "label"):
+        raise UserError(f"report.on_extra_factor={config.on_extra_factor} is not one of refuse, label")
+    experiment = load_experiment(path)
+    labels = check_one_factor(experiment, factors, config.on_extra_factor)
+    settings = Settings(baseline, config.resamples, config.confidence, config.power, config.seed, config.pass_at)
+    comparison = compare(experiment, settings)
+    folder = Path(config.folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    root = os.path.relpath(path, folder)
+    more = further_tables(experiment, comparison, factors)
+    plotted = figures(experiment, comparison, config)
+    for plot in plotted:
+        style.save(plot.figure, folder, plot.name)
+    main = tables.main_table(comparison, root)
+    sentences = [*labels, *findings(experiment, comparison)]
+    write_text_tables(folder, experiment, comparison, [main, *tables.published_tables(), *more], root, sentences)
+    page = folder / "report.html"
+    template = Environment(autoescape=True, undefined=StrictUndefined).from_string(TEMPLATE.read_text())
+    page.write_text(
+        template.render(
+            name=experiment.name,
+            cells=len(experiment.cells),
+            runs=len(experiment.runs),
+            factors=factors,
+            baseline=label(baseline),
+            labels=labels,
+            findings=findings(experiment, comparison),
+            main=render.to_html(main),
+            published=[render.to_html(table) for table in tables.published_tables()],
+            published_caveat=published_caveat(),
+            figures=[inlined(plot, folder) for plot in plotted],
+            tables=[render.to_html(table) for table in more],
+            differs=[(label(cell), what_differs(experiment, cell, baseline)) for cell in experiment.cells],
+            runs_table=render.to_html(tables.runs_table(experiment, root)),
+            method=METHOD,
+            command=f"python -m ablate.report experiment={experiment.name}",
+        )
+    )
+    return page, sentences
+
+
+def write_text_tables(
+    folder: Path,
+    experiment: Experiment,
+    comparison: Comparison,
+    shown: Sequence[render.Table],
+    root: str,
+    sentences: Sequence[str],
+) -> None:
+    """table.md (everything), table.tex (the main table), scores.csv (the numbers behind them)."""
+    said = "\n".join(f"* {sentence}" for sentence in sentences)
+    whole = [*shown, tables.runs_table(experiment, root)]
+    markdown = f"# {experiment.name}\n\n{said}\n\n{render.all_markdown(whole)}\n{published_caveat()}\n\n{METHOD}\n"
+    (folder / "table.md").write_text(markdown)
+    (folder / "table.tex").write_text(render.to_latex(shown[0]))
+    comparison.frame.assign(runs=comparison.frame["runs"].map(" ".join)).to_csv(folder / "scores.csv", index=False)
+
+
+def is_two_by_two(experiment: Experiment, factors: Sequence[str]) -> bool:
+    return {RATIO, WEIGHT} <= set(factors) and len(experiment.cells) == 4
+
+
+def further_tables(experiment: Experiment, comparison: Comparison, factors: Sequence[str]) -> list[render.Table]:
+    found = [tables.comparison_table(comparison), tables.decomposition_table(comparison.frame)]
+    if is_two_by_two(experiment, factors):
+        cells = effects.factor_levels(experiment, RATIO, WEIGHT)
+        found.append(tables.effects_table(effects.two_by_two(comparison, cells, RATIO, WEIGHT)))
+    return found
+
+
+def figures(experiment: Experiment, comparison: Comparison, config: ReportConfig) -> list[Plot]:
+    """Every figure that the experiment's records allow."""
+    metrics, cells, frame = experiment.metrics, experiment.cells, comparison.frame
+    score = f"Pass@{config.pass_at}"
+    averaged = f"Averaged over the last {config.window} steps."
+    trained = set(metrics["name"])
+    made = [
+        Plot("score_by_context", f"{score} by context length", f"{config.confidence:.0%} intervals over problems and seeds.",
+             plots.score_by_context(frame, score)),
+    ]  # fmt: skip
+    if frame["difference"].notna().any():
+        made.append(
+            Plot("differences", "Paired differences to the baseline", "An interval that crosses 0 shows no difference.",
+                 plots.forest(frame, comparison.settings.baseline))
+        )  # fmt: skip
+    if is_two_by_two(experiment, experiment.factors):
+        levels = effects.factor_levels(experiment, RATIO, WEIGHT)
+        made.append(
+            Plot("ratio_x_weight", "Ratio x weight", "Parallel lines: no interaction. The clip range goes with the ratio.",
+                 plots.interaction(frame, levels, RATIO, WEIGHT, score))
+        )  # fmt: skip
+    if "rollout/pass_rate" in trained:
+        made += [
+            Plot("learning_curves", "Learning curves", f"Thin: seeds. Thick: mean, with its {config.confidence:.0%} interval. "
+                 f"Grey: the other cells. {averaged}",
+                 plots.learning_curves(metrics, cells, "rollout/pass_rate", config.window, config.confidence,
+                                       "pass rate of rollouts")),
+            Plot("compute", "The same against compute", f"Mean over seeds. {averaged} Tokens include dropped groups.",
+                 plots.compute_axes(metrics, compute_spent(experiment), cells, config.window)),
+            Plot("length_and_truncation", "Length and truncation", f"Thin: seeds. Thick: mean. {averaged}",
+                 plots.length_and_truncation(metrics, cells, config.window)),
+        ]  # fmt: skip
+    if {"policy/clip_low", "policy/clip_high"} <= trained:
+        made.append(
+            Plot("clip_fraction", "Share of tokens whose clip binds", f"Logarithmic above 0.1 %. {averaged}",
+                 plots.clip_fraction(metrics, cells, config.window))
+        )  # fmt: skip
+    made.append(
+        Plot("decomposition", "Where Pass@1 comes from", "A grey curve joins the points of one Pass@1.",
+             plots.decomposition(frame))
+    )  # fmt: skip
+    return made
+
+
+def inlined(plot: Plot, folder: Path) -> dict[str, str | int]:
+    data = base64.b64encode((folder / f"{plot.name}.png").read_bytes()).decode()
+    width = round(96 * plot.figure.get_figwidth() * 1.25)
+    return {"name": plot.name, "title": plot.title, "note": plot.note, "png": data, "width": width}

@@ -1,0 +1,79 @@
+"""A table is text in cells; here it becomes markdown, LaTeX or HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup, escape
+
+NOTHING = "–"
+
+
+@dataclass(frozen=True)
+class Link:
+    """Text of a cell that leads somewhere: a path relative to the report, and an anchor within report.html."""
+
+    text: str
+    path: str
+    anchor: str | None = None
+
+
+Cell = str | Link
+
+
+@dataclass(frozen=True)
+class Table:
+    name: str  # of its anchor and its file
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    note: str = ""
+
+
+def to_markdown(table: Table) -> str:
+    def text(cell: Cell) -> str:
+        return (f"[{cell.text}]({cell.path})" if isinstance(cell, Link) else cell).replace("|", "\\|")
+
+    align = "|".join(["---", *["---:"] * (len(table.header) - 1)])
+    lines = [" | ".join(table.header), align, *(" | ".join(map(text, row)) for row in table.rows)]
+    lines = [f"| {lines[0]} |", f"|{lines[1]}|", *(f"| {line} |" for line in lines[2:])]
+    return "\n".join([f"**{table.title}**", "", *lines, "", table.note, ""])
+
+
+LATEX = {"%": r"\%", "_": r"\_", "&": r"\&", "#": r"\#", NOTHING: "--", "†": r"\dag{}"}
+
+
+def to_latex(table: Table) -> str:
+    """A booktabs table, to be \\input."""
+
+    def text(cell: Cell) -> str:
+        plain = cell.text if isinstance(cell, Link) else cell
+        return "".join(LATEX.get(letter, letter) for letter in plain)
+
+    body = [" & ".join(map(text, row)) + r" \\" for row in [table.header, *table.rows]]
+    lines = [rf"\begin{{tabular}}{{l{'r' * (len(table.header) - 1)}}}", r"\toprule", body[0], r"\midrule", *body[1:]]
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", f"% {table.note}", ""])
+
+
+def to_html(table: Table) -> Markup:
+    """A <figure> with the table; a link goes to its anchor in the page where it has one, else to its path."""
+
+    def text(cell: Cell) -> Markup:
+        if not isinstance(cell, Link):
+            return escape(cell)
+        return Markup('<a href="{}">{}</a>').format(f"#{cell.anchor}" if cell.anchor else cell.path, cell.text)
+
+    head = Markup("").join(Markup("<th>{}</th>").format(name) for name in table.header)
+    body = Markup("\n").join(
+        Markup("<tr>{}</tr>").format(Markup("").join(Markup("<td>{}</td>").format(text(cell)) for cell in row))
+        for row in table.rows
+    )
+    return Markup(
+        '<figure class="table" id="{}"><figcaption>{}</figcaption><table><thead><tr>{}</tr></thead>'
+        "<tbody>\n{}\n</tbody></table><p class=note>{}</p></figure>"
+    ).format(table.name, table.title, head, body, table.note)
+
+
+def all_markdown(tables: Sequence[Table]) -> str:
+    return "\n".join(to_markdown(table) for table in tables)
