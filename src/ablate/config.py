@@ -29,6 +29,8 @@ class ContextConfig:
 @dataclass
 class ModelConfig:
     name: str = MISSING
+    hub_name: str | None = MISSING  # where the weights come from, for the model card; null: made here
+    license: str = MISSING  # SPDX identifier, of the weights and of what is trained from them
     path: str | None = MISSING  # a Hugging Face directory; null: built from `build` and cached by its hash
     build: dict[str, Any] | None = MISSING
     original_context: int = MISSING  # positions the weights were trained for: YaRN's original length

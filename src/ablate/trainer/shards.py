@@ -18,6 +18,7 @@ from megatron.core.dist_checkpointing.strategies.async_utils import AsyncCallsQu
 from megatron.core.optimizer.distrib_optimizer import DistributedOptimizer  # noqa: E402
 
 if TYPE_CHECKING:
+    from ablate.trainer.model import PolicyModel
     from ablate.trainer.step import Trainer
 
 # Gathers the optimizer's shards into whole parameters, so that tensor and pipeline sizes may change on loading too.
@@ -68,6 +69,13 @@ def read(trainer: Trainer, directory: Path) -> None:
             restore_step_count(optimizer, state["num_optimizer_steps"])
     trainer.scheduler.num_steps = state["num_optimizer_steps"]
     trainer.scheduler.step(increment=0)  # puts the learning rate of this step into the optimizer
+
+
+def read_weights(model: PolicyModel, directory: Path) -> None:
+    """Load the weights alone, without an optimizer to put the rest into."""
+    with cpu.answering_for_cuda():
+        state = {"model": model.sharded_state_dict(metadata=METADATA)}
+        model.load_state_dict(dist_checkpointing.load(state, str(directory))["model"])
 
 
 def sharded_state(trainer: Trainer, is_loading: bool) -> dict[str, Any]:

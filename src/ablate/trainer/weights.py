@@ -7,13 +7,14 @@ key/value group (its queries, then its key, then its value); ``linear_fc1`` per 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
 from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from ablate.errors import UserError
@@ -226,3 +227,42 @@ def weight_files(model_dir: Path) -> dict[str, str]:
         raise UserError(f"{model_dir} holds no model.safetensors: convert the checkpoint to safetensors")
     with safe_open(model_dir / "model.safetensors", framework="pt") as file:
         return dict.fromkeys(file.keys(), "model.safetensors")
+
+
+def write_weight_files(tensors: Iterable[tuple[str, Tensor]], directory: Path, max_bytes: int) -> None:
+    """Write safetensors as Hugging Face's loaders expect them: one file, or numbered ones with an index.
+
+    Args:
+        max_bytes: of one file, unless a single tensor is larger; a file's tensors are in memory at once.
+    """
+    files: list[list[str]] = []
+    waiting: dict[str, Tensor] = {}
+    total_bytes = waiting_bytes = 0
+    for name, tensor in tensors:
+        if waiting and waiting_bytes + tensor.nbytes > max_bytes:
+            files.append(write_part(directory, len(files), waiting))
+            waiting, waiting_bytes = {}, 0
+        waiting[name] = tensor.detach().cpu().contiguous()
+        waiting_bytes += tensor.nbytes
+        total_bytes += tensor.nbytes
+    files.append(write_part(directory, len(files), waiting))
+    if len(files) == 1:
+        part_path(directory, 0).rename(directory / "model.safetensors")
+        return
+    weight_map = {}
+    for index, names in enumerate(files):
+        file_name = f"model-{index + 1:05d}-of-{len(files):05d}.safetensors"
+        part_path(directory, index).rename(directory / file_name)
+        weight_map |= dict.fromkeys(names, file_name)
+    index_json = {"metadata": {"total_size": total_bytes}, "weight_map": weight_map}
+    (directory / "model.safetensors.index.json").write_text(json.dumps(index_json, indent=2) + "\n")
+
+
+def write_part(directory: Path, index: int, tensors: dict[str, Tensor]) -> list[str]:
+    save_file(tensors, part_path(directory, index), metadata={"format": "pt"})
+    return list(tensors)
+
+
+def part_path(directory: Path, index: int) -> Path:
+    """How many files there will be, which their final names say, is known at the end."""
+    return directory / f"part_{index}.safetensors"
