@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from dataclasses import dataclass
 from datetime import timedelta
@@ -13,6 +14,7 @@ import torch.distributed as dist
 from ablate.config import ParallelConfig
 from ablate.errors import UserError
 from ablate.trainer import cpu
+from ablate.trainer.failure import Watch
 
 cpu.import_megatron()
 
@@ -31,6 +33,7 @@ class World:
     rank: int
     size: int
     device: torch.device
+    watch: Watch | None  # None for a process alone
 
     @property
     def is_leader(self) -> bool:
@@ -108,9 +111,15 @@ def open_world(parallel: ParallelConfig) -> World:
         torch.set_num_threads(parallel.num_threads)
     if not dist.is_initialized():
         open_process_group(size, timedelta(seconds=parallel.timeout_s), device)
+    watch = watch_others(dist.get_rank(), size, parallel.silence_s) if size > 1 else None
     with cpu.answering_for_cuda():
         lay_out(parallel)
-    return World(rank=dist.get_rank(), size=size, device=device)
+    return World(rank=dist.get_rank(), size=size, device=device, watch=watch)
+
+
+@functools.cache
+def watch_others(rank: int, size: int, silence_s: float) -> Watch:
+    return Watch(rank, size, silence_s)
 
 
 def own_device() -> torch.device:

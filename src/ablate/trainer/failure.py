@@ -1,0 +1,112 @@
+"""A job of several processes ends together: the cause on top, within seconds, never by hanging.
+
+Every rank runs a watching thread beside its own. It beats in the job's store, reads there whether another rank failed or
+stopped beating, and then ends this process, wherever its main thread waits (in a collective, in the sampling engine).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+import torch.distributed as dist
+
+from ablate.errors import UserError
+
+CAUSE, CLAIM = "ablate/cause", "ablate/claim"
+POLL_S = 0.5
+GRACE_S = 3.0  # for the main thread to notice by itself and to write down how the run ended
+EXIT_CODE = 1
+
+
+class JobFailed(UserError):
+    """Another rank, or this one, failed first; the message says which and why. Its traceback was printed there."""
+
+
+class Watch:
+    """This rank's view of the others, through the store that torchrun (or rank 0) hosts.
+
+    Args:
+        silence_s: a rank that has not beaten for so long counts as dead.
+    """
+
+    def __init__(self, rank: int, size: int, silence_s: float) -> None:
+        self.rank, self.size, self.silence_s = rank, size, silence_s
+        # A connection of its own: the default group's store may be held by a waiting main thread.
+        self.store = dist.TCPStore(
+            os.environ["MASTER_ADDR"],
+            int(os.environ["MASTER_PORT"]),
+            is_master=False,
+            timeout=timedelta(seconds=silence_s),
+        )
+        self._ended = threading.Event()
+        self._beats = [(0, time.monotonic())] * size
+        self.thread = threading.Thread(target=self._run, name="ablate-watch", daemon=True)
+        self.thread.start()
+
+    def claim(self, cause: str) -> str:
+        """Record ``cause`` if this rank is the first to fail, and return the first rank's."""
+        if self.store.add(CLAIM, 1) == 1:
+            self.store.set(CAUSE, f"rank {self.rank} failed: {cause}")
+        return self.store.get(CAUSE).decode()
+
+    def end(self) -> None:
+        self._ended.set()
+
+    def _run(self) -> None:
+        while not self._ended.wait(POLL_S):
+            try:
+                cause = self._look()
+            except (RuntimeError, dist.DistError):
+                cause = "the job's store is gone: the process that hosts it ended"
+            if cause is not None and not self._ended.wait(GRACE_S):
+                print(f"error: {cause} (seen by rank {self.rank})", file=sys.stderr, flush=True)
+                os._exit(EXIT_CODE)
+
+    def _look(self) -> str | None:
+        self.store.add(f"ablate/beat/{self.rank}", 1)
+        if self.store.check([CAUSE]):
+            return self.store.get(CAUSE).decode()
+        now = time.monotonic()
+        for rank in range(self.size):
+            beat = self.store.add(f"ablate/beat/{rank}", 0)
+            if beat != self._beats[rank][0]:
+                self._beats[rank] = (beat, now)
+            elif now - self._beats[rank][1] > self.silence_s:
+                return f"rank {rank} has not been heard of for {self.silence_s:g} s: it was killed or its node is gone"
+        return None
+
+
+@contextmanager
+def ending_together(watch: Watch | None, *expected: type[BaseException]) -> Iterator[None]:
+    """Turn an exception on any rank into the end of all of them.
+
+    The first rank to fail prints its traceback; every other rank, whose collectives break in turn, only says who was
+    first. Alone in its job (``watch`` is None) a process fails as ever.
+
+    Args:
+        expected: exceptions that all ranks raise together and that are no failure.
+
+    Raises:
+        JobFailed: with the first rank's cause.
+    """
+    if watch is None:
+        yield
+        return
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit, *expected):
+        raise
+    except BaseException as error:
+        cause = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        text = traceback.format_exc()
+        first = watch.claim(cause)
+        if first.startswith(f"rank {watch.rank} ") and not isinstance(error, UserError):
+            print(text, file=sys.stderr, flush=True)
+        raise JobFailed(first) from None
