@@ -13,6 +13,13 @@ from analysis.arms import Arm
 from analysis.compare import Comparison
 from analysis.load import Experiment
 
+RATIO, WEIGHT = "objective.swap.ratio", "objective.swap.weight"
+
+
+def is_two_by_two(experiment: Experiment) -> bool:
+    """Does the experiment cross the ratio with the weight?"""
+    return {RATIO, WEIGHT} <= set(experiment.factors) and len(experiment.cells) == 4
+
 
 def factor_levels(experiment: Experiment, first: str, second: str) -> pd.DataFrame:
     """Return cell, <first>, <second>: the settings of two keys in every cell.
@@ -34,9 +41,8 @@ def two_by_two(comparison: Comparison, cells: pd.DataFrame, first: str, second: 
     ``[(a1 b0 - a0 b0) + (a1 b1 - a0 b1)] / 2`` and the interaction ``(a1 b1 - a0 b1) - (a1 b0 - a0 b0)``.
     """
     high = {key: max(cells[key]) for key in (first, second)}
-    sign = {
-        row["cell"]: [1.0 if row[key] == high[key] else -1.0 for key in (first, second)] for _, row in cells.iterrows()
-    }
+    signs = cells[[first, second]].eq(pd.Series(high)).map(lambda is_high: 1.0 if is_high else -1.0)
+    sign = dict(zip(cells["cell"], signs.to_numpy(), strict=True))
     names = [f"{key.rsplit('.')[-1]}: {high[key]} - {min(cells[key])}" for key in (first, second)]
     rows = []
     for context in sorted({arm.context for arm in comparison.arms if arm.cell in sign}):

@@ -108,9 +108,7 @@ def clip_sentences(experiment: Experiment, comparison: Comparison) -> list[str]:
     binds = metrics[metrics["name"].isin(["policy/clip_low", "policy/clip_high"])].groupby("cell")["value"].max()
     never = [cell for cell, largest in binds.items() if largest == 0 and cell not in dead]
     if never:
-        sentences.append(
-            f"No token was ever clipped in {listed(never)}: a wider clip range would have changed nothing."
-        )
+        sentences.append(f"No token was ever clipped in {listed(never)}: a wider clip would have changed nothing.")
     return sentences
 
 
@@ -136,8 +134,8 @@ def published_caveat() -> str:
     share = rows["score"].mean() / 100
     error = math.sqrt(share * (1 - share) / num_problems)
     return (
-        f"The published numbers have no intervals. A Pass@1 of {points(share)} on {num_problems} problems answered once has "
-        f"a standard error of {points(error)} points, two independent ones differ by {points(math.sqrt(2) * error)} "
-        "points of standard error before any seed noise; the published gaps between objectives are 1 to 2 points. Another "
-        "model, benchmark and context: beside ours for reference, never as a baseline."
+        f"The published numbers have no intervals. A Pass@1 of {points(share)} on {num_problems} problems, each "
+        f"answered once, has a standard error of {points(error)} points, and the difference of two such numbers one of "
+        f"{points(math.sqrt(2) * error)}, before any seed noise; the published gaps between objectives are 1 to 2 "
+        "points. Another model, benchmark and context: beside ours for reference, never as a baseline."
     )

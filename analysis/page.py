@@ -9,27 +9,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined
-from matplotlib.figure import Figure
 
 from ablate.errors import UserError
-from analysis import effects, plots, render, style, tables
+from analysis import effects, render, style, tables
 from analysis.compare import Comparison, Settings, compare
-from analysis.curves import compute_spent
+from analysis.figures import Plot, all_figures
 from analysis.findings import findings, published_caveat
 from analysis.load import Experiment, load_experiment
 from analysis.one_factor import check_one_factor, what_differs
 from analysis.style import label
 
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
-RATIO, WEIGHT = "objective.swap.ratio", "objective.swap.weight"
 METHOD = (
     "Pass@k is the unbiased estimate from all judged samples of a problem (Chen et al., arXiv 2107.03374). Intervals: "
-    "problems are resampled with replacement, the same draws for every cell, which pairs them; the error of the mean over "
-    "training seeds is drawn from Student's t, with the variance between seeds pooled over the cells of the experiment, "
-    "because resampling two or three seeds would understate it. In a paired difference the seeds' part is the residual of "
-    "cells x seeds. p-values are two-sided, from the resampled differences, and adjusted by Holm's method. The detectable "
-    "difference splits the variance into training seed, samples and problems. Truncated responses count as they were "
-    "judged; samples without a verdict count nowhere."
+    "problems are resampled with replacement, the same draws for every cell, which pairs them; the error of the mean "
+    "over training seeds is drawn from Student's t, with the variance between seeds pooled over the cells of the "
+    "experiment, because resampling two or three seeds would understate it. In a paired difference the seeds' part is "
+    "the residual of cells x seeds. p-values are two-sided, from the resampled differences, and adjusted by Holm's "
+    "method. The detectable difference splits the variance into training seed, samples and problems. Truncated "
+    "responses count as they were judged; samples without a verdict count nowhere."
 )
 
 
@@ -47,19 +45,11 @@ class ReportConfig:
     window: int
 
 
-@dataclass(frozen=True)
-class Plot:
-    name: str
-    title: str
-    note: str
-    figure: Figure
-
-
 def write_report(path: Path, config: ReportConfig, factors: Sequence[str], baseline: str) -> tuple[Path, list[str]]:
     """Write the report on the runs under ``path``; return the page and its sentences.
 
     Raises:
-        UserError: without a finished run, or if the cells differ in more than ``factors`` and the report may not say so.
+        UserError: without a finished run, or if the cells differ in more than ``factors`` and that is refused.
     """
     if config.on_extra_factor not in ("refuse", "label"):
         raise UserError(f"report.on_extra_factor={config.on_extra_factor} is not one of refuse, label")
@@ -70,8 +60,8 @@ def write_report(path: Path, config: ReportConfig, factors: Sequence[str], basel
     folder = Path(config.folder)
     folder.mkdir(parents=True, exist_ok=True)
     root = os.path.relpath(path, folder)
-    more = further_tables(experiment, comparison, factors)
-    plotted = figures(experiment, comparison, config)
+    more = further_tables(experiment, comparison)
+    plotted = all_figures(experiment, comparison, config.window)
     for plot in plotted:
         style.save(plot.figure, folder, plot.name)
     main = tables.main_table(comparison, root)
@@ -93,7 +83,9 @@ def write_report(path: Path, config: ReportConfig, factors: Sequence[str], basel
             published_caveat=published_caveat(),
             figures=[inlined(plot, folder) for plot in plotted],
             tables=[render.to_html(table) for table in more],
-            differs=[(label(cell), what_differs(experiment, cell, baseline)) for cell in experiment.cells],
+            differs=[
+                (label(cell), what_differs(experiment, cell, baseline)) for cell in experiment.cells if cell != baseline
+            ],
             runs_table=render.to_html(tables.runs_table(experiment, root)),
             method=METHOD,
             command=f"python -m ablate.report experiment={experiment.name}",
@@ -119,60 +111,12 @@ def write_text_tables(
     comparison.frame.assign(runs=comparison.frame["runs"].map(" ".join)).to_csv(folder / "scores.csv", index=False)
 
 
-def is_two_by_two(experiment: Experiment, factors: Sequence[str]) -> bool:
-    return {RATIO, WEIGHT} <= set(factors) and len(experiment.cells) == 4
-
-
-def further_tables(experiment: Experiment, comparison: Comparison, factors: Sequence[str]) -> list[render.Table]:
+def further_tables(experiment: Experiment, comparison: Comparison) -> list[render.Table]:
     found = [tables.comparison_table(comparison), tables.decomposition_table(comparison.frame)]
-    if is_two_by_two(experiment, factors):
-        cells = effects.factor_levels(experiment, RATIO, WEIGHT)
-        found.append(tables.effects_table(effects.two_by_two(comparison, cells, RATIO, WEIGHT)))
+    if effects.is_two_by_two(experiment):
+        cells = effects.factor_levels(experiment, effects.RATIO, effects.WEIGHT)
+        found.append(tables.effects_table(effects.two_by_two(comparison, cells, effects.RATIO, effects.WEIGHT)))
     return found
-
-
-def figures(experiment: Experiment, comparison: Comparison, config: ReportConfig) -> list[Plot]:
-    """Every figure that the experiment's records allow."""
-    metrics, cells, frame = experiment.metrics, experiment.cells, comparison.frame
-    score = f"Pass@{config.pass_at}"
-    averaged = f"Averaged over the last {config.window} steps."
-    trained = set(metrics["name"])
-    made = [
-        Plot("score_by_context", f"{score} by context length", f"{config.confidence:.0%} intervals over problems and seeds.",
-             plots.score_by_context(frame, score)),
-    ]  # fmt: skip
-    if frame["difference"].notna().any():
-        made.append(
-            Plot("differences", "Paired differences to the baseline", "An interval that crosses 0 shows no difference.",
-                 plots.forest(frame, comparison.settings.baseline))
-        )  # fmt: skip
-    if is_two_by_two(experiment, experiment.factors):
-        levels = effects.factor_levels(experiment, RATIO, WEIGHT)
-        made.append(
-            Plot("ratio_x_weight", "Ratio x weight", "Parallel lines: no interaction. The clip range goes with the ratio.",
-                 plots.interaction(frame, levels, RATIO, WEIGHT, score))
-        )  # fmt: skip
-    if "rollout/pass_rate" in trained:
-        made += [
-            Plot("learning_curves", "Learning curves", f"Thin: seeds. Thick: mean, with its {config.confidence:.0%} interval. "
-                 f"Grey: the other cells. {averaged}",
-                 plots.learning_curves(metrics, cells, "rollout/pass_rate", config.window, config.confidence,
-                                       "pass rate of rollouts")),
-            Plot("compute", "The same against compute", f"Mean over seeds. {averaged} Tokens include dropped groups.",
-                 plots.compute_axes(metrics, compute_spent(experiment), cells, config.window)),
-            Plot("length_and_truncation", "Length and truncation", f"Thin: seeds. Thick: mean. {averaged}",
-                 plots.length_and_truncation(metrics, cells, config.window)),
-        ]  # fmt: skip
-    if {"policy/clip_low", "policy/clip_high"} <= trained:
-        made.append(
-            Plot("clip_fraction", "Share of tokens whose clip binds", f"Logarithmic above 0.1 %. {averaged}",
-                 plots.clip_fraction(metrics, cells, config.window))
-        )  # fmt: skip
-    made.append(
-        Plot("decomposition", "Where Pass@1 comes from", "A grey curve joins the points of one Pass@1.",
-             plots.decomposition(frame))
-    )  # fmt: skip
-    return made
 
 
 def inlined(plot: Plot, folder: Path) -> dict[str, str | int]:

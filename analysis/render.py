@@ -19,7 +19,15 @@ class Link:
     anchor: str | None = None
 
 
-Cell = str | Link
+@dataclass(frozen=True)
+class Target:
+    """Text of a cell that a link of the same page can lead to."""
+
+    text: str
+    name: str
+
+
+Cell = str | Link | Target
 
 
 @dataclass(frozen=True)
@@ -31,9 +39,13 @@ class Table:
     note: str = ""
 
 
+def plain(cell: Cell) -> str:
+    return cell if isinstance(cell, str) else cell.text
+
+
 def to_markdown(table: Table) -> str:
     def text(cell: Cell) -> str:
-        return (f"[{cell.text}]({cell.path})" if isinstance(cell, Link) else cell).replace("|", "\\|")
+        return (f"[{cell.text}]({cell.path})" if isinstance(cell, Link) else plain(cell)).replace("|", "\\|")
 
     align = "|".join(["---", *["---:"] * (len(table.header) - 1)])
     lines = [" | ".join(table.header), align, *(" | ".join(map(text, row)) for row in table.rows)]
@@ -48,8 +60,7 @@ def to_latex(table: Table) -> str:
     """A booktabs table, to be \\input."""
 
     def text(cell: Cell) -> str:
-        plain = cell.text if isinstance(cell, Link) else cell
-        return "".join(LATEX.get(letter, letter) for letter in plain)
+        return "".join(LATEX.get(letter, letter) for letter in plain(cell))
 
     body = [" & ".join(map(text, row)) + r" \\" for row in [table.header, *table.rows]]
     lines = [rf"\begin{{tabular}}{{l{'r' * (len(table.header) - 1)}}}", r"\toprule", body[0], r"\midrule", *body[1:]]
@@ -60,7 +71,9 @@ def to_html(table: Table) -> Markup:
     """A <figure> with the table; a link goes to its anchor in the page where it has one, else to its path."""
 
     def text(cell: Cell) -> Markup:
-        if not isinstance(cell, Link):
+        if isinstance(cell, Target):
+            return Markup('<span id="{}">{}</span>').format(cell.name, cell.text)
+        if isinstance(cell, str):
             return escape(cell)
         return Markup('<a href="{}">{}</a>').format(f"#{cell.anchor}" if cell.anchor else cell.path, cell.text)
 

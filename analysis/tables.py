@@ -11,7 +11,7 @@ import yaml
 from analysis.arms import WARM_START
 from analysis.compare import Comparison
 from analysis.load import Experiment
-from analysis.render import NOTHING, Cell, Link, Table
+from analysis.render import NOTHING, Cell, Link, Table, Target
 from analysis.style import label
 
 PUBLISHED = Path(__file__).with_name("published.yaml")
@@ -33,6 +33,11 @@ def probability(value: float) -> str:
     return NOTHING if math.isnan(value) else f"{value:.3f}" if value < 0.1 or value > 0.9 else f"{value:.2f}"
 
 
+def short(baseline: str) -> str:
+    """The baseline's name where it fits a column's head."""
+    return label(baseline) if len(label(baseline)) <= 12 else "the baseline"
+
+
 def anchor_of(cell: str) -> str:
     return "runs-" + "".join(letter if letter.isalnum() else "-" for letter in cell)
 
@@ -48,7 +53,7 @@ def main_table(comparison: Comparison, root: str) -> Table:
     score = f"Pass@{settings.pass_at}"
     header = ["", "seeds"]
     for context in contexts:
-        header += [f"{score} at {context:,} tokens", f"difference to {label(settings.baseline)}"]
+        header += [f"{score} at {context:,} tokens", f"difference to {short(settings.baseline)}"]
     rows = []
     for cell, group in frame.groupby("cell", sort=False):
         by_context = group.set_index("context")
@@ -64,8 +69,8 @@ def main_table(comparison: Comparison, root: str) -> Table:
         rows.append(tuple(row))
     note = (
         f"{score} in percent with {settings.confidence:.0%} intervals over problems and training seeds; "
-        f"{frame['num_problems'].iloc[0]} problems, {frame['num_samples'].max()} samples each. Differences are paired: "
-        "same problems, matched seeds. The warm start is the model before training: one model, so its interval is over "
+        f"{frame['num_problems'].iloc[0]} problems, {frame['num_samples'].max()} samples each. Differences, in points, "
+        f"are to {label(settings.baseline)} and paired: same problems, matched seeds. The warm start is the model before training: one model, so its interval is over "
         "problems only."
     )
     if (~frame["clip_is_live"].map(lambda live: live is not False)).any():
@@ -80,7 +85,7 @@ def clip_mark(live: object) -> str:
 def comparison_table(comparison: Comparison) -> Table:
     """Every arm against the warm start and against the baseline, with both p-values."""
     header = (
-        "", "context", "gain over the warm start", f"difference to {label(comparison.settings.baseline)}",
+        "", "context", "gain over the warm start", f"difference to {short(comparison.settings.baseline)}",
         "matched seeds", "probability of improvement", "p", "p (Holm)",
     )  # fmt: skip
     rows = []
@@ -136,12 +141,12 @@ def runs_table(experiment: Experiment, root: str) -> Table:
     header = ("cell", "seed", "directory", "configuration", "commit", "records", "host", "attempts")
     rows = []
     for cell in experiment.cells:
-        for run in experiment.runs_of(cell):
+        for index, run in enumerate(experiment.runs_of(cell)):
             path = f"{root}/{run.name}"
             files = run.directory
             rows.append(
                 (
-                    label(cell),
+                    label(cell) if index else Target(label(cell), anchor_of(cell)),
                     str(run.seed),
                     Link(run.name, path),
                     Link(str(run.manifest.get("config_hash", "config")), f"{path}/{files.config_path.name}"),
