@@ -182,3 +182,8 @@ def test_opening_with_the_same_settings_again_gives_the_same_engine_with_the_wei
 def test_a_directory_without_a_model_is_the_users_mistake(tmp_path, engine_config):
     with pytest.raises(UserError, match=r"config\.json"):
         open_engine(tmp_path, engine_config, CONTEXT, 1.0, CONTEXT)
+
+
+def test_a_context_beyond_the_models_positions_needs_yarn(tiny_checkpoint, engine_config):
+    with pytest.raises(UserError, match=r"161 tokens is beyond the 160 positions.*original_context=160"):
+        open_engine(tiny_checkpoint, engine_config, CONTEXT + 1, 1.0, 2 * CONTEXT)

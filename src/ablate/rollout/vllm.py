@@ -233,8 +233,17 @@ def yarn_overrides(
 
     vLLM needs all of them: without ``rope_theta`` it falls back to 10,000, and without ``max_position_embeddings`` its
     table of rotations ends at the original context.
+
+    Raises:
+        UserError: for a context beyond the model's positions that is not to be stretched.
     """
     if yarn_factor == 1:
+        num_positions = hf_config["max_position_embeddings"]
+        if context_length > num_positions:
+            raise UserError(
+                f"a context of {context_length} tokens is beyond the {num_positions} positions of the model: lower "
+                f"context.length, or set model.original_context={num_positions} to have positions stretched by YaRN"
+            )
         return {}
     nested = hf_config.get("rope_parameters") or {}  # transformers 5; before, rope_theta stood at the top
     return {
