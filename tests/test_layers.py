@@ -15,7 +15,7 @@ ORDER = [
     ["config", "cli"],
     ["objectives", "data", "verify", "evals", "records", "provenance", "progress", "tracking"],  # L1
     ["rollout", "trainer"],  # L2
-    ["sampling", "warm_start"],  # L3
+    ["sampling", "warm_start", "model_card"],  # L3
     ["session"],
     ["loop", "laboratory"],
     ["train", "evaluate", "judge", "replay", "export", "plan", "report"],  # L4: entry points

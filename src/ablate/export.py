@@ -1,0 +1,171 @@
+"""``python -m ablate.export``: a checkpoint as a Hugging Face model directory, with a model card.
+
+    python -m ablate.export checkpoint=outputs/tiny/grpo/seed0/checkpoints/step_000040 out=exported
+    python -m ablate.export checkpoint=outputs/tiny/grpo/seed0/checkpoints/best out=exported
+
+Writes safetensors, config.json, generation_config.json, the tokenizer and README.md into a new directory; one process
+does, whatever layout the run had. The run's records must lie beside the checkpoint. Keys: checkpoint=DIR, out=DIR.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ablate.cli import run_main
+from ablate.errors import UserError
+
+if TYPE_CHECKING:
+    from ablate.config import ParallelConfig, RunConfig
+
+MAX_FILE_BYTES = 5 * 10**9
+TOKENIZER_FILES = (
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+    *("vocab.json", "merges.txt", "chat_template.jinja"),
+)
+DTYPE_NAMES = {"fp32": "float32", "bf16": "bfloat16"}
+
+
+def export(checkpoint: Path, out: Path, max_file_bytes: int = MAX_FILE_BYTES) -> None:
+    """Write the model directory ``out``; it appears whole or not at all.
+
+    Raises:
+        UserError: when ``out`` exists, the checkpoint is missing or damaged, or its run's records are not beside it.
+    """
+    from omegaconf import OmegaConf
+
+    from ablate.config import parse
+    from ablate.model_card import model_card
+    from ablate.records import RunDirectory
+    from ablate.warm_start import ensure_model
+
+    if out.exists():
+        raise UserError(f"out={out} exists already: name a new directory, or remove it")
+    checkpoint = resolve(checkpoint)
+    run = RunDirectory(checkpoint.resolve().parents[1])
+    if not run.config_path.is_file():
+        raise UserError(
+            f"{run.config_path} does not exist: "
+            "checkpoint must be outputs/<experiment>/<cell>/seed<k>/checkpoints/step_…"
+        )
+    config = parse(OmegaConf.load(run.config_path))
+    model_dir = ensure_model(config)
+    scratch = out.with_name(f".{out.name}.{os.getpid()}")
+    scratch.mkdir(parents=True)
+    try:
+        write_weights(config, model_dir, checkpoint, scratch, max_file_bytes)
+        write_json(scratch / "config.json", model_config(config, read_json(model_dir / "config.json")))
+        write_json(scratch / "generation_config.json", generation_config(config, model_dir))
+        for name in TOKENIZER_FILES:
+            if (model_dir / name).is_file():
+                shutil.copyfile(model_dir / name, scratch / name)
+        (scratch / "README.md").write_text(model_card(config, run, step_of(checkpoint)))
+        scratch.rename(out)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def resolve(checkpoint: Path) -> Path:
+    """Follow ``checkpoints/latest`` and ``checkpoints/best``, which name a directory beside them."""
+    named = checkpoint.parent / checkpoint.read_text().strip() if checkpoint.is_file() else checkpoint
+    if not named.is_dir():
+        raise UserError(f"checkpoint={checkpoint} does not exist: name a directory checkpoints/step_… of a run")
+    return named
+
+
+def step_of(checkpoint: Path) -> int:
+    return int(checkpoint.name.removeprefix("step_"))
+
+
+def write_weights(config: RunConfig, model_dir: Path, checkpoint: Path, directory: Path, max_file_bytes: int) -> None:
+    """Read the checkpoint's weights under a layout of one process and write them under Hugging Face's names."""
+    from ablate.trainer.architecture import read_architecture
+    from ablate.trainer.checkpoint import find_damage
+    from ablate.trainer.model import build_model
+    from ablate.trainer.parallel import open_world
+    from ablate.trainer.shards import read_weights
+    from ablate.trainer.weights import hf_tensors, write_weight_files
+
+    parallel = layout_of_one(config)
+    world = open_world(parallel)
+    damage = find_damage(checkpoint, world)
+    if damage is not None:
+        raise UserError(f"{checkpoint} cannot be exported: {damage}: name another checkpoint")
+    architecture = read_architecture(model_dir)
+    model = build_model(architecture, parallel, None, config.context.stages[-1].length, world.device)
+    read_weights(model, checkpoint)
+    write_weight_files(hf_tensors(model, architecture, world), directory, max_file_bytes)
+
+
+def layout_of_one(config: RunConfig) -> ParallelConfig:
+    return dataclasses.replace(
+        config.parallel,
+        tensor=1,
+        pipeline=1,
+        context=1,
+        sequence_parallel=False,
+        distributed_optimizer=False,
+        world_size=None,
+        transformer_engine=False,  # the local layers hold the same weights
+        recompute="none",
+    )
+
+
+def model_config(config: RunConfig, base: dict[str, Any]) -> dict[str, Any]:
+    """The base model's config.json with the dtype of these weights, and YaRN where training stretched the context."""
+    values = {key: value for key, value in base.items() if key != "torch_dtype"}
+    values["dtype"] = DTYPE_NAMES[config.parallel.precision]
+    longest = max(stage.length for stage in config.context.stages)
+    original = config.model.original_context
+    if longest > original:
+        theta = (base.get("rope_parameters") or base)["rope_theta"]
+        values["max_position_embeddings"] = longest
+        values["rope_parameters"] = {
+            "rope_type": "yarn",
+            "rope_theta": theta,
+            "factor": longest / original,
+            "original_max_position_embeddings": original,
+        }
+    return values
+
+
+def generation_config(config: RunConfig, model_dir: Path) -> dict[str, Any]:
+    """The sampling under which the scores of the model card were measured, and the base model's special tokens."""
+    base = read_json(model_dir / "config.json")
+    own = model_dir / "generation_config.json"
+    base |= read_json(own) if own.is_file() else {}
+    tokens = {key: base[key] for key in ("bos_token_id", "eos_token_id", "pad_token_id") if base.get(key) is not None}
+    # 0 switches top-k off, for transformers and for vLLM; where nothing is said, transformers takes 50.
+    sampling = {"temperature": config.eval.temperature, "top_p": config.eval.top_p, "top_k": 0}
+    return {**tokens, "do_sample": True, **sampling}
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text())
+
+
+def write_json(path: Path, values: dict[str, Any]) -> None:
+    path.write_text(json.dumps(values, indent=2) + "\n")
+
+
+def main() -> None:
+    words = sys.argv[1:]
+    if not words or {"-h", "--help"} & set(words):
+        print(__doc__)
+        return
+    given = dict(word.split("=", 1) if "=" in word else (word, "") for word in words)
+    unknown = sorted(set(given) - {"checkpoint", "out"})
+    if unknown or set(given) != {"checkpoint", "out"}:
+        named = f"{unknown[0]} is not a key" if unknown else "both keys are needed"
+        raise UserError(f"{named}: python -m ablate.export checkpoint=DIR out=DIR")
+    export(Path(given["checkpoint"]), Path(given["out"]))
+    print(f"{given['out']}: written")
+
+
+if __name__ == "__main__":
+    run_main(main)
