@@ -1,65 +1,138 @@
 """Replay: push given rollouts through objectives, without a training run.
 
-python -m ablate.replay cases=IN.json out=OUT.json    advantages, losses and gradients of a list of cases
+    python -m ablate.replay cases=IN.json out=OUT.json   advantages, losses and gradients of a list of cases
+    python -m ablate.replay laws=my_objective            which laws an objective keeps
+    python -m ablate.replay golden=check|record          committed values of every preset
+
+Words with a dot in their key go to Hydra: objective.clip_high=0.3, 'hydra.searchpath=[file://my_conf]'.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ablate.cli import CONF_DIR, run_main
+from ablate.cli import run_main
 from ablate.errors import UserError
 
-USAGE = __doc__
-MODES = {"cases": ("cases", "out")}
+LAW_BATCHES = 24
 
 
-def arguments(argv: list[str]) -> dict[str, str]:
-    """``key=value`` words, as everywhere else in this project."""
+@dataclass(frozen=True)
+class Words:
+    """The command line: our own ``key=value`` words, and those that Hydra composes with."""
+
+    ours: dict[str, str]
+    overrides: tuple[str, ...]
+
+
+def words_of(argv: list[str]) -> Words:
     for word in argv:
         if "=" not in word:
             raise UserError(f"{word!r} is not of the form key=value: see python -m ablate.replay --help")
-    return dict(word.split("=", 1) for word in argv)
+    is_override = {word: "." in word.split("=", 1)[0] for word in argv}
+    return Words(
+        ours=dict(word.split("=", 1) for word in argv if not is_override[word]),
+        overrides=tuple(word for word in argv if is_override[word]),
+    )
 
 
-def main() -> None:
+def main() -> int:
     if len(sys.argv) == 1 or {"-h", "--help"} & set(sys.argv[1:]):
-        print(USAGE)
-        return
-    given = arguments(sys.argv[1:])
-    mode = next((mode for mode in MODES if mode in given), None)
+        print(__doc__)
+        return 0
+    words = words_of(sys.argv[1:])
+    mode = next((mode for mode in MODES if mode in words.ours), None)
     if mode is None:
         raise UserError(f"replay needs one of {', '.join(f'{mode}=' for mode in MODES)}: see --help")
-    unknown = sorted(set(given) - set(MODES[mode]))
+    run, required = MODES[mode]
+    missing, unknown = sorted(required - set(words.ours)), sorted(set(words.ours) - required)
+    if missing:
+        raise UserError(f"replay {mode}=... needs {', '.join(f'{key}=' for key in missing)} too: see --help")
     if unknown:
-        raise UserError(f"replay {mode}=... does not know {', '.join(unknown)}: use {', '.join(MODES[mode])}")
-    replay_cases(given)
+        raise UserError(f"replay {mode}=... does not know {', '.join(unknown)}: use {', '.join(sorted(required))}")
+    return run(words)
 
 
-def replay_cases(given: dict[str, str]) -> None:
+def replay_cases(words: Words) -> int:
     from ablate.objectives.cases import replay_file
 
-    if "out" not in given:
-        raise UserError("replay cases=... needs out=OUT.json: where the results go")
-    num_cases = replay_file(Path(given["cases"]), Path(given["out"]), preset_config)
-    print(f"{num_cases} cases replayed into {given['out']}")
+    num_cases = replay_file(Path(words.ours["cases"]), Path(words.ours["out"]), configs(words.overrides))
+    print(f"{num_cases} cases replayed into {words.ours['out']}")
+    return 0
 
 
-def preset_config(name: object) -> dict[str, Any]:
-    """conf/objective/NAME.yaml as a plain mapping.
+def replay_laws(words: Words) -> int:
+    """Print one line per law; 1 when one is broken."""
+    from ablate.objectives import build
+    from ablate.objectives.laws import examine
+
+    objective = build(preset_config(words.ours["laws"], words.overrides))
+    findings = examine(objective, LAW_BATCHES)
+    for finding in findings:
+        print(f"{finding.status:15} {finding.law:42} {finding.detail}")
+    num_broken = sum(finding.status == "broken" for finding in findings)
+    num_kept = sum(finding.status == "holds" for finding in findings)
+    print(f"{objective.name}: {num_kept} laws hold, {num_broken} broken, of {len(findings)}")
+    return int(num_broken > 0)
+
+
+def replay_golden(words: Words) -> int:
+    """Compare with golden.json, or write it; 1 when something differs."""
+    from ablate.objectives import golden
+
+    action = words.ours["golden"]
+    if action not in ("check", "record"):
+        raise UserError(f"golden={action} is not one of check, record")
+    # Dr. GRPO's constant is the context length, which must not move the committed values.
+    values = golden.golden_values(configs((*words.overrides, "context.length=160")))
+    if action == "record":
+        golden.write_golden(values)
+        print(f"recorded {len(values)} presets in {golden.GOLDEN_FILE}")
+        return 0
+    changed = golden.differences(values)
+    print("\n".join(changed) or f"{len(values)} presets as committed")
+    return int(bool(changed))
+
+
+def configs(overrides: tuple[str, ...]) -> Callable[[str], dict[str, Any]]:
+    return lambda name: preset_config(name, overrides)
+
+
+@cache
+def preset_config(name: str, overrides: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The ``objective`` group that ``ablate.train objective=NAME`` would compose, as a plain mapping.
 
     Raises:
-        UserError: when there is none, listing those there are.
+        UserError: when there is no such YAML, listing those there are.
     """
+    from hydra.errors import HydraException, MissingConfigException
     from omegaconf import OmegaConf
 
-    known = sorted(path.stem for path in Path(CONF_DIR, "objective").glob("*.yaml"))
-    if name not in known:
-        raise UserError(f"objective {name!r} is unknown: use one of {', '.join(known)}")
-    return OmegaConf.to_container(OmegaConf.load(Path(CONF_DIR, "objective", f"{name}.yaml")), resolve=False)
+    from ablate.cli import compose
+
+    if not name.isidentifier():
+        raise UserError(f"objective {name!r} is not a name: use that of a YAML in conf/objective/")
+    try:
+        config = compose([f"objective={name}", *overrides])
+    except MissingConfigException as error:
+        known = ", ".join(option for option in error.options or () if not option.startswith("_"))
+        raise UserError(f"objective {name!r} is unknown: use one of {known}, or add its YAML") from error
+    except HydraException as error:
+        raise UserError(" ".join(str(error).split())) from error
+    return OmegaConf.to_container(config.objective, resolve=True)
+
+
+MODES: dict[str, tuple[Callable[[Words], int], frozenset[str]]] = {
+    "cases": (replay_cases, frozenset({"cases", "out"})),
+    "laws": (replay_laws, frozenset({"laws"})),
+    "golden": (replay_golden, frozenset({"golden"})),
+}
 
 
 if __name__ == "__main__":
-    run_main(main)
+    run_main(lambda: sys.exit(main()))

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ablate.objectives.metrics import step_metrics
+from ablate.objectives.parts import LOG_RATIO_LIMIT
 
 if TYPE_CHECKING:
     from ablate.types import TrainBatch
@@ -129,10 +130,6 @@ class Objective:
         """Cheap diagnostics of a whole optimizer step, named ``policy/...``; see ``ablate.objectives.metrics``."""
         with torch.no_grad():
             return step_metrics(self, logp_BT.detach(), batch)
-
-
-# exp overflows float32 just above 88, and inf * 0 is nan in a backward pass. Beyond the limit the ratio is constant.
-LOG_RATIO_LIMIT = 80.0
 
 
 def bounded_exp(log_BT: Tensor) -> Tensor:

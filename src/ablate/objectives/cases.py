@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from ablate.errors import UserError
-from ablate.objectives.base import SLOTS, Objective
+from ablate.objectives.base import SLOTS
 from ablate.objectives.registry import build
-from ablate.types import TrainBatch
+from ablate.objectives.step import StepRollouts, loss_and_gradient, step_batch
 
 PresetConfig = Callable[[str], Mapping[str, Any]]
 FIELDS = ("objective", "num_groups", "group_size", "reward", "truncated", "length", "old_logp", "logp")
@@ -61,14 +61,12 @@ def replay(case: Mapping[str, Any], preset_config: PresetConfig) -> dict[str, An
     """One case's ``{"advantage", "loss", "grad", "in_loss"}``; ``grad`` is d loss / d logp per token."""
     check_fields(case)
     objective = build(case_config(case, preset_config(case["objective"])))
-    reward_PG, truncated_PG, length_PG = (grid(case, field) for field in ("reward", "truncated", "length"))
-    advantage_PG, in_loss_PG = objective.advantages(reward_PG.double(), truncated_PG, length_PG)
-    batch, logp_BT = case_batch(case, objective, advantage_PG, in_loss_PG, length_PG)
-    loss = objective.loss(logp_BT.requires_grad_(), batch)
-    (grad_BT,) = torch.autograd.grad(loss, logp_BT)
-    lengths = length_PG.flatten().tolist()
+    rollouts = case_rollouts(case)
+    batch, in_loss_PG = step_batch(objective, rollouts)
+    loss, grad_BT = loss_and_gradient(objective, rollouts.logp_BT, batch)
+    lengths = rollouts.length_PG.flatten().tolist()
     return {
-        "advantage": advantage_PG.tolist(),
+        "advantage": batch.advantage_B.reshape(in_loss_PG.shape).tolist(),
         "loss": loss.item(),
         "grad": [row[:length].tolist() for row, length in zip(grad_BT, lengths, strict=True)],
         "in_loss": in_loss_PG.tolist(),
@@ -85,26 +83,22 @@ def case_config(case: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str,
     return {**config, **knobs, "name": case["objective"], "swap": swap}
 
 
-def case_batch(
-    case: Mapping[str, Any], objective: Objective, advantage_PG: Tensor, in_loss_PG: Tensor, length_PG: Tensor
-) -> tuple[TrainBatch, Tensor]:
-    """The case as one right-padded batch without prompts, and its logp_BT."""
+def case_rollouts(case: Mapping[str, Any]) -> StepRollouts:
+    """The case as right-padded tensors; without ``rollout_logp`` the engine agrees with the trainer."""
+    reward_PG, truncated_PG, length_PG = (grid(case, field) for field in ("reward", "truncated", "length"))
     lengths = length_PG.flatten()
     mask_BT = torch.arange(max(1, int(lengths.max()))) < lengths[:, None]
     old_BT, logp_BT = (padded(case, field, mask_BT) for field in ("old_logp", "logp"))
-    rollout_BT = padded(case, "rollout_logp", mask_BT) if "rollout_logp" in case else old_BT
-    batch = TrainBatch(
-        tokens_BS=torch.zeros(mask_BT.shape[0], mask_BT.shape[1] + 1, dtype=torch.int64),
+    return StepRollouts(
+        reward_PG=reward_PG,
+        truncated_PG=truncated_PG,
+        length_PG=length_PG,
         mask_BT=mask_BT,
+        logp_BT=logp_BT,
         old_logp_BT=old_BT,
-        rollout_logp_BT=rollout_BT,
-        advantage_B=advantage_PG.flatten(),
-        weight_BT=objective.weights(mask_BT, in_loss_PG.flatten()),
+        rollout_logp_BT=padded(case, "rollout_logp", mask_BT) if "rollout_logp" in case else old_BT,
         ref_logp_BT=padded(case, "ref_logp", mask_BT) if "ref_logp" in case else None,
     )
-    if objective.needs_reference and batch.ref_logp_BT is None:
-        raise UserError(f"kl={objective.part_names['kl']} needs ref_logp: add it to the case")
-    return batch, logp_BT
 
 
 def check_fields(case: Any) -> None:
@@ -118,6 +112,8 @@ def check_fields(case: Any) -> None:
     unknown = sorted(set(case) - {*FIELDS, "knobs", "rollout_logp", "ref_logp", "expected"})
     if unknown:
         raise UserError(f"unknown field {', '.join(unknown)}: remove it")
+    if not isinstance(case["objective"], str):
+        raise UserError(f"objective must be a name, not {case['objective']!r}")
     for field in ("num_groups", "group_size"):
         if not isinstance(case[field], int) or isinstance(case[field], bool) or case[field] < 1:
             raise UserError(f"{field} must be a whole number above 0, not {case[field]!r}")

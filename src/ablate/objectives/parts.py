@@ -16,6 +16,9 @@ from torch import Tensor
 
 Part = TypeVar("Part", bound=Callable)
 
+# exp overflows float32 just above 88, and inf * 0 is nan in a backward pass. Beyond the limit a ratio is constant.
+LOG_RATIO_LIMIT = 80.0
+
 
 def waives(**reasons: str) -> Callable[[Part], Part]:
     """Declare laws that a part breaks on purpose, each with the reason."""
@@ -63,7 +66,7 @@ def soft_overlong_penalty(
 
 
 def has_one_reward(reward_PG: Tensor) -> Tensor:
-    """P1: groups without spread. Their advantage is exactly 0; the mean's rounding error would be blown up by 1 / eps."""
+    """P1: groups without spread. Their advantage is exactly 0; 1 / eps would blow up the mean's rounding error."""
     return (reward_PG == reward_PG[:, :1]).all(dim=1, keepdim=True)
 
 
@@ -72,6 +75,31 @@ def group_normalised(reward_PG: Tensor, *, eps: float) -> Tensor:
     centred_PG = reward_PG - reward_PG.mean(dim=1, keepdim=True)
     std_P1 = reward_PG.std(dim=1, correction=1, keepdim=True)
     return (centred_PG / (std_P1 + eps)).masked_fill(has_one_reward(reward_PG), 0.0)
+
+
+def group_normalised_population(reward_PG: Tensor, *, eps: float) -> Tensor:
+    """The same with ddof=0, numpy's convention: larger by sqrt(G / (G - 1))."""
+    centred_PG = reward_PG - reward_PG.mean(dim=1, keepdim=True)
+    std_P1 = reward_PG.std(dim=1, correction=0, keepdim=True)
+    return (centred_PG / (std_P1 + eps)).masked_fill(has_one_reward(reward_PG), 0.0)
+
+
+@waives(advantage_ignores_reward_scale="no division by the std: it would weigh prompts by difficulty (2503.20783)")
+def group_centred(reward_PG: Tensor) -> Tensor:
+    """A = R - mean(R) (Dr. GRPO, arXiv 2503.20783)."""
+    return (reward_PG - reward_PG.mean(dim=1, keepdim=True)).masked_fill(has_one_reward(reward_PG), 0.0)
+
+
+@waives(advantage_ignores_reward_scale="the baseline is a mean of rewards, and nothing divides by their spread")
+def leave_one_out(reward_PG: Tensor) -> Tensor:
+    """A_i = R_i - mean of the other G - 1 rewards (RLOO, arXiv 2402.14740); 0 for a group of one."""
+    others_PG = (reward_PG.sum(dim=1, keepdim=True) - reward_PG) / max(reward_PG.shape[1] - 1, 1)
+    return (reward_PG - others_PG).masked_fill(has_one_reward(reward_PG), 0.0)
+
+
+def one(reward_PG: Tensor) -> Tensor:
+    """A = 1 for every rollout: imitation of all of them."""
+    return torch.ones_like(reward_PG)
 
 
 # ratio: log x from log pi - log pi_old
@@ -88,6 +116,12 @@ def sequence(log_ratio_BT: Tensor, mask_BT: Tensor) -> Tensor:
     return (log_ratio_BT.sum(dim=1, keepdim=True) / num_tokens_B1).expand_as(log_ratio_BT)
 
 
+@waives(central_differences="a stop-gradient stands in its definition: it shows when weights differ within a row")
+def sequence_value_token_gradient(log_ratio_BT: Tensor, mask_BT: Tensor) -> Tensor:
+    """GSPO-token: s_i in value, each token's own gradient, sg[s_i] pi / sg[pi] (arXiv 2507.18071, equation 14)."""
+    return sequence(log_ratio_BT, mask_BT).detach() + log_ratio_BT - log_ratio_BT.detach()
+
+
 def unit(log_ratio_BT: Tensor, mask_BT: Tensor) -> Tensor:
     """x = 1: an objective without a behaviour policy, such as supervised fine-tuning."""
     return torch.zeros_like(log_ratio_BT)
@@ -100,6 +134,20 @@ def clipped(ratio_BT: Tensor, advantage_B1: Tensor, logp_BT: Tensor, *, clip_low
     """PPO's pessimistic clip, min(x A, clip(x, 1 - low, 1 + high) A), for both signs of A (arXiv 1707.06347)."""
     bounded_BT = ratio_BT.clamp(1.0 - clip_low, 1.0 + clip_high)
     return torch.minimum(ratio_BT * advantage_B1, bounded_BT * advantage_B1)
+
+
+@waives(
+    saturation="the clip bounds the weight of a token's gradient and never removes the token",
+    central_differences="a stop-gradient stands in its definition",
+)
+def clipped_weight(
+    ratio_BT: Tensor, advantage_B1: Tensor, logp_BT: Tensor, *, clip_low: float, clip_high: float
+) -> Tensor:
+    """CISPO: sg[clip(x, 1 - low, 1 + high)] A log pi (MiniMax-M1, arXiv 2506.13585, equations 4 and 5).
+
+    The bounds are 1 - low and 1 + high, as in verl; TRL's ``epsilon_high`` for CISPO is the upper bound itself.
+    """
+    return ratio_BT.clamp(1.0 - clip_low, 1.0 + clip_high).detach() * advantage_B1 * logp_BT
 
 
 @waives(saturation="there is no clip")
@@ -122,21 +170,66 @@ def token_mean(mask_BT: Tensor, in_loss_B: Tensor) -> Tensor:
     return mask_BT.double() / mask_BT.sum().clamp(min=1)
 
 
-@waives(gradient_vanishes_without_advantage="the advantage is the constant 1")
-def one(reward_PG: Tensor) -> Tensor:
-    """A = 1 for every rollout: imitation of all of them."""
-    return torch.ones_like(reward_PG)
+@waives(weights_sum_to_one="it divides by a constant, not by the tokens of the step")
+def constant_length(mask_BT: Tensor, in_loss_B: Tensor, *, constant_length: float) -> Tensor:
+    """1 / (N L) with a constant L: the sum over tokens of Dr. GRPO (arXiv 2503.20783).
+
+    L only scales the step. With L = 1 it is the plain sum over tokens, mean over sequences.
+    """
+    return mask_BT.double() / (in_loss_B.sum().clamp(min=1) * constant_length)
+
+
+# kl: a penalty against a frozen reference, in nats, added to the loss with the objective's own weights
+
+
+@waives(gradient_vanishes_without_advantage="the KL term pulls on every rollout")
+def kl_k1(logp_BT: Tensor, ref_logp_BT: Tensor, *, kl_coef: float) -> Tensor:
+    """log pi - log ref: unbiased in value, its gradient in the loss is 0 in expectation (joschu.net/blog/kl-approx)."""
+    return kl_coef * (logp_BT - ref_logp_BT)
+
+
+@waives(gradient_vanishes_without_advantage="the KL term pulls on every rollout")
+def kl_k2(logp_BT: Tensor, ref_logp_BT: Tensor, *, kl_coef: float) -> Tensor:
+    """(log pi - log ref)^2 / 2: biased in value, its gradient is that of KL(pi || ref) on policy."""
+    return kl_coef * 0.5 * (logp_BT - ref_logp_BT) ** 2
+
+
+@waives(gradient_vanishes_without_advantage="the KL term pulls on every rollout")
+def kl_k3(logp_BT: Tensor, ref_logp_BT: Tensor, *, kl_coef: float) -> Tensor:
+    """ref / pi - 1 - log(ref / pi): unbiased and never negative; GRPO's own term (arXiv 2402.03300, equation 4)."""
+    log_BT = (ref_logp_BT - logp_BT).clamp(max=LOG_RATIO_LIMIT)
+    return kl_coef * (log_BT.exp() - 1.0 - log_BT)
+
+
+# correction: a factor without gradient for the gap between the trainer's old policy and the engine that sampled
+
+
+@waives(on_policy_token_and_sequence_ratio_agree="the factor differs within a sequence; a sequence ratio averages it")
+def truncated_token(gap_BT: Tensor, mask_BT: Tensor, *, correction_cap: float) -> Tensor:
+    """min(pi_old / pi_engine, cap) per token (truncated importance sampling, fengyao.notion.site/off-policy-rl)."""
+    return gap_BT.clamp(max=LOG_RATIO_LIMIT).exp().clamp(max=correction_cap)
+
+
+def truncated_sequence(gap_BT: Tensor, mask_BT: Tensor, *, correction_cap: float) -> Tensor:
+    """min(prod_t pi_old / pi_engine, cap): the whole response's ratio, the same for each of its tokens."""
+    total_B1 = gap_BT.sum(dim=1, keepdim=True).clamp(max=LOG_RATIO_LIMIT)
+    return total_B1.exp().clamp(max=correction_cap).expand_as(gap_BT)
 
 
 OVERLONG = ("off", "zero_advantage", "mask", "soft_penalty")
 
+
+def named(*parts: Callable) -> dict[str, Callable]:
+    return {part.__name__: part for part in parts}
+
+
 PARTS: dict[str, dict[str, Callable]] = {
-    "keep": {"mixed_outcomes": mixed_outcomes},
-    "shape": {"verdict": verdict, "soft_overlong_penalty": soft_overlong_penalty},
-    "advantage": {"group_normalised": group_normalised, "one": one},
-    "ratio": {"token": token, "sequence": sequence, "unit": unit},
-    "surrogate": {"clipped": clipped, "log_likelihood": log_likelihood},
-    "weight": {"sequence_mean": sequence_mean, "token_mean": token_mean},
-    "kl": {},
-    "correction": {},
+    "keep": named(mixed_outcomes),
+    "shape": named(verdict, soft_overlong_penalty),
+    "advantage": named(group_normalised, group_normalised_population, group_centred, leave_one_out, one),
+    "ratio": named(token, sequence, sequence_value_token_gradient, unit),
+    "surrogate": named(clipped, clipped_weight, log_likelihood),
+    "weight": named(sequence_mean, token_mean, constant_length),
+    "kl": {"k1": kl_k1, "k2": kl_k2, "k3": kl_k3},
+    "correction": named(truncated_token, truncated_sequence),
 }

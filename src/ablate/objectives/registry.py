@@ -29,6 +29,7 @@ KNOB_RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "max_length": (lambda value: value > 0, "above 0"),
     "buffer": (lambda value: value > 0, "above 0"),
     "kl_coef": (lambda value: value >= 0, "0 or above"),
+    "constant_length": (lambda value: value > 0, "above 0"),
     "correction_cap": (lambda value: value > 0, "above 0"),
 }
 

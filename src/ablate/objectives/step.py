@@ -1,0 +1,76 @@
+"""One optimizer step's rollouts as plain tensors, without a model: what cases, laws and golden values are computed on.
+
+Shape suffixes: P prompts, G samples of one prompt, B = P G rows in row-major order, T predictions of a row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from ablate.errors import UserError
+from ablate.objectives.base import Objective
+from ablate.types import TrainBatch
+
+
+@dataclass(frozen=True)
+class StepRollouts:
+    """Verdicts and log-probabilities (nats) of the rollouts of one step; the rows hold responses only."""
+
+    reward_PG: Tensor  # raw verdict rewards
+    truncated_PG: Tensor  # bool
+    length_PG: Tensor  # response tokens
+    mask_BT: Tensor  # bool
+    logp_BT: Tensor  # of the policy that is trained
+    old_logp_BT: Tensor
+    rollout_logp_BT: Tensor  # the engine's
+    ref_logp_BT: Tensor | None
+
+    def select_groups(self, index_P: Tensor) -> StepRollouts:
+        """The same rollouts with their groups reordered, or fewer of them."""
+        group_size = self.reward_PG.shape[1]
+        row_B = (index_P[:, None] * group_size + torch.arange(group_size)).flatten()
+        per_group = {name: getattr(self, name)[index_P] for name in ("reward_PG", "truncated_PG", "length_PG")}
+        names = ("mask_BT", "logp_BT", "old_logp_BT", "rollout_logp_BT", "ref_logp_BT")
+        return StepRollouts(
+            **per_group,
+            **{name: None if getattr(self, name) is None else getattr(self, name)[row_B] for name in names},
+        )
+
+
+def step_batch(objective: Objective, rollouts: StepRollouts) -> tuple[TrainBatch, Tensor]:
+    """The step's ``TrainBatch``, and in_loss_PG.
+
+    Raises:
+        UserError: when the objective has a KL term and the rollouts no reference log-probabilities.
+    """
+    if objective.needs_reference and rollouts.ref_logp_BT is None:
+        raise UserError(f"kl={objective.part_names['kl']} needs ref_logp: add it, or set kl to null")
+    advantage_PG, in_loss_PG = objective.advantages(rollouts.reward_PG, rollouts.truncated_PG, rollouts.length_PG)
+    num_rows, num_positions = rollouts.mask_BT.shape
+    batch = TrainBatch(
+        tokens_BS=torch.zeros(num_rows, num_positions + 1, dtype=torch.int64),
+        mask_BT=rollouts.mask_BT,
+        old_logp_BT=rollouts.old_logp_BT,
+        rollout_logp_BT=rollouts.rollout_logp_BT,
+        advantage_B=advantage_PG.flatten(),
+        weight_BT=objective.weights(rollouts.mask_BT, in_loss_PG.flatten()),
+        ref_logp_BT=rollouts.ref_logp_BT,
+    )
+    return batch, in_loss_PG
+
+
+def select_rows(batch: TrainBatch, index_B: Tensor) -> TrainBatch:
+    """A micro-batch, or the rows in another order: weights and advantages go with their rows."""
+    rows = {name: value[index_B] for name, value in vars(batch).items() if value is not None}
+    return replace(batch, **rows)
+
+
+def loss_and_gradient(objective: Objective, logp_BT: Tensor, batch: TrainBatch) -> tuple[Tensor, Tensor]:
+    """(loss, d loss / d logp_BT)."""
+    logp_BT = logp_BT.detach().requires_grad_()
+    loss = objective.loss(logp_BT, batch)
+    (gradient_BT,) = torch.autograd.grad(loss, logp_BT)
+    return loss.detach(), gradient_BT

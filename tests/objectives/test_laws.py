@@ -1,0 +1,113 @@
+"""Every law, for every preset and every toggle, on rollouts of random shapes; none of it names an objective."""
+
+from functools import partial
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ablate.objectives import build, laws, parts, preset_names
+from ablate.objectives.synthetic import Shape, random_rollouts
+from ablate.replay import preset_config
+
+SHAPES = st.builds(
+    Shape,
+    seed=st.integers(0, 10**6),
+    num_groups=st.integers(1, 4),
+    group_size=st.integers(2, 6),
+    max_length=st.integers(1, 9),
+    log_ratio_scale=st.sampled_from([0.0, 2e-4, 0.1, 1.0, 4.0]),
+    equal_lengths=st.booleans(),
+)
+TOGGLES = st.fixed_dictionaries(
+    {
+        "overlong": st.sampled_from(["off", "zero_advantage", "mask", "soft_penalty"]),
+        "dynamic_sampling": st.booleans(),
+        "kl": st.sampled_from([None, None, "k1", "k2", "k3"]),
+        "correction": st.sampled_from([None, None, "truncated_token", "truncated_sequence"]),
+        "clip": st.sampled_from([None, (0.05, 0.3)]),
+    }
+)
+
+
+def toggled(name, toggles):
+    """A preset with toggles, and the numbers that they need."""
+    config = {**preset_config(name), **toggles}
+    clip = config.pop("clip")
+    if clip and config.get("clip_low") is not None:
+        config["clip_low"], config["clip_high"] = clip
+    if config["overlong"] == "soft_penalty":
+        config |= {"max_length": 8, "buffer": 4}
+    if config["kl"]:
+        config["kl_coef"] = 0.05
+    if config["correction"]:
+        config["correction_cap"] = 2.0
+    return build(config)
+
+
+@pytest.mark.parametrize("law", laws.LAWS)
+@pytest.mark.parametrize("name", preset_names())
+@settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@given(shape=SHAPES, toggles=TOGGLES)
+def test_law_holds_unless_a_part_declares_why_not(name, law, shape, toggles):
+    objective = toggled(name, toggles)
+    if laws.not_applicable(objective, law) is None and law not in objective.waived_laws:
+        deviation = laws.LAWS[law].deviation(objective, random_rollouts(shape))
+        assert deviation <= laws.LAWS[law].tolerance, laws.LAWS[law].says
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_every_waived_law_is_known_has_a_reason_and_is_really_broken(name):
+    plain = build(preset_config(name))
+    corrected = build({**preset_config(name), "correction": "truncated_token", "correction_cap": 2.0})
+    for law, reason in plain.waived_laws.items():
+        assert reason.strip()
+        if laws.not_applicable(plain, law) is None:
+            batches = [random_rollouts(shape) for shape in laws.shapes(24)]
+            worst = max(laws.LAWS[law].deviation(form, batch) for form in (plain, corrected) for batch in batches)
+            assert worst > laws.LAWS[law].tolerance, f"{name} keeps {law} after all: drop the waiver"
+
+
+def broken_laws(objective):
+    return {finding.law for finding in laws.examine(objective, 8) if finding.status == "broken"}
+
+
+def with_part(objective, slot, part):
+    from dataclasses import replace
+
+    return replace(objective, slots=replace(objective.slots, **{slot: part}))
+
+
+def test_laws_catch_a_clip_that_is_inverted_for_negative_advantages():
+    def inverted(ratio_BT, advantage_B1, logp_BT, *, clip_low, clip_high):
+        plain_BT, bounded_BT = ratio_BT * advantage_B1, ratio_BT.clamp(1 - clip_low, 1 + clip_high) * advantage_B1
+        return torch.where(advantage_B1 > 0, torch.minimum(plain_BT, bounded_BT), torch.maximum(plain_BT, bounded_BT))
+
+    grpo = build(preset_config("grpo"))
+    broken = with_part(grpo, "surrogate", partial(inverted, clip_low=0.2, clip_high=0.2))
+    assert "saturation" in broken_laws(broken)
+    assert "autograd_is_the_closed_form" in broken_laws(broken)
+
+
+def test_laws_catch_masked_rows_that_stay_in_the_denominator():
+    def all_rows(mask_BT, in_loss_B):
+        return parts.sequence_mean(mask_BT, torch.ones_like(in_loss_B))
+
+    masked = build({**preset_config("grpo"), "overlong": "mask"})
+    assert broken_laws(with_part(masked, "weight", partial(all_rows))) == {"weights_sum_to_one"}
+
+
+def test_laws_catch_a_surrogate_that_looks_at_other_rows():
+    def batch_centred(ratio_BT, advantage_B1, logp_BT):
+        return ratio_BT * (advantage_B1 - advantage_B1.mean())
+
+    broken = broken_laws(with_part(build(preset_config("grpo")), "surrogate", partial(batch_centred)))
+    assert "micro_batches_add_up" in broken
+
+
+def test_laws_catch_a_ratio_that_reads_padding():
+    def row_mean(log_ratio_BT, mask_BT):
+        return log_ratio_BT.mean(dim=1, keepdim=True).expand_as(log_ratio_BT)
+
+    assert "padding_changes_nothing" in broken_laws(with_part(build(preset_config("gspo")), "ratio", partial(row_mean)))

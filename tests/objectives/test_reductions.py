@@ -1,0 +1,107 @@
+"""Objectives that become one another, and toggles that change what they should and nothing else."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ablate.objectives.step import loss_and_gradient, step_batch
+from ablate.objectives.synthetic import Shape, random_rollouts
+
+SEEDS = st.integers(0, 10**6)
+quick = settings(max_examples=25, deadline=None, derandomize=True)
+
+
+def rollouts(seed, scale=0.3, **changes):
+    return random_rollouts(Shape(seed, num_groups=3, group_size=5, max_length=7, log_ratio_scale=scale, **changes))
+
+
+def gradient(objective, rollouts):
+    return loss_and_gradient(objective, rollouts.logp_BT, step_batch(objective, rollouts)[0])
+
+
+def assert_same(first, second):
+    torch.testing.assert_close(first[0], second[0], rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(first[1], second[1], rtol=1e-12, atol=1e-14)
+
+
+@quick
+@given(seed=SEEDS)
+def test_dapo_with_equal_clips_sequence_weight_and_every_group_is_grpo(objective, seed):
+    dapo = objective("dapo", clip_high=0.2, dynamic_sampling=False, swap={"weight": "sequence_mean"})
+    assert_same(gradient(dapo, rollouts(seed)), gradient(objective("grpo"), rollouts(seed)))
+
+
+@quick
+@given(seed=SEEDS)
+def test_gspo_plus_is_gspo_when_all_lengths_are_equal(objective, seed):
+    equal = rollouts(seed, scale=3e-4, equal_lengths=True)
+    assert_same(gradient(objective("gspo_plus"), equal), gradient(objective("gspo"), equal))
+
+
+@quick
+@given(seed=SEEDS)
+def test_gspo_token_with_one_advantage_per_sequence_is_gspo(objective, seed):
+    near = rollouts(seed, scale=3e-4)
+    assert_same(gradient(objective("gspo_token"), near), gradient(objective("gspo"), near))
+
+
+@quick
+@given(seed=SEEDS)
+def test_gspo_is_grpo_with_two_swapped_things_its_ratio_and_its_clip(objective, seed):
+    swapped = objective("grpo", clip_low=3e-4, clip_high=4e-4, swap={"ratio": "sequence"})
+    near = rollouts(seed, scale=3e-4)
+    assert_same(gradient(swapped, near), gradient(objective("gspo"), near))
+
+
+@quick
+@given(seed=SEEDS)
+def test_cispo_within_its_clip_has_the_gradient_of_the_unclipped_token_ratio(objective, seed):
+    wide = {"clip_low": 1.0, "clip_high": 1e6}
+    token = objective("dapo", **wide, overlong="off")
+    cispo = objective("cispo", **wide)
+    torch.testing.assert_close(
+        gradient(token, rollouts(seed))[1], gradient(cispo, rollouts(seed))[1], rtol=1e-12, atol=0
+    )
+
+
+@quick
+@given(seed=SEEDS)
+def test_leave_one_out_is_the_centred_reward_times_g_over_g_minus_1(objective, seed):
+    some = rollouts(seed)
+    arguments = some.reward_PG, some.truncated_PG, some.length_PG
+    centred, _ = objective("dr_grpo").advantages(*arguments)
+    left_out, _ = objective("rloo").advantages(*arguments)
+    torch.testing.assert_close(left_out, centred * 5 / 4, rtol=1e-12, atol=1e-12)
+
+
+@quick
+@given(seed=SEEDS)
+def test_zero_advantage_keeps_the_rollout_in_n_and_t_and_mask_takes_it_out(objective, seed):
+    some = rollouts(seed)
+    zeroed, masked = objective("grpo", overlong="zero_advantage"), objective("grpo", overlong="mask")
+    batch_zeroed, in_loss_zeroed = step_batch(zeroed, some)
+    batch_masked, in_loss_masked = step_batch(masked, some)
+    truncated_B = some.truncated_PG.flatten()
+    assert in_loss_zeroed.all()
+    assert torch.equal(in_loss_masked, ~some.truncated_PG)
+    assert torch.equal(batch_zeroed.advantage_B, batch_masked.advantage_B)  # both in the group's mean and std
+    assert (batch_zeroed.weight_BT[truncated_B].sum(dim=1) > 0).all()
+    assert (batch_masked.weight_BT[truncated_B] == 0).all()
+
+
+@pytest.mark.parametrize("slot", ["ratio", "weight", "surrogate", "advantage", "shape", "keep"])
+def test_a_swapped_slot_changes_that_slot_only(objective, slot):
+    names = {
+        "ratio": "sequence",
+        "weight": "token_mean",
+        "surrogate": "clipped_weight",
+        "advantage": "group_normalised_population",
+        "shape": "soft_overlong_penalty",
+        "keep": "mixed_outcomes",
+    }
+    needed = {"max_length": 9, "buffer": 3} if slot == "shape" else {}
+    before = objective("grpo", dynamic_sampling=True)
+    after = objective("grpo", dynamic_sampling=True, swap={slot: names[slot]}, **needed)
+    assert after.part_names[slot] == names[slot]
+    assert {**after.part_names, slot: None} == {**before.part_names, slot: None}
