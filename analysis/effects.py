@@ -37,13 +37,20 @@ def factor_levels(experiment: Experiment, first: str, second: str) -> pd.DataFra
 def two_by_two(comparison: Comparison, cells: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
     """Return context, effect, point, low, high, probability: two main effects and the interaction at each context.
 
-    With levels a0, a1 of ``first`` and b0, b1 of ``second`` (alphabetically), the main effect of ``first`` is
-    ``[(a1 b0 - a0 b0) + (a1 b1 - a0 b1)] / 2`` and the interaction ``(a1 b1 - a0 b1) - (a1 b0 - a0 b0)``.
+    With a0, b0 the baseline's levels of ``first`` and ``second`` and a1, b1 the other ones, the main effect of
+    ``first`` is ``[(a1 b0 - a0 b0) + (a1 b1 - a0 b1)] / 2`` and the interaction ``(a1 b1 - a0 b1) - (a1 b0 - a0 b0)``.
+
+    Raises:
+        UserError: if the baseline is not one of the cells.
     """
-    high = {key: max(cells[key]) for key in (first, second)}
+    base = cells[cells["cell"] == comparison.settings.baseline]
+    if base.empty:
+        raise UserError(f"comparison.baseline={comparison.settings.baseline} is none of {', '.join(cells['cell'])}")
+    low = base.iloc[0]
+    high = {key: next(level for level in cells[key] if level != low[key]) for key in (first, second)}
     signs = cells[[first, second]].eq(pd.Series(high)).map(lambda is_high: 1.0 if is_high else -1.0)
     sign = dict(zip(cells["cell"], signs.to_numpy(), strict=True))
-    names = [f"{key.rsplit('.')[-1]}: {high[key]} - {min(cells[key])}" for key in (first, second)]
+    names = [f"{key.rsplit('.')[-1]}: {high[key]} - {low[key]}" for key in (first, second)]
     rows = []
     for context in sorted({arm.context for arm in comparison.arms if arm.cell in sign}):
         arms = [arm for arm in comparison.arms if arm.context == context and arm.cell in sign]

@@ -25,7 +25,8 @@ def learning_curves(
     curves = curve(metrics, name, window)
     band = curve_band(curves, confidence)
     look = looks(cells)
-    columns = min(len(cells), 4)
+    longest = max(len(line) for cell in cells for line in label(cell).split(", "))
+    columns = min(len(cells), 4 if longest <= 14 else 2)
     rows = -(-len(cells) // columns)
     with styled():
         figure, axes = new_figure(columns, rows, WIDTH, 2.1 * rows + 0.4, sharex=True, sharey=True)

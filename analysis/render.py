@@ -34,7 +34,7 @@ Cell = str | Link | Target
 class Table:
     name: str  # of its anchor and its file
     title: str
-    header: tuple[str, ...]
+    header: tuple[str, ...]  # a line break where a narrow column may break
     rows: tuple[tuple[Cell, ...], ...]
     note: str = ""
 
@@ -48,7 +48,7 @@ def to_markdown(table: Table) -> str:
         return (f"[{cell.text}]({cell.path})" if isinstance(cell, Link) else plain(cell)).replace("|", "\\|")
 
     align = "|".join(["---", *["---:"] * (len(table.header) - 1)])
-    lines = [" | ".join(table.header), align, *(" | ".join(map(text, row)) for row in table.rows)]
+    lines = [" | ".join(table.header).replace("\n", " "), align, *(" | ".join(map(text, row)) for row in table.rows)]
     lines = [f"| {lines[0]} |", f"|{lines[1]}|", *(f"| {line} |" for line in lines[2:])]
     return "\n".join([f"**{table.title}**", "", *lines, "", table.note, ""])
 
@@ -62,7 +62,8 @@ def to_latex(table: Table) -> str:
     def text(cell: Cell) -> str:
         return "".join(LATEX.get(letter, letter) for letter in plain(cell))
 
-    body = [" & ".join(map(text, row)) + r" \\" for row in [table.header, *table.rows]]
+    header = tuple(name.replace("\n", " ") for name in table.header)
+    body = [" & ".join(map(text, row)) + r" \\" for row in [header, *table.rows]]
     lines = [rf"\begin{{tabular}}{{l{'r' * (len(table.header) - 1)}}}", r"\toprule", body[0], r"\midrule", *body[1:]]
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", f"% {table.note}", ""])
 

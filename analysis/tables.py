@@ -53,7 +53,7 @@ def main_table(comparison: Comparison, root: str) -> Table:
     score = f"Pass@{settings.pass_at}"
     header = ["", "seeds"]
     for context in contexts:
-        header += [f"{score} at {context:,} tokens", f"difference to {short(settings.baseline)}"]
+        header += [f"{score}\nat {context:,} tokens", f"difference\nto {short(settings.baseline)}"]
     rows = []
     for cell, group in frame.groupby("cell", sort=False):
         by_context = group.set_index("context")
@@ -70,8 +70,8 @@ def main_table(comparison: Comparison, root: str) -> Table:
     note = (
         f"{score} in percent with {settings.confidence:.0%} intervals over problems and training seeds; "
         f"{frame['num_problems'].iloc[0]} problems, {frame['num_samples'].max()} samples each. Differences, in points, "
-        f"are to {label(settings.baseline)} and paired: same problems, matched seeds. The warm start is the model before training: one model, so its interval is over "
-        "problems only."
+        f"are to {label(settings.baseline)} and paired: same problems, matched seeds. The warm start is the model "
+        "before training: one model, so its interval is over problems only."
     )
     if (~frame["clip_is_live"].map(lambda live: live is not False)).any():
         note += " †: the clip was never live."
@@ -173,7 +173,7 @@ def published_tables() -> list[Table]:
     tables = []
     for source, group in published_rows().groupby("source", sort=False):
         contexts = sorted(int(context) for context in group["context"].dropna().unique())
-        header = ("", *(f"{context:,} tokens" for context in contexts), "context not stated")
+        header = ("", *(f"{context:,}\ntokens" for context in contexts), "context\nnot stated")
         rows = []
         for (model, objective), part in group.groupby(["model", "objective"], sort=False, dropna=False):
             name = model if pd.isna(objective) else label(objective)
