@@ -69,10 +69,10 @@ def evaluation_text(config: RunConfig, rows: Sequence[EvalRow], step: int) -> st
             f"{100 * (1 - metrics[f'eval/truncated/{name}']):.1f} %" if f"eval/truncated/{name}" in metrics else "-"
         )
         lines.append((f"{context:,}" + (" (YaRN)" if factor > 1 else ""), *scores, finished))
-    num_problems = len({row.problem_id for row in rows})
+    num_problems, num_samples = len({row.problem_id for row in rows}), len({row.sample for row in rows})
     when = "at this step" if max(steps) == step else f"at step {max(steps)}, before this checkpoint's step {step}"
     about = (
-        f"{config.data.eval}: {num_problems} problems, {config.eval.samples_per_problem} samples each, temperature "
+        f"{config.data.eval}: {num_problems} problems, {num_samples} samples each, temperature "
         f"{config.eval.temperature:g}, top-p {config.eval.top_p:g}, {when}; 95 % intervals over problems."
     )
     header = ("context", *(f"Pass@{k}" for k in config.eval.pass_at), "finished")
