@@ -1,0 +1,123 @@
+"""A memory and process limit for a worker's whole container, where the machine offers control groups."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+PREFIX = "ablate-judge-"
+NUM_SPARE_PROCESSES = 16  # bubblewrap's two, the server, the program process, and threads that are ending
+REMOVE_TIMEOUT_S = 2.0  # killed processes need a moment to end
+ROOT_V2 = (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/unified"))
+
+
+@dataclass(frozen=True)
+class Group:
+    """One control group (v2) or one per controller (v1) of one worker."""
+
+    version: int
+    memory: Path
+    pids: Path
+
+    def join(self) -> None:
+        """Move the calling process in; its children stay in."""
+        for directory in {self.memory, self.pids}:
+            (directory / "cgroup.procs").write_text("0")
+
+    def limit(self, memory_bytes: int, num_processes: int) -> None:
+        name = "memory.max" if self.version == 2 else "memory.limit_in_bytes"
+        (self.memory / name).write_text(str(memory_bytes))
+        (self.pids / "pids.max").write_text(str(num_processes + NUM_SPARE_PROCESSES))
+
+    def num_out_of_memory(self) -> int:
+        """Processes that the kernel has ended here because the limit was reached."""
+        name = "memory.events" if self.version == 2 else "memory.oom_control"
+        rows = (line.split() for line in (self.memory / name).read_text().splitlines())
+        return next((int(row[1]) for row in rows if row[0] == "oom_kill"), 0)
+
+    def remove(self) -> None:
+        """Remove the group once its last process is gone; one that stays busy is left for a later start to sweep."""
+        deadline = time.monotonic() + REMOVE_TIMEOUT_S
+        for directory in {self.memory, self.pids}:
+            while not remove_directory(directory) and time.monotonic() < deadline:
+                time.sleep(0.005)
+
+
+def remove_directory(directory: Path) -> bool:
+    try:
+        directory.rmdir()
+    except FileNotFoundError:
+        return True
+    except OSError:  # still has a dying process in it
+        return False
+    return True
+
+
+def own_directory(controller: str) -> Path | None:
+    """This process's own group under a v1 controller, or None."""
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controller in controllers.split(","):
+            for mounted in (Path("/sys/fs/cgroup", controllers), Path("/sys/fs/cgroup", controller)):
+                if (mounted / path.lstrip("/")).is_dir():
+                    return mounted / path.lstrip("/")
+                if mounted.is_dir():  # in a container the group may be mounted as the root
+                    return mounted
+    return None
+
+
+def parents_v2() -> list[Path]:
+    """Directories under which a v2 group with both controllers may be made: beside our own, then at the root."""
+    own = next((line[3:] for line in Path("/proc/self/cgroup").read_text().splitlines() if line.startswith("0::")), "/")
+    candidates = [place / own.lstrip("/") for place in ROOT_V2]
+    candidates = [directory for place in candidates for directory in (place, place.parent)] + list(ROOT_V2)
+    return [directory for directory in candidates if (directory / "cgroup.subtree_control").is_file()]
+
+
+def sweep(parent: Path) -> None:
+    """Remove groups left by judges that were killed: their names hold the process id."""
+    for directory in parent.glob(f"{PREFIX}*"):
+        owner = directory.name.removeprefix(PREFIX)
+        if not Path("/proc", owner).exists():
+            remove_directory(directory)
+
+
+def make_v2() -> Group | None:
+    for parent in parents_v2():
+        enabled = (parent / "cgroup.subtree_control").read_text().split()
+        if not {"memory", "pids"} <= set(enabled):
+            continue
+        directory = parent / f"{PREFIX}{os.getpid()}"
+        sweep(parent)
+        directory.mkdir()
+        (directory / "memory.swap.max").write_text("0") if (directory / "memory.swap.max").exists() else None
+        return Group(2, directory, directory)
+    return None
+
+
+def make_v1() -> Group | None:
+    parents = [own_directory(controller) for controller in ("memory", "pids")]
+    if None in parents:
+        return None
+    made = [parent / f"{PREFIX}{os.getpid()}" for parent in parents]
+    for parent, directory in zip(parents, made, strict=True):
+        sweep(parent)
+        directory.mkdir(exist_ok=True)
+    return Group(1, *made)
+
+
+def make_group() -> tuple[Group | None, str]:
+    """Make this process's group: v2, else v1, else none; and a sentence that says which and why."""
+    reasons = []
+    for version, make in ((2, make_v2), (1, make_v1)):
+        try:
+            group = make()
+            if group is not None:
+                group.limit(1 << 30, NUM_SPARE_PROCESSES)
+                return group, f"cgroup v{version} limits the memory and processes of each worker's container"
+            reasons.append(f"no cgroup v{version} with memory and pids")
+        except OSError as error:
+            reasons.append(f"cgroup v{version}: {error.strerror}")
+    return None, f"memory and processes are limited by rlimits and by watching only ({'; '.join(reasons)})"

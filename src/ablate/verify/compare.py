@@ -1,0 +1,104 @@
+"""Does a program's output match the expected one. Runs outside the sandbox only; outputs are untrusted bytes."""
+
+from __future__ import annotations
+
+import json
+import re
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+# float() also takes "nan", "infinity" and "1_000"; a contest's checker does not.
+DECIMAL = re.compile(rb"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+MAX_INT_DIGITS = 4300  # CPython's own bound: converting longer text takes quadratic time
+
+
+def numbers_agree(actual: float, expected: float, tolerance: float) -> bool:
+    """Relative or absolute, whichever accepts."""
+    return abs(actual - expected) <= max(tolerance, tolerance * abs(expected))
+
+
+def tokens_agree(actual: bytes, expected: bytes, tolerance: float | None) -> bool:
+    if actual == expected:
+        return True
+    if tolerance is None or not (DECIMAL.fullmatch(actual) and DECIMAL.fullmatch(expected)):
+        return False
+    return numbers_agree(float(actual), float(expected), tolerance)
+
+
+def compare_tokens(actual: bytes, expected: str, tolerance: float | None) -> bool:
+    """Whitespace-separated tokens are equal, or within ``tolerance`` where both are decimal numbers."""
+    actual_tokens, expected_tokens = actual.split(), expected.encode("utf-8", "surrogateescape").split()
+    if len(actual_tokens) != len(expected_tokens):
+        return False
+    return actual_tokens == expected_tokens or all(
+        tokens_agree(left, right, tolerance) for left, right in zip(actual_tokens, expected_tokens, strict=True)
+    )
+
+
+def decimals(line: str) -> list[Decimal] | None:
+    try:
+        return [Decimal(token) for token in line.split()]
+    except InvalidOperation:
+        return None
+
+
+def compare_lcb(actual: bytes, expected: str, tolerance: float | None) -> bool:
+    """LiveCodeBench's rule (lcb_runner testing_util, grade_stdio): lines equal as text or as Decimals; no tolerance."""
+    actual_lines = [line.strip() for line in actual.decode("utf-8", "replace").strip().split("\n")]
+    expected_lines = [line.strip() for line in expected.strip().split("\n")]
+    if len(actual_lines) != len(expected_lines):
+        return False
+    for left, right in zip(actual_lines, expected_lines, strict=True):
+        if left == right:
+            continue
+        left_numbers, right_numbers = decimals(left), decimals(right)
+        # A signalling NaN cannot even be compared; quiet NaNs are equal to nothing.
+        if left_numbers is None or right_numbers is None or any(n.is_nan() for n in left_numbers + right_numbers):
+            return False
+        if left_numbers != right_numbers:
+            return False
+    return True
+
+
+def compare_exact(actual: bytes, expected: str, tolerance: float | None) -> bool:
+    return actual == expected.encode("utf-8", "surrogateescape")
+
+
+COMPARISONS = {"tokens": compare_tokens, "lcb": compare_lcb, "exact": compare_exact}
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Parse JSON from an untrusted program: very long integers stay text, so that nobody converts them.
+
+    Raises:
+        ValueError: not JSON.
+        RecursionError: nested too deeply.
+    """
+    return json.loads(text, parse_int=lambda digits: int(digits) if len(digits) <= MAX_INT_DIGITS else ("int", digits))
+
+
+def values_agree(actual: Any, expected: Any, tolerance: float | None) -> bool:
+    if isinstance(actual, list) and isinstance(expected, list):
+        return len(actual) == len(expected) and all(
+            values_agree(left, right, tolerance) for left, right in zip(actual, expected, strict=True)
+        )
+    if isinstance(actual, dict) and isinstance(expected, dict):
+        return actual.keys() == expected.keys() and all(
+            values_agree(actual[key], expected[key], tolerance) for key in actual
+        )
+    if actual == expected:
+        return True
+    if tolerance is None or not (isinstance(actual, int | float) and isinstance(expected, int | float)):
+        return False
+    try:
+        return numbers_agree(float(actual), float(expected), tolerance)
+    except OverflowError:
+        return False
+
+
+def compare_json(actual: bytes, expected: str, tolerance: float | None) -> bool:
+    """Functional mode: both are plain JSON values. ``True`` equals 1 and 2 equals 2.0, as in Python."""
+    try:
+        return values_agree(parse_json(actual), parse_json(expected), tolerance)
+    except (ValueError, RecursionError):
+        return False

@@ -1,0 +1,205 @@
+"""One bubblewrap container with a warm fork server in it, seen from the judge's side."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ablate.verify.cgroups import Group
+from ablate.verify.inside import kernel
+from ablate.verify.interpreter import View
+
+INSIDE = Path(__file__).parent / "inside"
+MODULES = ("kernel.py", "program.py", "server.py")
+# A user that owns nothing on the host. Real root's process limit is not enforced by Linux, and its files are open to it.
+HOST_USER = 61_937
+SANDBOX_USER = 1000
+STACK_BYTES = 1 << 30  # of the main thread: recursion through C code; counted in the address space
+START_TIMEOUT_S = 60.0
+NUM_DEVICES = ("null", "zero", "full", "random", "urandom")
+ENVIRONMENT = {
+    "HOME": "/tmp",
+    "PATH": "/python/bin",
+    "LANG": "C.UTF-8",
+    "LD_LIBRARY_PATH": "/python/lib",
+    "PYTHONHASHSEED": "0",  # the same program gives the same verdict twice
+    "PYTHONDONTWRITEBYTECODE": "1",
+}
+MISSING_BUBBLEWRAP = (
+    "untrusted programs run only inside bubblewrap, and no `bwrap` is on the PATH: install it "
+    "(Debian, Ubuntu: apt-get install bubblewrap)"
+)
+
+
+class ContainerError(Exception):
+    """The container failed, not the program in it."""
+
+
+class Interrupted(Exception):
+    """The judge called the rollout off, or is gone."""
+
+
+def arguments(
+    bwrap: str, view: View, binds: list[tuple[str, str]], module_fds: list[int], channel_fd: int
+) -> list[str]:
+    """bubblewrap's command line: own user, PID, network, IPC, UTS view; nothing writable outside a test's own tmpfs."""
+    line = [bwrap, "--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts"]
+    line += ["--unshare-cgroup-try", "--die-with-parent", "--new-session", "--hostname", "judge"]
+    line += ["--uid", str(SANDBOX_USER), "--gid", str(SANDBOX_USER), "--cap-drop", "ALL"]
+    # The server makes a namespace per test and then drops both; they count inside the container's user view only.
+    line += ["--cap-add", "CAP_SYS_ADMIN", "--cap-add", "CAP_SETPCAP", "--clearenv"]
+    for name, value in ENVIRONMENT.items():
+        line += ["--setenv", name, value]
+    for source, place in binds:
+        line += ["--ro-bind", source, place]
+    for target, place in view.links:
+        line += ["--symlink", target, place]
+    for place in view.masks:
+        line += ["--tmpfs", place, "--remount-ro", place]
+    line += ["--proc", "/proc", "--dir", "/tmp", "--perms", "0755", "--dir", "/dev", "--symlink", "/tmp", "/dev/shm"]
+    for name in NUM_DEVICES:
+        line += ["--dev-bind", f"/dev/{name}", f"/dev/{name}"]
+    for name, target in (("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")):
+        line += ["--symlink", f"/proc/self/fd{target}", f"/dev/{name}"]
+    for descriptor, name in zip(module_fds, MODULES, strict=True):
+        line += ["--perms", "0444", "--ro-bind-data", str(descriptor), f"/judge/{name}"]
+    line += ["--remount-ro", "/", "--chdir", "/"]
+    return [*line, view.executable, "-S", "-s", "-B", "-X", "utf8", "/judge/server.py", str(channel_fd)]
+
+
+def stage(view: View) -> list[tuple[str, str]]:
+    """As root: bind what the container shows to a place that another user can reach, in our own mount namespace.
+
+    The interpreter may lie under a home that only root may enter. The namespace ends with this process.
+
+    Raises:
+        OSError: when the machine forbids root to mount, as in an unprivileged container.
+    """
+    kernel.unshare(kernel.CLONE_NEWNS)
+    kernel.mount(None, b"/", None, kernel.MS_REC | kernel.MS_PRIVATE)
+    sources = [(os.open(host, os.O_PATH), Path(host).is_dir(), inside) for host, inside in view.binds]
+    kernel.mount(b"tmpfs", b"/tmp", b"tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, b"mode=755,size=1m")
+    staged = []
+    for index, (descriptor, is_directory, inside) in enumerate(sources):
+        place = Path("/tmp", str(index))
+        place.mkdir() if is_directory else place.touch()
+        kernel.mount(f"/proc/self/fd/{descriptor}".encode(), bytes(place), None, kernel.MS_BIND)
+        os.close(descriptor)
+        staged.append((str(place), inside))
+    return staged
+
+
+def memory_file(name: str, content: bytes = b"") -> int:
+    """An anonymous file for one use, positioned at its start."""
+    descriptor = os.memfd_create(name, os.MFD_CLOEXEC)
+    view = memoryview(content)
+    while view:
+        view = view[os.write(descriptor, view) :]
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor
+
+
+@dataclass
+class Container:
+    """A running container; ``call`` talks to the server inside.
+
+    Raises:
+        ContainerError: from every method, when the sandbox itself is at fault.
+    """
+
+    view: View
+    binds: list[tuple[str, str]]
+    group: Group | None
+    line: socket.socket  # the judge's own
+    called_off: Callable[[], bool]  # reads ``line`` when it has something: does nobody wait for the answer any more?
+    process: subprocess.Popen | None = field(default=None, init=False)
+    channel: socket.socket | None = field(default=None, init=False)
+    complaints: int = field(default=-1, init=False)  # bubblewrap's and the server's standard error
+
+    def start(self) -> None:
+        bwrap = shutil.which("bwrap")
+        if bwrap is None:
+            raise ContainerError(MISSING_BUBBLEWRAP)
+        self.channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.complaints = memory_file("complaints")
+        modules = [memory_file(name, (INSIDE / name).read_bytes()) for name in MODULES]
+        try:
+            self.process = subprocess.Popen(
+                arguments(bwrap, self.view, self.binds, modules, theirs.fileno()),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=self.complaints,
+                pass_fds=[theirs.fileno(), *modules],
+                preexec_fn=self.become_nobody,
+                env={},
+            )
+        except (OSError, subprocess.SubprocessError) as error:
+            raise ContainerError(f"bubblewrap did not start: {error}") from error
+        finally:
+            theirs.close()
+            for descriptor in modules:
+                os.close(descriptor)
+        if not self.receive(START_TIMEOUT_S).get("ready"):
+            raise ContainerError("the fork server did not report that it is ready")
+
+    def become_nobody(self) -> None:
+        """In the new process before it becomes bubblewrap: join the group, set the stack, give up root."""
+        if self.group is not None:
+            self.group.join()
+        hard = resource.getrlimit(resource.RLIMIT_STACK)[1]
+        soft = STACK_BYTES if hard == resource.RLIM_INFINITY else min(STACK_BYTES, hard)
+        resource.setrlimit(resource.RLIMIT_STACK, (soft, hard))
+        if os.getuid() == 0:
+            os.setgroups([])
+            os.setresgid(HOST_USER, HOST_USER, HOST_USER)
+            os.setresuid(HOST_USER, HOST_USER, HOST_USER)
+
+    def send(self, command: dict, descriptors: list[int]) -> None:
+        try:
+            socket.send_fds(self.channel, [json.dumps(command).encode()], descriptors)
+        except OSError as error:
+            raise ContainerError(self.reason(f"the sandbox does not listen: {error}")) from error
+
+    def receive(self, timeout_s: float) -> dict:
+        deadline = time.monotonic() + timeout_s
+        ready: list = []
+        while self.channel not in ready:
+            ready, _, _ = select.select([self.channel, self.line], [], [], max(deadline - time.monotonic(), 0.0))
+            if self.line in ready and self.called_off():
+                raise Interrupted
+            if not ready:
+                break
+        if not ready:
+            raise ContainerError(self.reason(f"the sandbox did not answer within {timeout_s:.0f} s"))
+        try:
+            message = self.channel.recv(1 << 16)
+        except OSError as error:
+            raise ContainerError(self.reason(f"the sandbox hung up: {error}")) from error
+        if not message:
+            raise ContainerError(self.reason("the sandbox ended"))
+        return json.loads(message)
+
+    def reason(self, what: str) -> str:
+        said = os.pread(self.complaints, 2000, 0).decode("utf-8", "replace").strip()
+        return f"{what} ({said.splitlines()[-1]})" if said else what
+
+    def stop(self) -> None:
+        """Kill everything inside and wait until it is gone."""
+        if self.process is not None:
+            self.process.send_signal(signal.SIGKILL)
+            self.process.wait()
+        if self.channel is not None:
+            self.channel.close()
+        if self.complaints >= 0:
+            os.close(self.complaints)
+        self.process, self.channel, self.complaints = None, None, -1

@@ -1,0 +1,43 @@
+"""Which part of a model's answer is the program."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+FENCE = re.compile(r"^(`{3,}|~{3,})(.*)$")
+
+
+def extract_last_block(text: str) -> str | None:
+    """Return the last closed fenced block whose fences stand at the start of a line, whatever its tag; None if none.
+
+    A fence closes with at least as many of the same characters as opened it and nothing else on its line (CommonMark).
+    An open block at the end of a truncated answer does not count.
+    """
+    last, opened, lines = None, None, []
+    for line in text.replace("\r\n", "\n").split("\n"):
+        fence = FENCE.match(line)
+        if opened is None:
+            # A backtick in the tag is inline code such as ```print()```, which opens no block.
+            if fence and "`" not in fence[2]:
+                opened, lines = fence[1], []
+        elif fence and fence[1].startswith(opened):
+            if fence[2].strip():  # a tag cannot close: the model left the block before open and began again
+                opened, lines = fence[1], []
+            else:
+                last, opened = "".join(f"{kept}\n" for kept in lines), None
+        else:
+            lines.append(line)
+    return last
+
+
+def extract_lcb(text: str) -> str | None:
+    """LiveCodeBench's rule: the text between the last two lines that hold a fence (lcb_runner extraction_utils)."""
+    lines = text.split("\n")
+    fences = [index for index, line in enumerate(lines) if "```" in line]
+    if len(fences) < 2:
+        return None
+    return "\n".join(lines[fences[-2] + 1 : fences[-1]])
+
+
+EXTRACTIONS: dict[str, Callable[[str], str | None]] = {"last_block": extract_last_block, "lcb": extract_lcb}

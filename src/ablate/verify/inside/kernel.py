@@ -1,0 +1,200 @@
+"""Linux calls that Python 3.11's standard library does not offer, and the system-call filter."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import platform
+import struct
+
+CLONE_NEWNS, CLONE_NEWIPC, CLONE_NEWPID = 0x20000, 0x08000000, 0x20000000
+CLONE_NEW_ANY = 0x7E020080  # every CLONE_NEW* flag of clone(2), CLONE_NEWTIME included
+MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_REC, MS_PRIVATE = 2, 4, 8, 0x1000, 0x4000, 0x40000
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 1, 4, 22, 24, 38
+CAP_SETPCAP, CAP_SYS_ADMIN = 8, 21
+AF_UNIX = 1
+TIOCSTI = 0x5412
+
+libc = ctypes.CDLL(None, use_errno=True)
+
+# numbers: (x86_64, aarch64); None where the architecture lacks the call
+FORBIDDEN = {  # answered with EPERM
+    "ptrace": (101, 117),
+    "process_vm_readv": (310, 270),
+    "process_vm_writev": (311, 271),
+    "kcmp": (312, 272),
+    "pidfd_getfd": (438, 438),
+    "process_madvise": (440, 440),
+    "mount": (165, 40),
+    "umount2": (166, 39),
+    "pivot_root": (155, 41),
+    "chroot": (161, 51),
+    "unshare": (272, 97),
+    "setns": (308, 268),
+    "open_tree": (428, 428),
+    "move_mount": (429, 429),
+    "fsopen": (430, 430),
+    "fsconfig": (431, 431),
+    "fsmount": (432, 432),
+    "fspick": (433, 433),
+    "mount_setattr": (442, 442),
+    "name_to_handle_at": (303, 264),
+    "open_by_handle_at": (304, 265),
+    "bpf": (321, 280),
+    "perf_event_open": (298, 241),
+    "userfaultfd": (323, 282),
+    "keyctl": (250, 219),
+    "add_key": (248, 217),
+    "request_key": (249, 218),
+    "shmget": (29, 194),
+    "shmat": (30, 196),
+    "semget": (64, 190),
+    "msgget": (68, 186),
+    "mq_open": (240, 180),
+    "memfd_create": (319, 279),  # memory that no limit of the process counts
+    "memfd_secret": (447, 447),
+    "personality": (135, 92),
+    "quotactl": (179, 60),
+    "quotactl_fd": (443, 443),
+    "acct": (163, 89),
+    "syslog": (103, 116),
+    "reboot": (169, 142),
+    "swapon": (167, 224),
+    "swapoff": (168, 225),
+    "init_module": (175, 105),
+    "finit_module": (313, 273),
+    "delete_module": (176, 106),
+    "kexec_load": (246, 104),
+    "kexec_file_load": (320, 294),
+    "settimeofday": (164, 170),
+    "clock_settime": (227, 112),
+    "adjtimex": (159, 171),
+    "clock_adjtime": (305, 266),
+    "sethostname": (170, 161),
+    "setdomainname": (171, 162),
+    "vhangup": (153, 58),
+    "vmsplice": (278, 75),
+    "move_pages": (279, 239),
+    "migrate_pages": (256, 238),
+    "fanotify_init": (300, 262),
+    "modify_ldt": (154, None),
+    "ioperm": (173, None),
+    "iopl": (172, None),
+    "uselib": (134, None),
+}
+ABSENT = {  # answered with ENOSYS, so that the C library falls back
+    # Its flags lie in memory, where a filter cannot look. EPERM would break every thread: glibc falls back on ENOSYS only.
+    "clone3": (435, 435),
+    "io_uring_setup": (425, 425),
+    "io_uring_enter": (426, 426),
+    "io_uring_register": (427, 427),
+}
+GUARDED = {"clone": (56, 220), "socket": (41, 198), "socketpair": (53, 199), "ioctl": (16, 29)}
+LAST_KNOWN_CALL = 451  # cachestat, Linux 6.5: what came later does not exist here
+ARCHITECTURES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}  # column above, AUDIT_ARCH
+
+LOAD, JUMP_EQUAL, JUMP_ABOVE, JUMP_BITS, RETURN = 0x20, 0x15, 0x25, 0x45, 0x06
+ALLOW, KILL, ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
+CALL_NUMBER, ARCHITECTURE, ARGUMENT_0, ARGUMENT_1 = 0, 4, 16, 24  # offsets in struct seccomp_data, low words
+
+
+def instruction(code: int, value: int, if_true: int = 0, if_false: int = 0) -> bytes:
+    return struct.pack("<HBBI", code, if_true, if_false, value)
+
+
+def unless(code: int, value: int, answer: int) -> bytes:
+    """Return ``answer`` when the jump's condition holds, else go on."""
+    return instruction(code, value, 0, 1) + instruction(RETURN, answer)
+
+
+def guard(number: int, argument: int, code: int, value: int, if_true: int, if_false: int) -> bytes:
+    """One call judged by one argument; other calls go on with their number loaded."""
+    return (
+        instruction(JUMP_EQUAL, number, 0, 4)
+        + instruction(LOAD, argument)
+        + instruction(code, value, 0, 1)
+        + instruction(RETURN, if_true)
+        + instruction(RETURN, if_false)
+    )
+
+
+def build_filter(machine: str) -> bytes:
+    """The classic BPF program: everything a contest program may need passes, the doors out of a sandbox do not.
+
+    Raises:
+        KeyError: for a processor whose call numbers are not in the tables.
+    """
+    column, audit_architecture = ARCHITECTURES[machine]
+    denied, absent = ERRNO | errno.EPERM, ERRNO | errno.ENOSYS
+    numbers = {name: row[column] for name, row in GUARDED.items()}
+    program = [
+        instruction(LOAD, ARCHITECTURE),
+        instruction(JUMP_EQUAL, audit_architecture, 1, 0),
+        instruction(RETURN, KILL),
+        instruction(LOAD, CALL_NUMBER),
+        unless(JUMP_ABOVE, LAST_KNOWN_CALL, absent),  # the x32 calls, from 0x40000000, among them
+        *(unless(JUMP_EQUAL, row[column], absent) for row in ABSENT.values()),
+        *(unless(JUMP_EQUAL, row[column], denied) for row in FORBIDDEN.values() if row[column] is not None),
+        guard(numbers["clone"], ARGUMENT_0, JUMP_BITS, CLONE_NEW_ANY, denied, ALLOW),
+        guard(numbers["socket"], ARGUMENT_0, JUMP_EQUAL, AF_UNIX, ALLOW, ERRNO | errno.EAFNOSUPPORT),
+        guard(numbers["socketpair"], ARGUMENT_0, JUMP_EQUAL, AF_UNIX, ALLOW, ERRNO | errno.EAFNOSUPPORT),
+        guard(numbers["ioctl"], ARGUMENT_1, JUMP_EQUAL, TIOCSTI, denied, ALLOW),
+        instruction(RETURN, ALLOW),
+    ]
+    return b"".join(program)
+
+
+class FilterProgram(ctypes.Structure):
+    _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p))
+
+
+def load_filter() -> FilterProgram:
+    code = build_filter(platform.machine())
+    return FilterProgram(len(code) // 8, code)
+
+
+def checked(result: int, call: str) -> int:
+    """Raise what errno says unless a call succeeded: half a sandbox is none."""
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{call}: {os.strerror(number)}")
+    return result
+
+
+def prctl(option: int, value: int) -> None:
+    checked(libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0), f"prctl {option}")
+
+
+def unshare(flags: int) -> None:
+    checked(libc.unshare(flags), "unshare")
+
+
+def setns(descriptor: int, flags: int) -> None:
+    checked(libc.setns(descriptor, flags), "setns")
+
+
+def mount(source: bytes | None, target: bytes, kind: bytes | None, flags: int, options: bytes | None = None) -> None:
+    checked(libc.mount(source, target, kind, ctypes.c_ulong(flags), options), f"mount {target!r}")
+
+
+def drop_capabilities() -> None:
+    """Give up every capability for good, also across execve."""
+    for capability in (CAP_SYS_ADMIN, CAP_SETPCAP):  # all that the sandbox was started with
+        prctl(PR_CAPBSET_DROP, capability)
+    header = struct.pack("<Ii", 0x20080522, 0)  # _LINUX_CAPABILITY_VERSION_3, this process
+    checked(libc.capset(header, bytes(24)), "capset")
+    prctl(PR_SET_NO_NEW_PRIVS, 1)
+
+
+def install_filter(program: FilterProgram) -> None:
+    checked(libc.prctl(PR_SET_SECCOMP, 2, ctypes.byref(program), 0, 0), "seccomp")
+
+
+def set_default_thread_stack(num_bytes: int) -> None:
+    """Threads started without a size would reserve the main thread's stack limit, which is large here."""
+    attributes = ctypes.create_string_buffer(64)  # sizeof(pthread_attr_t) is 56 on x86_64, 64 on aarch64
+    libc.pthread_attr_init(attributes)
+    libc.pthread_attr_setstacksize(attributes, ctypes.c_size_t(num_bytes))
+    if libc.pthread_setattr_default_np(attributes):
+        raise OSError("pthread_setattr_default_np failed")

@@ -1,0 +1,212 @@
+"""The verifier: a bounded queue before a few workers, three outcomes, retries."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import queue
+import shutil
+import threading
+import time
+from collections.abc import Iterable
+from concurrent.futures import Future
+from dataclasses import replace
+
+from ablate.config import VerifyConfig
+from ablate.errors import UserError
+from ablate.types import Problem, Verdict, VerdictKind
+from ablate.verify.compare import COMPARISONS
+from ablate.verify.container import MISSING_BUBBLEWRAP
+from ablate.verify.extract import EXTRACTIONS
+from ablate.verify.supervisor import CANCELLED, Job, Report
+from ablate.verify.worker import Worker, WorkerError
+
+log = logging.getLogger(__name__)
+BACK_OFF_S = 0.1  # doubled at every retry
+job_numbers = itertools.count()
+
+
+def make_job(config: VerifyConfig, problem: Problem, program: str) -> Job:
+    """Resolve a problem's own limits against the configuration.
+
+    Raises:
+        UserError: for a problem that cannot be judged.
+    """
+    if not problem.tests:
+        raise UserError(f"problem {problem.id} has no tests, and a program that passes none proves nothing: add tests")
+    if problem.input_mode not in ("stdin", "functional"):
+        raise UserError(f"problem {problem.id}: input_mode={problem.input_mode!r} is not stdin or functional")
+    if problem.input_mode == "functional" and not problem.fn_name:
+        raise UserError(f"problem {problem.id} is functional but names no function: set fn_name")
+    time_limit_s = problem.time_limit_s or config.time_limit_s
+    return Job(
+        number=next(job_numbers),
+        program=program,
+        mode=problem.input_mode,
+        fn_name=problem.fn_name,
+        tests=tuple((test.input, test.output) for test in problem.tests),
+        float_tolerance=problem.float_tolerance,
+        time_limit_s=time_limit_s,
+        wall_limit_s=config.wall_factor * time_limit_s + 1.0,
+        memory_limit_mib=problem.memory_limit_mib or config.memory_limit_mib,
+        output_limit_kib=config.output_limit_kib,
+        max_processes=config.max_processes,
+        max_tests=config.max_tests,
+        comparison=config.comparison,
+        fresh=False,
+    )
+
+
+def verdict_of(report: Report) -> Verdict:
+    return Verdict(
+        VerdictKind(report.kind),
+        report.num_passed,
+        report.num_tests,
+        report.first_failed,
+        report.cpu_s,
+        report.wall_s,
+        report.peak_mib,
+        report.detail,
+    )
+
+
+class Verifier:
+    """Judges programs in sandboxes. Thread-safe; close it, or use it as a context manager.
+
+    ``submit`` blocks while ``queue_size`` programs wait (back-pressure); ``judge`` awaits instead. A future that is
+    cancelled before its turn is never run; ``judge`` cancelled in mid-run calls its program off.
+    """
+
+    def __init__(self, config: VerifyConfig) -> None:
+        self.config = config
+        self.waiting: queue.Queue[tuple[Future, Job] | None] = queue.Queue(config.queue_size)
+        self.workers = [Worker() for _ in range(config.workers)]
+        self.running: dict[Future, tuple[Worker, int]] = {}
+        self.num_retries = 0
+        self.closed = False
+        try:
+            for worker in self.workers:
+                worker.start()
+        except WorkerError as error:
+            for worker in self.workers:
+                worker.stop()
+            raise UserError(
+                f"{error}: mend the machine's sandbox support, untrusted programs are never run without"
+            ) from error
+        log.info("judge: %d workers; %s", config.workers, self.workers[0].containment)
+        self.threads = [threading.Thread(target=self.work, args=(worker,), daemon=True) for worker in self.workers]
+        for thread in self.threads:
+            thread.start()
+
+    def submit(self, problem: Problem, program: str) -> Future[Verdict]:
+        """Queue one program; blocks while the queue is full."""
+        return self.enqueue(make_job(self.config, problem, program))
+
+    def submit_answer(self, problem: Problem, text: str) -> Future[Verdict]:
+        """Queue the program in a model's answer; an answer without one is judged at once."""
+        program = EXTRACTIONS[self.config.extraction](text)
+        if program is not None:
+            return self.submit(problem, program)
+        future: Future[Verdict] = Future()
+        num_tests = len(problem.tests[: self.config.max_tests])
+        future.set_result(Verdict(VerdictKind.no_code, 0, num_tests, None, 0.0, 0.0, 0.0))
+        return future
+
+    async def judge(self, problem: Problem, program: str) -> Verdict:
+        """Judge one program; waits its turn without blocking the event loop."""
+        job = make_job(self.config, problem, program)
+        future: Future[Verdict] = Future()
+        while True:
+            try:
+                self.waiting.put_nowait((future, job))
+                break
+            except queue.Full:
+                await asyncio.sleep(0.01)
+        try:
+            return await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            self.call_off(future)
+            raise
+
+    def enqueue(self, job: Job) -> Future[Verdict]:
+        if self.closed:
+            raise RuntimeError("the verifier is closed")
+        future: Future[Verdict] = Future()
+        self.waiting.put((future, job))
+        return future
+
+    def call_off(self, future: Future) -> None:
+        worker, number = self.running.get(future, (None, None))
+        if worker is not None:
+            worker.cancel(number)
+
+    def work(self, worker: Worker) -> None:
+        """One worker's thread: takes its turn at the queue until the verifier closes."""
+        while (item := self.waiting.get()) is not None:
+            future, job = item
+            if not future.set_running_or_notify_cancel():
+                continue
+            self.running[future] = worker, job.number
+            try:
+                future.set_result(self.run_with_retries(worker, job))
+            finally:
+                del self.running[future]
+
+    def run_with_retries(self, worker: Worker, job: Job) -> Verdict:
+        """Run a job; what failed for the judge's own reasons is run again, after a pause, and never scored."""
+        for attempt in range(self.config.retries + 1):
+            if attempt:
+                self.num_retries += 1
+                time.sleep(BACK_OFF_S * 2 ** (attempt - 1))
+            try:
+                report = worker.run(job)
+            except WorkerError as error:
+                report = Report("infrastructure_error", num_tests=len(job.tests), detail=str(error))
+            if report.kind != "infrastructure_error" or report.detail == CANCELLED:
+                break
+            log.warning("judge: attempt %d failed for the judge's own reason: %s", attempt + 1, report.detail)
+            job = replace(job, fresh=True)
+        return verdict_of(report)
+
+    def close(self) -> None:
+        """Call off what runs, drop what waits, and remove every container."""
+        if self.closed:
+            return
+        self.closed = True
+        while not self.waiting.empty():
+            item = self.waiting.get_nowait()
+            if item is not None:
+                item[0].cancel()
+        for _ in self.threads:
+            self.waiting.put(None)
+        for future in list(self.running):
+            self.call_off(future)
+        for thread in self.threads:
+            thread.join()
+        for worker in self.workers:
+            worker.stop()
+
+    def __enter__(self) -> Verifier:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+def open_verifier(config: VerifyConfig) -> Verifier:
+    """Start the judge that ``config`` describes.
+
+    Raises:
+        UserError: when no sandbox can be had here; programs are never run without one.
+    """
+    require(config.comparison in COMPARISONS, "verify.comparison", config.comparison, COMPARISONS)
+    require(config.extraction in EXTRACTIONS, "verify.extraction", config.extraction, EXTRACTIONS)
+    if config.backend == "local" and shutil.which("bwrap") is None:
+        raise UserError(MISSING_BUBBLEWRAP)
+    return Verifier(config)
+
+
+def require(holds: bool, key: str, value: str, allowed: Iterable[str]) -> None:
+    if not holds:
+        raise UserError(f"{key}={value} is not one of {', '.join(allowed)}")

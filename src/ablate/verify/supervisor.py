@@ -1,0 +1,284 @@
+"""A worker's trusted half: a process that owns one container, feeds it one test at a time and compares outputs.
+
+A process of its own, because the judge's process may be busy (generation holds the interpreter lock) or killed: its end
+closes our line, and we kill and clean up what we started. Imports nothing beyond the standard library.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pickle
+import signal
+import socket
+import struct
+import sys
+import time
+from dataclasses import dataclass, field
+
+from ablate.verify import cgroups, compare, interpreter
+from ablate.verify.container import Container, ContainerError, Interrupted, memory_file, stage
+from ablate.verify.inside import kernel
+
+MIB = 1 << 20
+CANCELLED = "cancelled"
+CONTAINER_MIB = 64  # the server's and the program process's own memory, beside the test's
+UNCOUNTED_MIB = 512  # address space that thread arenas and libraries reserve without using it
+DISK_MIB = 64
+GRACE_S = 10.0  # beyond a test's wall limit, before the container counts as broken
+LOOK_EVERY_S = 0.05  # without a control group memory is watched
+STARVED_SHARE = 0.5  # of its wall time a test waited for a processor: not its own fault
+
+
+@dataclass(frozen=True)
+class Job:
+    """One program and one problem's tests, limits resolved."""
+
+    number: int
+    program: str
+    mode: str
+    fn_name: str | None
+    tests: tuple[tuple[str, str], ...]  # input, expected output
+    float_tolerance: float | None
+    time_limit_s: float
+    wall_limit_s: float
+    memory_limit_mib: int
+    output_limit_kib: int
+    max_processes: int
+    max_tests: int | None
+    comparison: str
+    fresh: bool  # begin with a container started for this job
+
+
+@dataclass
+class Report:
+    """What ``Verdict`` says, as plain values."""
+
+    kind: str = "accepted"
+    num_passed: int = 0
+    num_tests: int = 0
+    first_failed: int | None = None
+    cpu_s: float = 0.0
+    wall_s: float = 0.0
+    peak_mib: float = 0.0
+    detail: str = ""
+    starved: bool = field(default=False)
+
+
+def send_message(line: socket.socket, value: object) -> None:
+    payload = pickle.dumps(value)
+    line.sendall(struct.pack("<Q", len(payload)) + payload)
+
+
+def receive_message(line: socket.socket) -> object | None:
+    """The next message, None at the end of the line. Both ends are trusted: no program's bytes are unpickled."""
+    header = receive_exactly(line, 8)
+    return None if header is None else pickle.loads(receive_exactly(line, struct.unpack("<Q", header)[0]) or b"N.")
+
+
+def receive_exactly(line: socket.socket, num_bytes: int) -> bytes | None:
+    parts, missing = [], num_bytes
+    while missing:
+        part = line.recv(min(missing, 1 << 20))
+        if not part:
+            return None
+        parts.append(part)
+        missing -= len(part)
+    return b"".join(parts)
+
+
+def limits_of(job: Job, watched: bool) -> dict:
+    memory_bytes = job.memory_limit_mib * MIB
+    return {
+        "mode": job.mode,
+        "fn_name": job.fn_name,
+        "cpu_s": job.time_limit_s,
+        "wall_s": job.wall_limit_s,
+        "look_every_s": LOOK_EVERY_S if watched else job.wall_limit_s,
+        "memory_bytes": memory_bytes if watched else 1 << 62,
+        "address_space_bytes": memory_bytes + UNCOUNTED_MIB * MIB,
+        "output_bytes": job.output_limit_kib * 1024,
+        "max_processes": job.max_processes,
+        "disk_bytes": DISK_MIB * MIB,
+    }
+
+
+def hardest_first(job: Job) -> list[int]:
+    """Indices of the tests to run, longest input first."""
+    order = sorted(range(len(job.tests)), key=lambda index: -len(job.tests[index][0]))
+    return order[: job.max_tests]
+
+
+def run_job(container: Container, job: Job) -> Report:
+    """Judge one program; stops at the first failing test."""
+    order = hardest_first(job)
+    report = Report(num_tests=len(order))
+    started = time.monotonic()
+    limits = limits_of(job, watched=container.group is None)
+    if container.group is not None:
+        container.group.limit((job.memory_limit_mib + CONTAINER_MIB) * MIB, job.max_processes)
+    failure = open_program(container, job, limits)
+    if failure is not None:
+        report.kind, report.detail = "compile_error", failure
+        report.wall_s = time.monotonic() - started
+        return report
+    for index in order:
+        report.kind, report.detail = run_test(container, job, index, report)
+        if report.kind != "accepted":
+            report.first_failed = None if report.kind == "infrastructure_error" else index
+            break
+        report.num_passed += 1
+    container.send({"op": "done"}, [])
+    report.wall_s = time.monotonic() - started
+    return report
+
+
+def open_program(container: Container, job: Job, limits: dict) -> str | None:
+    """Hand the program over; None when it compiles, else why not."""
+    source = memory_file("source", job.program.encode("utf-8", "surrogatepass"))
+    try:
+        container.send({"op": "program", **limits}, [source])
+    finally:
+        os.close(source)
+    answer = container.receive(job.wall_limit_s + GRACE_S)
+    if "died" in answer:
+        if not os.WIFSIGNALED(answer["died"]):
+            raise ContainerError(container.reason("the program process failed"))
+        return f"the compiler was stopped by signal {os.WTERMSIG(answer['died'])}"
+    return None if answer["compiled"] else answer["detail"]
+
+
+def run_test(container: Container, job: Job, index: int, report: Report) -> tuple[str, str]:
+    """Run one test; add its cost to ``report``; return its kind and detail."""
+    text, expected = job.tests[index]
+    killed_before = container.group.num_out_of_memory() if container.group else 0
+    files = [
+        memory_file("input", text.encode("utf-8", "surrogateescape")),
+        memory_file("output"),
+        memory_file("result"),
+    ]
+    try:
+        container.send({"op": "test"}, files)
+        answer = container.receive(job.wall_limit_s + GRACE_S)
+        if not answer.get("confined"):
+            raise ContainerError(container.reason(f"a test could not be confined: {answer.get('detail') or answer}"))
+        report.cpu_s += answer["cpu_s"]
+        report.peak_mib = max(report.peak_mib, answer["peak_kib"] / 1024)
+        out_of_memory = container.group is not None and container.group.num_out_of_memory() > killed_before
+        failure = failure_of(job, answer, files, out_of_memory)
+        if failure is None:
+            return ("accepted", "") if agrees(job, files, expected) else ("wrong_answer", "")
+        report.starved = failure[0] == "infrastructure_error"
+        return failure
+    finally:
+        for descriptor in files:
+            os.close(descriptor)
+
+
+def failure_of(job: Job, answer: dict, files: list[int], out_of_memory: bool) -> tuple[str, str] | None:
+    """Why the test failed before anybody looked at its answer; None when it ended well."""
+    status, stopped = answer["status"], answer["stopped"]
+    if stopped == "memory" or (out_of_memory and status != 0):
+        return "memory_limit", "out of memory"
+    if stopped == "cpu" or answer["cpu_s"] > job.time_limit_s:
+        return "time_limit", f"{answer['cpu_s']:.2f} s of CPU"
+    if stopped == "wall":
+        if answer["run_wait_s"] >= STARVED_SHARE * answer["wall_s"]:
+            return "infrastructure_error", f"the machine starved the program for {answer['run_wait_s']:.1f} s"
+        return "time_limit", f"{answer['wall_s']:.2f} s of wall time"
+    if os.fstat(files[1]).st_size > job.output_limit_kib * 1024:
+        return "output_limit", f"more than {job.output_limit_kib} KiB"
+    note = os.pread(files[2], 2000, 0) if status else b""
+    if status and note[:1] == b"M":
+        return "memory_limit", "MemoryError"
+    if os.WIFSIGNALED(status):
+        return "runtime_error", f"signal {os.WTERMSIG(status)}"
+    if status:
+        return "runtime_error", readable(note) or f"exit status {os.WEXITSTATUS(status)}"
+    return None
+
+
+def readable(note: bytes) -> str:
+    """The program's own last words, which may be anything."""
+    try:
+        text = json.loads(note[1:])
+    except ValueError:
+        return ""
+    return text[:400] if isinstance(text, str) else ""
+
+
+def agrees(job: Job, files: list[int], expected: str) -> bool:
+    output = read_all(files[2 if job.mode == "functional" else 1])
+    if job.mode == "functional":
+        return output[:1] == b"R" and compare.compare_json(output[1:], expected, job.float_tolerance)
+    return compare.COMPARISONS[job.comparison](output, expected, job.float_tolerance)
+
+
+def read_all(descriptor: int) -> bytes:
+    with os.fdopen(os.dup(descriptor), "rb") as file:
+        file.seek(0)
+        return file.read()
+
+
+class Supervisor:
+    """Serves jobs from one line with one container until the line ends."""
+
+    def __init__(self, line: socket.socket, group: cgroups.Group | None) -> None:
+        view = interpreter.find_view()
+        binds = stage(view) if os.getuid() == 0 else list(view.binds)
+        self.line = line
+        self.current: int | None = None
+        self.container = Container(view, binds, group, line, self.called_off)
+
+    def called_off(self) -> bool:
+        """Read one message that came during a job: the end of the line, or a job's number to cancel."""
+        message = receive_message(self.line)
+        return message is None or message == self.current
+
+    def serve(self) -> None:
+        while (job := receive_message(self.line)) is not None:
+            if isinstance(job, Job):  # else it cancels a job whose report crossed it on its way
+                send_message(self.line, self.judge(job))
+
+    def judge(self, job: Job) -> Report:
+        self.current = job.number
+        try:
+            if self.container.process is None or job.fresh:
+                self.container.stop()
+                self.container.start()
+            return run_job(self.container, job)
+        except ContainerError as error:
+            self.container.stop()
+            return Report("infrastructure_error", num_tests=len(job.tests), detail=str(error))
+        except Interrupted:
+            self.container.stop()
+            return Report("infrastructure_error", num_tests=len(job.tests), detail=CANCELLED)
+        finally:
+            self.current = None
+
+
+def main(line: socket.socket) -> None:
+    """Serve until the judge closes the line or dies; leave nothing behind."""
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
+    kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
+    sys.set_int_max_str_digits(compare.MAX_INT_DIGITS)
+    group, sentence = cgroups.make_group()
+    supervisor = None
+    try:
+        supervisor = Supervisor(line, group)
+        supervisor.container.start()
+        send_message(line, ("ready", sentence))
+        supervisor.serve()
+    except (ContainerError, OSError) as error:
+        with contextlib.suppress(OSError):  # the judge may be gone
+            send_message(line, ("failed", f"the sandbox does not start: {error}"))
+    finally:
+        if supervisor is not None:
+            supervisor.container.stop()
+        if group is not None:
+            group.remove()
+
+
+if __name__ == "__main__":
+    main(socket.socket(fileno=int(sys.argv[1])))

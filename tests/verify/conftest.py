@@ -1,0 +1,26 @@
+"""One judge with real sandboxes, shared by all tests of this directory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from ablate.config import VerifyConfig
+from ablate.verify import open_verifier
+
+CONF = Path(__file__).parents[2] / "conf" / "verify"
+
+
+def make_config(**changes: object) -> VerifyConfig:
+    """conf/verify/local.yaml with limits that fit a test suite."""
+    quick = {"time_limit_s": 2.0, "wall_factor": 4.0, "memory_limit_mib": 512, "output_limit_kib": 1024}
+    merged = OmegaConf.merge(OmegaConf.structured(VerifyConfig), OmegaConf.load(CONF / "local.yaml"), quick, changes)
+    return OmegaConf.to_object(merged)
+
+
+@pytest.fixture(scope="session")
+def verifier():
+    with open_verifier(make_config()) as opened:
+        yield opened
