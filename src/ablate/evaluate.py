@@ -40,15 +40,17 @@ def run_values(checkpoint: Path, overrides: Sequence[str]) -> Any:
 def evaluate(config: RunConfig, checkpoint: Path | None) -> list[EvalRow]:
     """Load the weights and sample every evaluation problem at every context factor."""
     from ablate.sampling import open_sampling
-    from ablate.session import open_trainer
-    from ablate.trainer.checkpoint import load_one
-    from ablate.verify import shared_verifier
+    from ablate.session import open_trainer, shared_verifier
+    from ablate.trainer.checkpoint import step_of
     from ablate.warm_start import ensure_model
 
     verifier = shared_verifier(config.verify)
     model_dir = ensure_model(config)
     trainer = open_trainer(config, model_dir)
-    step = load_one(trainer, checkpoint)["step"] if checkpoint is not None else 0
+    step = 0
+    if checkpoint is not None:
+        step = step_of(checkpoint.name)
+        trainer.load(checkpoint.parent, step)
     sampling = open_sampling(config, model_dir, verifier)
     length = config.context.stages[-1].length
     rows: list[EvalRow] = []

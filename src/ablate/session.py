@@ -6,6 +6,7 @@ groups and decisions by broadcast. A process that runs several cells (a sweep) k
 
 from __future__ import annotations
 
+import atexit
 import signal
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -16,17 +17,16 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from ablate import objectives
-from ablate.config import RunConfig
+from ablate.config import RunConfig, VerifyConfig
 from ablate.evals.evaluate import summarise
 from ablate.progress import Display, SilentDisplay, open_display
 from ablate.records import RunDirectory
 from ablate.sampling import Sampling, open_sampling
 from ablate.tracking import Mirror, NoMirror, open_mirror
 from ablate.trainer.batching import in_loss
-from ablate.trainer.checkpoint import Checkpoints
 from ablate.trainer.step import Trainer
 from ablate.types import RolloutGroup, TrainBatch
-from ablate.verify import shared_verifier
+from ablate.verify import Verifier, open_verifier
 from ablate.warm_start import ensure_model
 
 if TYPE_CHECKING:
@@ -41,27 +41,20 @@ class Preempted(Exception):
 
 @dataclass
 class Progress:
-    """Where a run stands; travels inside every checkpoint, as JSON.
+    """Where a run stands; travels inside every checkpoint.
 
-    ``scores`` holds ``(step, Pass@1 at the training context)`` of every evaluation of the present stage.
+    ``scores`` holds Pass@1 at the training context by step, for every evaluation of the present stage.
     """
 
     step: int = 0
     stage: int = 0
     sampler: dict[str, Any] | None = None
-    scores: list[list[float]] = field(default_factory=list)
+    scores: dict[int, float] = field(default_factory=dict)
 
     @property
     def best_step(self) -> int | None:
-        """The step with the best score of the stage; of equals the earlier one, as in the checkpoints' own order."""
-        best = max(self.scores, key=lambda pair: (pair[1], -pair[0]), default=None)
-        return None if best is None else int(best[0])
-
-    @property
-    def checkpoint_score(self) -> float | None:
-        """Orders a run's checkpoints: those of a later stage come before any of an earlier one."""
-        newest = self.scores[-1] if self.scores else None
-        return self.stage + newest[1] if newest is not None and newest[0] == self.step else None
+        """The step with the best score of the stage; of equals the later one."""
+        return max(self.scores, key=lambda step: (self.scores[step], step), default=None)
 
 
 @dataclass
@@ -72,7 +65,6 @@ class Session:
     run: RunDirectory
     objective: objectives.Objective
     trainer: Trainer
-    checkpoints: Checkpoints
     sampling: Sampling | None  # None on every rank but the leader
     display: Display
     mirror: Mirror
@@ -117,7 +109,8 @@ class Session:
                     for _ in weights:
                         pass
         metrics = self.trainer.broadcast(metrics)
-        progress.scores.append([progress.step, metrics["eval/pass@1/x1"]])
+        if progress.step > 0:  # the weights before training are no checkpoint to come back to
+            progress.scores[progress.step] = metrics["eval/pass@1/x1"]
         return metrics
 
     # --- records ----------------------------------------------------------------------------------------------------
@@ -141,18 +134,26 @@ class Session:
 
     def restore(self) -> Progress:
         """Continue at the newest whole checkpoint; drop records of later steps, which will be made again."""
-        restored = self.checkpoints.restore()
-        progress = Progress(**restored.extra) if restored else Progress()
+        extra = self.trainer.load_newest(self.run.checkpoints_path, self.display.say)
+        progress = Progress(**extra) if extra else Progress()
         if self.is_leader:
-            for repair in self.run.keep_records_through(progress.step if restored else -1):
+            for repair in self.run.keep_records_through(progress.step if extra else -1):
                 self.display.say(f"repaired {repair}")
-        if restored:
+        if extra:
             self.display.say(f"continuing after step {progress.step}")
         return progress
 
     def checkpoint(self, progress: Progress) -> None:
+        keep = self.config.checkpoint
         with self.timed("checkpoint", progress.step):
-            self.checkpoints.save(progress.step, asdict(progress), progress.checkpoint_score)
+            self.trainer.save(
+                self.run.checkpoints_path,
+                progress.step,
+                asdict(progress),
+                keep=keep.keep,
+                best=progress.best_step if keep.keep_best else None,
+                asynchronous=keep.asynchronous,
+            )
 
     def is_best(self, progress: Progress) -> bool:
         """Was this step evaluated, and is it the best of its stage so far? Then its checkpoint must exist."""
@@ -163,7 +164,7 @@ class Session:
         if index > progress.stage:
             best = progress.best_step
             if best is not None and best != progress.step:
-                self.checkpoints.load(best)
+                self.trainer.load(self.run.checkpoints_path, best)
                 self.display.say(f"stage {index + 1} continues from step {best}, the best of stage {index}")
             progress.stage, progress.scores = index, []
         self.hand_weights_to_engine(self.config.context.stages[index].length)
@@ -172,7 +173,7 @@ class Session:
         """After SIGTERM or SIGUSR1: write a checkpoint and leave."""
         if self.trainer.broadcast(bool(self.received_signals)):
             self.checkpoint(progress)
-            self.checkpoints.finish()
+            self.trainer.finish_save()
             self.display.say(f"asked to stop: checkpoint written after step {progress.step}")
             raise Preempted
 
@@ -195,12 +196,22 @@ def open_session(config: RunConfig, config_yaml: str, run: RunDirectory, is_lead
             display = open_display(config.logging.display, f"{config.cell} seed {config.seed}", num_steps)
         stack.callback(mirror.close)
         stack.callback(display.close)
-        checkpoints = Checkpoints(run.checkpoints_path, config.checkpoint, trainer)
-        yield Session(config, run, objective, trainer, checkpoints, sampling, display, mirror, received_signals)
-        checkpoints.finish()
+        yield Session(config, run, objective, trainer, sampling, display, mirror, received_signals)
+        trainer.finish_save()
 
 
-open_trainers: dict[str, Trainer] = {}  # of this process, by layout: a sweep's cells reuse one
+# Of this process, by what they were opened for: the cells of a sweep share them.
+open_trainers: dict[str, Trainer] = {}
+open_verifiers: dict[str, Verifier] = {}
+
+
+def shared_verifier(config: VerifyConfig) -> Verifier:
+    """Return this process's verifier with these settings; it is closed when the process ends."""
+    key = repr(config)
+    if key not in open_verifiers:
+        open_verifiers[key] = open_verifier(config)
+        atexit.register(open_verifiers[key].close)
+    return open_verifiers[key]
 
 
 def open_trainer(config: RunConfig, model_dir: Path) -> Trainer:
