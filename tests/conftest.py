@@ -43,3 +43,13 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model.save_pretrained(directory)
     tokenizer.save_pretrained(directory)
     return directory
+
+
+@pytest.fixture(scope="session")
+def tiny_model() -> Path:
+    """The warm-started tiny model in its usual cache: built by the first test that needs it, if nobody did before."""
+    from ablate.cli import compose
+    from ablate.config import parse
+    from ablate.warm_start import ensure_model
+
+    return ensure_model(parse(compose([])))

@@ -1,0 +1,107 @@
+"""The whole path on real parts: one process, several cells, the same random numbers for every arm."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pyarrow.parquet as pq
+import pytest
+
+from ablate.records import RunDirectory
+
+TRAIN = [sys.executable, "-m", "ablate.train"]
+SHORT = [
+    "experiment=tiny",
+    "context.steps=2",
+    "rollout.prompts_per_step=4",
+    "rollout.samples_per_prompt=4",
+    "eval.samples_per_problem=1",
+    "eval.pass_at=[1]",
+    "eval.at_start=false",
+    "seed=0",
+]
+
+
+def train(outputs, *arguments, timeout_s=280):
+    command = [*TRAIN, f"paths.outputs={outputs}", *SHORT, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout_s)
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory, tiny_model):
+    """Two objectives in one process, and between them a cell that fails after its configuration was accepted."""
+    outputs = tmp_path_factory.mktemp("sweep")
+    blocked = RunDirectory(outputs / "tiny" / "gspo" / "seed0")
+    blocked.path.mkdir(parents=True)
+    blocked.metrics_path.mkdir()  # a directory where a file must be written
+    return outputs, train(outputs, "-m", "objective=grpo,gspo,dapo")
+
+
+def run_of(outputs, cell):
+    return RunDirectory(outputs / "tiny" / cell / "seed0")
+
+
+def test_a_run_leaves_its_records(sweep):
+    outputs, _ = sweep
+    run = run_of(outputs, "grpo")
+    assert run.status == "done"
+    rows = run.metrics()
+    assert [row["step"] for row in rows] == [1, 2]
+    assert {"train/loss", "policy/clip_high", "policy/entropy", "rollout/pass_rate"} <= rows[0].keys()
+    assert {"eval/pass@1/x1", "eval/pass@1/x2", "eval/truncated/x2"} <= rows[1].keys()
+    table = pq.read_table(run.rollouts_file(1))
+    assert table.num_rows == 16
+    assert {"response_ids", "rollout_logp", "old_logp", "advantage", "verdict"} <= set(table.column_names)
+    assert {row.context_factor for row in run.eval_rows()} == {1.0, 2.0}
+    assert run.manifest()["packages"]["megatron-core"]
+    assert any(run.checkpoints_path.glob("step_*"))
+
+
+def test_arms_of_a_comparison_see_the_same_problems_with_the_same_random_numbers(sweep):
+    outputs, _ = sweep
+    keys = ["problem_id", "sample", "seed", "response_ids"]
+    grpo, dapo = (pq.read_table(run_of(outputs, cell).rollouts_file(1)).to_pylist() for cell in ("grpo", "dapo"))
+    seen = {(row["problem_id"], row["sample"]): [row[key] for key in keys] for row in grpo}
+    shared = [row for row in dapo if (row["problem_id"], row["sample"]) in seen]
+    assert shared, "dapo trains on some of the groups of the first round"
+    for row in shared:
+        assert [row[key] for key in keys] == seen[row["problem_id"], row["sample"]]
+
+
+def test_a_cell_that_fails_does_not_stop_the_others_and_is_named_at_the_end(sweep):
+    outputs, result = sweep
+    assert run_of(outputs, "grpo").status == run_of(outputs, "dapo").status == "done"
+    assert run_of(outputs, "gspo").status == "failed"
+    assert result.returncode == 1
+    assert "1 cells failed:" in result.stderr
+    assert "gspo/seed0" in result.stderr.strip().splitlines()[-1]
+    assert "IsADirectoryError" in run_of(outputs, "gspo").manifest()["error"]
+
+
+def test_the_same_sweep_runs_only_what_is_missing_or_failed(sweep):
+    outputs, _ = sweep
+    run_of(outputs, "gspo").metrics_path.rmdir()
+    before = run_of(outputs, "grpo").manifest_path.read_bytes()
+    result = train(outputs, "-m", "objective=grpo,gspo,dapo")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("done already") == 2
+    assert run_of(outputs, "grpo").manifest_path.read_bytes() == before
+    assert run_of(outputs, "gspo").status == "done"
+
+
+def test_ctrl_c_leaves_the_sweep_at_once_and_the_cell_resumable(tmp_path, tiny_model):
+    arguments = [f"paths.outputs={tmp_path}", *SHORT, "-m", "objective=grpo,gspo", "context.steps=50"]
+    process = subprocess.Popen([*TRAIN, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    run = run_of(tmp_path, "grpo")
+    while process.poll() is None and not run.rollouts_file(1).exists():
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGINT)
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "the same command continues" in output
+    assert run.status == "preempted"
+    assert run_of(tmp_path, "gspo").status == "missing"
+    assert json.loads(run.manifest_path.read_text())["attempts"][0]["stop"]
