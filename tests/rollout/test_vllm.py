@@ -11,7 +11,7 @@ from transformers import AutoConfig, Qwen3ForCausalLM
 
 from ablate.errors import UserError
 from ablate.rollout.engine import Request, yarn_factor
-from ablate.rollout.vllm import eos_ids, open_engine, read_hf_config, yarn_overrides
+from ablate.rollout.vllm import CPU_TOKENS_PER_STEP, eos_ids, open_engine, read_hf_config, yarn_overrides
 
 CONTEXT = 160
 # fp32 kernels sum in other orders: measured gaps are below 1e-5
@@ -112,6 +112,14 @@ def test_a_seed_gives_the_same_response_in_any_batch(engine):
         for key, result in sample(engine, part).items():
             assert result.response_ids == together[key].response_ids
             assert result.logp == pytest.approx(together[key].logp, abs=TOLERANCE)
+
+
+def test_prompts_too_many_for_one_engine_step_are_sampled_as_if_alone(engine):
+    requests = requests_for(64, prompt_tokens=140, max_new_tokens=4)
+    assert sum(len(request.prompt_ids) for request in requests) > CPU_TOKENS_PER_STEP
+    together = sample(engine, requests)
+    for request in requests[::16]:
+        assert sample(engine, [request])[request.key].response_ids == together[request.key].response_ids
 
 
 def test_another_seed_gives_another_response(engine):

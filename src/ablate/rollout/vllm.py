@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from vllm.v1.engine.llm_engine import LLMEngine
 
 GIB = 1024**3
+CPU_TOKENS_PER_STEP = 8192  # prompts and single next tokens of one engine step; any whole prompt must fit
 # Memory-backed on Linux: a child reads the trainer's weights from here without touching a disk.
 SHARED_MEMORY_DIR = "/dev/shm"
 
@@ -173,7 +174,7 @@ def start(model_dir: Path, config: EngineConfig, context_length: int, overrides:
             max_num_seqs=config.max_num_seqs,
             tensor_parallel_size=config.tensor_parallel,
             gpu_memory_utilization=config.gpu_memory_utilization,
-            kv_cache_memory_bytes=None if torch.cuda.is_available() else int(config.kv_cache_gib * GIB),
+            **({} if torch.cuda.is_available() else cpu_arguments(config, context_length)),
             enforce_eager=config.enforce_eager,
             enable_prefix_caching=config.prefix_caching,
             logprobs_mode="processed_logprobs",  # after temperature: what was sampled from
@@ -192,6 +193,19 @@ def start(model_dir: Path, config: EngineConfig, context_length: int, overrides:
     if config.mode == "inline":
         llm.engine_core._finalizer.detach()  # it would destroy torch.distributed: see VllmEngine.close
     return llm
+
+
+def cpu_arguments(config: EngineConfig, context_length: int) -> dict[str, Any]:
+    """What only vLLM's CPU backend is told.
+
+    It cannot rewind the seeded generator of a request whose prompt was cut between two steps (vLLM 0.31: "CPU Generator
+    does not use offset"), so prompts are never cut.
+    """
+    return {
+        "kv_cache_memory_bytes": int(config.kv_cache_gib * GIB),
+        "enable_chunked_prefill": False,
+        "max_num_batched_tokens": max(context_length, CPU_TOKENS_PER_STEP),
+    }
 
 
 def check_world(config: EngineConfig) -> None:

@@ -1,0 +1,209 @@
+"""Seconds per RL step, by stage: python benchmarks/step.py
+
+8 prompts x 8 samples x 128 response tokens on a Qwen3 of 0.7M random parameters: sampled by vLLM, judged in the real
+sandbox, trained by Megatron-Core; every part as a run has it. Random weights write no programs, so the judge is handed
+the problem's reference (every second sample) or a wrong program in place of what was sampled.
+
+--lengths equal    every response has 128 tokens, as in the peer's measurement
+--lengths natural  a response may end earlier (the end of sequence is one of 104 tokens)
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from concurrent.futures import Future
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+CONF_DIR = str(Path(__file__).resolve().parents[1] / "conf")
+NUM_PROMPTS, NUM_SAMPLES, NUM_RESPONSE_TOKENS = 8, 8, 128
+WRONG_PROGRAM = "print(input() * 7)"
+# TRL 1.16, GRPOTrainer on the same machine, equal lengths, a reward that costs nothing and no sandbox.
+PEER_S = (0.83, 1.2)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=7, help="measured, after 2 that are not")
+    parser.add_argument("--lengths", choices=["equal", "natural"], default="equal")
+    parser.add_argument("--override", nargs="*", default=[], help="configuration, such as parallel.num_threads=2")
+    parser.add_argument("--json", help="also write the measurements to this file")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        rows, tokens = measure(Path(scratch), options)
+    print_table(rows, tokens, options.lengths)
+    if options.json:
+        Path(options.json).write_text(json.dumps({"seconds": rows, "tokens": tokens, "lengths": options.lengths}))
+
+
+def measure(model_dir: Path, options: argparse.Namespace) -> tuple[list[dict[str, float]], list[int]]:
+    """Return the seconds of each measured step by stage, and its response tokens."""
+    from ablate import objectives
+    from ablate.data.problems import load_problems
+    from ablate.data.prompts import make_prompts
+    from ablate.rollout.vllm import open_engine
+    from ablate.trainer.step import Trainer
+    from ablate.verify import open_verifier
+
+    tokenizer = save_random_model(model_dir, can_end=options.lengths == "natural")
+    config = compose(model_dir, options.override)
+    problems = load_problems(config.data.train)[:NUM_PROMPTS]
+    prompts = make_prompts(problems, tokenizer, config.data.template)
+    num_prompt_tokens = min(len(prompt.token_ids) for prompt in prompts)
+    prompts = [replace(prompt, token_ids=prompt.token_ids[:num_prompt_tokens]) for prompt in prompts]
+    length = num_prompt_tokens + NUM_RESPONSE_TOKENS
+    trainer = Trainer(
+        model_dir,
+        config.model,
+        config.parallel,
+        config.optim,
+        context_length=length,
+        total_optimizer_steps=100,
+        temperature=config.rollout.temperature,
+    )
+    engine = open_engine(model_dir, config.rollout.engine, length, 1.0, length)
+    objective = objectives.build(config.objective)
+    rows, tokens = [], []
+    with open_verifier(config.verify) as verifier:
+        for step in range(options.steps + 2):
+            clock = Clock()
+            tasks = list(zip(problems, prompts, strict=True))
+            num_tokens = one_step(clock, config, engine, Judge(verifier), tasks, trainer, objective, length, step)
+            if step >= 2:
+                rows.append(clock.seconds)
+                tokens.append(num_tokens)
+    return rows, tokens
+
+
+def one_step(clock, config, engine, judge, tasks, trainer, objective, length: int, step: int) -> int:
+    """One step as in ablate.loop; returns how many response tokens it trained on."""
+    from ablate.rollout.collect import collect_groups
+    from ablate.trainer.batching import make_batch, optimizer_step, step_rows
+
+    timed_engine = TimedEngine(engine, clock)
+    with clock("rollout"):
+        groups, _ = collect_groups(
+            timed_engine,
+            judge,
+            lambda count: tasks[:count],
+            config=config.rollout,
+            context_length=length,
+            keeps=lambda rewards: True,
+            decode=str,
+            seed=0,
+            step=step,
+        )
+    # what the sandbox adds after the last token: all else of it went on while others were sampled
+    clock.seconds["verify (tail)"] = clock.seconds.pop("rollout") - clock.seconds["generate"]
+    batch = make_batch(groups, objective)
+    with clock("old log-probabilities"):
+        batch = replace(batch, old_logp_BT=trainer.logp(batch)[0])
+    with clock("update"):
+        for rows in step_rows(batch.num_rows, config.optim.steps_per_batch, seed=step):
+            trainer.step(optimizer_step(batch, rows, objective), objective)
+    with clock("weights to engine"):
+        engine.load_weights(trainer.hf_tensors())
+    return int(batch.mask_BT.sum())
+
+
+class Clock:
+    """Seconds by stage: ``with clock("update"): ...``."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    def __call__(self, stage: str) -> Clock:
+        self.stage = stage
+        return self
+
+    def __enter__(self) -> None:
+        self.opened = (self.stage, time.perf_counter())
+
+    def __exit__(self, *_: object) -> None:
+        stage, start = self.opened
+        self.seconds[stage] = time.perf_counter() - start
+
+
+class TimedEngine:
+    """Times ``sample`` as the stage "generate"."""
+
+    def __init__(self, engine, clock: Clock) -> None:
+        self.engine, self.clock = engine, clock
+
+    def sample(self, requests, on_finish) -> None:
+        start = time.perf_counter()
+        self.engine.sample(requests, on_finish)
+        self.clock.seconds["generate"] = time.perf_counter() - start
+
+
+class Judge:
+    """Hands the verifier the reference and a wrong program in turn."""
+
+    def __init__(self, verifier) -> None:
+        self.verifier = verifier
+        self.num_asked = 0
+
+    def submit_answer(self, problem, text: str) -> Future:
+        self.num_asked += 1
+        return self.verifier.submit(problem, problem.reference if self.num_asked % 2 else WRONG_PROGRAM)
+
+
+def save_random_model(directory: Path, *, can_end: bool):
+    """A Qwen3 of 0.71M parameters and the tiny tokenizer; unless it ``can_end``, no token ends a response."""
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    from ablate.data.tokenizer import character_tokenizer
+
+    tokenizer = character_tokenizer()
+    config = Qwen3Config(
+        vocab_size=len(tokenizer),
+        hidden_size=128,
+        intermediate_size=480,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=32,
+        max_position_embeddings=512,
+        tie_word_embeddings=True,
+        eos_token_id=[tokenizer.eos_token_id] if can_end else [],
+        dtype="float32",
+    )
+    torch.manual_seed(0)
+    Qwen3ForCausalLM(config).save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+    return tokenizer
+
+
+def compose(model_dir: Path, overrides: list[str]):
+    """The tiny run's configuration with one optimizer step a batch, like the peer's."""
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+
+    from ablate.config import parse
+
+    sizes = [f"rollout.prompts_per_step={NUM_PROMPTS}", f"rollout.samples_per_prompt={NUM_SAMPLES}"]
+    mine = [f"model.path={model_dir}", "model.original_context=512", "optim.steps_per_batch=1", *sizes]
+    with initialize_config_dir(CONF_DIR, version_base="1.3"):
+        return parse(hydra_compose("train", [*mine, *overrides]))
+
+
+def print_table(rows: list[dict[str, float]], tokens: list[int], lengths: str) -> None:
+    num_tokens = statistics.mean(tokens)
+    print(f"{NUM_PROMPTS} prompts x {NUM_SAMPLES} samples, {lengths} lengths, {num_tokens:.0f} response tokens a step")
+    print(f"{'stage':<24}{'median s':>10}{'least s':>10}")
+    for stage in rows[0]:
+        seconds = [row[stage] for row in rows]
+        print(f"{stage:<24}{statistics.median(seconds):>10.3f}{min(seconds):>10.3f}")
+    totals = [sum(row.values()) for row in rows]
+    print(f"{'step':<24}{statistics.median(totals):>10.3f}{min(totals):>10.3f}")
+    print(f"peer (TRL 1.16 GRPOTrainer, equal lengths, no sandbox): {PEER_S[0]} to {PEER_S[1]} s")
+
+
+if __name__ == "__main__":
+    main()
