@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import inspect
 import pkgutil
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from functools import partial
@@ -110,8 +111,9 @@ def load_module(source: str) -> ModuleType:
     path = Path(source)
     if not path.is_file():
         raise UserError(f"objective source {source!r} does not exist below {Path.cwd()}: mend the path")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    spec = importlib.util.spec_from_file_location(f"user_objective_{path.stem}", path)
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses and pickle look their module up there
     spec.loader.exec_module(module)
     return module
 
