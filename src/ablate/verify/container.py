@@ -21,7 +21,7 @@ from ablate.verify.interpreter import View
 
 INSIDE = Path(__file__).parent / "inside"
 MODULES = ("kernel.py", "program.py", "server.py")
-# A user that owns nothing on the host. Real root's process limit is not enforced by Linux, and its files are open to it.
+# A user that owns nothing on the host: real root's process limit is not enforced, and root's files are open to it.
 HOST_USER = 61_937
 SANDBOX_USER = 1000
 STACK_BYTES = 1 << 30  # of the main thread: recursion through C code; counted in the address space

@@ -154,7 +154,7 @@ def run_test(container: Container, job: Job, index: int, report: Report) -> tupl
     text, expected = job.tests[index]
     killed_before = container.group.num_out_of_memory() if container.group else 0
     files = [
-        memory_file("input", text.encode("utf-8", "surrogateescape")),
+        memory_file("in", text.encode("utf-8", "surrogateescape")),
         memory_file("output"),
         memory_file("result"),
     ]

@@ -12,7 +12,12 @@ from pathlib import Path
 from ablate.verify.supervisor import Job, Report, receive_message, send_message
 
 SOURCE_DIR = str(Path(__file__).parents[2])
-START = "import sys, socket; sys.path.insert(0, {source!r}); from ablate.verify import supervisor; supervisor.main(socket.socket(fileno={line}))"
+START = """
+import socket, sys
+sys.path.insert(0, {source!r})
+from ablate.verify import supervisor
+supervisor.main(socket.socket(fileno={line}))
+"""
 
 
 class WorkerError(Exception):

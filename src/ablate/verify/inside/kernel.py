@@ -84,7 +84,7 @@ FORBIDDEN = {  # answered with EPERM
     "uselib": (134, None),
 }
 ABSENT = {  # answered with ENOSYS, so that the C library falls back
-    # Its flags lie in memory, where a filter cannot look. EPERM would break every thread: glibc falls back on ENOSYS only.
+    # Its flags lie in memory, where a filter cannot look. On EPERM no thread would start: glibc falls back at ENOSYS.
     "clone3": (435, 435),
     "io_uring_setup": (425, 425),
     "io_uring_enter": (426, 426),

@@ -1,3 +1,5 @@
+# ruff: noqa: PTH, SIM115
+# pathlib would be one more import in every test process, and the streams opened here outlive their opener.
 """The test process: closes every door behind itself, then runs the program as a fresh ``__main__``."""
 
 from __future__ import annotations
@@ -27,57 +29,11 @@ CONFINED = b"confined"
 MESSAGE_CHARACTERS = 300
 
 # LiveCodeBench's import string (lcb_runner/evaluation/testing_util.py), in its order.
-STAR_IMPORTS = [
-    "string",
-    "re",
-    "datetime",
-    "collections",
-    "heapq",
-    "bisect",
-    "copy",
-    "math",
-    "random",
-    "statistics",
-    "itertools",
-    "functools",
-    "operator",
-    "io",
-    "sys",
-    "json",
-    "builtins",
-    "typing",
-]
-PLAIN_IMPORTS = [
-    "string",
-    "re",
-    "datetime",
-    "collections",
-    "heapq",
-    "bisect",
-    "copy",
-    "math",
-    "random",
-    "statistics",
-    "itertools",
-    "functools",
-    "operator",
-    "io",
-    "sys",
-    "json",
-]
-ALSO_WARM = [
-    "array",
-    "cmath",
-    "contextlib",
-    "dataclasses",
-    "decimal",
-    "enum",
-    "fractions",
-    "queue",
-    "threading",
-    "time",
-    "types",
-]
+PLAIN_IMPORTS = (
+    "string re datetime collections heapq bisect copy math random statistics itertools functools operator io sys json"
+)
+STAR_IMPORTS = f"{PLAIN_IMPORTS} builtins typing"
+ALSO_WARM = "array cmath contextlib dataclasses decimal enum fractions queue time"
 
 prelude: dict[str, object] = {}
 seccomp: list[kernel.FilterProgram] = []
@@ -85,13 +41,13 @@ seccomp: list[kernel.FilterProgram] = []
 
 def prepare() -> None:
     """Once per worker: warm imports, the prelude's names and the filter."""
-    for name in STAR_IMPORTS:
+    for name in STAR_IMPORTS.split():
         module = importlib.import_module(name)
         for public in getattr(module, "__all__", None) or [key for key in vars(module) if not key.startswith("_")]:
             prelude[public] = getattr(module, public)
-    for name in PLAIN_IMPORTS:
+    for name in PLAIN_IMPORTS.split():
         prelude[name] = importlib.import_module(name)
-    for name in ALSO_WARM:
+    for name in ALSO_WARM.split():
         importlib.import_module(name)
     for name in set(prelude) & set(vars(builtins)):  # the builtins themselves: a program may replace them in builtins
         del prelude[name]
@@ -101,7 +57,7 @@ def prepare() -> None:
     sys.set_int_max_str_digits(0)
     sys.setrecursionlimit(RECURSION_LIMIT)
     sys.argv = [PATH]
-    sys.path[:] = [DIRECTORY, *(entry for entry in sys.path if entry != os.path.dirname(__file__))]  # noqa: PTH120
+    sys.path[:] = [DIRECTORY, *(entry for entry in sys.path if entry != os.path.dirname(__file__))]
     seccomp.append(kernel.load_filter())
 
 

@@ -1,6 +1,8 @@
+# ruff: noqa: PTH
+# pathlib would be one more import in every test process.
 """The fork server: one warm interpreter per worker, alone in a bubblewrap container.
 
-server (whole life) -> program process (one rollout: compiles, starts tests) -> test process (user code, nothing shared).
+server (whole life) -> program process (one rollout: compiles, starts tests) -> test process (user code).
 
 Commands arrive on one SOCK_SEQPACKET socket together with file descriptors; inputs and outputs travel only as memory
 files which the judge made, so neither the server nor the program process ever holds a test's text.
@@ -28,44 +30,10 @@ TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 NUM_CORES = os.cpu_count() or 1
 MAX_MESSAGE = 65536
 # Through these names a program may come to hold an unflushed file or an object with a finaliser.
-FINALISERS = frozenset(
-    [
-        "open",
-        "fdopen",
-        "io",
-        "FileIO",
-        "TextIOWrapper",
-        "BufferedWriter",
-        "BufferedRandom",
-        "codecs",
-        "tempfile",
-        "gzip",
-        "bz2",
-        "lzma",
-        "zipfile",
-        "tarfile",
-        "subprocess",
-        "multiprocessing",
-        "concurrent",
-        "asyncio",
-        "fileinput",
-        "makefile",
-        "weakref",
-        "__del__",
-        "finalize",
-        "exec",
-        "eval",
-        "compile",
-        "getattr",
-        "__import__",
-        "__builtins__",
-        "builtins",
-        "importlib",
-        "runpy",
-        "ctypes",
-        "setattr",
-        "type",
-    ]
+FINALISERS = (
+    "open fdopen io FileIO TextIOWrapper BufferedWriter BufferedRandom codecs tempfile gzip bz2 lzma zipfile tarfile "
+    "subprocess multiprocessing concurrent asyncio fileinput makefile weakref __del__ finalize exec eval compile getattr "
+    "__import__ __builtins__ builtins importlib runpy ctypes setattr"
 )
 
 
@@ -130,7 +98,7 @@ def compile_limited(source: str, limits: dict) -> tuple[types.CodeType | None, s
 def needs_teardown(code: types.CodeType) -> bool:
     """Could the program hold an object that acts when the interpreter is taken down (an open file, ``__del__``)?"""
     names = set(code.co_names)
-    if names & FINALISERS:
+    if not names.isdisjoint(FINALISERS.split()):
         return True
     return any(needs_teardown(inner) for inner in code.co_consts if isinstance(inner, types.CodeType))
 
@@ -198,7 +166,7 @@ def usage_of_namespace() -> tuple[float, int]:
         if not name.isdigit() or name in not_of_the_test:
             continue
         try:
-            with open(f"/proc/{name}/stat", "rb") as stat, open(f"/proc/{name}/statm", "rb") as statm:  # noqa: PTH123
+            with open(f"/proc/{name}/stat", "rb") as stat, open(f"/proc/{name}/statm", "rb") as statm:
                 fields = stat.read().rpartition(b")")[2].split()
                 resident_bytes += int(statm.read().split()[1]) * 4096
         except (FileNotFoundError, ProcessLookupError):
@@ -210,7 +178,7 @@ def usage_of_namespace() -> tuple[float, int]:
 def run_queue_wait_s(child: int) -> float:
     """Seconds the test's first process was ready to run while others had the processors."""
     try:
-        with open(f"/proc/{child}/schedstat", "rb") as stat:  # noqa: PTH123
+        with open(f"/proc/{child}/schedstat", "rb") as stat:
             return int(stat.read().split()[1]) / 1e9
     except (FileNotFoundError, ProcessLookupError):
         return 0.0
