@@ -7,6 +7,7 @@ them), ``extra.pt`` (the loop's own state) and ``complete.json`` (the size and h
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import os
@@ -38,6 +39,7 @@ class Pending:
 
     root: Path
     step: int
+    extra: dict[str, Any]
     keep: int
     best: int | None
     writing: shards.Writing
@@ -69,15 +71,15 @@ def begin_save(
         for leftover in root.glob(f"step_*{PARTIAL_SUFFIX}"):  # of a process that was killed
             shutil.rmtree(leftover)
         partial.mkdir()
-        torch.save(extra, partial / EXTRA)
 
     on_leader(trainer.world, make_room)
-    return Pending(root, step, keep, best, shards.write(trainer, partial, asynchronous))
+    return Pending(root, step, copy.deepcopy(extra), keep, best, shards.write(trainer, partial, asynchronous))
 
 
 def finish_save(pending: Pending, world: World) -> None:
     """Wait for the files, record their hashes, move the checkpoint into place and drop what is not kept."""
     pending.writing.wait()
+    on_leader(world, lambda: torch.save(pending.extra, pending.partial / EXTRA))
     files = fingerprints(pending.partial, world)
 
     def publish() -> None:

@@ -1,18 +1,19 @@
 """A job of several processes ends together: the cause on top, within seconds, never by hanging.
 
-Every rank runs a watching thread beside its own. It beats in the job's store, reads there whether another rank failed or
-stopped beating, and then ends this process, wherever its main thread waits (in a collective, in the sampling engine).
+Every rank runs a watching thread beside its own. It beats in the job's store, reads there whether another rank failed
+or stopped beating, and then ends this process, wherever its main thread waits (in a collective, in the engine).
 """
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 
 import torch.distributed as dist
@@ -45,8 +46,10 @@ class Watch:
             is_master=False,
             timeout=timedelta(seconds=silence_s),
         )
-        self._ended = threading.Event()
         self._beats = [(0, time.monotonic())] * size
+        self._done: set[int] = set()
+        self._ended = threading.Event()
+        atexit.register(self.end)  # a rank that is done early has not died
         self.thread = threading.Thread(target=self._run, name="ablate-watch", daemon=True)
         self.thread.start()
 
@@ -57,13 +60,19 @@ class Watch:
         return self.store.get(CAUSE).decode()
 
     def end(self) -> None:
+        """Leave the watch: this rank is done."""
         self._ended.set()
+        self.thread.join()
+        with suppress(dist.DistError):  # the host of the store may be done already
+            self.store.set(f"ablate/done/{self.rank}", "")
 
     def _run(self) -> None:
         while not self._ended.wait(POLL_S):
             try:
                 cause = self._look()
-            except (RuntimeError, dist.DistError):
+            except dist.DistError:
+                if 0 in self._done:
+                    return
                 cause = "the job's store is gone: the process that hosts it ended"
             if cause is not None and not self._ended.wait(GRACE_S):
                 print(f"error: {cause} (seen by rank {self.rank})", file=sys.stderr, flush=True)
@@ -74,7 +83,10 @@ class Watch:
         if self.store.check([CAUSE]):
             return self.store.get(CAUSE).decode()
         now = time.monotonic()
-        for rank in range(self.size):
+        for rank in set(range(self.size)) - self._done:
+            if self.store.check([f"ablate/done/{rank}"]):
+                self._done.add(rank)
+                continue
             beat = self.store.add(f"ablate/beat/{rank}", 0)
             if beat != self._beats[rank][0]:
                 self._beats[rank] = (beat, now)

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from ablate.trainer import cpu
 
 cpu.import_megatron()
@@ -18,7 +20,6 @@ from megatron.core.dist_checkpointing.strategies.async_utils import AsyncCallsQu
 from megatron.core.optimizer.distrib_optimizer import DistributedOptimizer  # noqa: E402
 
 if TYPE_CHECKING:
-    from ablate.trainer.model import PolicyModel
     from ablate.trainer.step import Trainer
 
 # Gathers the optimizer's shards into whole parameters, so that tensor and pipeline sizes may change on loading too.
@@ -56,26 +57,67 @@ def write(trainer: Trainer, directory: Path, asynchronous: bool) -> Writing:
 
 
 def read(trainer: Trainer, directory: Path) -> None:
-    """Load a checkpoint of the same model, written under any layout, into ``trainer``."""
+    """Load a checkpoint of the same model into ``trainer``, written under any layout, its optimizer split or not."""
+    is_split, was_split = bool(distributed_optimizers(trainer)), has_split_optimizer(directory)
     with cpu.answering_for_cuda():
         for optimizer in distributed_optimizers(trainer):
             # Without states there is nothing for the loaded ones to be put into.
             optimizer._init_optimizer_states_with_dummy_values()
-            expect_no_step(optimizer)
-        state = dist_checkpointing.load(sharded_state(trainer, is_loading=True), str(directory))
+            accept_missing_states(optimizer)
+        wanted = sharded_state(trainer, is_loading=True)
+        settings = param_groups(wanted["optimizer"])
+        if is_split != was_split:
+            read_main_weights_elsewhere(wanted["optimizer"], is_split, trainer.parallel.precision)
+        state = dist_checkpointing.load(wanted, str(directory))
+        num_steps = state["num_optimizer_steps"]
+        if is_split != was_split:
+            state["optimizer"] = restated(state["optimizer"], settings, is_split, num_steps)
         trainer.model.load_state_dict(state["model"])
         trainer.optimizer.load_state_dict(state["optimizer"])
         for optimizer in distributed_optimizers(trainer):
-            restore_step_count(optimizer, state["num_optimizer_steps"])
-    trainer.scheduler.num_steps = state["num_optimizer_steps"]
+            restore_step_count(optimizer, num_steps)
+    trainer.scheduler.num_steps = num_steps
     trainer.scheduler.step(increment=0)  # puts the learning rate of this step into the optimizer
 
 
-def read_weights(model: PolicyModel, directory: Path) -> None:
-    """Load the weights alone, without an optimizer to put the rest into."""
-    with cpu.answering_for_cuda():
-        state = {"model": model.sharded_state_dict(metadata=METADATA)}
-        model.load_state_dict(dist_checkpointing.load(state, str(directory))["model"])
+def has_split_optimizer(directory: Path) -> bool:
+    """Was the checkpoint written by a distributed optimizer?"""
+    return "param_state_sharding_type" in dist_checkpointing.load_common_state_dict(str(directory))["optimizer"]
+
+
+def param_groups(optimizer_state: dict[str, Any]) -> list[dict[str, Any]]:
+    groups = optimizer_state.get("optimizer", optimizer_state)["param_groups"]
+    # Megatron wraps the lists of parameters, which belong to one layout only.
+    return [{name: getattr(value, "obj", value) for name, value in group.items()} for group in groups]
+
+
+def read_main_weights_elsewhere(optimizer_state: dict[str, Any], is_split: bool, precision: str) -> None:
+    """Look for the optimizer's fp32 weights where the other kind of optimizer keeps them.
+
+    The distributed one writes them as ``param``; the other as ``fp32_param``, and in fp32 not at all: there they are
+    the model's own, which the distributed optimizer's share the memory of.
+    """
+    for tensors in optimizer_state["param_state"].values() if is_split else ():
+        if precision == "fp32":
+            del tensors["param"]
+        else:
+            tensors["param"].key = tensors["param"].key.replace("optimizer.state.param.", "optimizer.state.fp32_param.")
+    for group in optimizer_state.get("fp32_from_fp16_params", []):
+        for tensor in group:
+            tensor.key = tensor.key.replace("optimizer.state.fp32_param.", "optimizer.state.param.")
+
+
+def restated(loaded: dict[str, Any], settings: list[dict[str, Any]], is_split: bool, num_steps: int) -> dict[str, Any]:
+    """A checkpoint's optimizer state in the form of the other kind of optimizer, with the reader's own settings."""
+    if is_split:
+        sharding = METADATA["distrib_optim_sharding_type"]
+        groups = {"param_groups": settings}
+        return {"optimizer": groups, "param_state": loaded["param_state"], "param_state_sharding_type": sharding}
+    main = {name: loaded[name] for name in ("fp32_from_fp16_params",) if name in loaded}
+    states = loaded["optimizer"]["state"] if main else loaded["state"]
+    step = torch.tensor(float(num_steps))  # torch's AdamW keeps it per parameter
+    own = {"state": states | {"common_step": step}, "param_groups": settings}
+    return {"optimizer": own, **main} if main else own
 
 
 def sharded_state(trainer: Trainer, is_loading: bool) -> dict[str, Any]:
@@ -89,22 +131,25 @@ def distributed_optimizers(trainer: Trainer) -> list[DistributedOptimizer]:
     return [optimizer for optimizer in chained if isinstance(optimizer, DistributedOptimizer)]
 
 
-def expect_no_step(optimizer: DistributedOptimizer) -> None:
-    """A checkpoint holds no ``step`` per parameter, but Megatron looks for every key of torch's AdamW state."""
+def accept_missing_states(optimizer: DistributedOptimizer) -> None:
+    """What a checkpoint does not hold stays as it is. No checkpoint holds the ``step`` of torch's AdamW."""
     set_states = DistributedOptimizer._set_main_param_and_optimizer_states
 
-    def set_states_but_step(model_param: Any, tensors: dict[str, Any]) -> None:
+    def set_states_found(model_param: Any, tensors: dict[str, Any]) -> None:
         own = optimizer._get_main_param_and_optimizer_states(model_param)
-        set_states(optimizer, model_param, {**{key: own[key] for key in ("step",) if key in own}, **tensors})
+        set_states(optimizer, model_param, own | tensors)
 
-    optimizer._set_main_param_and_optimizer_states = set_states_but_step
+    optimizer._set_main_param_and_optimizer_states = set_states_found
 
 
 def restore_step_count(optimizer: DistributedOptimizer, num_steps: int) -> None:
-    """torch's AdamW counts steps in its state, where Megatron leaves a dummy: its bias correction would be off."""
+    """torch's AdamW counts steps in its state, where Megatron leaves one dummy tensor for all parameters.
+
+    Left so, every parameter would count for all of them, and the next update would be off by a fifth.
+    """
     for state in optimizer.optimizer.state.values():
         if "step" in state:
-            state["step"].fill_(num_steps)
+            state["step"] = torch.full_like(state["step"], num_steps)
 
 
 @contextlib.contextmanager

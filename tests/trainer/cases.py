@@ -1,0 +1,188 @@
+"""What one rank does in a parity test: the same few steps under any layout, and everything they produced.
+
+Run as a program it is one rank of a job: ``python cases.py OUT MODEL_DIR CHECKPOINT_DIR LAYOUT...``.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ablate import objectives
+from ablate.config import ModelConfig, OptimConfig, ParallelConfig
+from ablate.objectives import Objective
+from ablate.trainer.batching import make_batch
+from ablate.trainer.step import Trainer
+from ablate.types import Completion, Problem, RolloutGroup, TrainBatch, Verdict, VerdictKind
+
+VOCAB_SIZE, CONTEXT = 104, 96
+NO_SWAP = dict.fromkeys(("keep", "shape", "advantage", "ratio", "surrogate", "weight"))
+OBJECTIVES = {
+    "grpo": {"clip_low": 0.2, "clip_high": 0.2},
+    "dapo": {"clip_low": 0.2, "clip_high": 0.28},
+    "gspo": {"clip_low": 3e-4, "clip_high": 4e-4},
+    "gspo_plus": {"clip_low": 3e-4, "clip_high": 4e-4},
+}
+SINGLE = ParallelConfig(
+    tensor=1,
+    pipeline=1,
+    context=1,
+    sequence_parallel=False,
+    distributed_optimizer=False,
+    world_size=None,
+    precision="fp32",
+    transformer_engine=False,
+    recompute="none",
+    num_threads=1,
+    timeout_s=60,
+    silence_s=15,
+    max_tokens_per_micro_batch=256,
+    logp_chunk_tokens=64,
+)
+LAYOUTS = {
+    "single": SINGLE,
+    "tp2": replace(SINGLE, tensor=2),
+    "tp2_sp": replace(SINGLE, tensor=2, sequence_parallel=True),
+    "pp2": replace(SINGLE, pipeline=2),
+    "dp": SINGLE,
+    "dp_distributed": replace(SINGLE, distributed_optimizer=True),
+    "tp2_pp2": replace(SINGLE, tensor=2, pipeline=2),
+    "tp2_sp_pp2": replace(SINGLE, tensor=2, pipeline=2, sequence_parallel=True),
+    "tp2_distributed": replace(SINGLE, tensor=2, distributed_optimizer=True),
+    "tp2_full_recompute": replace(SINGLE, tensor=2, recompute="full"),
+}
+# A large eps keeps Adam's first update a smooth function of the gradient, so that weights can be compared.
+OPTIM = OptimConfig(
+    lr=1e-2,
+    min_lr=1e-3,
+    schedule="cosine",
+    warmup_steps=2,
+    weight_decay=0.1,
+    beta1=0.9,
+    beta2=0.99,
+    eps=1e-2,
+    clip_grad=0.5,
+    steps_per_batch=1,
+    old_logp="trainer",
+)
+
+
+def model_config(original_context: int = CONTEXT) -> ModelConfig:
+    return ModelConfig(name="t", path=None, build=None, original_context=original_context, num_parameters=None)
+
+
+def open_trainer(model_dir: Path, parallel: ParallelConfig, **changes: Any) -> Trainer:
+    settings = {"context_length": CONTEXT, "total_optimizer_steps": 10, "temperature": 0.8} | changes
+    return Trainer(model_dir, model_config(), parallel, OPTIM, **settings)
+
+
+def objective_named(name: str, overlong: str = "mask") -> Objective:
+    common = {"name": name, "dynamic_sampling": False, "overlong": overlong, "eps": 1e-6, "swap": NO_SWAP}
+    return objectives.build(common | OBJECTIVES[name])
+
+
+def rollout_groups(num_groups: int = 3, size: int = 4, seed: int = 0) -> list[RolloutGroup]:
+    """Groups of very different lengths, one of them of a single outcome, the last sample of each truncated."""
+    rng = random.Random(seed)
+    groups = []
+    for group in range(num_groups):
+        prompt = tuple(rng.randrange(VOCAB_SIZE) for _ in range(rng.randint(3, 20)))
+        completions, verdicts = [], []
+        for sample in range(size):
+            response = tuple(rng.randrange(VOCAB_SIZE) for _ in range(rng.choice((1, 2, 9, 30, 70))))
+            logp = tuple(-4.0 - rng.random() for _ in response)
+            completions.append(Completion("p", sample, 0, prompt, response, logp, "", finished=sample < size - 1))
+            passed = group > 0 and sample % 2 == 0
+            kind = VerdictKind.accepted if passed else VerdictKind.wrong_answer
+            verdicts.append(Verdict(kind, 0, 1, None, 0.0, 0.0, 0.0))
+        groups.append(RolloutGroup(Problem("p", "", (), "easy"), tuple(completions), tuple(verdicts)))
+    return groups
+
+
+def off_policy_batch(objective: Objective, logp_BT: torch.Tensor) -> TrainBatch:
+    """A batch whose old log-probabilities lie a little off the policy's, on a fixed pattern: some clips bind."""
+    batch = make_batch(rollout_groups(), objective)
+    generator = torch.Generator().manual_seed(1)
+    noise_BT = 0.1 * torch.randn(logp_BT.shape, generator=generator)
+    return replace(batch, old_logp_BT=torch.where(batch.mask_BT, logp_BT + noise_BT, 0.0))
+
+
+def gathered(trainer: Trainer) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in trainer.hf_tensors()}
+
+
+def gathered_gradients(trainer: Trainer) -> dict[str, torch.Tensor]:
+    """The (clipped) gradients of the last step, in Hugging Face's layout."""
+    weights = [parameter.data for parameter in trainer.model.parameters()]
+    for parameter in trainer.model.parameters():
+        parameter.data = parameter.main_grad
+    try:
+        return gathered(trainer)
+    finally:
+        for parameter, weight in zip(trainer.model.parameters(), weights, strict=True):
+            parameter.data = weight
+
+
+def run_layout(model_dir: Path, parallel: ParallelConfig, old_logp_BT: torch.Tensor | None) -> dict[str, Any]:
+    """Two steps of each objective from the same start; everything that must not depend on the layout."""
+    trainer = open_trainer(model_dir, parallel)
+    found: dict[str, Any] = {"weights": gathered(trainer)}
+    batch = make_batch(rollout_groups(), objective_named("grpo"))
+    found["logp"], found["entropy"] = trainer.logp(batch)
+    old_logp_BT = found["logp"] if old_logp_BT is None else old_logp_BT
+    for name in OBJECTIVES:
+        trainer = open_trainer(model_dir, parallel)
+        objective = objective_named(name)
+        batch = off_policy_batch(objective, old_logp_BT)
+        found[name] = {"metrics": [trainer.step(batch, objective)]}
+        if not parallel.distributed_optimizer:  # there a rank holds only its own shard of the gradient
+            found[name]["gradients"] = gathered_gradients(trainer)
+        found[name]["metrics"].append(trainer.step(batch, objective))
+        found[name]["weights"] = gathered(trainer)
+    return found
+
+
+def resume(model_dir: Path, parallel: ParallelConfig, checkpoints: Path, old_logp_BT: torch.Tensor) -> dict[str, Any]:
+    """Load a checkpoint, whoever wrote it, and take the next step."""
+    trainer = open_trainer(model_dir, parallel)
+    extra = trainer.load(checkpoints, 1)
+    found = {"extra": extra, "weights": gathered(trainer)}
+    objective = objective_named("gspo_plus")
+    found["metrics"] = [trainer.step(off_policy_batch(objective, old_logp_BT), objective)]
+    found["next_weights"] = gathered(trainer)
+    return found
+
+
+def write_checkpoint(
+    model_dir: Path, parallel: ParallelConfig, checkpoints: Path, old_logp_BT: torch.Tensor, asynchronous: bool = False
+) -> None:
+    """Two steps and a checkpoint, numbered 1."""
+    trainer = open_trainer(model_dir, parallel)
+    objective = objective_named("gspo_plus")
+    batch = off_policy_batch(objective, old_logp_BT)
+    for _ in range(2):
+        trainer.step(batch, objective)
+    trainer.save(checkpoints, 1, {"seen": {3: "x"}}, keep=1, best=None, asynchronous=asynchronous)
+    trainer.finish_save()
+
+
+def main() -> None:
+    out, model_dir, checkpoints, *layouts = sys.argv[1:]
+    old_logp_BT = torch.load(Path(checkpoints) / "old_logp.pt")
+    for layout in layouts:
+        parallel = LAYOUTS[layout]
+        found = run_layout(Path(model_dir), parallel, old_logp_BT)
+        found["resumed"] = resume(Path(model_dir), parallel, Path(checkpoints) / "single", old_logp_BT)
+        write_checkpoint(Path(model_dir), parallel, Path(checkpoints) / layout, old_logp_BT)
+        if torch.distributed.get_rank() == 0:
+            torch.save(found, Path(out) / f"{layout}.pt")
+    torch.distributed.barrier()
+
+
+if __name__ == "__main__":
+    main()
