@@ -1,0 +1,72 @@
+#!/usr/bin/env bash
+# Submit the cells of an experiment that are missing or failed as one SLURM array, one task a cell.
+#
+#   slurm/submit.sh experiment=tiny                      any override of ablate.train may follow
+#   slurm/submit.sh --multinode experiment=nouscoder_14b several nodes a cell (slurm/multinode.sbatch)
+#   slurm/submit.sh --dry-run experiment=tiny            print every command with its environment, run nothing
+#   slurm/submit.sh --wait experiment=tiny               return when the array has ended
+#
+# Site settings: slurm/env.sh.
+set -euo pipefail
+ABLATE_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+export ABLATE_ROOT
+source "$ABLATE_ROOT/slurm/env.sh"
+
+template=train.sbatch
+dry_run=
+options=()
+words=()
+for word in "$@"; do
+  case $word in
+    --multinode) template=multinode.sbatch ;;
+    --dry-run) dry_run=1 ;;
+    --wait) options+=(--wait) ;;
+    -h | --help) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"; exit ;;
+    -*) echo "error: $word is not an option: see slurm/submit.sh --help" >&2; exit 2 ;;
+    *) words+=("$word") ;;
+  esac
+done
+
+cd "$ABLATE_ROOT"
+if [ -n "$dry_run" ]; then
+  ABLATE_TASKS=$(mktemp)
+  trap 'rm -f "$ABLATE_TASKS"' EXIT
+else
+  mkdir -p "$ABLATE_LOGS"
+  ABLATE_TASKS=$(mktemp "$ABLATE_LOGS/tasks_XXXXXX")
+fi
+export ABLATE_TASKS
+"$ABLATE_PYTHON" -m ablate.plan "${words[@]}" "out=$ABLATE_TASKS"
+num_tasks=$(wc -l < "$ABLATE_TASKS")
+if [ "$num_tasks" = 0 ]; then
+  rm "$ABLATE_TASKS"
+  echo "nothing to submit: every cell is done, running or queued"
+  exit
+fi
+
+ask() { if [ -n "$2" ]; then options+=("$1=$2"); fi; }
+options+=(--parsable "--chdir=$ABLATE_ROOT" "--output=$ABLATE_LOGS/%A_%a.log" --export=ALL)
+options+=("--array=0-$((num_tasks - 1))${ABLATE_MAX_RUNNING:+%$ABLATE_MAX_RUNNING}")
+ask --partition "$ABLATE_PARTITION"
+ask --account "$ABLATE_ACCOUNT"
+ask --time "$ABLATE_TIME_LIMIT"
+ask --cpus-per-task "$ABLATE_CPUS_PER_TASK"
+ask --mem "$ABLATE_MEMORY"
+ask --gpus-per-node "${ABLATE_GPUS_PER_NODE#0}"
+if [ "$template" = multinode.sbatch ]; then
+  num_nodes=$((ABLATE_TRAINER_NODES + ABLATE_GENERATION_NODES))
+  options+=("--nodes=$num_nodes" --ntasks-per-node=1)
+fi
+
+command=(sbatch "${options[@]}" "slurm/$template")
+if [ -n "$dry_run" ]; then
+  printf '%q ' "${command[@]}"
+  printf '\n'
+  for ((task = 0; task < num_tasks; task++)); do
+    printf '\n# task %s\n' "$task"
+    ABLATE_DRY_RUN=1 SLURM_ARRAY_TASK_ID=$task bash "slurm/$template"
+  done
+  exit
+fi
+job=$("${command[@]}")
+echo "job $job: $num_tasks tasks; logs: $ABLATE_LOGS/${job}_*.log"

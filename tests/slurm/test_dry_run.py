@@ -1,0 +1,104 @@
+"""A dry run prints every command with its environment, and runs and writes nothing."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ablate import plan
+
+ROOT = Path(__file__).parents[2]
+
+
+def dry_run(tmp_path: Path, *words: str, **variables: str) -> list[str]:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("ABLATE_", "SLURM_"))}
+    environment |= {"ABLATE_PYTHON": sys.executable, "ABLATE_LOGS": str(tmp_path / "logs"), **variables}
+    command = ["bash", str(ROOT / "slurm" / "submit.sh"), "--dry-run", *words, f"paths.outputs={tmp_path / 'outputs'}"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert list(tmp_path.iterdir()) == []
+    return result.stdout.splitlines()
+
+
+def commands(lines: list[str], containing: str) -> list[list[str]]:
+    return [shlex.split(line) for line in lines if containing in line and line.startswith("env ")]
+
+
+def test_an_array_has_one_task_per_cell_and_each_trains_that_cell(tmp_path):
+    lines = dry_run(tmp_path, "experiment=tiny", "seed=0,1", ABLATE_PARTITION="short", ABLATE_MAX_RUNNING="2")
+    cells = plan.expand(["experiment=tiny", "seed=0,1", f"paths.outputs={tmp_path / 'outputs'}"])
+    (sbatch,) = [shlex.split(line) for line in lines if line.startswith("sbatch ")]
+    assert f"--array=0-{len(cells) - 1}%2" in sbatch
+    assert "--partition=short" in sbatch
+    assert not any(word.startswith(("--mem", "--gpus", "--account")) for word in sbatch)
+    trained = commands(lines, "ablate.train")
+    assert [tuple(command[-len(cell) :]) for command, cell in zip(trained, cells, strict=True)] == cells
+    assert all("torch.distributed.run" not in command for command in trained)
+
+
+def test_every_task_shows_the_environment_of_its_commands(tmp_path):
+    lines = dry_run(tmp_path, "experiment=tiny", "objective=grpo", "seed=0")
+    for name in ("ABLATE_ROOT", "ABLATE_TASKS", "OMP_NUM_THREADS", "HF_HUB_OFFLINE", "SLURM_ARRAY_TASK_ID"):
+        assert any(line.startswith(f"export {name}=") for line in lines), name
+
+
+def test_several_processes_on_a_node_are_started_by_torchrun(tmp_path):
+    lines = dry_run(tmp_path, "experiment=tiny", "objective=grpo", "seed=0", ABLATE_PROCESSES_PER_NODE="4")
+    (command,) = commands(lines, "ablate.train")
+    assert command[command.index("torch.distributed.run") :][:4] == [
+        *("torch.distributed.run", "--standalone", "--nproc-per-node", "4")
+    ]
+
+
+def test_the_reference_run_has_two_trainer_nodes_and_a_server_on_every_gpu_of_four_more(tmp_path):
+    settings = {"ABLATE_GPUS_PER_NODE": "8", "ABLATE_PROCESSES_PER_NODE": "8"}
+    lines = dry_run(tmp_path, "--multinode", "experiment=nouscoder_14b", "objective=dapo", "seed=0", **settings)
+    (sbatch,) = [shlex.split(line) for line in lines if line.startswith("sbatch ")]
+    assert {"--nodes=6", "--gpus-per-node=8"} <= set(sbatch)
+
+    servers = commands(lines, "vllm serve")
+    places = [(next(w for w in s if w.startswith("--nodelist=")), s[s.index("--port") + 1]) for s in servers]
+    assert len(set(places)) == 4 * 8
+    assert {node for node, _ in places} == {f"--nodelist=node{index}" for index in (2, 3, 4, 5)}
+    for server in servers:
+        assert server[server.index("--max-model-len") + 1] == "40960"
+        assert server[server.index("--logprobs-mode") + 1] == "processed_logprobs"
+
+    (trainer,) = commands(lines, "ablate.train")
+    assert "--nodelist=node0,node1" in trainer
+    assert trainer[trainer.index("--nnodes") + 1] == "2"
+    assert trainer[trainer.index("--nproc-per-node") + 1] == "8"
+    assert trainer[trainer.index("--rdzv-endpoint") + 1] == "node0:29500"
+    (urls,) = [word for word in trainer if word.startswith("rollout.engine.urls=")]
+    assert len(urls.split(",")) == 4 * 8
+    assert urls.endswith("http://node5:8007]")
+
+
+def test_without_generation_nodes_the_leader_has_an_engine_of_its_own(tmp_path):
+    settings = {"ABLATE_TRAINER_NODES": "1", "ABLATE_GENERATION_NODES": "0", "ABLATE_PROCESSES_PER_NODE": "2"}
+    lines = dry_run(tmp_path, "--multinode", "experiment=tiny", "objective=grpo", "seed=0", **settings)
+    assert commands(lines, "vllm serve") == []
+    (trainer,) = commands(lines, "ablate.train")
+    assert trainer[-1] == "rollout.engine.mode=child"
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--multi-node", "experiment=tiny"], "error: --multi-node is not an option"),
+        (["objective=grpo"], "error: experiment=NAME is needed"),
+    ],
+)
+def test_a_wrong_word_is_one_sentence_and_exit_code_2(words, sentence):
+    command = ["bash", str(ROOT / "slurm" / "submit.sh"), "--dry-run", *words]
+    result = subprocess.run(
+        command, capture_output=True, text=True, timeout=60, env=os.environ | {"ABLATE_PYTHON": sys.executable}
+    )
+    assert result.returncode == 2
+    assert result.stderr.startswith(sentence)
+    assert len(result.stderr.splitlines()) == 1
