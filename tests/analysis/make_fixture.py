@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from omegaconf import OmegaConf
 
-from ablate.cli import CONF_DIR
+from ablate.cli import compose
 from ablate.records import RunDirectory, write_atomic
 from ablate.types import EvalRow
 
@@ -42,22 +43,15 @@ RATIO_X_WEIGHT = {
     ("sequence", "sequence_mean"): Truth(1.6, 0.18),
     ("sequence", "token_mean"): Truth(1.2, 0.16),
 }
-CLIPS = {"token": (0.2, 0.28), "sequence": (3e-4, 4e-4)}
 
 
 def sigmoid(logit):
     return 1 / (1 + np.exp(-logit))
 
 
-def compose(experiment: str, cell: str, overrides: list[str]) -> str:
-    from hydra import compose as hydra_compose
-    from hydra import initialize_config_dir
-
-    with initialize_config_dir(CONF_DIR, version_base="1.3"):
-        config = hydra_compose("train", overrides=[*overrides, f"context.steps={NUM_STEPS}"])
-    # On the command line `experiment=` chooses a file of conf/experiment, so the name is set here.
-    config = {**config, "experiment": experiment, "cell": cell}
-    return OmegaConf.to_yaml(OmegaConf.create(config), resolve=True)
+def config_of(overrides: list[str]) -> str:
+    """What ``ablate.train`` would write into config.yaml, with fewer steps."""
+    return OmegaConf.to_yaml(compose([*overrides, f"context.steps={NUM_STEPS}"]), resolve=True)
 
 
 def eval_rows(truth: Truth, seed: int, step: int) -> list[EvalRow]:
@@ -148,10 +142,10 @@ def write_run(path: Path, config_yaml: str, truth: Truth, seed: int) -> None:
     write_atomic(run.trace_path, "[\n" + "".join(json.dumps(span) + ",\n" for span in spans))
 
 
-def write_main(root: Path, num_seeds: int = 3, truths: dict[str, Truth] = MAIN) -> Path:
+def write_main(root: Path, num_seeds: int = 3, truths: Mapping[str, Truth] = MAIN) -> Path:
     for objective, truth in truths.items():
         for seed in range(num_seeds):
-            config = compose("main", objective, [f"objective={objective}", f"seed={seed}"])
+            config = config_of(["experiment=main", f"objective={objective}", f"seed={seed}"])
             write_run(root / "main" / objective / f"seed{seed}", config, truth, seed)
     return root / "main"
 
@@ -159,18 +153,9 @@ def write_main(root: Path, num_seeds: int = 3, truths: dict[str, Truth] = MAIN) 
 def write_ratio_x_weight(root: Path, num_seeds: int = 2) -> Path:
     for (ratio, weight), truth in RATIO_X_WEIGHT.items():
         cell = f"ratio={ratio}-weight={weight}"
-        low, high = CLIPS[ratio]
         for seed in range(num_seeds):
-            config = compose(
-                "ratio_x_weight",
-                cell,
-                [
-                    "objective=grpo", f"objective.swap.ratio={ratio}", f"objective.swap.weight={weight}",
-                    f"objective.clip_low={low}", f"objective.clip_high={high}", f"seed={seed}",
-                    "comparison.baseline='ratio=token-weight=sequence_mean'",
-                    "comparison.factors=[objective.swap.ratio,objective.swap.weight,objective.clip_low,objective.clip_high]",
-                ],
-            )  # fmt: skip
+            factors = [f"ratio={ratio}", f"objective.swap.weight={weight}"]
+            config = config_of(["experiment=ratio_x_weight", *factors, f"seed={seed}"])
             write_run(root / "ratio_x_weight" / cell / f"seed{seed}", config, truth, seed)
     return root / "ratio_x_weight"
 

@@ -1,0 +1,53 @@
+"""Recorded runs for the tests of the analysis: the committed ones, and generators for worlds of one's own."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from analysis.compare import Settings
+from analysis.load import Experiment, load_experiment
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="session")
+def recorded() -> Path:
+    """outputs/ of the recorded runs; read only."""
+    return HERE / "fixture_outputs"
+
+
+@pytest.fixture(scope="session")
+def main_runs(recorded: Path) -> Experiment:
+    return load_experiment(recorded / "main")
+
+
+@pytest.fixture(scope="session")
+def crossed_runs(recorded: Path) -> Experiment:
+    return load_experiment(recorded / "ratio_x_weight")
+
+
+@pytest.fixture
+def copied_runs(recorded: Path, tmp_path: Path) -> Path:
+    """A copy of the recorded main experiment that a test may damage."""
+    return Path(shutil.copytree(recorded / "main", tmp_path / "outputs" / "main"))
+
+
+@pytest.fixture(scope="session")
+def settings() -> Settings:
+    return Settings(baseline="grpo", resamples=2000, confidence=0.95, power=0.8, seed=0, pass_at=1)
+
+
+@pytest.fixture(scope="session")
+def make_fixture() -> ModuleType:
+    """The generator of synthetic runs, as a module."""
+    spec = importlib.util.spec_from_file_location("make_fixture", HERE / "make_fixture.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["make_fixture"] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
