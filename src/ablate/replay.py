@@ -4,7 +4,15 @@
     python -m ablate.replay laws=my_objective            which laws an objective keeps
     python -m ablate.replay golden=check|record          committed values of every preset
 
-Words with a dot in their key go to Hydra: objective.clip_high=0.3, 'hydra.searchpath=[file://my_conf]'.
+    python -m ablate.replay rollouts=RUN/rollouts checkpoint=RUN/checkpoints objectives=[grpo,dapo,gspo,gspo_plus]
+
+is the laboratory: a run's rollouts, log-probabilities recomputed by the trainer at one checkpoint or several
+(checkpoint=[A,B]), through every objective and toggle. It writes laboratory.parquet, laboratory.md and figures into
+out=DIR (RUN/laboratory). Each checkpoint meets the rollouts of its own step unless steps=[10,20] names others.
+
+Words with a dot in their key go to Hydra: objective.clip_high=0.3, 'hydra.searchpath=[file://my_conf]'; in the
+laboratory laboratory.parameter_space=false changes conf/laboratory.yaml, and other sections change the run's own
+configuration: parallel.max_tokens_per_micro_batch=4096.
 """
 
 from __future__ import annotations
@@ -14,10 +22,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ablate.cli import run_main
+from ablate.cli import CONF_DIR, run_main
 from ablate.errors import UserError
+
+if TYPE_CHECKING:
+    from ablate.laboratory.bench import Settings
+    from ablate.laboratory.recorded import RecordedStep
 
 LAW_BATCHES = 24
 
@@ -46,16 +58,17 @@ def main() -> int:
         print(__doc__)
         return 0
     words = words_of(sys.argv[1:])
-    mode = next((mode for mode in MODES if mode in words.ours), None)
-    if mode is None:
-        raise UserError(f"replay needs one of {', '.join(f'{mode}=' for mode in MODES)}: see --help")
-    run, required = MODES[mode]
-    missing, unknown = sorted(required - set(words.ours)), sorted(set(words.ours) - required)
+    name = next((name for name in MODES if name in words.ours), None)
+    if name is None:
+        raise UserError(f"replay needs one of {', '.join(f'{name}=' for name in MODES)}: see --help")
+    mode, given = MODES[name], set(words.ours)
+    missing, unknown = sorted(mode.required - given), sorted(given - mode.required - mode.optional)
     if missing:
-        raise UserError(f"replay {mode}=... needs {', '.join(f'{key}=' for key in missing)} too: see --help")
+        raise UserError(f"replay {name}=... needs {', '.join(f'{key}=' for key in missing)} too: see --help")
     if unknown:
-        raise UserError(f"replay {mode}=... does not know {', '.join(unknown)}: use {', '.join(sorted(required))}")
-    return run(words)
+        known = ", ".join(sorted(mode.required | mode.optional))
+        raise UserError(f"replay {name}=... does not know {', '.join(unknown)}: use {known}")
+    return mode.run(words)
 
 
 def replay_cases(words: Words) -> int:
@@ -99,6 +112,78 @@ def replay_golden(words: Words) -> int:
     return int(bool(changed))
 
 
+def replay_rollouts(words: Words) -> int:
+    """The laboratory."""
+    from ablate.laboratory.recorded import run_of
+    from ablate.laboratory.run import built_variants, places_of, run_laboratory
+    from analysis.laboratory_plots import write_figures
+
+    run = run_of(Path(words.ours["rollouts"]))
+    settings, config, for_objectives = laboratory_configs(run.config_path, words)
+    objective_configs = {
+        name: preset_config(name, (*for_objectives, f"context.length={config.context.length}"))
+        for name in listed(words.ours["objectives"])
+    }
+    places = places_of(run, [Path(path) for path in listed(words.ours["checkpoint"])], steps_of(words))
+    out = Path(words.ours.get("out", run.path / "laboratory"))
+    paths = run_laboratory(
+        run,
+        config,
+        places,
+        lambda recorded: built_variants(objective_configs, toggles_for(settings, recorded), print),
+        bench_settings(settings),
+        out,
+        print,
+    )
+    paths += write_figures(out)
+    print(*paths, sep="\n")
+    return 0
+
+
+def laboratory_configs(config_path: Path, words: Words) -> tuple[Any, Any, tuple[str, ...]]:
+    """conf/laboratory.yaml, the run's own configuration, and what is left for the objectives."""
+    from omegaconf import OmegaConf
+
+    from ablate.config import parse
+
+    def having(*sections: str) -> list[str]:
+        return [word for word in words.overrides if word.lstrip("+~").split(".")[0] in sections]
+
+    for_objectives, for_laboratory = having("objective", "hydra"), having("laboratory")
+    for_run = [word for word in words.overrides if word not in (*for_objectives, *for_laboratory)]
+    changes = OmegaConf.from_dotlist([word.removeprefix("laboratory.") for word in for_laboratory])
+    settings = OmegaConf.merge(OmegaConf.load(Path(CONF_DIR, "laboratory.yaml")), changes)
+    config = OmegaConf.merge(OmegaConf.load(config_path), OmegaConf.from_dotlist(for_run))
+    return settings, parse(config), tuple(for_objectives)
+
+
+def toggles_for(settings: Any, recorded: RecordedStep) -> dict[str, dict[str, Any]]:
+    """The toggles with the lengths of this batch filled in."""
+    from omegaconf import OmegaConf
+
+    longest = recorded.longest_response
+    filled = {**settings, "longest_response": longest, "soft_penalty_buffer": max(1, longest // 5)}
+    return OmegaConf.to_container(OmegaConf.create(filled), resolve=True)["toggles"]
+
+
+def bench_settings(settings: Any) -> Settings:
+    from ablate.laboratory.bench import Settings
+
+    return Settings(settings.num_buckets, settings.num_bins, settings.parameter_space)
+
+
+def listed(text: str) -> list[str]:
+    """``[a,b]`` or ``a,b`` or ``a``."""
+    return [part.strip() for part in text.strip("[] ").split(",") if part.strip()]
+
+
+def steps_of(words: Words) -> list[int]:
+    parts = listed(words.ours.get("steps", ""))
+    if not all(part.isdigit() for part in parts):
+        raise UserError(f"steps={words.ours['steps']} must be whole numbers: steps=[10,20]")
+    return [int(part) for part in parts]
+
+
 def configs(overrides: tuple[str, ...]) -> Callable[[str], dict[str, Any]]:
     return lambda name: preset_config(name, overrides)
 
@@ -127,10 +212,18 @@ def preset_config(name: str, overrides: tuple[str, ...] = ()) -> dict[str, Any]:
     return OmegaConf.to_container(config.objective, resolve=True)
 
 
-MODES: dict[str, tuple[Callable[[Words], int], frozenset[str]]] = {
-    "cases": (replay_cases, frozenset({"cases", "out"})),
-    "laws": (replay_laws, frozenset({"laws"})),
-    "golden": (replay_golden, frozenset({"golden"})),
+@dataclass(frozen=True)
+class Mode:
+    run: Callable[[Words], int]
+    required: frozenset[str]
+    optional: frozenset[str] = frozenset()
+
+
+MODES = {
+    "cases": Mode(replay_cases, frozenset({"cases", "out"})),
+    "laws": Mode(replay_laws, frozenset({"laws"})),
+    "golden": Mode(replay_golden, frozenset({"golden"})),
+    "rollouts": Mode(replay_rollouts, frozenset({"rollouts", "checkpoint", "objectives"}), frozenset({"out", "steps"})),
 }
 
 

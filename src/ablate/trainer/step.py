@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ablate.config import ModelConfig, OptimConfig, ParallelConfig
+from ablate.errors import UserError
 from ablate.objectives.base import Objective
 from ablate.trainer import batching, checkpoint, cpu, weights
 from ablate.trainer.architecture import Yarn, read_architecture
@@ -139,6 +140,20 @@ class Trainer:
             metrics["policy/entropy"] = (entropy_BT.sum() / batch.mask_BT.sum()).item()
             metrics |= objective.metrics(logp_BT, batch)
         return metrics
+
+    def gradient(self, batch: TrainBatch, objective: Objective) -> Tensor:
+        """d loss / d parameters as one flat float32 vector, by the path of ``step`` and without an update.
+
+        Raises:
+            UserError: in a job of several processes, where each holds a part of the vector.
+        """
+        if self.world.size > 1:
+            raise UserError(f"a whole gradient needs one process, not {self.world.size}: start it without torchrun")
+        self.data_parallel.zero_grad_buffer()
+        self._run(batch, objective.loss, forward_only=False)
+        flat = torch.cat([parameter.main_grad.float().flatten() for parameter in self.model.parameters()])
+        self.data_parallel.zero_grad_buffer()
+        return flat
 
     def save(
         self,

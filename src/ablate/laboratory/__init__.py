@@ -1,0 +1,4 @@
+"""The laboratory: the same recorded rollouts through many objectives, to see what each would do with them.
+
+It needs a run's rollouts and a checkpoint, recomputes log-probabilities with the trainer, and never samples.
+"""

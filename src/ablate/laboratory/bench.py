@@ -1,0 +1,112 @@
+"""Push one recorded batch through every objective and toggle at one checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from ablate.laboratory import measures
+from ablate.laboratory.measures import Buckets, row
+from ablate.laboratory.recorded import RecordedStep, recorded_batch
+from ablate.objectives import Objective
+from ablate.types import TrainBatch
+
+AS_CONFIGURED = "as configured"
+
+
+class Policy(Protocol):
+    """The trainer, as far as the laboratory needs it."""
+
+    def logp(self, batch: TrainBatch) -> tuple[Tensor, Tensor]: ...
+
+    def reference_logp(self, batch: TrainBatch) -> Tensor: ...
+
+    def gradient(self, batch: TrainBatch, objective: Objective) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Settings:
+    """conf/laboratory.yaml: how finely to cut, and whether to go into parameter space."""
+
+    num_buckets: int
+    num_bins: int
+    parameter_space: bool
+
+
+@dataclass(frozen=True)
+class Results:
+    """Tidy rows, and one row per rollout and objective as configured."""
+
+    rows: list[dict[str, Any]]
+    rollouts: list[dict[str, Any]]
+
+
+Variants = Mapping[str, Mapping[str, Objective]]  # objective -> toggle -> what is built from both
+
+
+def examine(policy: Policy, recorded: RecordedStep, variants: Variants, settings: Settings) -> Results:
+    """Measure every variant on the recorded batch as one optimizer step, at the policy's present weights.
+
+    The whole rollout batch counts as one optimizer step, whatever the run's own split was: N and T are the batch's.
+    """
+    first = next(iter(next(iter(variants.values())).values()))
+    plain = recorded_batch(recorded, first)
+    logp_BT, _ = policy.logp(plain)
+    needs_reference = any(variant.needs_reference for toggles in variants.values() for variant in toggles.values())
+    ref_logp_BT = policy.reference_logp(plain) if needs_reference else None
+    buckets = measures.cut_buckets(plain.mask_BT, settings.num_buckets)
+    rows = [labelled(part, "", "") for part in measures.ratio_histograms(logp_BT, plain, settings.num_bins)]
+    rollouts: list[dict[str, Any]] = []
+    in_logp, in_parameters = {}, {}
+    for name, toggles in variants.items():
+        for toggle, objective in toggles.items():
+            batch = replace(recorded_batch(recorded, objective), ref_logp_BT=ref_logp_BT)
+            found, gradient_BT = measures.measure(objective, logp_BT, batch, buckets)
+            flat = policy.gradient(batch, objective) if settings.parameter_space else None
+            if toggle == AS_CONFIGURED:
+                in_logp[name] = gradient_BT
+                rollouts += [{"objective": name} | part for part in measures.rollout_rows(gradient_BT, batch)]
+                if flat is not None:
+                    in_parameters[name] = flat
+                    found += parameter_mass(policy, objective, batch, buckets, flat)
+            else:
+                found.append(row("cosine_logp", measures.cosine(gradient_BT, in_logp[name]), AS_CONFIGURED))
+            if flat is not None:
+                found.append(row("gradient_norm_parameters", flat.norm().item()))
+                if toggle != AS_CONFIGURED:
+                    found.append(row("cosine_parameters", measures.cosine(flat, in_parameters[name]), AS_CONFIGURED))
+            rows += [labelled(part, name, toggle) for part in found]
+    rows += pairwise("cosine_logp", in_logp) + pairwise("cosine_parameters", in_parameters)
+    return Results(rows, rollouts)
+
+
+def labelled(part: dict[str, Any], objective: str, toggle: str) -> dict[str, Any]:
+    return {"objective": objective, "toggle": toggle} | part
+
+
+def parameter_mass(
+    policy: Policy, objective: Objective, batch: TrainBatch, buckets: Buckets, whole: Tensor
+) -> list[dict[str, Any]]:
+    """Share of each length bucket in the parameter gradient g: <g of the bucket's rows, g> / <g, g>; they sum to 1."""
+    index_BT = buckets.of_length(batch.mask_BT)
+    square = (whole.double() @ whole.double()).item()
+    rows = []
+    for index, name in enumerate(measures.names_of(buckets.length_edges)):
+        part = replace(batch, weight_BT=torch.where(index_BT == index, batch.weight_BT, 0.0))
+        share = (policy.gradient(part, objective).double() @ whole.double()).item() / square if square else 0.0
+        rows.append(row("parameter_mass_by_length", share, name))
+    return rows
+
+
+def pairwise(measure: str, gradients: Mapping[str, Tensor]) -> list[dict[str, Any]]:
+    """Cosine of every pair of objectives as configured, both ways round, so that a heat map is a pivot."""
+    rows = []
+    for first, second in combinations(gradients, 2):
+        value = measures.cosine(gradients[first], gradients[second])
+        rows += [labelled(row(measure, value, b), a, AS_CONFIGURED) for a, b in ((first, second), (second, first))]
+    return rows

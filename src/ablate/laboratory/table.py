@@ -1,0 +1,81 @@
+"""The laboratory's numbers as markdown: one section per checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from ablate.laboratory.bench import AS_CONFIGURED
+
+COLUMNS = {
+    "loss": "loss",
+    "gradient_norm_logp": "norm, logp",
+    "gradient_norm_parameters": "norm, parameters",
+    "rollouts_that_train": "rollouts that train",
+    "tokens_that_train": "tokens that train",
+    "clip_low_tokens": "clip low, tokens",
+    "clip_high_tokens": "clip high, tokens",
+    "clip_low_sequences": "clip low, sequences",
+    "clip_high_sequences": "clip high, sequences",
+    "effective_sample_size": "effective sample size",
+    "ratio_max": "largest ratio",
+}
+TOGGLE_COLUMNS = ("cosine_logp", "cosine_parameters", "gradient_norm_logp", "rollouts_that_train", "clip_high_tokens")
+
+
+def markdown(rows: Sequence[dict[str, Any]]) -> str:
+    """The tables of every checkpoint in the tidy rows."""
+    places = sorted({(part["checkpoint"], part["step"]) for part in rows})
+    return "\n".join(section(checkpoint, step, rows) for checkpoint, step in places)
+
+
+def section(checkpoint: int, step: int, rows: Sequence[dict[str, Any]]) -> str:
+    here = [part for part in rows if (part["checkpoint"], part["step"]) == (checkpoint, step)]
+    plain = [part for part in here if part["toggle"] == AS_CONFIGURED]
+    value = {(part["objective"], part["measure"], part["bucket"]): part["value"] for part in plain}
+    names = list(dict.fromkeys(part["objective"] for part in plain))
+    lines = [f"## Checkpoint {checkpoint}, rollouts of step {step}", ""]
+    if not any(value.get((name, "clip_is_live", "")) for name in names):
+        lines += ["Every ratio is 1 here: objectives cannot differ through their clips or their kind of ratio.", ""]
+    columns = [key for key in COLUMNS if any((name, key, "") in value for name in names)]
+    lines += table(
+        ["objective", *(COLUMNS[key] for key in columns)],
+        ([name, *(number(value.get((name, key, ""))) for key in columns)] for name in names),
+    )
+    for measure, title in (("cosine_logp", "log-probability space"), ("cosine_parameters", "parameter space")):
+        if any((a, measure, b) in value for a in names for b in names):
+            lines += ["", f"Cosine of the gradients in {title}:", ""]
+            cells = ([a, *("1" if a == b else number(value.get((a, measure, b))) for b in names)] for a in names)
+            lines += table(["", *names], cells)
+    for measure in ("mass_by_length", "parameter_mass_by_length", "mass_by_position"):
+        buckets = list(dict.fromkeys(part["bucket"] for part in plain if part["measure"] == measure))
+        if buckets:
+            lines += ["", f"{measure.replace('_', ' ').capitalize()} (tokens):", ""]
+            share = [[name, *(number(value.get((name, measure, bucket))) for bucket in buckets)] for name in names]
+            lines += table(["", *buckets], share)
+    return "\n".join([*lines, "", *toggle_table(here), ""])
+
+
+def toggle_table(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """How each toggle turns an objective's gradient, as cosine with the same objective as configured."""
+    value = {(part["objective"], part["toggle"], part["measure"]): part["value"] for part in rows}
+    pairs = list(dict.fromkeys((part["objective"], part["toggle"]) for part in rows if part["objective"]))
+    keys = [key for key in TOGGLE_COLUMNS if any((*pair, key) in value for pair in pairs)]
+    body = [
+        [name, toggle, *(number(value.get((name, toggle, key))) for key in keys)]
+        for name, toggle in pairs
+        if toggle != AS_CONFIGURED
+    ]
+    if not body:
+        return []
+    header = ["objective", "toggle", *(key.replace("_", " ") for key in keys)]
+    return ["Under each toggle (cosine: with the same objective as configured):", "", *table(header, body)]
+
+
+def table(header: Sequence[str], body: Iterable[Sequence[str]]) -> list[str]:
+    lines = [header, ["---"] * len(header), *body]
+    return ["| " + " | ".join(line) + " |" for line in lines]
+
+
+def number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3g}"
