@@ -10,6 +10,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,11 +21,13 @@ from ablate.verify.inside import kernel
 from ablate.verify.interpreter import View
 
 INSIDE = Path(__file__).parent / "inside"
-MODULES = ("kernel.py", "program.py", "server.py")
+# Read once: what a container runs must not change, nor vanish, while the judge lives.
+SOURCES = {name: (INSIDE / name).read_bytes() for name in ("kernel.py", "program.py", "server.py")}
 # A user that owns nothing on the host: real root's process limit is not enforced, and root's files are open to it.
 HOST_USER = 61_937
 SANDBOX_USER = 1000
 STACK_BYTES = 1 << 30  # of the main thread: recursion through C code; counted in the address space
+STAGES = ("/mnt", "/media", "/srv", "/tmp")
 START_TIMEOUT_S = 60.0
 NUM_DEVICES = ("null", "zero", "full", "random", "urandom")
 ENVIRONMENT = {
@@ -49,6 +52,13 @@ class Interrupted(Exception):
     """The judge called the rollout off, or is gone."""
 
 
+def find_bubblewrap() -> str:
+    bwrap = shutil.which("bwrap")
+    if bwrap is None:
+        raise ContainerError(MISSING_BUBBLEWRAP)
+    return bwrap
+
+
 def arguments(
     bwrap: str, view: View, binds: list[tuple[str, str]], module_fds: list[int], channel_fd: int
 ) -> list[str]:
@@ -71,13 +81,22 @@ def arguments(
         line += ["--dev-bind", f"/dev/{name}", f"/dev/{name}"]
     for name, target in (("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")):
         line += ["--symlink", f"/proc/self/fd{target}", f"/dev/{name}"]
-    for descriptor, name in zip(module_fds, MODULES, strict=True):
+    for descriptor, name in zip(module_fds, SOURCES, strict=True):
         line += ["--perms", "0444", "--ro-bind-data", str(descriptor), f"/judge/{name}"]
     line += ["--remount-ro", "/", "--chdir", "/"]
     return [*line, view.executable, "-S", "-s", "-B", "-X", "utf8", "/judge/server.py", str(channel_fd)]
 
 
-def stage(view: View) -> list[tuple[str, str]]:
+def free_directory(needed: list[str]) -> Path:
+    """A directory that may be covered, for this process only, because nothing that we need lies under it."""
+    for candidate in STAGES:
+        path = Path(candidate)
+        if path.is_dir() and not any(Path(place).is_relative_to(path) for place in needed):
+            return path
+    raise OSError(f"none of {', '.join(STAGES)} is free to cover")
+
+
+def stage(bwrap: str, view: View) -> list[tuple[str, str]]:
     """As root: bind what the container shows to a place that another user can reach, in our own mount namespace.
 
     The interpreter may lie under a home that only root may enter. The namespace ends with this process.
@@ -87,11 +106,12 @@ def stage(view: View) -> list[tuple[str, str]]:
     """
     kernel.unshare(kernel.CLONE_NEWNS)
     kernel.mount(None, b"/", None, kernel.MS_REC | kernel.MS_PRIVATE)
+    stage_directory = free_directory([bwrap, sys.prefix, sys.base_prefix, __file__, *(host for host, _ in view.binds)])
     sources = [(os.open(host, os.O_PATH), Path(host).is_dir(), inside) for host, inside in view.binds]
-    kernel.mount(b"tmpfs", b"/tmp", b"tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, b"mode=755,size=1m")
+    kernel.mount(b"tmpfs", bytes(stage_directory), b"tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, b"mode=755,size=1m")
     staged = []
     for index, (descriptor, is_directory, inside) in enumerate(sources):
-        place = Path("/tmp", str(index))
+        place = stage_directory / str(index)
         place.mkdir() if is_directory else place.touch()
         kernel.mount(f"/proc/self/fd/{descriptor}".encode(), bytes(place), None, kernel.MS_BIND)
         os.close(descriptor)
@@ -117,6 +137,7 @@ class Container:
         ContainerError: from every method, when the sandbox itself is at fault.
     """
 
+    bwrap: str
     view: View
     binds: list[tuple[str, str]]
     group: Group | None
@@ -127,15 +148,12 @@ class Container:
     complaints: int = field(default=-1, init=False)  # bubblewrap's and the server's standard error
 
     def start(self) -> None:
-        bwrap = shutil.which("bwrap")
-        if bwrap is None:
-            raise ContainerError(MISSING_BUBBLEWRAP)
         self.channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.complaints = memory_file("complaints")
-        modules = [memory_file(name, (INSIDE / name).read_bytes()) for name in MODULES]
+        modules = [memory_file(name, text) for name, text in SOURCES.items()]
         try:
             self.process = subprocess.Popen(
-                arguments(bwrap, self.view, self.binds, modules, theirs.fileno()),
+                arguments(self.bwrap, self.view, self.binds, modules, theirs.fileno()),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=self.complaints,

@@ -18,7 +18,7 @@ import time
 from dataclasses import dataclass, field
 
 from ablate.verify import cgroups, compare, interpreter
-from ablate.verify.container import Container, ContainerError, Interrupted, memory_file, stage
+from ablate.verify.container import Container, ContainerError, Interrupted, find_bubblewrap, memory_file, stage
 from ablate.verify.inside import kernel
 
 MIB = 1 << 20
@@ -226,10 +226,11 @@ class Supervisor:
 
     def __init__(self, line: socket.socket, group: cgroups.Group | None) -> None:
         view = interpreter.find_view()
-        binds = stage(view) if os.getuid() == 0 else list(view.binds)
+        bwrap = find_bubblewrap()
+        binds = stage(bwrap, view) if os.getuid() == 0 else list(view.binds)
         self.line = line
         self.current: int | None = None
-        self.container = Container(view, binds, group, line, self.called_off)
+        self.container = Container(bwrap, view, binds, group, line, self.called_off)
 
     def called_off(self) -> bool:
         """Read one message that came during a job: the end of the line, or a job's number to cancel."""

@@ -17,6 +17,7 @@ AF_UNIX = 1
 TIOCSTI = 0x5412
 
 libc = ctypes.CDLL(None, use_errno=True)
+libc_holding_the_lock = ctypes.PyDLL(None, use_errno=True)
 
 # numbers: (x86_64, aarch64); None where the architecture lacks the call
 FORBIDDEN = {  # answered with EPERM
@@ -168,6 +169,10 @@ def prctl(option: int, value: int) -> None:
 
 def unshare(flags: int) -> None:
     checked(libc.unshare(flags), "unshare")
+
+
+def fork() -> int:
+    return checked(libc_holding_the_lock.fork(), "fork")
 
 
 def setns(descriptor: int, flags: int) -> None:

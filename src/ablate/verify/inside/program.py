@@ -1,4 +1,4 @@
-# ruff: noqa: PTH, SIM115
+# ruff: noqa: PTH120, PTH123, SIM115
 # pathlib would be one more import in every test process, and the streams opened here outlive their opener.
 """The test process: closes every door behind itself, then runs the program as a fresh ``__main__``."""
 
@@ -40,7 +40,10 @@ seccomp: list[kernel.FilterProgram] = []
 
 
 def prepare() -> None:
-    """Once per worker: warm imports, the prelude's names and the filter."""
+    """Once per worker, before the first fork: whatever every test would otherwise pay for.
+
+    Random starts from the same state in every test, as the hash seed does: the same program gets the same verdict.
+    """
     for name in STAR_IMPORTS.split():
         module = importlib.import_module(name)
         for public in getattr(module, "__all__", None) or [key for key in vars(module) if not key.startswith("_")]:
@@ -54,6 +57,8 @@ def prepare() -> None:
     for name in ("exit", "quit"):  # python -S leaves them out
         setattr(builtins, name, _sitebuiltins.Quitter(name, "Ctrl-D (i.e. EOF)"))
     builtins.help = _sitebuiltins._Helper()
+    sys.modules["random"].seed(0)
+    open_standard_streams()
     sys.set_int_max_str_digits(0)
     sys.setrecursionlimit(RECURSION_LIMIT)
     sys.argv = [PATH]
@@ -61,7 +66,9 @@ def prepare() -> None:
     seccomp.append(kernel.load_filter())
 
 
-def run(code: types.CodeType, source: str, limits: dict, descriptors: list[int], told: int) -> None:
+def run(
+    code: types.CodeType, module: types.ModuleType, source: bytes, limits: dict, descriptors: list[int], told: int
+) -> None:
     """Become the test process. Ends by ``os._exit`` or ``SystemExit``; never returns.
 
     ``descriptors`` are the memory files of this test alone: input, output, result. ``told`` is the pipe on which the
@@ -73,8 +80,6 @@ def run(code: types.CodeType, source: str, limits: dict, descriptors: list[int],
     except BaseException as error:  # any failure here is the judge's own and must not look like the program's
         os.write(told, f"{type(error).__name__}: {error}".encode())
         os._exit(1)
-    open_standard_streams()
-    module = fresh_module("solution" if functional else "__main__")
     status = 0
     try:
         exec(code, module.__dict__)
@@ -88,20 +93,24 @@ def run(code: types.CodeType, source: str, limits: dict, descriptors: list[int],
     finish(status, needs_teardown=limits["needs_teardown"])
 
 
-def confine(source: str, limits: dict, descriptors: list[int], functional: bool, told: int) -> list[bytes]:
+def write_file(path: str, content: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
+    os.write(descriptor, content)
+    os.close(descriptor)
+
+
+def confine(source: bytes, limits: dict, descriptors: list[int], functional: bool, told: int) -> list[bytes]:
     """Give up every right and every view of others; return functional mode's argument lines."""
     kernel.unshare(kernel.CLONE_NEWNS | kernel.CLONE_NEWIPC)
     os.setsid()  # kill(0, ...) would reach the server's process group
     kernel.prctl(kernel.PR_SET_PDEATHSIG, 9)
     kernel.prctl(kernel.PR_SET_DUMPABLE, 1)  # its own /proc/self is its own; the server above stays closed
-    with open("/proc/self/oom_score_adj", "w") as score:
-        score.write("1000")  # out of memory, the kernel ends the test and not the server
+    write_file("/proc/self/oom_score_adj", b"1000")  # out of memory, the kernel ends the test and not the server
     flags = kernel.MS_NOSUID | kernel.MS_NODEV
     kernel.mount(b"tmpfs", b"/tmp", b"tmpfs", flags, TMPFS_OPTIONS % (limits["disk_bytes"], TMPFS_FILES))
     kernel.mount(b"proc", b"/proc", b"proc", flags | kernel.MS_NOEXEC, b"subset=pid,hidepid=2")
     os.chdir(DIRECTORY)
-    with open(PATH, "w", encoding="utf-8", errors="surrogatepass") as script:
-        script.write(source)
+    write_file(PATH, source)
     arguments = arrange_descriptors(descriptors, functional, told)
     limit_resources(limits)
     kernel.drop_capabilities()
@@ -145,7 +154,11 @@ def limit_resources(limits: dict) -> None:
 
 
 def open_standard_streams() -> None:
-    """As CPython's create_stdio does, over the test's own files."""
+    """As CPython's create_stdio does, over empty memory files whose places each test's own will take."""
+    for number in (0, 1):
+        descriptor = os.memfd_create("stream")
+        os.dup2(descriptor, number)
+        os.close(descriptor)
     text = {"encoding": "utf-8", "errors": "surrogateescape", "newline": "\n", "closefd": False}
     sys.stdin = sys.__stdin__ = open(0, **text)
     sys.stdout = sys.__stdout__ = open(1, "w", **text)
@@ -155,13 +168,13 @@ def open_standard_streams() -> None:
         stream.mode = "r" if name == "stdin" else "w"
 
 
-def fresh_module(name: str) -> types.ModuleType:
-    module = types.ModuleType(name)
-    module.__dict__.update(prelude, stdin=sys.stdin, stdout=sys.stdout, stderr=sys.stderr, argv=sys.argv)
+def fresh_module(mode: str) -> types.ModuleType:
+    """The module a program will run in: made once per rollout, copied into every test by the fork."""
+    name = "solution" if mode == "functional" else "__main__"
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    module = sys.modules[name] = types.ModuleType(name)
+    module.__dict__.update(prelude)
     module.__dict__.update(__builtins__=builtins, __file__=PATH, __annotations__={}, __cached__=None)
-    sys.modules[name] = module
-    if name != "__main__":
-        sys.modules["__main__"] = types.ModuleType("__main__")
     return module
 
 

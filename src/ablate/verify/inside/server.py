@@ -1,4 +1,4 @@
-# ruff: noqa: PTH
+# ruff: noqa: PTH123, PTH208
 # pathlib would be one more import in every test process.
 """The fork server: one warm interpreter per worker, alone in a bubblewrap container.
 
@@ -32,8 +32,8 @@ MAX_MESSAGE = 65536
 # Through these names a program may come to hold an unflushed file or an object with a finaliser.
 FINALISERS = (
     "open fdopen io FileIO TextIOWrapper BufferedWriter BufferedRandom codecs tempfile gzip bz2 lzma zipfile tarfile "
-    "subprocess multiprocessing concurrent asyncio fileinput makefile weakref __del__ finalize exec eval compile getattr "
-    "__import__ __builtins__ builtins importlib runpy ctypes setattr"
+    "subprocess multiprocessing concurrent asyncio fileinput makefile weakref __del__ finalize exec eval compile "
+    "getattr __import__ __builtins__ builtins importlib runpy ctypes setattr"
 )
 
 
@@ -69,6 +69,7 @@ def program_process(channel: socket.socket, limits: dict, source: str) -> None:
     code, failure = compile_limited(source, limits)
     if code is not None:
         limits["needs_teardown"] = needs_teardown(code)
+        module, script = program.fresh_module(limits["mode"]), source.encode("utf-8", "surrogatepass")
     send(channel, compiled=failure is None, detail=failure)
     if failure is not None:
         return
@@ -76,7 +77,7 @@ def program_process(channel: socket.socket, limits: dict, source: str) -> None:
         command, descriptors = receive(channel)
         if command["op"] != "test":
             return
-        send(channel, **run_test(channel, code, source, limits, descriptors))
+        send(channel, **run_test(channel, (code, module, script, limits), descriptors))
 
 
 def compile_limited(source: str, limits: dict) -> tuple[types.CodeType | None, str | None]:
@@ -103,16 +104,19 @@ def needs_teardown(code: types.CodeType) -> bool:
     return any(needs_teardown(inner) for inner in code.co_consts if isinstance(inner, types.CodeType))
 
 
-def run_test(channel: socket.socket, code: types.CodeType, source: str, limits: dict, descriptors: list[int]) -> dict:
+def run_test(channel: socket.socket, prepared: tuple, descriptors: list[int]) -> dict:
     """Run one test in a process of its own, first in a PID namespace of its own, and see it end."""
     kernel.setns(OWN_PID_NAMESPACE, kernel.CLONE_NEWPID)  # unshare below moved us away for the test before
     kernel.unshare(kernel.CLONE_NEWPID)
     started = time.monotonic()
     confined, told = os.pipe()
-    child = os.fork()
+    limits = prepared[-1]
+    # Not os.fork: its hooks (threading's, random's) cost a third of a small test and have nothing to mend in a process
+    # without threads.
+    child = kernel.fork()
     if child == 0:
         channel.detach()  # its number is closed soon, and may then be a file of the program's
-        program.run(code, source, limits, descriptors, told)
+        program.run(*prepared, descriptors, told)
     for descriptor in (*descriptors, told):
         os.close(descriptor)
     watched = watch(child, limits, started)
