@@ -70,6 +70,7 @@ class DataConfig:
 class EngineConfig:
     mode: str = MISSING  # inline (in this process) | child (vLLM's own processes) | server (HTTP)
     urls: list[str] = MISSING  # server mode
+    weights_dir: str | None = MISSING  # server mode: a directory that trainer and servers share, for new weights
     dtype: str = MISSING
     max_num_seqs: int = MISSING
     tensor_parallel: int = MISSING

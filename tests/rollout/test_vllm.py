@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import random
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -11,7 +13,8 @@ from transformers import AutoConfig, Qwen3ForCausalLM
 
 from ablate.errors import UserError
 from ablate.rollout.engine import Request, yarn_factor
-from ablate.rollout.vllm import CPU_TOKENS_PER_STEP, eos_ids, open_engine, read_hf_config, yarn_overrides
+from ablate.rollout.settings import CPU_TOKENS_PER_STEP, eos_ids, read_hf_config, yarn_overrides
+from ablate.rollout.vllm import open_engine
 
 CONTEXT = 160
 # fp32 kernels sum in other orders: measured gaps are below 1e-5
@@ -160,15 +163,19 @@ def test_an_exception_in_the_callback_leaves_the_engine_clean(engine):
     assert sample(engine, requests) == expected
 
 
-def test_positions_stretched_by_yarn_equal_transformers(tiny_checkpoint, engine_config):
-    yarn = yarn_overrides(read_hf_config(tiny_checkpoint), 2 * CONTEXT, yarn_factor(2 * CONTEXT, CONTEXT), CONTEXT)
-    model = Qwen3ForCausalLM.from_pretrained(tiny_checkpoint, **yarn)
-    engine = open_engine(tiny_checkpoint, engine_config, 2 * CONTEXT, 2.0, CONTEXT)
+@pytest.mark.parametrize("betas", [{}, {"yarn_beta_fast": 0.75, "yarn_beta_slow": 0.5}], ids=["paper", "tiny"])
+def test_positions_stretched_by_yarn_equal_transformers(betas, tiny_checkpoint, engine_config, tmp_path):
+    shutil.copytree(tiny_checkpoint, tmp_path, dirs_exist_ok=True)
+    hf_config = read_hf_config(tmp_path) | betas
+    (tmp_path / "config.json").write_text(json.dumps(hf_config))
+    yarn = yarn_overrides(hf_config, 2 * CONTEXT, yarn_factor(2 * CONTEXT, CONTEXT), CONTEXT)
+    model = Qwen3ForCausalLM.from_pretrained(tmp_path, **yarn)
+    engine = open_engine(tmp_path, engine_config, 2 * CONTEXT, 2.0, CONTEXT)
     requests = requests_for(4, prompt_tokens=150, max_new_tokens=150)
     results = sample(engine, requests)
     assert max(len(result.response_ids) for result in results.values()) > 50  # well beyond the original context
     assert largest_gap(model, requests, results) < TOLERANCE
-    assert largest_gap(Qwen3ForCausalLM.from_pretrained(tiny_checkpoint), requests, results) > 1e-2
+    assert largest_gap(Qwen3ForCausalLM.from_pretrained(tmp_path), requests, results) > 1e-2
 
 
 def test_a_context_within_the_original_one_is_not_stretched(tiny_checkpoint):

