@@ -8,7 +8,11 @@
 
 is the laboratory: a run's rollouts, log-probabilities recomputed by the trainer at one checkpoint or several
 (checkpoint=[A,B]), through every objective and toggle. It writes laboratory.parquet, laboratory.md and figures into
-out=DIR (RUN/laboratory). Each checkpoint meets the rollouts of its own step unless steps=[10,20] names others.
+out=DIR (RUN/laboratory).
+
+    moment=after    (unless told) each checkpoint meets the whole rollout batch it was just trained on
+    moment=during   the batch after it, at its last optimizer step; those before it are made again, as in training
+    steps=[10,20]   other rollouts than those that the moment calls for
 
 Words with a dot in their key go to Hydra: objective.clip_high=0.3, 'hydra.searchpath=[file://my_conf]'; in the
 laboratory laboratory.parameter_space=false changes conf/laboratory.yaml, and other sections change the run's own
@@ -124,7 +128,9 @@ def replay_rollouts(words: Words) -> int:
         name: preset_config(name, (*for_objectives, f"context.length={config.context.length}"))
         for name in listed(words.ours["objectives"])
     }
-    places = places_of(run, [Path(path) for path in listed(words.ours["checkpoint"])], steps_of(words))
+    places = places_of(
+        run, [Path(path) for path in listed(words.ours["checkpoint"])], steps_of(words), moment_of(words)
+    )
     out = Path(words.ours.get("out", run.path / "laboratory"))
     paths = run_laboratory(
         run,
@@ -177,6 +183,13 @@ def listed(text: str) -> list[str]:
     return [part.strip() for part in text.strip("[] ").split(",") if part.strip()]
 
 
+def moment_of(words: Words) -> str:
+    moment = words.ours.get("moment", "after")
+    if moment not in ("after", "during"):
+        raise UserError(f"moment={moment} is not one of after, during")
+    return moment
+
+
 def steps_of(words: Words) -> list[int]:
     parts = listed(words.ours.get("steps", ""))
     if not all(part.isdigit() for part in parts):
@@ -223,7 +236,9 @@ MODES = {
     "cases": Mode(replay_cases, frozenset({"cases", "out"})),
     "laws": Mode(replay_laws, frozenset({"laws"})),
     "golden": Mode(replay_golden, frozenset({"golden"})),
-    "rollouts": Mode(replay_rollouts, frozenset({"rollouts", "checkpoint", "objectives"}), frozenset({"out", "steps"})),
+    "rollouts": Mode(
+        replay_rollouts, frozenset({"rollouts", "checkpoint", "objectives"}), frozenset({"out", "steps", "moment"})
+    ),
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any, Protocol
@@ -12,7 +12,6 @@ from torch import Tensor
 
 from ablate.laboratory import measures
 from ablate.laboratory.measures import Buckets, row
-from ablate.laboratory.recorded import RecordedStep, recorded_batch
 from ablate.objectives import Objective
 from ablate.types import TrainBatch
 
@@ -46,16 +45,18 @@ class Results:
     rollouts: list[dict[str, Any]]
 
 
+BatchFor = Callable[[Objective], TrainBatch]
 Variants = Mapping[str, Mapping[str, Objective]]  # objective -> toggle -> what is built from both
 
 
-def examine(policy: Policy, recorded: RecordedStep, variants: Variants, settings: Settings) -> Results:
-    """Measure every variant on the recorded batch as one optimizer step, at the policy's present weights.
+def examine(policy: Policy, batch_for: BatchFor, variants: Variants, settings: Settings) -> Results:
+    """Measure every variant on the same rollouts as one optimizer step, at the policy's present weights.
 
-    The whole rollout batch counts as one optimizer step, whatever the run's own split was: N and T are the batch's.
+    Args:
+        batch_for: lays the rollouts out with an objective's advantages and weights; all batches have the same rows.
     """
     first = next(iter(next(iter(variants.values())).values()))
-    plain = recorded_batch(recorded, first)
+    plain = batch_for(first)
     logp_BT, _ = policy.logp(plain)
     needs_reference = any(variant.needs_reference for toggles in variants.values() for variant in toggles.values())
     ref_logp_BT = policy.reference_logp(plain) if needs_reference else None
@@ -65,7 +66,7 @@ def examine(policy: Policy, recorded: RecordedStep, variants: Variants, settings
     in_logp, in_parameters = {}, {}
     for name, toggles in variants.items():
         for toggle, objective in toggles.items():
-            batch = replace(recorded_batch(recorded, objective), ref_logp_BT=ref_logp_BT)
+            batch = replace(batch_for(objective), ref_logp_BT=ref_logp_BT)
             found, gradient_BT = measures.measure(objective, logp_BT, batch, buckets)
             flat = policy.gradient(batch, objective) if settings.parameter_space else None
             if toggle == AS_CONFIGURED:

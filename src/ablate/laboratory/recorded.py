@@ -19,15 +19,22 @@ from ablate.types import Completion, Problem, RolloutGroup, TrainBatch, Verdict,
 
 @dataclass(frozen=True)
 class RecordedStep:
-    """One rollout batch as it was trained on. ``old_logp`` has one list of nats per rollout, in row order."""
+    """One rollout batch as it was trained on; per rollout, in row order: ``old_logp`` in nats, ``optimizer_step``."""
 
     step: int
     groups: tuple[RolloutGroup, ...]
     old_logp: tuple[tuple[float, ...], ...]
+    optimizer_step: tuple[int, ...]  # which optimizer step of the batch trained on the row, 0-based
 
     @property
     def num_rollouts(self) -> int:
         return sum(len(group.completions) for group in self.groups)
+
+    @property
+    def parts(self) -> list[Tensor]:
+        """The rows of each optimizer step, in their order."""
+        step_B = torch.tensor(self.optimizer_step)
+        return [(step_B == index).nonzero()[:, 0] for index in range(max(self.optimizer_step) + 1)]
 
     @property
     def longest_response(self) -> int:
@@ -60,12 +67,13 @@ def read_step(run: RunDirectory, step: int) -> RecordedStep:
     try:
         groups = tuple(group_of(part) for part in cut_into_groups(rows))
         old_logp = tuple(tuple(row["old_logp"]) for row in rows)
+        optimizer_step = tuple(row["optimizer_step"] for row in rows)
     except KeyError as error:
         raise UserError(f"{path} has no column {error}: it was not written by ablate.train") from error
     sizes = {len(group.completions) for group in groups}
     if len(sizes) != 1:
         raise UserError(f"{path} holds groups of {sorted(sizes)} rollouts: a step's groups have one size")
-    return RecordedStep(step, groups, old_logp)
+    return RecordedStep(step, groups, old_logp, optimizer_step)
 
 
 def cut_into_groups(rows: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:

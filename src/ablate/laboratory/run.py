@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ablate.config import RunConfig
 from ablate.errors import UserError
-from ablate.laboratory.bench import AS_CONFIGURED, Settings, Variants, examine
-from ablate.laboratory.recorded import RecordedStep, read_step
+from ablate.laboratory.bench import AS_CONFIGURED, BatchFor, Settings, Variants, examine
+from ablate.laboratory.recorded import RecordedStep, read_step, recorded_batch
 from ablate.laboratory.table import markdown
-from ablate.objectives import build
+from ablate.objectives import Objective, build
 from ablate.records import RunDirectory, write_atomic, write_parquet
+from ablate.trainer.batching import optimizer_step
 from ablate.trainer.checkpoint import newest_first, step_of
 from ablate.trainer.step import Trainer
 from ablate.warm_start import ensure_model
@@ -28,15 +30,18 @@ class Place:
     root: Path
     checkpoint: int
     step: int
+    moment: str
 
 
-def places_of(run: RunDirectory, checkpoints: Sequence[Path], steps: Sequence[int]) -> list[Place]:
+def places_of(run: RunDirectory, checkpoints: Sequence[Path], steps: Sequence[int], moment: str) -> list[Place]:
     """Pair checkpoints with rollouts.
 
     Args:
         checkpoints: each one checkpoint (``.../step_000040``), a folder of them, or a run.
-        steps: whose rollouts; none: each checkpoint's own step, whose batch it was just trained on, so that ratios are
-            as far from 1 as they were at the end of that step.
+        steps: whose rollouts. None: those that fit the moment.
+        moment: ``after``: a whole rollout batch at the checkpoint that was just trained on it, where ratios are as far
+            from 1 as they got. ``during``: the last optimizer step of the batch after the checkpoint, the optimizer
+            steps before it made again, so that rows and ratios are those that training saw.
 
     Raises:
         UserError: when there is nothing to load, or no step has both.
@@ -52,12 +57,29 @@ def places_of(run: RunDirectory, checkpoints: Sequence[Path], steps: Sequence[in
             raise UserError(f"checkpoint={path} holds no checkpoint: name a run, its checkpoints folder or one of them")
         found += [(root, step) for step in sorted(map(step_of, names))]
     if steps:
-        return [Place(root, checkpoint, step) for root, checkpoint in found for step in steps]
-    own = [Place(root, step, step) for root, step in found if run.rollouts_file(step).exists()]
+        return [Place(root, checkpoint, step, moment) for root, checkpoint in found for step in steps]
+    ahead = {"after": 0, "during": 1}[moment]
+    own = [Place(root, number, number + ahead, moment) for root, number in found]
+    own = [place for place in own if run.rollouts_file(place.step).exists()]
     if not own:
-        numbers = [step for _, step in found]
-        raise UserError(f"no checkpoint of {numbers} has rollouts of its own step in {run.path}: give steps=[...]")
+        numbers = [number + ahead for _, number in found]
+        raise UserError(f"{run.path} has no rollouts of steps {numbers}, which moment={moment} needs: give steps=[...]")
     return own
+
+
+def batches_at(place: Place, trainer: Trainer, recorded: RecordedStep, objective: Objective) -> BatchFor:
+    """Bring the trainer to the place's moment and say which rows are looked at.
+
+    Args:
+        objective: the run's own, which made its optimizer steps.
+    """
+    trainer.load(place.root, place.checkpoint)
+    if place.moment == "after":
+        return partial(recorded_batch, recorded)
+    *before, last = recorded.parts
+    for rows in before:
+        trainer.step(optimizer_step(recorded_batch(recorded, objective), rows, objective), objective)
+    return lambda other: optimizer_step(recorded_batch(recorded, other), last, other)
 
 
 def open_trainer(config: RunConfig) -> Trainer:
@@ -105,9 +127,9 @@ def run_laboratory(
     rows, rollouts = [], []
     for place in places:
         recorded = read_step(run, place.step)
-        trainer.load(place.root, place.checkpoint)
-        say(f"checkpoint {place.checkpoint}: {recorded.num_rollouts} rollouts of step {place.step}")
-        results = examine(trainer, recorded, variants_for(recorded), settings)
+        say(f"checkpoint {place.checkpoint}, {place.moment}: {recorded.num_rollouts} rollouts of step {place.step}")
+        batch_for = batches_at(place, trainer, recorded, build(config.objective))
+        results = examine(trainer, batch_for, variants_for(recorded), settings)
         labels = {"checkpoint": place.checkpoint, "step": place.step}
         rows += [labels | part for part in results.rows]
         rollouts += [labels | part for part in results.rollouts]

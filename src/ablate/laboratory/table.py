@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -78,4 +79,5 @@ def table(header: Sequence[str], body: Iterable[Sequence[str]]) -> list[str]:
 
 
 def number(value: float | None) -> str:
-    return "" if value is None else f"{value:.3g}"
+    """Three digits; a dash where there is nothing to say, as for the cosine with a gradient that is 0."""
+    return "–" if value is None or math.isnan(value) else f"{value:.3g}"

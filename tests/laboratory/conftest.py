@@ -1,0 +1,86 @@
+"""A recorded run: two steps on random responses, made by the real trainer and written in the run's own format."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+NUM_GROUPS, GROUP_SIZE = 4, 6
+
+
+@pytest.fixture(scope="session")
+def recorded_run(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path) -> Path:
+    """The folder of a GRPO run with rollouts of steps 1 and 2 and a checkpoint after each.
+
+    Responses are random tokens, verdicts a coin, a response of 60 tokens or more is truncated; one group has a single
+    outcome. Old log-probabilities are the trainer's, the engine's differ from them by a little noise.
+    """
+    from dataclasses import replace
+
+    from omegaconf import OmegaConf
+
+    from ablate.cli import compose
+    from ablate.config import parse
+    from ablate.objectives import build
+    from ablate.records import RunDirectory
+    from ablate.session import sampled_rows, trained_rows
+    from ablate.trainer.batching import make_batch, optimizer_step, step_rows
+    from ablate.trainer.step import Trainer
+
+    out = tmp_path_factory.mktemp("recorded")
+    values = compose(
+        [
+            f"model.path={tiny_checkpoint}",
+            f"paths.outputs={out}",
+            "context.length=120",
+            "context.steps=2",
+            "optim.lr=2e-6",
+        ]
+    )
+    config = parse(values)
+    run = RunDirectory(out / "scratch" / "grpo" / "seed0")
+    run.claim(OmegaConf.to_yaml(OmegaConf.masked_copy(values, [k for k in values if k != "hydra"]), resolve=True), [])
+    objective = build(config.objective)
+    trainer = Trainer(
+        tiny_checkpoint,
+        config.model,
+        config.parallel,
+        config.optim,
+        context_length=120,
+        total_optimizer_steps=4,
+        temperature=config.rollout.temperature,
+    )
+    for step in (1, 2):
+        groups = random_groups(random.Random(step))
+        batch = make_batch(groups, objective)
+        batch = replace(batch, old_logp_BT=trainer.logp(batch)[0])
+        parts = step_rows(batch.num_rows, 2, seed=step)
+        for rows in parts:
+            trainer.step(optimizer_step(batch, rows, objective), objective)
+        sampled = [row for group in groups for row in sampled_rows(group)]
+        trained = trained_rows(batch, parts)
+        run.write_rollouts(step, [{"step": step} | a | b for a, b in zip(sampled, trained, strict=True)])
+        trainer.save(run.checkpoints_path, step, {"step": step}, keep=5, best=None)
+    return run.path
+
+
+def random_groups(rng: random.Random) -> list:
+    from ablate.types import Completion, Problem, RolloutGroup, Verdict, VerdictKind
+
+    groups = []
+    for index in range(NUM_GROUPS):
+        problem = Problem(f"problem{index}", statement="", tests=(), difficulty="easy")
+        prompt = tuple(rng.randrange(4, 100) for _ in range(rng.randrange(5, 20)))
+        completions, verdicts = [], []
+        for sample in range(GROUP_SIZE):
+            length = rng.choice((3, 8, 20, 40, 60, 90))
+            response = tuple(rng.randrange(4, 100) for _ in range(length))
+            logp = tuple(-4.6 + rng.gauss(0.0, 0.3) for _ in range(length))
+            completions.append(Completion(problem.id, sample, sample, prompt, response, logp, "", length < 60))
+            passed = index > 0 and rng.random() < 0.5
+            kind = VerdictKind.accepted if passed else VerdictKind.wrong_answer
+            verdicts.append(Verdict(kind, 10 * passed, 10, None if passed else 0, 0.0, 0.0, 0.0))
+        groups.append(RolloutGroup(problem, tuple(completions), tuple(verdicts)))
+    return groups
