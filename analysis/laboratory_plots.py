@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from analysis.style import GREY, label, looks, new_figure, save, styled
 
@@ -56,7 +56,9 @@ def cosine_maps(rows: pd.DataFrame) -> Figure | None:
             image = draw_map(axis, values, names)
             axis.set_title(SPACES[space])
         figure.colorbar(image, ax=axes, shrink=0.8, label="cosine of the gradients")
-        figure.suptitle(f"One batch, {len(names)} objectives ({checkpoints_in(rows)})", x=0.01, ha="left", fontsize=10)
+        figure.suptitle(
+            f"{len(names)} objectives on the same rollouts ({checkpoints_in(rows)})", x=0.01, ha="left", fontsize=10
+        )
     return figure
 
 
@@ -109,7 +111,7 @@ def draw_shares(axis: Axes, rows: pd.DataFrame, names: list[str]) -> None:
     for place, bucket in enumerate(buckets):
         axis.hlines(tokens[bucket], place - 0.45, place + 0.45, color=GREY, linewidth=1.4, linestyle="--", zorder=3)
     axis.set_xticks(range(len(buckets)), [bucket.replace("-", "–") for bucket in buckets])
-    axis.set(xlabel="response length (tokens), equally many rollouts", ylabel="share of the gradient's mass")
+    axis.set(xlabel="response length (tokens)", ylabel="share of the gradient's mass")
     axis.yaxis.set_major_formatter(PercentFormatter(1.0))
     axis.set_title(f"Checkpoint {newest['checkpoint'].max()} (dashed: share of tokens)")
 
@@ -128,7 +130,12 @@ def ratio_histograms(rows: pd.DataFrame) -> Figure:
             part = newest[newest["measure"] == f"{kind}_ratio"]
             middles = part["bucket"].astype(float).to_numpy()
             axis.bar(middles, part["value"], width=np.gradient(middles), color="#c4c9cf", label="rollouts")
-            axis.set_yscale("log")
+            axis.xaxis.set_major_locator(MaxNLocator(4))
+            axis.xaxis.get_major_formatter().set_useOffset(False)
+            if kind == "token":
+                axis.set_yscale("log")  # the tail is what a clip is for
+            else:
+                axis.yaxis.set_major_formatter(PercentFormatter(1.0))
             clips = newest[(newest["measure"] == f"clip_range_{kind}") & (newest["toggle"] == AS_CONFIGURED)]
             draw_clips(axis, clips, names, look, middles)
             axis.set(xlabel="ratio", ylabel=f"share of {kind}s", title=title)
@@ -137,18 +144,19 @@ def ratio_histograms(rows: pd.DataFrame) -> Figure:
 
 def draw_clips(axis: Axes, clips: pd.DataFrame, names: list[str], look: dict, middles: np.ndarray) -> None:
     """Vertical lines at 1 - low and 1 + high; a range that is wider than the picture is said, not drawn."""
-    low, high = middles.min(), middles.max()
+    ranges: dict[tuple[float, float], list[str]] = {}
     for name in names:
-        bounds = clips[clips["objective"] == name].set_index("bucket")["value"]
-        if bounds.empty:
-            continue
-        inside = [bound for bound in bounds if low <= bound <= high]
-        text = f"{label(name)} [{bounds['low']:.4g}, {bounds['high']:.4g}]" + ("" if inside else ", beyond the picture")
-        style = {"color": look[name].colour, "linestyle": look[name].dash, "linewidth": 1.5}
+        bounds = clips[clips["objective"] == name].drop_duplicates("bucket").set_index("bucket")["value"]
+        if not bounds.empty:
+            ranges.setdefault((bounds["low"], bounds["high"]), []).append(name)
+    for bounds, sharing in ranges.items():
+        inside = [bound for bound in bounds if middles.min() <= bound <= middles.max()]
+        text = f"{', '.join(map(label, sharing))} clip: {bounds[0]:.5g} to {bounds[1]:.5g}"
+        style = {"color": look[sharing[0]].colour, "linestyle": look[sharing[0]].dash, "linewidth": 1.5}
         for index, bound in enumerate(inside):
             axis.axvline(bound, label=text if index == 0 else None, **style)
         if not inside:
-            axis.plot([], [], label=text, **style)
+            axis.plot([], [], label=f"{text}, beyond the picture", **style)
     axis.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.2))
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 NUM_BUCKETS = 4
 # Recomputing the same float32 log-probability in another batch layout moves it by about 1e-6.
 RATIO_IS_ONE_WITHIN = 1e-5
+MAX_LOG_RATIO = 50.0  # what is reported stays finite, squared as well
 
 
 def step_metrics(objective: Objective, logp_BT: Tensor, batch: TrainBatch) -> dict[str, float]:
@@ -45,25 +46,24 @@ def step_metrics(objective: Objective, logp_BT: Tensor, batch: TrainBatch) -> di
 
 
 def mismatch_metrics(batch: TrainBatch, active_BT: Tensor) -> dict[str, float]:
-    gap = (batch.old_logp_BT.double() - batch.rollout_logp_BT.double())[active_BT]
+    gap = (batch.old_logp_BT - batch.rollout_logp_BT)[active_BT].double()
     return {
         "policy/mismatch_mean_abs": gap.abs().mean().item(),
         "policy/mismatch_max_abs": gap.abs().max().item(),
-        "policy/mismatch_kl": (gap.clamp(max=50.0).exp() - 1 - gap).mean().item(),
+        "policy/mismatch_kl": (gap.clamp(max=MAX_LOG_RATIO).exp() - 1 - gap).mean().item(),
     }
 
 
 def ratio_metrics(objective: Objective, logp_BT: Tensor, batch: TrainBatch, active_BT: Tensor) -> dict[str, float]:
-    token_BT = torch.where(active_BT, logp_BT.double() - batch.old_logp_BT.double(), 0.0)
-    log_x_BT = objective.log_ratio(logp_BT.double(), batch)
-    deviation_BT = (log_x_BT.clamp(max=50.0).exp() - 1.0).abs()
-    token = token_BT[active_BT]
-    ratio = log_x_BT[active_BT].clamp(max=50.0).exp()
+    token = (logp_BT - batch.old_logp_BT)[active_BT].double()
+    log_x_BT = objective.log_ratio(logp_BT, batch)
+    deviation_BT = (log_x_BT.clamp(max=MAX_LOG_RATIO).exp() - 1.0).abs()
+    ratio = log_x_BT[active_BT].double().clamp(max=MAX_LOG_RATIO).exp()
     metrics = {
         "policy/clip_is_live": float(token.abs().max() > RATIO_IS_ONE_WITHIN),
         "policy/ratio_max": ratio.max().item(),
         "policy/ratio_min": ratio.min().item(),
-        "policy/kl_old_new": (token.clamp(max=50.0).exp() - 1 - token).mean().item(),
+        "policy/kl_old_new": (token.clamp(max=MAX_LOG_RATIO).exp() - 1 - token).mean().item(),
         "policy/effective_sample_size": (ratio.sum() ** 2 / (len(ratio) * (ratio**2).sum())).item(),
     }
     buckets = {"position": position_bucket(active_BT), "length": length_bucket(active_BT)}
@@ -81,8 +81,8 @@ def clip_binds(objective: Objective, logp_BT: Tensor, batch: TrainBatch) -> tupl
     """(low_BT, high_BT): where the clip changes the surrogate below and above 1; None for an objective without one."""
     if not {"clip_low", "clip_high"} & set(objective.knobs):
         return None
-    ratio_BT = objective.log_ratio(logp_BT.double(), batch).clamp(max=50.0).exp()
-    arguments = ratio_BT, batch.advantage_B.double()[:, None], torch.ones_like(ratio_BT)
+    ratio_BT = objective.log_ratio(logp_BT, batch).clamp(max=MAX_LOG_RATIO).exp()
+    arguments = ratio_BT, batch.advantage_B.to(ratio_BT.dtype)[:, None], torch.ones_like(ratio_BT)
     surrogate = objective.slots.surrogate
     wide = {"clip_low": 1.0, "clip_high": float("inf")}
     unclipped = partial(surrogate, **{knob: wide[knob] for knob in wide if knob in surrogate.keywords})
