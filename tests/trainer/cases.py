@@ -1,6 +1,6 @@
 """What one rank does in a parity test: the same few steps under any layout, and everything they produced.
 
-Run as a program it is one rank of a job: ``python cases.py OUT MODEL_DIR CHECKPOINT_DIR LAYOUT...``.
+Run as a program it is one rank of a job: ``python cases.py OUT CHECKPOINTS NAME=MODEL_DIR=LAYOUT...``.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def off_policy_batch(objective: Objective, logp_BT: torch.Tensor) -> TrainBatch:
     """A batch whose old log-probabilities lie a little off the policy's, on a fixed pattern: some clips bind."""
     batch = make_batch(rollout_groups(), objective)
     generator = torch.Generator().manual_seed(1)
-    noise_BT = 0.1 * torch.randn(logp_BT.shape, generator=generator)
+    noise_BT = 0.4 * torch.randn(logp_BT.shape, generator=generator)
     return replace(batch, old_logp_BT=torch.where(batch.mask_BT, logp_BT + noise_BT, 0.0))
 
 
@@ -172,15 +172,18 @@ def write_checkpoint(
 
 
 def main() -> None:
-    out, model_dir, checkpoints, *layouts = sys.argv[1:]
-    old_logp_BT = torch.load(Path(checkpoints) / "old_logp.pt")
-    for layout in layouts:
+    out, checkpoints, *cases = sys.argv[1:]
+    for case in cases:
+        model, model_dir, layout = case.split("=")
+        old_logp_BT = torch.load(Path(checkpoints) / model / "old_logp.pt")
         parallel = LAYOUTS[layout]
         found = run_layout(Path(model_dir), parallel, old_logp_BT)
-        found["resumed"] = resume(Path(model_dir), parallel, Path(checkpoints) / "single", old_logp_BT)
-        write_checkpoint(Path(model_dir), parallel, Path(checkpoints) / layout, old_logp_BT)
+        found["resumed"] = resume(Path(model_dir), parallel, Path(checkpoints) / model / "single", old_logp_BT)
+        own = Path(checkpoints) / model / layout
+        write_checkpoint(Path(model_dir), parallel, own, old_logp_BT)
+        found["resumed_own"] = resume(Path(model_dir), parallel, own, old_logp_BT)
         if torch.distributed.get_rank() == 0:
-            torch.save(found, Path(out) / f"{layout}.pt")
+            torch.save(found, Path(out) / f"{model}_{layout}.pt")
     torch.distributed.barrier()
 
 

@@ -17,6 +17,7 @@ cpu.import_megatron()
 from megatron.core import dist_checkpointing  # noqa: E402
 from megatron.core.dist_checkpointing.strategies import filesystem_async  # noqa: E402
 from megatron.core.dist_checkpointing.strategies.async_utils import AsyncCallsQueue  # noqa: E402
+from megatron.core.optimizer import MegatronOptimizer  # noqa: E402
 from megatron.core.optimizer.distrib_optimizer import DistributedOptimizer  # noqa: E402
 
 if TYPE_CHECKING:
@@ -48,9 +49,11 @@ def write(trainer: Trainer, directory: Path, asynchronous: bool) -> Writing:
         state = sharded_state(trainer, is_loading=False)
         if not asynchronous:
             with results_in_this_process():
-                dist_checkpointing.save(state, str(directory), content_metadata=METADATA)
+                dist_checkpointing.save(state, str(directory), content_metadata=dict(METADATA))
             return Writing(None)
-        request = dist_checkpointing.save(state, str(directory), async_sharded_save=True, content_metadata=METADATA)
+        request = dist_checkpointing.save(
+            state, str(directory), async_sharded_save=True, content_metadata=dict(METADATA)
+        )
         calls = AsyncCallsQueue(persistent=False)
         calls.schedule_async_request(request)
         return Writing(calls)
@@ -58,26 +61,41 @@ def write(trainer: Trainer, directory: Path, asynchronous: bool) -> Writing:
 
 def read(trainer: Trainer, directory: Path) -> None:
     """Load a checkpoint of the same model into ``trainer``, written under any layout, its optimizer split or not."""
-    is_split, was_split = bool(distributed_optimizers(trainer)), has_split_optimizer(directory)
+    num_steps = dist_checkpointing.load_common_state_dict(str(directory))["num_optimizer_steps"]
     with cpu.answering_for_cuda():
-        for optimizer in distributed_optimizers(trainer):
-            # Without states there is nothing for the loaded ones to be put into.
-            optimizer._init_optimizer_states_with_dummy_values()
-            accept_missing_states(optimizer)
-        wanted = sharded_state(trainer, is_loading=True)
-        settings = param_groups(wanted["optimizer"])
-        if is_split != was_split:
-            read_main_weights_elsewhere(wanted["optimizer"], is_split, trainer.parallel.precision)
-        state = dist_checkpointing.load(wanted, str(directory))
-        num_steps = state["num_optimizer_steps"]
-        if is_split != was_split:
-            state["optimizer"] = restated(state["optimizer"], settings, is_split, num_steps)
-        trainer.model.load_state_dict(state["model"])
-        trainer.optimizer.load_state_dict(state["optimizer"])
-        for optimizer in distributed_optimizers(trainer):
-            restore_step_count(optimizer, num_steps)
+        if num_steps == 0:
+            read_untrained(trainer, directory)
+        else:
+            read_trained(trainer, directory, num_steps)
     trainer.scheduler.num_steps = num_steps
     trainer.scheduler.step(increment=0)  # puts the learning rate of this step into the optimizer
+
+
+def read_untrained(trainer: Trainer, directory: Path) -> None:
+    """Before the first optimizer step there are weights only."""
+    trainer.model.load_state_dict(dist_checkpointing.load({"model": sharded_model(trainer)}, str(directory))["model"])
+    for optimizer in chained_optimizers(trainer):
+        optimizer.optimizer.state.clear()
+    trainer.optimizer.reload_model_params()
+
+
+def read_trained(trainer: Trainer, directory: Path, num_steps: int) -> None:
+    is_split, was_split = bool(distributed_optimizers(trainer)), has_split_optimizer(directory)
+    for optimizer in distributed_optimizers(trainer):
+        # Without states there is nothing for the loaded ones to be put into.
+        optimizer._init_optimizer_states_with_dummy_values()
+        accept_missing_states(optimizer)
+    wanted = sharded_state(trainer, is_loading=True)
+    settings = param_groups(wanted["optimizer"])
+    if is_split != was_split:
+        read_main_weights_elsewhere(wanted["optimizer"], is_split, trainer.parallel.precision)
+    state = dist_checkpointing.load(wanted, str(directory))
+    if is_split != was_split:
+        state["optimizer"] = restated(state["optimizer"], settings, is_split, num_steps)
+    trainer.model.load_state_dict(state["model"])
+    trainer.optimizer.load_state_dict(state["optimizer"])
+    for optimizer in distributed_optimizers(trainer):
+        restore_step_count(optimizer, num_steps)
 
 
 def has_split_optimizer(directory: Path) -> bool:
@@ -121,14 +139,23 @@ def restated(loaded: dict[str, Any], settings: list[dict[str, Any]], is_split: b
 
 
 def sharded_state(trainer: Trainer, is_loading: bool) -> dict[str, Any]:
-    model = trainer.model.sharded_state_dict(metadata=METADATA)
-    optimizer = trainer.optimizer.sharded_state_dict(model, is_loading=is_loading, metadata=METADATA)
-    return {"model": model, "optimizer": optimizer, "num_optimizer_steps": trainer.scheduler.num_steps}
+    model, num_steps = sharded_model(trainer), trainer.scheduler.num_steps
+    if num_steps == 0 and not is_loading:
+        return {"model": model, "num_optimizer_steps": 0}
+    optimizer = trainer.optimizer.sharded_state_dict(model, is_loading=is_loading, metadata=dict(METADATA))
+    return {"model": model, "optimizer": optimizer, "num_optimizer_steps": num_steps}
+
+
+def sharded_model(trainer: Trainer) -> dict[str, Any]:
+    return trainer.model.sharded_state_dict(metadata=dict(METADATA))  # a copy: Megatron adds this layout's groups
+
+
+def chained_optimizers(trainer: Trainer) -> list[MegatronOptimizer]:
+    return getattr(trainer.optimizer, "chained_optimizers", [trainer.optimizer])
 
 
 def distributed_optimizers(trainer: Trainer) -> list[DistributedOptimizer]:
-    chained = getattr(trainer.optimizer, "chained_optimizers", [trainer.optimizer])
-    return [optimizer for optimizer in chained if isinstance(optimizer, DistributedOptimizer)]
+    return [optimizer for optimizer in chained_optimizers(trainer) if isinstance(optimizer, DistributedOptimizer)]
 
 
 def accept_missing_states(optimizer: DistributedOptimizer) -> None:

@@ -1,0 +1,120 @@
+"""Rows, optimizer steps and micro-batches: nothing is lost, nothing counts twice."""
+
+from __future__ import annotations
+
+import itertools
+
+import cases
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ablate.errors import UserError
+from ablate.trainer.batching import (
+    cut,
+    in_loss,
+    make_batch,
+    optimizer_step,
+    plan_micro_batches,
+    row_lengths,
+    step_rows,
+)
+from ablate.types import Completion, Problem, RolloutGroup, Verdict, VerdictKind
+
+
+def test_position_t_describes_the_prediction_of_token_t_plus_1():
+    verdict = Verdict(VerdictKind.accepted, 1, 1, None, 0.0, 0.0, 0.0)
+    completions = (
+        Completion("p", 0, 0, (5, 6), (7, 2), (-1.0, -2.0), "", finished=True),
+        Completion("p", 1, 0, (5, 6), (8, 9, 2), (-3.0, -4.0, -5.0), "", finished=True),
+    )
+    batch = make_batch(
+        [RolloutGroup(Problem("p", "", (), "easy"), completions, (verdict, verdict))], cases.objective_named("grpo")
+    )
+    assert batch.tokens_BS.tolist() == [[5, 6, 7, 2, 0], [5, 6, 8, 9, 2]]
+    assert batch.mask_BT.tolist() == [[False, True, True, False], [False, True, True, True]]
+    assert batch.rollout_logp_BT.tolist() == [[0, -1, -2, 0], [0, -3, -4, -5]]
+    assert row_lengths(batch) == [4, 5]
+
+
+def test_rows_stand_in_the_order_of_groups_and_samples():
+    groups = cases.rollout_groups()
+    batch = make_batch(groups, cases.objective_named("grpo"))
+    completions = [completion for group in groups for completion in group.completions]
+    for row, completion in enumerate(completions):
+        assert tuple(batch.tokens_BS[row, 1:][batch.mask_BT[row]].tolist()) == completion.response_ids
+
+
+@pytest.mark.parametrize("name", cases.OBJECTIVES)
+@pytest.mark.parametrize("num_steps", [1, 2, 3, 5])
+def test_weights_of_every_optimizer_step_sum_to_1(name, num_steps):
+    objective = cases.objective_named(name, overlong="off")
+    batch = make_batch(cases.rollout_groups(), objective)
+    for rows in step_rows(batch.num_rows, num_steps, seed=3):
+        assert optimizer_step(batch, rows, objective).weight_BT.sum().item() == pytest.approx(1, abs=1e-6)
+
+
+def test_a_masked_row_has_no_weight_in_any_optimizer_step():
+    objective = cases.objective_named("gspo_plus", overlong="mask")
+    batch = make_batch(cases.rollout_groups(), objective)
+    is_in_loss = in_loss(batch)
+    assert is_in_loss.tolist() == [True, True, True, False] * 3
+    for rows in step_rows(batch.num_rows, 2, seed=0):
+        assert torch.equal(in_loss(optimizer_step(batch, rows, objective)), is_in_loss[rows])
+
+
+@given(st.integers(1, 40), st.integers(1, 5), st.integers(0, 2**31 - 1))
+def test_optimizer_steps_share_out_all_rows_once_and_equally(num_rows, num_steps, seed):
+    parts = step_rows(num_rows, num_steps, seed)
+    assert sorted(torch.cat(parts).tolist()) == list(range(num_rows))
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+    assert all(torch.equal(a, b) for a, b in zip(parts, step_rows(num_rows, num_steps, seed), strict=True))
+
+
+LENGTHS = st.lists(st.integers(2, 60), min_size=1, max_size=40)
+
+
+@given(LENGTHS, st.integers(64, 300), st.integers(1, 5), st.sampled_from([1, 2, 4]))
+def test_a_plan_holds_every_row_once_within_the_budget_and_equal_counts(lengths, budget, num_ranks, multiple):
+    plan = plan_micro_batches(lengths, budget, num_ranks, multiple)
+    assert len(plan) == num_ranks
+    assert len({len(share) for share in plan}) == 1
+    micro_batches = [micro_batch for share in plan for micro_batch in share]
+    real = [row for micro_batch in micro_batches if not micro_batch.is_filler for row in micro_batch.rows]
+    assert sorted(real) == list(range(len(lengths)))
+    for micro_batch in micro_batches:
+        assert micro_batch.num_tokens * len(micro_batch.rows) <= budget
+        assert micro_batch.num_tokens % multiple == 0
+        assert micro_batch.num_tokens >= max(lengths[row] for row in micro_batch.rows)
+
+
+@given(LENGTHS, st.integers(64, 300))
+def test_similar_lengths_go_together(lengths, budget):
+    """Longest first: no row of a micro-batch is shorter than a row of a later one is long."""
+    (plan,) = plan_micro_batches(lengths, budget, num_ranks=1, multiple_of=1)
+    spans = sorted((min(lengths[r] for r in m.rows), max(lengths[r] for r in m.rows)) for m in plan)
+    assert all(low_end <= high_start for (_, low_end), (high_start, _) in itertools.pairwise(spans))
+
+
+@given(LENGTHS, st.integers(2, 4))
+def test_filler_only_where_rows_run_out(lengths, num_ranks):
+    plan = plan_micro_batches(lengths, 10_000, num_ranks, 1)
+    num_filler = sum(micro_batch.is_filler for share in plan for micro_batch in share)
+    assert num_filler == max(0, num_ranks - len(lengths))
+
+
+def test_a_row_beyond_the_budget_is_said():
+    with pytest.raises(UserError, match=r"a row of 90 tokens does not fit parallel\.max_tokens_per_micro_batch=64"):
+        plan_micro_batches([10, 90], 64, 1, 1)
+
+
+def test_cutting_keeps_every_response_token_and_filler_weighs_nothing():
+    batch = make_batch(cases.rollout_groups(), cases.objective_named("dapo"))
+    plan = plan_micro_batches(row_lengths(batch), 200, 5, 4)
+    parts = [(m, cut(batch, m)) for share in plan for m in share]
+    real = [part for micro_batch, part in parts if not micro_batch.is_filler]
+    filler = [part for micro_batch, part in parts if micro_batch.is_filler]
+    assert sum(int(part.mask_BT.sum()) for part in real) == int(batch.mask_BT.sum())
+    assert sum(part.weight_BT.sum().item() for part in real) == pytest.approx(1, abs=1e-6)
+    assert all(part.weight_BT.abs().sum() == 0 and part.mask_BT.any() for part in filler)

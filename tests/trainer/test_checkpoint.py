@@ -1,0 +1,158 @@
+"""Checkpoints are whole or absent; the newest whole one is used, and resuming repeats the unbroken run bit for bit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import cases
+import pytest
+import torch
+
+from ablate.errors import UserError
+from ablate.trainer.batching import make_batch
+from ablate.trainer.step import Trainer
+
+EXTRA = {"step": 3, "scores": {0: 0.25, 3: 0.5}, "sampler": {"order": [3, 1, 2]}, "rng": torch.arange(4)}
+
+
+@pytest.fixture(scope="module")
+def batch(tiny_checkpoint):
+    objective = cases.objective_named("gspo")
+    trainer = cases.open_trainer(tiny_checkpoint, cases.SINGLE)
+    return cases.off_policy_batch(objective, trainer.logp(make_batch(cases.rollout_groups(), objective))[0])
+
+
+@pytest.fixture
+def trainer(tiny_checkpoint):
+    return cases.open_trainer(tiny_checkpoint, cases.SINGLE)
+
+
+def train(trainer: Trainer, batch, num_steps: int) -> list[dict[str, float]]:
+    return [trainer.step(batch, cases.objective_named("gspo")) for _ in range(num_steps)]
+
+
+def save(trainer: Trainer, root: Path, *steps: int, keep: int = 5, best: int | None = None) -> None:
+    for step in steps:
+        trainer.save(root, step, EXTRA | {"step": step}, keep=keep, best=best)
+
+
+def never(sentence: str) -> None:
+    pytest.fail(sentence)
+
+
+@pytest.mark.parametrize("distributed", [False, True], ids=["plain", "distributed"])
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["at_once", "asynchronous"])
+def test_resuming_repeats_the_unbroken_run_bit_for_bit(tiny_checkpoint, tmp_path, batch, distributed, asynchronous):
+    parallel = replace(cases.SINGLE, distributed_optimizer=distributed)
+    unbroken = cases.open_trainer(tiny_checkpoint, parallel)
+    train(unbroken, batch, 3)
+    unbroken.save(tmp_path, 3, EXTRA, keep=1, best=None, asynchronous=asynchronous)
+    expected = train(unbroken, batch, 3)  # an asynchronous save must not see these
+    unbroken.finish_save()
+    resumed = cases.open_trainer(tiny_checkpoint, parallel)
+    extra = resumed.load_newest(tmp_path, never)
+    assert extra["scores"] == EXTRA["scores"]
+    assert torch.equal(extra["rng"], EXTRA["rng"])
+    assert train(resumed, batch, 3) == expected
+    weights = cases.gathered(unbroken)
+    assert all(torch.equal(weights[name], tensor) for name, tensor in resumed.hf_tensors())
+
+
+def test_bf16_resumes_bit_for_bit_and_across_kinds_of_optimizer(tiny_checkpoint, tmp_path, batch):
+    plain = replace(cases.SINGLE, precision="bf16")
+    split = replace(plain, distributed_optimizer=True)
+    for writer, reader in ((plain, plain), (plain, split), (split, plain)):
+        root = tmp_path / f"{writer.distributed_optimizer}_{reader.distributed_optimizer}"
+        unbroken = cases.open_trainer(tiny_checkpoint, writer)
+        train(unbroken, batch, 2)
+        save(unbroken, root, 2)
+        train(unbroken, batch, 2)
+        resumed = cases.open_trainer(tiny_checkpoint, reader)
+        resumed.load(root, 2)
+        train(resumed, batch, 2)
+        weights = cases.gathered(unbroken)
+        assert all(torch.equal(weights[name], tensor) for name, tensor in resumed.hf_tensors()), root.name
+
+
+def test_nothing_to_resume_is_none(trainer, tmp_path):
+    assert trainer.load_newest(tmp_path / "absent", never) is None
+
+
+def truncate(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+def flip_a_bit(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("damage", "sentence"),
+    [
+        (truncate, "bytes, "),
+        (flip_a_bit, "does not hold what was written"),
+        (Path.unlink, "is missing"),
+    ],
+    ids=["truncated", "bit_flipped", "removed"],
+)
+@pytest.mark.parametrize("name", ["__0_0.distcp", ".metadata", "common.pt", "extra.pt"])
+def test_a_damaged_checkpoint_is_said_and_the_one_before_is_used(trainer, tmp_path, name, damage, sentence):
+    save(trainer, tmp_path, 1, 2)
+    damage(tmp_path / "step_000002" / name)
+    said = []
+    assert trainer.load_newest(tmp_path, said.append)["step"] == 1
+    assert len(said) == 1
+    assert said[0].startswith(f"checkpoint step_000002 is skipped: {name} ")
+    assert sentence in said[0]
+    with pytest.raises(UserError, match="name another checkpoint"):
+        trainer.load(tmp_path, 2)
+
+
+@pytest.mark.parametrize("content", [None, "", '{"step": 2, "fi'])
+def test_without_a_readable_record_of_its_files_a_checkpoint_is_skipped(trainer, tmp_path, content):
+    save(trainer, tmp_path, 1, 2)
+    record = tmp_path / "step_000002" / "complete.json"
+    record.unlink() if content is None else record.write_text(content)
+    said = []
+    assert trainer.load_newest(tmp_path, said.append)["step"] == 1
+    assert "complete.json is" in said[0]
+
+
+def test_a_save_that_was_killed_leaves_nothing_that_counts(trainer, tmp_path):
+    save(trainer, tmp_path, 1)
+    leftover = tmp_path / "step_000002.partial"
+    leftover.mkdir()
+    (leftover / "__0_0.distcp").write_bytes(b"half")
+    assert trainer.load_newest(tmp_path, never)["step"] == 1
+    save(trainer, tmp_path, 2)
+    assert trainer.load_newest(tmp_path, never)["step"] == 2
+    assert not leftover.exists()
+
+
+def test_the_newest_and_the_best_are_kept(trainer, tmp_path):
+    for step, best in ((1, 1), (2, 2), (3, 2), (4, 2), (5, 2)):
+        save(trainer, tmp_path, step, keep=2, best=best)
+    assert sorted(path.name for path in tmp_path.glob("step_*")) == ["step_000002", "step_000004", "step_000005"]
+    assert (tmp_path / "latest").read_text() == "step_000005"
+    assert (tmp_path / "best").read_text() == "step_000002"
+
+
+def test_what_was_saved_last_comes_first_even_if_its_step_is_lower(trainer, tmp_path):
+    """A run that fell back to step 1 and went on must not jump to a later step of its former life."""
+    save(trainer, tmp_path, 1, 9, 2)
+    assert trainer.load_newest(tmp_path, never)["step"] == 2
+    save(trainer, tmp_path, 3, keep=2)
+    assert trainer.load_newest(tmp_path, never)["step"] == 3
+    assert not (tmp_path / "step_000002").exists() or (tmp_path / "step_000003").exists()
+
+
+def test_saving_a_step_again_replaces_it(trainer, tmp_path, batch):
+    save(trainer, tmp_path, 1)
+    train(trainer, batch, 1)
+    save(trainer, tmp_path, 1)
+    weights = cases.gathered(trainer)
+    trainer.load(tmp_path, 1)
+    assert all(torch.equal(weights[name], tensor) for name, tensor in trainer.hf_tensors())

@@ -1,0 +1,198 @@
+"""Whatever the layout, the same weights, log-probabilities, gradients, updates and checkpoints; and transformers'."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cases
+import jobs
+import pytest
+import torch
+
+JOBS = {
+    2: ("tied=tp2", "tied=pp2", "tied=dp", "tied=dp_distributed", "untied=tp2_sp"),
+    4: ("untied=tp2_pp2", "tied=tp2_sp_pp2", "untied=tp2_distributed", "untied=tp2_full_recompute"),
+}
+LIMIT_S = 140
+LAYOUTS = [name for names in JOBS.values() for name in names]
+
+
+@pytest.fixture(scope="module")
+def model_dirs(tiny_checkpoint: Path, untied_checkpoint: Path) -> dict[str, Path]:
+    return {"tied": tiny_checkpoint, "untied": untied_checkpoint}
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("checkpoints")
+
+
+@pytest.fixture(scope="module")
+def alone(model_dirs: dict[str, Path], checkpoints: Path) -> dict[str, dict[str, Any]]:
+    """What one process finds, by model."""
+    found = {}
+    for model, model_dir in model_dirs.items():
+        found[model] = cases.run_layout(model_dir, cases.SINGLE, None)
+        old_logp_BT = found[model]["logp"]
+        cases.write_checkpoint(model_dir, cases.SINGLE, checkpoints / model / "single", old_logp_BT)
+        torch.save(old_logp_BT, checkpoints / model / "old_logp.pt")
+        found[model]["resumed"] = cases.resume(model_dir, cases.SINGLE, checkpoints / model / "single", old_logp_BT)
+    return found
+
+
+@pytest.fixture(scope="module")
+def together(
+    alone: dict[str, Any], model_dirs: dict[str, Path], checkpoints: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, dict[str, Any]]:
+    """What jobs of two and of four processes find, by model and layout: one start of processes for many layouts."""
+    found = {}
+    for size, names in JOBS.items():
+        out = tmp_path_factory.mktemp(f"{size}_ranks")
+        arguments = [f"{model}={model_dirs[model]}={layout}" for model, layout in (name.split("=") for name in names)]
+        command = [cases.__file__, str(out), str(checkpoints), *arguments]
+        assert jobs.wait_for_ranks(jobs.start_ranks(size, command, out), out, LIMIT_S) == [0] * size, jobs.logs(out)
+        found |= {name: torch.load(out / f"{name.replace('=', '_')}.pt", weights_only=False) for name in names}
+    return found
+
+
+def largest_gap(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> float:
+    assert left.keys() == right.keys()
+    return max((left[name] - right[name]).abs().max().item() for name in left)
+
+
+def largest_relative_gap(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> float:
+    assert left.keys() == right.keys()
+    return max(((left[name] - right[name]).norm() / left[name].norm()).item() for name in left)
+
+
+@pytest.mark.parametrize("model", ["tied", "untied"])
+def test_weights_from_hugging_face_come_back_bit_for_bit(alone, model_dirs, model):
+    from safetensors.torch import load_file
+
+    expected = load_file(model_dirs[model] / "model.safetensors")
+    assert alone[model]["weights"].keys() == expected.keys()
+    assert all(torch.equal(alone[model]["weights"][name], tensor) for name, tensor in expected.items())
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_weights_gathered_from_a_layout_are_the_checkpoint_s_bit_for_bit(alone, together, name):
+    assert largest_gap(alone[name.split("=")[0]]["weights"], together[name]["weights"]) == 0
+
+
+@pytest.mark.parametrize("model", ["tied", "untied"])
+@pytest.mark.parametrize("factor", [1, 2], ids=["context", "twice_the_context_by_yarn"])
+def test_log_probability_and_entropy_are_transformers(model_dirs, model, factor):
+    from ablate.trainer.batching import make_batch
+
+    context, temperature = 48, 0.8
+    batch = make_batch(cases.rollout_groups(), cases.objective_named("grpo"))
+    trainer = cases.open_trainer(model_dirs[model], cases.SINGLE)
+    trainer.reset(
+        model_dirs[model],
+        cases.model_config(context),
+        cases.SINGLE,
+        cases.OPTIM,
+        context_length=context * factor,
+        total_optimizer_steps=1,
+        temperature=temperature,
+    )
+    logp_BT, entropy_BT = trainer.logp(batch)
+    logit_BTV = transformers_logits(model_dirs[model], batch.tokens_BS, context, factor) / temperature
+    expected_BTV = logit_BTV.log_softmax(dim=-1)
+    expected_logp_BT = expected_BTV.gather(2, batch.tokens_BS[:, 1:, None])[..., 0] * batch.mask_BT
+    expected_entropy_BT = -(expected_BTV.exp() * expected_BTV).sum(dim=-1) * batch.mask_BT
+    torch.testing.assert_close(logp_BT, expected_logp_BT, atol=2e-5, rtol=0)
+    torch.testing.assert_close(entropy_BT, expected_entropy_BT, atol=2e-5, rtol=0)
+
+
+def transformers_logits(model_dir: Path, tokens_BS: torch.Tensor, context: int, factor: int) -> torch.Tensor:
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.from_pretrained(model_dir)
+    if factor > 1:
+        yarn = {"rope_type": "yarn", "factor": float(factor), "original_max_position_embeddings": context}
+        config.rope_parameters = {"rope_theta": config.rope_parameters["rope_theta"], **yarn}
+        config.max_position_embeddings = context * factor
+    model = AutoModelForCausalLM.from_pretrained(model_dir, config=config, dtype=torch.float32)
+    with torch.no_grad():
+        return model(tokens_BS).logits[:, :-1]
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_log_probability_does_not_depend_on_the_layout(alone, together, name):
+    expected, found = alone[name.split("=")[0]], together[name]
+    torch.testing.assert_close(found["logp"], expected["logp"], atol=2e-5, rtol=0)
+    torch.testing.assert_close(found["entropy"], expected["entropy"], atol=2e-5, rtol=0)
+
+
+@pytest.mark.parametrize("objective", cases.OBJECTIVES)
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_two_steps_do_not_depend_on_the_layout(alone, together, name, objective):
+    expected, found = alone[name.split("=")[0]][objective], together[name][objective]
+    for before, after in zip(expected["metrics"], found["metrics"], strict=True):
+        assert after == pytest.approx(before, rel=2e-5, abs=2e-6)
+    if "gradients" in found:
+        assert largest_relative_gap(expected["gradients"], found["gradients"]) < 1e-5
+    assert largest_gap(expected["weights"], found["weights"]) < 1e-6
+
+
+def test_clipping_and_both_sides_of_the_ratio_are_at_work_in_these_cases(alone):
+    for model in alone.values():
+        for objective in cases.OBJECTIVES:
+            first = model[objective]["metrics"][0]
+            assert first["train/grad_norm"] > cases.OPTIM.clip_grad
+            assert first["policy/clip_low"] > 0
+            assert first["policy/clip_high"] > 0
+            assert 0 < first["policy/rows_in_loss"] < 12
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_a_checkpoint_of_one_process_continues_under_any_layout(alone, together, name):
+    expected, found = alone[name.split("=")[0]]["resumed"], together[name]["resumed"]
+    assert found["extra"] == {"seen": {3: "x"}}
+    assert largest_gap(expected["weights"], found["weights"]) == 0
+    assert found["metrics"][0] == pytest.approx(expected["metrics"][0], rel=2e-5, abs=2e-6)
+    assert largest_gap(expected["next_weights"], found["next_weights"]) < 1e-6
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_a_checkpoint_of_any_layout_continues_in_one_process_and_in_its_own(
+    alone, together, model_dirs, checkpoints, name
+):
+    model, layout = name.split("=")
+    expected = alone[model]["resumed"]
+    back = cases.resume(model_dirs[model], cases.SINGLE, checkpoints / model / layout, alone[model]["logp"])
+    for found in (back, together[name]["resumed_own"]):
+        assert largest_gap(expected["weights"], found["weights"]) < 1e-6
+        assert largest_gap(expected["next_weights"], found["next_weights"]) < 1e-6
+
+
+@pytest.mark.parametrize("tokens", [91, 200, 10_000], ids=["one_row_each", "some_rows_each", "all_rows_together"])
+@pytest.mark.parametrize("objective", cases.OBJECTIVES)
+def test_a_step_does_not_depend_on_the_micro_batch_split(alone, model_dirs, objective, tokens):
+    expected = alone["tied"][objective]
+    parallel = replace(cases.SINGLE, max_tokens_per_micro_batch=tokens)
+    trainer = cases.open_trainer(model_dirs["tied"], parallel)
+    built = cases.objective_named(objective)
+    metrics = trainer.step(cases.off_policy_batch(built, alone["tied"]["logp"]), built)
+    assert metrics == pytest.approx(expected["metrics"][0], rel=2e-5, abs=2e-6)
+    assert largest_relative_gap(expected["gradients"], cases.gathered_gradients(trainer)) < 1e-5
+
+
+def test_a_missing_tensor_and_a_wrong_shape_are_said(model_dirs, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    from ablate.errors import UserError
+
+    shutil.copy(model_dirs["tied"] / "config.json", tmp_path)
+    tensors = load_file(model_dirs["tied"] / "model.safetensors")
+    norm = tensors.pop("model.norm.weight")
+    save_file(tensors, tmp_path / "model.safetensors")
+    with pytest.raises(UserError, match=r"has no tensor model\.norm\.weight"):
+        cases.open_trainer(tmp_path, cases.SINGLE)
+    save_file(tensors | {"model.norm.weight": norm[1:].clone()}, tmp_path / "model.safetensors")
+    with pytest.raises(UserError, match=r"model\.norm\.weight has shape \(31,\), config\.json says \(32,\)"):
+        cases.open_trainer(tmp_path, cases.SINGLE)

@@ -1,0 +1,242 @@
+"""One process: what a step does, repeats and leaves alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cases
+import pytest
+import torch
+
+from ablate import objectives
+from ablate.config import OptimConfig
+from ablate.errors import UserError
+from ablate.trainer.batching import make_batch, take_rows
+from ablate.trainer.optimizer import build_scheduler
+
+
+@pytest.fixture
+def trainer(tiny_checkpoint):
+    return cases.open_trainer(tiny_checkpoint, cases.SINGLE)
+
+
+@pytest.fixture
+def batch(trainer):
+    objective = cases.objective_named("grpo")
+    return cases.off_policy_batch(objective, trainer.logp(make_batch(cases.rollout_groups(), objective))[0])
+
+
+def test_the_same_step_twice_is_the_same_bit_for_bit(trainer, batch, tiny_checkpoint):
+    objective = cases.objective_named("gspo")
+    first = [trainer.step(batch, objective) for _ in range(2)], cases.gathered(trainer)
+    again = cases.open_trainer(tiny_checkpoint, cases.SINGLE)
+    second = [again.step(batch, objective) for _ in range(2)], cases.gathered(again)
+    assert first[0] == second[0]
+    assert all(torch.equal(first[1][name], second[1][name]) for name in first[1])
+
+
+def test_reset_forgets_weights_optimizer_and_schedule(trainer, batch, tiny_checkpoint):
+    objective = cases.objective_named("grpo")
+    first = trainer.step(batch, objective)
+    trainer.reset(
+        tiny_checkpoint,
+        cases.model_config(),
+        cases.SINGLE,
+        cases.OPTIM,
+        context_length=cases.CONTEXT,
+        total_optimizer_steps=10,
+        temperature=0.8,
+    )
+    assert trainer.step(batch, objective) == first
+
+
+def test_a_step_does_not_depend_on_padding_or_on_the_order_of_rows(trainer, batch, tiny_checkpoint):
+    objective = cases.objective_named("gspo_plus")
+    expected = trainer.step(batch, objective)
+    gradients = cases.gathered_gradients(trainer)
+
+    def pad(tensor):
+        return torch.nn.functional.pad(tensor, (0, 7))
+
+    per_token = ("tokens_BS", "mask_BT", "old_logp_BT", "rollout_logp_BT", "weight_BT")
+    padded = replace(batch, **{name: pad(getattr(batch, name)) for name in per_token})
+    shuffled = take_rows(batch, torch.randperm(batch.num_rows, generator=torch.Generator().manual_seed(2)))
+    for other in (padded, shuffled):
+        again = cases.open_trainer(tiny_checkpoint, cases.SINGLE)
+        found = again.step(other, objective)
+        assert found["train/loss"] == pytest.approx(expected["train/loss"], abs=1e-6)
+        for name, gradient in cases.gathered_gradients(again).items():
+            torch.testing.assert_close(gradient, gradients[name], atol=1e-6, rtol=1e-4)
+
+
+def test_a_batch_without_weight_changes_nothing_but_the_decay(tiny_checkpoint, batch):
+    trainer = cases.open_trainer(tiny_checkpoint, cases.SINGLE)
+    before = cases.gathered(trainer)
+    metrics = trainer.step(replace(batch, weight_BT=torch.zeros_like(batch.weight_BT)), cases.objective_named("gspo"))
+    assert metrics["train/grad_norm"] == 0
+    decay = 1 - metrics["train/lr"] * cases.OPTIM.weight_decay
+    for name, weight in cases.gathered(trainer).items():
+        expected = before[name] if weight.ndim == 1 else before[name] * decay
+        torch.testing.assert_close(weight, expected, rtol=1e-6, atol=0)
+
+
+def test_gradient_is_autograd_s_through_transformers(tiny_checkpoint, batch):
+    from transformers import AutoModelForCausalLM
+
+    objective = cases.objective_named("dapo")
+    trainer = cases.open_trainer(tiny_checkpoint, cases.SINGLE)
+    metrics = trainer.step(batch, objective)
+    model = AutoModelForCausalLM.from_pretrained(tiny_checkpoint, dtype=torch.float32)
+    logp_BTV = (model(batch.tokens_BS).logits[:, :-1] / 0.8).log_softmax(dim=-1)
+    loss = objective.loss(logp_BTV.gather(2, batch.tokens_BS[:, 1:, None])[..., 0], batch)
+    loss.backward()
+    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), cases.OPTIM.clip_grad)
+    assert metrics["train/loss"] == pytest.approx(loss.item(), abs=1e-6)
+    assert metrics["train/grad_norm"] == pytest.approx(norm.item(), rel=1e-5)
+    found = cases.gathered_gradients(trainer)
+    for name, parameter in model.named_parameters():
+        assert (found[name] - parameter.grad).norm() <= 1e-5 * parameter.grad.norm(), name
+
+
+def test_weights_after_a_step_are_those_of_torch_s_adamw(tiny_checkpoint, batch):
+    trainer = cases.open_trainer(tiny_checkpoint, cases.SINGLE)
+    before = cases.gathered(trainer)
+    metrics = trainer.step(batch, cases.objective_named("grpo"))
+    gradients = cases.gathered_gradients(trainer)
+    parameters = {name: torch.nn.Parameter(weight) for name, weight in before.items()}
+    groups = [
+        {"params": [p for p in parameters.values() if p.ndim > 1], "weight_decay": cases.OPTIM.weight_decay},
+        {"params": [p for p in parameters.values() if p.ndim == 1], "weight_decay": 0.0},
+    ]
+    betas = (cases.OPTIM.beta1, cases.OPTIM.beta2)
+    optimizer = torch.optim.AdamW(groups, lr=metrics["train/lr"], betas=betas, eps=cases.OPTIM.eps)
+    for name, parameter in parameters.items():
+        parameter.grad = gradients[name]
+    optimizer.step()
+    for name, weight in cases.gathered(trainer).items():
+        torch.testing.assert_close(weight, parameters[name].detach(), atol=1e-7, rtol=0)
+
+
+def test_reference_is_the_start_whatever_was_trained_since(trainer, batch):
+    start = trainer.logp(batch)[0]
+    trainer.step(batch, cases.objective_named("grpo"))
+    trained, weights = trainer.logp(batch)[0], cases.gathered(trainer)
+    assert torch.equal(trainer.reference_logp(batch), start)
+    assert torch.equal(trainer.reference_logp(batch), start)
+    assert torch.equal(trainer.logp(batch)[0], trained)
+    assert all(torch.equal(weights[name], tensor) for name, tensor in trainer.hf_tensors())
+
+
+def test_metrics_are_only_gathered_when_asked_for(trainer, batch):
+    metrics = trainer.step(batch, cases.objective_named("grpo"), with_metrics=False)
+    assert set(metrics) == {"train/loss", "train/grad_norm", "train/lr"}
+
+
+def test_entropy_is_a_mean_over_response_tokens(trainer, batch):
+    entropy_BT = trainer.logp(batch)[1]
+    metrics = trainer.step(batch, cases.objective_named("grpo"))
+    assert metrics["policy/entropy"] == pytest.approx(entropy_BT[batch.mask_BT].mean().item(), rel=1e-6)
+
+
+def test_likelihood_of_demonstrations_rises(trainer):
+    sft = objectives.build({"name": "sft", "dynamic_sampling": False, "overlong": "off", "swap": cases.NO_SWAP})
+    batch = make_batch(cases.rollout_groups(), sft)
+    losses = [trainer.step(batch, sft, with_metrics=False)["train/loss"] for _ in range(8)]
+    assert losses[-1] < losses[0] - 0.1
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        ("constant", [0.25, 0.5, 0.75, 1, 1, 1, 1, 1]),
+        ("cosine", [0.25, 0.5, 0.75, 1, 0.868198, 0.55, 0.231802, 0.1]),
+    ],
+)
+def test_learning_rate_warms_up_then_follows_the_schedule(schedule, expected):
+    class Recorder:
+        param_groups = [{"wd_mult": 1.0, "lr_mult": 1.0, "max_lr": 1.0, "min_lr": 0.1}]  # noqa: RUF012
+
+    optim = replace(cases.OPTIM, lr=1.0, min_lr=0.1, schedule=schedule, warmup_steps=4)
+    scheduler = build_scheduler(Recorder(), optim, total_steps=8)
+    rates = []
+    for _ in expected:
+        scheduler.step(increment=1)
+        rates.append(Recorder.param_groups[0]["lr"])
+    assert rates == pytest.approx(expected, abs=1e-5)
+
+
+def test_without_a_clip_the_norm_is_measured_and_nothing_is_scaled(tiny_checkpoint, batch):
+    def gradients_with(optim: OptimConfig) -> tuple[float, torch.Tensor]:
+        trainer = cases.open_trainer(tiny_checkpoint, cases.SINGLE)
+        trainer.reset(
+            tiny_checkpoint,
+            cases.model_config(),
+            cases.SINGLE,
+            optim,
+            context_length=cases.CONTEXT,
+            total_optimizer_steps=10,
+            temperature=0.8,
+        )
+        norm = trainer.step(batch, cases.objective_named("grpo"))["train/grad_norm"]
+        return norm, torch.cat([g.flatten() for g in cases.gathered_gradients(trainer).values()])
+
+    norm, free = gradients_with(replace(cases.OPTIM, clip_grad=0.0))
+    clipped_norm, clipped = gradients_with(cases.OPTIM)
+    assert free.norm().item() == pytest.approx(norm, rel=1e-5)
+    assert clipped_norm == norm
+    assert clipped.norm().item() == pytest.approx(cases.OPTIM.clip_grad, rel=1e-4)
+
+
+@pytest.mark.parametrize("recompute", ["core_attn", "full"])
+def test_recomputing_activations_changes_no_gradient(tiny_checkpoint, batch, recompute):
+    found = {}
+    for name in ("none", recompute):
+        trainer = cases.open_trainer(tiny_checkpoint, replace(cases.SINGLE, recompute=name))
+        trainer.step(batch, cases.objective_named("gspo"))
+        found[name] = cases.gathered_gradients(trainer)
+    for name, gradient in found["none"].items():
+        torch.testing.assert_close(found[recompute][name], gradient, atol=1e-6, rtol=1e-5)
+
+
+def test_bf16_trains_fp32_main_weights(tiny_checkpoint, batch):
+    trainer = cases.open_trainer(tiny_checkpoint, replace(cases.SINGLE, precision="bf16"))
+    reference = cases.open_trainer(tiny_checkpoint, cases.SINGLE)
+    objective = cases.objective_named("grpo")
+    for _ in range(2):
+        found, expected = trainer.step(batch, objective), reference.step(batch, objective)
+    assert found["train/loss"] == pytest.approx(expected["train/loss"], abs=0.05)
+    main = {p.dtype for group in trainer.optimizer.param_groups for p in group["params"]}
+    assert main == {torch.float32}
+    assert {tensor.dtype for _, tensor in trainer.hf_tensors()} == {torch.bfloat16}
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"tensor": 2}, "= 2 processes per model copy do not divide the 1 started"),
+        ({"world_size": 4}, "parallel.world_size=4 but 1 processes were started"),
+        ({"sequence_parallel": True}, "sequence_parallel=true splits over the tensor group"),
+        ({"transformer_engine": True}, "the package transformer_engine is not installed"),
+        ({"max_tokens_per_micro_batch": 8}, "does not fit parallel.max_tokens_per_micro_batch=8"),
+    ],
+)
+def test_a_layout_that_cannot_work_is_said_in_a_sentence(tiny_checkpoint, batch, changes, sentence):
+    with pytest.raises(UserError, match=sentence):
+        cases.open_trainer(tiny_checkpoint, replace(cases.SINGLE, **changes)).logp(batch)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"tensor": 4}, "2 key/value heads do not divide by parallel.tensor=4"),
+        ({"tensor": 3}, "4 attention heads do not divide by parallel.tensor=3"),
+        ({"pipeline": 3}, "4 layers do not divide by parallel.pipeline=3"),
+        ({"context": 2}, "parallel.context=2 needs Transformer Engine's attention"),
+    ],
+)
+def test_what_the_model_does_not_divide_by_is_said(tiny_checkpoint, changes, sentence):
+    from ablate.trainer.architecture import read_architecture
+    from ablate.trainer.model import check_layout
+
+    with pytest.raises(UserError, match=sentence):
+        check_layout(read_architecture(tiny_checkpoint), replace(cases.SINGLE, **changes))
