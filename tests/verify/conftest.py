@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,12 @@ from omegaconf import OmegaConf
 from ablate.config import VerifyConfig
 from ablate.verify import open_verifier
 
+sys.path.insert(0, str(Path(__file__).parent))  # importlib mode leaves it out: hostile.py lies beside the tests
+
 CONF = Path(__file__).parents[2] / "conf" / "verify"
 
 
-def make_config(**changes: object) -> VerifyConfig:
+def configured(**changes: object) -> VerifyConfig:
     """conf/verify/local.yaml with limits that fit a test suite."""
     quick = {"time_limit_s": 2.0, "wall_factor": 4.0, "memory_limit_mib": 512, "output_limit_kib": 1024}
     merged = OmegaConf.merge(OmegaConf.structured(VerifyConfig), OmegaConf.load(CONF / "local.yaml"), quick, changes)
@@ -21,6 +24,11 @@ def make_config(**changes: object) -> VerifyConfig:
 
 
 @pytest.fixture(scope="session")
+def make_config():
+    return configured
+
+
+@pytest.fixture(scope="session")
 def verifier():
-    with open_verifier(make_config()) as opened:
+    with open_verifier(configured()) as opened:
         yield opened

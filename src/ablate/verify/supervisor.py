@@ -28,7 +28,7 @@ UNCOUNTED_MIB = 512  # address space that thread arenas and libraries reserve wi
 DISK_MIB = 64
 GRACE_S = 10.0  # beyond a test's wall limit, before the container counts as broken
 LOOK_EVERY_S = 0.05  # without a control group memory is watched
-STARVED_SHARE = 0.5  # of its wall time a test waited for a processor: not its own fault
+STARVED_FACTOR = 5  # times the wall limit: a test that waited for a processor that long is given up, not scored
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,7 @@ def limits_of(job: Job, watched: bool) -> dict:
         "fn_name": job.fn_name,
         "cpu_s": job.time_limit_s,
         "wall_s": job.wall_limit_s,
+        "starved_s": STARVED_FACTOR * job.wall_limit_s,
         "look_every_s": LOOK_EVERY_S if watched else job.wall_limit_s,
         "memory_bytes": memory_bytes if watched else 1 << 62,
         "address_space_bytes": memory_bytes + UNCOUNTED_MIB * MIB,
@@ -141,7 +142,7 @@ def open_program(container: Container, job: Job, limits: dict) -> str | None:
         container.send({"op": "program", **limits}, [source])
     finally:
         os.close(source)
-    answer = container.receive(job.wall_limit_s + GRACE_S)
+    answer = container.receive(STARVED_FACTOR * job.wall_limit_s + GRACE_S)
     if "died" in answer:
         if not os.WIFSIGNALED(answer["died"]):
             raise ContainerError(container.reason("the program process failed"))
@@ -160,7 +161,7 @@ def run_test(container: Container, job: Job, index: int, report: Report) -> tupl
     ]
     try:
         container.send({"op": "test"}, files)
-        answer = container.receive(job.wall_limit_s + GRACE_S)
+        answer = container.receive(STARVED_FACTOR * job.wall_limit_s + GRACE_S)
         if not answer.get("confined"):
             raise ContainerError(container.reason(f"a test could not be confined: {answer.get('detail') or answer}"))
         report.cpu_s += answer["cpu_s"]
@@ -183,9 +184,9 @@ def failure_of(job: Job, answer: dict, files: list[int], out_of_memory: bool) ->
         return "memory_limit", "out of memory"
     if stopped == "cpu" or answer["cpu_s"] > job.time_limit_s:
         return "time_limit", f"{answer['cpu_s']:.2f} s of CPU"
+    if stopped == "starved":
+        return "infrastructure_error", f"the machine starved the program for {answer['run_wait_s']:.1f} s"
     if stopped == "wall":
-        if answer["run_wait_s"] >= STARVED_SHARE * answer["wall_s"]:
-            return "infrastructure_error", f"the machine starved the program for {answer['run_wait_s']:.1f} s"
         return "time_limit", f"{answer['wall_s']:.2f} s of wall time"
     if os.fstat(files[1]).st_size > job.output_limit_kib * 1024:
         return "output_limit", f"more than {job.output_limit_kib} KiB"

@@ -1,4 +1,4 @@
-# ruff: noqa: PTH120, PTH123, SIM115
+# ruff: noqa: PTH120, SIM115
 # pathlib would be one more import in every test process, and the streams opened here outlive their opener.
 """The test process: closes every door behind itself, then runs the program as a fresh ``__main__``."""
 

@@ -1,0 +1,317 @@
+# ruff: noqa: E501 -- programs read best as they are
+"""Hostile programs for the sandbox under test, with what must become of each. Bounded, so that a 2-core machine lives.
+
+CONTAINED programs try one thing and print ``contained`` when it failed: the judge must accept exactly that. EXHAUSTING
+programs use up a resource or deceive: the judge must answer one of the named kinds.
+"""
+
+from __future__ import annotations
+
+SYSCALL = """
+import ctypes, os
+libc = ctypes.CDLL(None, use_errno=True)
+def syscall(*args):
+    return libc.syscall(*[ctypes.c_long(a) if isinstance(a, int) else a for a in args])
+"""
+
+EXHAUSTING = {
+    "fork bomb": (
+        "import os\nwhile True:\n    try:\n        os.fork()\n    except OSError:\n        pass",
+        {"time_limit"},
+    ),
+    "fork bomb that ends at the limit": ("import os\nwhile True: os.fork()", {"runtime_error", "time_limit"}),
+    "thread bomb": (
+        "import threading, time\nwhile True: threading.Thread(target=time.sleep, args=(60,)).start()",
+        {"runtime_error", "time_limit"},
+    ),
+    "many processes that burn": (
+        "import os\nfor _ in range(6):\n    if os.fork() == 0:\n        while True: pass\nos.wait()",
+        {"time_limit"},
+    ),
+    "memory by bytearray": ("x = []\nwhile True: x.append(bytearray(8 << 20))", {"memory_limit"}),
+    "memory by one allocation": ("x = bytearray(1 << 40)", {"memory_limit"}),
+    "memory by a list": ("x = [0]\nwhile True: x += x", {"memory_limit"}),
+    "memory by mmap": (
+        "import mmap\nx = []\nwhile True:\n    m = mmap.mmap(-1, 16 << 20)\n    m.write(b'x' * (16 << 20))\n    x.append(m)",
+        {"memory_limit", "runtime_error"},
+    ),
+    "memory by many small processes": (
+        "import os, time\nfor _ in range(20):\n    if os.fork() == 0:\n        x = bytearray(b'x' * (40 << 20))\n        time.sleep(60)\n"
+        "time.sleep(60)",
+        {"memory_limit", "time_limit", "runtime_error"},
+    ),
+    "memory by tmpfs": (
+        "i = 0\nwhile True:\n    i += 1\n    open(f'/tmp/{i}', 'wb').write(b'x' * 200000)",
+        {"runtime_error", "memory_limit"},
+    ),
+    "memory by /dev/shm": (
+        "i = 0\nwhile True:\n    i += 1\n    open(f'/dev/shm/{i}', 'wb').write(b'x' * 200000)",
+        {"runtime_error", "memory_limit"},
+    ),
+    "disk fill by one file": (
+        "f = open('/tmp/big', 'wb')\nwhile True: f.write(b'x' * 65536)",
+        {"runtime_error", "memory_limit"},
+    ),
+    "disk fill by many inodes": (
+        "import os\ni = 0\nwhile True:\n    i += 1\n    os.close(os.open(f'/tmp/{i}', os.O_CREAT | os.O_RDWR))",
+        {"runtime_error"},
+    ),
+    "stdout flood": ("while True: print('x' * 4096)", {"output_limit"}),
+    "stdout flood that ignores errors": (
+        "import os\nwhile True:\n    try: os.write(1, b'x' * 65536)\n    except OSError: pass",
+        {"output_limit", "time_limit"},
+    ),
+    "the right answer, then a flood": (
+        "print('contained', flush=True)\nwhile True: print(' ' * 4096)",
+        {"output_limit"},
+    ),
+    "stderr flood": ("import os\nwhile True: os.write(2, b'x' * 65536)", {"time_limit"}),
+    "a slow drip of output": (
+        "import time\nwhile True:\n    print('x', flush=True)\n    time.sleep(0.02)",
+        {"time_limit"},
+    ),
+    "sleep": ("import time\ntime.sleep(3600)", {"time_limit"}),
+    "a busy loop": ("while True: pass", {"time_limit"}),
+    "a busy loop in C": ("sum(range(10**12))", {"time_limit"}),
+    "waits for more input": ("import os\nr, w = os.pipe()\nos.read(r, 1)", {"time_limit"}),
+    "reads past the end": ("while True: input()", {"runtime_error"}),
+    "ignores every signal": (
+        "import signal\nfor s in range(1, 65):\n    try: signal.signal(s, signal.SIG_IGN)\n    except (OSError, ValueError): pass\n"
+        "while True: pass",
+        {"time_limit"},
+    ),
+    "blocks every signal": (
+        "import signal\nsignal.pthread_sigmask(signal.SIG_BLOCK, range(1, 65))\nwhile True: pass",
+        {"time_limit"},
+    ),
+    "stops itself": (
+        "import os, signal\nos.kill(os.getpid(), signal.SIGSTOP)\nimport time\ntime.sleep(3600)",
+        {"time_limit"},
+    ),
+    "hangs in atexit": ("import atexit\n@atexit.register\ndef f():\n    while True: pass", {"time_limit"}),
+    "a thread that never ends": (
+        "import threading, time\nthreading.Thread(target=time.sleep, args=(3600,)).start()\nprint('contained')",
+        {"time_limit"},
+    ),
+    "descriptor exhaustion": ("import os\nwhile True: os.dup(0)", {"runtime_error"}),
+    "a segmentation fault": ("import ctypes\nctypes.string_at(0)", {"runtime_error"}),
+    "endless recursion": ("def f(): return f()\nf()", {"runtime_error", "memory_limit"}),
+    "10^6-deep nesting in repr": (
+        "x = []\nfor _ in range(10**6): x = [x]\nimport sys\nsys.setrecursionlimit(10**9)\nprint(x)",
+        {"runtime_error", "wrong_answer", "memory_limit", "time_limit"},
+    ),
+    "10^6-deep nesting in the source": ("x = " + "-" * 10**6 + "1", {"compile_error"}),
+    "10^5 brackets in the source": ("x = " + "(" * 10**5 + ")" * 10**5, {"compile_error"}),
+    "a NUL in the source": ("print('contained')\0", {"compile_error"}),
+    "a lone surrogate in the source": ("print('\ud800')", {"compile_error"}),
+    "not Python": ("int main() { return 0; }", {"compile_error"}),
+    "an empty program": ("", {"wrong_answer"}),
+    "os._exit(0) at once": ("import os\nos._exit(0)", {"wrong_answer"}),
+    "sys.exit(0) at once": ("import sys\nsys.exit(0)", {"wrong_answer"}),
+    "a status after the right answer": ("import sys\nprint('contained')\nsys.exit(3)", {"runtime_error"}),
+    "an exception after the right answer": ("print('contained')\n1 / 0", {"runtime_error"}),
+    "an exception that cannot be shown": (
+        "class E(Exception):\n    def __str__(self): raise self\nraise E()",
+        {"runtime_error"},
+    ),
+    "an exception in the exception hook": (
+        "import sys\ndef hook(*a): raise ValueError\nsys.excepthook = hook\n1 / 0",
+        {"runtime_error"},
+    ),
+    "exits well from the exception hook": (
+        "import sys, os\nsys.excepthook = lambda *a: os._exit(0)\n1 / 0",
+        {"wrong_answer"},
+    ),
+    "closes its output": ("import os\nos.close(1)\nprint('contained')", {"runtime_error", "wrong_answer"}),
+    "NUL bytes and invalid UTF-8": (
+        "import sys\nsys.stdout.buffer.write(b'contained\\0\\xff\\xfe')",
+        {"wrong_answer"},
+    ),
+    "two answers": ("print('contained contained')", {"wrong_answer"}),
+    "kills its own group": ("import os\nos.kill(0, 9)\nos.killpg(0, 9)\nprint('x')", {"runtime_error", "wrong_answer"}),
+    "kills everything": ("import os\nos.kill(-1, 9)\nprint('x')", {"runtime_error", "wrong_answer"}),
+    "writes to every descriptor": (
+        "import os\nfor fd in range(3, 256):\n    for text in (b'{\"status\": 0}', b'accepted', b'R\"contained\"', b'confined'):\n"
+        "        try: os.write(fd, text)\n        except OSError: pass",
+        {"wrong_answer"},
+    ),
+    "truncates every descriptor and leaves ill": (
+        "import os\nfor fd in range(3, 256):\n    try: os.ftruncate(fd, 0)\n    except OSError: pass\nos._exit(70)",
+        {"runtime_error"},
+    ),
+    "a huge sparse output": ("import os\nos.ftruncate(1, 1 << 40)\n", {"runtime_error", "output_limit"}),
+    "changes the clocks and sleeps": (
+        "import time\ntime.process_time = time.monotonic = time.perf_counter = time.time = lambda: 0\nwhile True: pass",
+        {"time_limit"},
+    ),
+    "raises its own limits and burns": (
+        "import resource\nfor k in range(16):\n    try: resource.setrlimit(k, (resource.RLIM_INFINITY,) * 2)\n"
+        "    except (OSError, ValueError): pass\nwhile True: pass",
+        {"time_limit"},
+    ),
+}
+
+CONTAINED = {
+    "a daemon that outlives the test": (
+        "import os, time\nif os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0:\n        while True:\n"
+        "            time.sleep(0.01)\n    os._exit(0)\nos.wait()\nprint('contained')"
+    ),
+    "a parent that exits first": (
+        "import os, time\nif os.fork() == 0:\n    time.sleep(3600)\nprint('contained', flush=True)\nos._exit(0)"
+    ),
+    "TCP to the host": (
+        "import socket\ntry:\n    socket.create_connection(('127.0.0.1', {port}), 0.5)\n    print('connected')\n"
+        "except OSError:\n    print('contained')"
+    ),
+    "UDP": (
+        "import socket\ntry:\n    socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('127.0.0.1', {port}))\n"
+        "    print('sent')\nexcept OSError:\n    print('contained')"
+    ),
+    "an abstract unix socket of the host": (
+        "import socket\ntry:\n    socket.socket(socket.AF_UNIX).connect('\\0{abstract}')\n    print('connected')\n"
+        "except OSError:\n    print('contained')"
+    ),
+    "netlink and raw sockets": (
+        "import socket\nfor family, kind in ((16, 3), (17, 3), (2, 3), (10, 1), (38, 5), (40, 1)):\n"
+        "    try: socket.socket(family, kind); print('opened', family)\n    except OSError: pass\nprint('contained')"
+    ),
+    "io_uring": SYSCALL + "print('contained' if syscall(425, 8, ctypes.create_string_buffer(256)) == -1 else 'set up')",
+    "bpf, perf, userfaultfd, keyctl, memfd": (
+        SYSCALL + "bad = [n for n in (321, 298, 323, 250, 319, 447) if syscall(n, 0, 0, 0, 0, 0) != -1 "
+        "or ctypes.get_errno() not in (1, 38)]\nprint(bad or 'contained')"
+    ),
+    "SysV shared memory and message queues": (
+        SYSCALL + "print('contained' if all(syscall(n, 77, 4096, 0o1666) == -1 for n in (29, 64, 68)) else 'made')"
+    ),
+    "32-bit and x32 system calls": SYSCALL + "print('contained' if syscall(0x40000000 + 39) == -1 else 'called')",
+    "new namespaces": (
+        SYSCALL + "bad = [f for f in (0x10000000, 0x20000, 0x20000000, 0x40000000, 0x08000000, 0x02000000) "
+        "if libc.unshare(f) != -1]\nbad += [f for f in (0x10000000, 0x20000000) if syscall(56, f | 17, 0, 0, 0, 0) != -1]\n"
+        "print(bad or 'contained')"
+    ),
+    "mount, chroot, pivot_root": (
+        SYSCALL
+        + "bad = [libc.mount(b'none', b'/tmp', b'tmpfs', 0, None), libc.chroot(b'/tmp'), libc.umount2(b'/proc', 2), "
+        "syscall(155, b'/tmp', b'/tmp')]\nprint('contained' if bad == [-1] * 4 else bad)"
+    ),
+    "ptrace and process_vm_readv": (
+        SYSCALL + "bad = [libc.ptrace(16, 1, 0, 0), syscall(310, os.getppid(), None, 0, None, 0, 0)]\n"
+        "print('contained' if bad == [-1] * 2 else bad)"
+    ),
+    "the parent's memory, descriptors, environment": (
+        "import os\nfound = []\nfor pid in {str(os.getppid()), '0', '2', '3', '4', '5'} | set(os.listdir('/proc')) - {'self', "
+        "'thread-self', str(os.getpid())}:\n"
+        "    for name in ('mem', 'maps', 'environ', 'fd', 'root', 'cwd', 'cmdline'):\n"
+        "        if os.path.exists(f'/proc/{pid}/{name}'): found.append((pid, name))\nprint(found or 'contained')"
+    ),
+    "sees no other process": "import os\nprint('contained' if os.getpid() == 1 and os.getppid() == 0 else os.getppid())",
+    "signals to others": (
+        "import os, signal\nhit = []\nfor pid in (os.getppid() or 2, 2, 3, 4, 5, 10, 100):\n"
+        "    for s in (signal.SIGSTOP, signal.SIGKILL):\n        try: os.kill(pid, s); hit.append(pid)\n"
+        "        except OSError: pass\nprint(hit or 'contained')"
+    ),
+    "no rights": (
+        "rows = dict(line.split(':', 1) for line in open('/proc/self/status'))\n"
+        "ok = all(int(rows[k], 16) == 0 for k in ('CapInh', 'CapPrm', 'CapEff', 'CapBnd', 'CapAmb')) "
+        "and rows['NoNewPrivs'].strip() == '1' and rows['Seccomp'].strip() == '2'\n"
+        "import os\nprint('contained' if ok and os.getuid() == os.geteuid() != 0 else rows)"
+    ),
+    "setuid": (
+        "import os\nbad = []\nfor f in (os.setuid, os.setgid, os.seteuid):\n    try: f(0); bad.append(f)\n"
+        "    except OSError: pass\nprint(bad or 'contained')"
+    ),
+    "writes outside its own directory": (
+        "import os\nmade = []\nfor d in ('/', '/dev', '/usr/lib', '/lib', '/python', '/python/lib', '/judge', '/proc', '/proc/sys'):\n"
+        "    try: open(os.path.join(d, 'x'), 'w'); made.append(d)\n    except OSError: pass\n"
+        "    try: os.mkdir(os.path.join(d, 'y')); made.append(d)\n    except OSError: pass\nprint(made or 'contained')"
+    ),
+    "writes to the interpreter's library": (
+        "import os, json\nmade = []\nd = os.path.dirname(os.__file__)\n"
+        "for p in (d + '/sitecustomize.py', d + '/site-packages/x.pth', os.__file__, json.__file__, '/judge/server.py'):\n"
+        "    try: open(p, 'a').write('x'); made.append(p)\n    except OSError: pass\nprint(made or 'contained')"
+    ),
+    "device nodes": (
+        "import os, stat\nmade = []\nfor kind in (stat.S_IFCHR, stat.S_IFBLK):\n"
+        "    try: os.mknod('/tmp/node', kind | 0o666, os.makedev(1, 1)); made.append(kind)\n    except OSError: pass\n"
+        "print(made or 'contained')"
+    ),
+    "files of the host": (
+        "import os\nfound = [p for p in ('/etc/passwd', '/etc/shadow', '/root', '/home', '/work', '/var', '/opt', '/mnt', '/sys', "
+        "'/proc/kallsyms', '/proc/meminfo', '/proc/sys', '/proc/1/root/etc', {here!r}, {secret!r}) if os.path.exists(p)]\n"
+        "print(found or 'contained')"
+    ),
+    "a symlink to a host file": (
+        "import os\nos.symlink({secret!r}, '/tmp/link')\ntry:\n    print(open('/tmp/link').read())\n"
+        "except OSError:\n    print('contained')"
+    ),
+    "packages of the host": (
+        "import os, sys\nroots = ['/python', '/usr/lib']\nfound = [os.path.join(d, f) for r in roots for d, _, fs in os.walk(r) "
+        "for f in fs if d.endswith(('site-packages', 'dist-packages'))]\nprint(found[:3] or 'contained')"
+    ),
+    "state left in files": (
+        "import os\nfound = [p for p in ('/tmp/left', '/dev/shm/left', '/tmp/sitecustomize.py') if os.path.exists(p)]\n"
+        "for p in ('/tmp/left', '/dev/shm/left', '/tmp/sitecustomize.py'):\n    open(p, 'w').write('print(1)')\n"
+        "print(found or 'contained')"
+    ),
+    "state left in an abstract socket": (
+        "import os, socket\ns = socket.socket(socket.AF_UNIX)\ntry:\n    s.bind('\\0left')\nexcept OSError:\n    print('taken')\n"
+        "s.listen()\nif os.fork() == 0:\n    os.setsid()\n    s.accept()\nprint('contained', flush=True)\nos._exit(0)"
+    ),
+    "a call counter in modules": (
+        "import collections, builtins\nn = getattr(collections, 'seen', 0) + getattr(builtins, 'seen', 0)\n"
+        "collections.seen = builtins.seen = 1\nprint(n or 'contained')"
+    ),
+    "open descriptors": (
+        "import os\nfds = sorted(map(int, os.listdir('/proc/self/fd')))\nprint('contained' if fds[:4] == [0, 1, 2, 3] and len(fds) <= 5 else fds)"
+    ),
+    "core dumps": (
+        "import resource\nprint('contained' if resource.getrlimit(resource.RLIMIT_CORE) == (0, 0) else 'dumps')"
+    ),
+    "executes nothing of the host": (
+        "import os\nfound = [p for p in ('/bin/sh', '/usr/bin/env', '/bin/bash', '/usr/bin/bwrap', '/usr/bin/gcc') if os.path.exists(p)]\n"
+        "print(found or 'contained')"
+    ),
+    "names of the host": "import os\nprint('contained' if os.uname().nodename == 'judge' else os.uname())",
+}
+
+# Searches everything it can reach for the text in {needle!r}, given in two halves so that it does not find itself.
+SEARCH = """
+import gc, os, sys
+needle = {first!r}.encode() + {second!r}.encode()
+found = set()
+def look(text):
+    if isinstance(text, str): text = text.encode('utf-8', 'replace')
+    if isinstance(text, (bytes, bytearray)):
+        at = bytes(text).find(needle)
+        if at >= 0: found.add(bytes(text)[at : at + 40].split()[0])
+frame = sys._getframe()
+while frame:
+    for value in list(frame.f_locals.values()) + list(frame.f_globals.values()): look(repr(value))
+    frame = frame.f_back
+for thing in gc.get_objects():
+    if type(thing) in (dict, list, tuple): look(repr(thing)[:100000])
+for fd in range(256):
+    for path in (f'/proc/self/fd/{{fd}}',):
+        try: look(open(path, 'rb').read(1 << 20)) if fd not in (0,) else None
+        except OSError: pass
+for directory in ('/tmp', '/judge', '/proc/self', '/dev/shm'):
+    for name in os.listdir(directory):
+        path = os.path.join(directory, name)
+        if os.path.isfile(path) and name not in ('mem', 'main.py', 'clear_refs', 'pagemap'):
+            try: look(open(path, 'rb').read(1 << 20))
+            except OSError: pass
+with open('/proc/self/maps') as maps, open('/proc/self/mem', 'rb', 0) as memory:
+    for line in maps:
+        span, rights = line.split()[:2]
+        if 'rw' not in rights: continue
+        low, high = (int(part, 16) for part in span.split('-'))
+        try:
+            memory.seek(low)
+            block = memory.read(high - low)
+        except (OSError, ValueError, OverflowError): continue
+        at = block.find(needle)
+        while at >= 0:
+            word = block[at : at + 40].split()[0].split(b'\\0')[0]
+            if len(word) > len(needle) + 3: found.add(word)
+            at = block.find(needle, at + 1)
+"""
