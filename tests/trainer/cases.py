@@ -20,7 +20,7 @@ from ablate.trainer.batching import make_batch
 from ablate.trainer.step import Trainer
 from ablate.types import Completion, Problem, RolloutGroup, TrainBatch, Verdict, VerdictKind
 
-VOCAB_SIZE, CONTEXT = 104, 96
+VOCAB_SIZE, CONTEXT = 104, 96  # token 0 pads: transformers leaves its (zero) embedding out of the gradient
 NO_SWAP = dict.fromkeys(("keep", "shape", "advantage", "ratio", "surrogate", "weight"))
 OBJECTIVES = {
     "grpo": {"clip_low": 0.2, "clip_high": 0.2},
@@ -91,10 +91,10 @@ def rollout_groups(num_groups: int = 3, size: int = 4, seed: int = 0) -> list[Ro
     rng = random.Random(seed)
     groups = []
     for group in range(num_groups):
-        prompt = tuple(rng.randrange(VOCAB_SIZE) for _ in range(rng.randint(3, 20)))
+        prompt = tuple(rng.randrange(1, VOCAB_SIZE) for _ in range(rng.randint(3, 20)))
         completions, verdicts = [], []
         for sample in range(size):
-            response = tuple(rng.randrange(VOCAB_SIZE) for _ in range(rng.choice((1, 2, 9, 30, 70))))
+            response = tuple(rng.randrange(1, VOCAB_SIZE) for _ in range(rng.choice((1, 2, 9, 30, 70))))
             logp = tuple(-4.0 - rng.random() for _ in response)
             completions.append(Completion("p", sample, 0, prompt, response, logp, "", finished=sample < size - 1))
             passed = group > 0 and sample % 2 == 0

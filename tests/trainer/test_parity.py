@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,8 @@ import cases
 import jobs
 import pytest
 import torch
+
+from ablate.trainer.batching import make_batch
 
 JOBS = {
     2: ("tied=tp2", "tied=pp2", "tied=dp", "tied=dp_distributed", "untied=tp2_sp"),
@@ -83,15 +86,20 @@ def test_weights_gathered_from_a_layout_are_the_checkpoint_s_bit_for_bit(alone, 
 
 
 @pytest.mark.parametrize("model", ["tied", "untied"])
-@pytest.mark.parametrize("factor", [1, 2], ids=["context", "twice_the_context_by_yarn"])
-def test_log_probability_and_entropy_are_transformers(model_dirs, model, factor):
-    from ablate.trainer.batching import make_batch
-
+@pytest.mark.parametrize(
+    ("factor", "betas"),
+    [(1, {}), (2, {}), (2, {"beta_fast": 0.75, "beta_slow": 0.5})],
+    ids=["context", "twice_the_context_by_yarn", "by_yarn_with_betas_of_the_model"],
+)
+def test_log_probability_and_entropy_are_transformers(model_dirs, tmp_path, model, factor, betas):
     context, temperature = 48, 0.8
+    model_dir = Path(shutil.copytree(model_dirs[model], tmp_path / "model"))
+    values = json.loads((model_dir / "config.json").read_text())
+    (model_dir / "config.json").write_text(json.dumps(values | {f"yarn_{name}": b for name, b in betas.items()}))
     batch = make_batch(cases.rollout_groups(), cases.objective_named("grpo"))
-    trainer = cases.open_trainer(model_dirs[model], cases.SINGLE)
+    trainer = cases.open_trainer(model_dir, cases.SINGLE)
     trainer.reset(
-        model_dirs[model],
+        model_dir,
         cases.model_config(context),
         cases.SINGLE,
         cases.OPTIM,
@@ -100,7 +108,7 @@ def test_log_probability_and_entropy_are_transformers(model_dirs, model, factor)
         temperature=temperature,
     )
     logp_BT, entropy_BT = trainer.logp(batch)
-    logit_BTV = transformers_logits(model_dirs[model], batch.tokens_BS, context, factor) / temperature
+    logit_BTV = transformers_logits(model_dir, batch.tokens_BS, context, factor, betas) / temperature
     expected_BTV = logit_BTV.log_softmax(dim=-1)
     expected_logp_BT = expected_BTV.gather(2, batch.tokens_BS[:, 1:, None])[..., 0] * batch.mask_BT
     expected_entropy_BT = -(expected_BTV.exp() * expected_BTV).sum(dim=-1) * batch.mask_BT
@@ -108,12 +116,14 @@ def test_log_probability_and_entropy_are_transformers(model_dirs, model, factor)
     torch.testing.assert_close(entropy_BT, expected_entropy_BT, atol=2e-5, rtol=0)
 
 
-def transformers_logits(model_dir: Path, tokens_BS: torch.Tensor, context: int, factor: int) -> torch.Tensor:
+def transformers_logits(
+    model_dir: Path, tokens_BS: torch.Tensor, context: int, factor: int, betas: dict[str, float]
+) -> torch.Tensor:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     config = AutoConfig.from_pretrained(model_dir)
     if factor > 1:
-        yarn = {"rope_type": "yarn", "factor": float(factor), "original_max_position_embeddings": context}
+        yarn = {"rope_type": "yarn", "factor": float(factor), "original_max_position_embeddings": context, **betas}
         config.rope_parameters = {"rope_theta": config.rope_parameters["rope_theta"], **yarn}
         config.max_position_embeddings = context * factor
     model = AutoModelForCausalLM.from_pretrained(model_dir, config=config, dtype=torch.float32)

@@ -28,10 +28,38 @@ class Architecture:
 
 @dataclass(frozen=True)
 class Yarn:
-    """YaRN (arXiv 2309.00071) as transformers and vLLM apply it: temperature 0.1 ln(factor) + 1, beta 32 and 1."""
+    """YaRN (arXiv 2309.00071) as transformers and vLLM apply it, with the temperature 0.1 ln(factor) + 1.
+
+    A frequency that turns more than ``beta_fast`` times within the original context is left alone, one that turns less
+    than ``beta_slow`` times is stretched by the whole factor.
+    """
 
     factor: float
     original_context: int  # positions the weights were trained for
+    beta_fast: float
+    beta_slow: float
+
+
+PAPER_BETAS = {"beta_fast": 32.0, "beta_slow": 1.0}  # and transformers' and vLLM's defaults
+
+
+def yarn_for(model_dir: Path, context_length: int, original_context: int) -> Yarn | None:
+    """YaRN by the ratio of the contexts; None where the weights were trained for ``context_length``.
+
+    A tiny model's config.json has ``yarn_beta_fast`` and ``yarn_beta_slow`` of its own (see conf/model/tiny.yaml).
+    """
+    if context_length <= original_context:
+        return None
+    values = read_config(model_dir)
+    betas = {name: values.get(f"yarn_{name}", paper) for name, paper in PAPER_BETAS.items()}
+    return Yarn(factor=context_length / original_context, original_context=original_context, **betas)
+
+
+def read_config(model_dir: Path) -> dict[str, Any]:
+    path = Path(model_dir) / "config.json"
+    if not path.is_file():
+        raise UserError(f"{path} does not exist: model.path must be a Hugging Face model directory")
+    return json.loads(path.read_text())
 
 
 def read_architecture(model_dir: Path) -> Architecture:
@@ -40,10 +68,7 @@ def read_architecture(model_dir: Path) -> Architecture:
     Raises:
         UserError: when the file is missing or the model is not a Qwen3.
     """
-    path = Path(model_dir) / "config.json"
-    if not path.is_file():
-        raise UserError(f"{path} does not exist: model.path must be a Hugging Face model directory")
-    values = json.loads(path.read_text())
+    values, path = read_config(model_dir), Path(model_dir) / "config.json"
     if values.get("model_type") != "qwen3":
         raise UserError(f"{path}: model_type={values.get('model_type')!r} is not supported: use a qwen3 checkpoint")
     if values.get("attention_bias") or values.get("use_sliding_window"):

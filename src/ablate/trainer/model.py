@@ -127,7 +127,7 @@ def transformer_config(architecture: Architecture, parallel: ParallelConfig, yar
     if yarn is not None:
         config.yarn_rotary_scaling_factor = yarn.factor
         config.yarn_original_max_position_embeddings = yarn.original_context
-        config.yarn_beta_fast, config.yarn_beta_slow = 32.0, 1.0  # transformers' and vLLM's defaults
+        config.yarn_beta_fast, config.yarn_beta_slow = yarn.beta_fast, yarn.beta_slow
         config.yarn_mscale = config.yarn_mscale_all_dim = None  # temperature 0.1 ln(factor) + 1
         config.yarn_correction_range_round_to_int = True
     return config

@@ -17,7 +17,7 @@ from ablate.config import ModelConfig, OptimConfig, ParallelConfig
 from ablate.errors import UserError
 from ablate.objectives.base import Objective
 from ablate.trainer import batching, checkpoint, cpu, weights
-from ablate.trainer.architecture import Yarn, read_architecture
+from ablate.trainer.architecture import read_architecture, yarn_for
 from ablate.trainer.batching import MicroBatch
 from ablate.trainer.logprobs import response_logp_entropy
 from ablate.trainer.model import build_model
@@ -83,7 +83,7 @@ class Trainer:
         self.finish_save()
         self.model_dir, self.parallel, self.temperature = Path(model_dir), parallel, temperature
         self.architecture = read_architecture(self.model_dir)
-        self.yarn = yarn_for(model, context_length)
+        self.yarn = yarn_for(self.model_dir, context_length, model.original_context)
         self.model = build_model(self.architecture, parallel, self.yarn, context_length, self.world.device)
         weights.load_weights(self.model, self.model_dir, self.architecture, self.world)
         with cpu.answering_for_cuda():
@@ -263,10 +263,3 @@ class Trainer:
 
 def no_loss(logp_BT: Tensor, batch: TrainBatch) -> Tensor:
     return logp_BT.new_zeros(())
-
-
-def yarn_for(model: ModelConfig, context_length: int) -> Yarn | None:
-    """YaRN by the ratio of the contexts; None where the weights were trained for ``context_length``."""
-    if context_length <= model.original_context:
-        return None
-    return Yarn(factor=context_length / model.original_context, original_context=model.original_context)
