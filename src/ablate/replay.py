@@ -26,14 +26,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ablate.cli import CONF_DIR, run_main
+from ablate.cli import run_main
 from ablate.errors import UserError
-
-if TYPE_CHECKING:
-    from ablate.laboratory.bench import Settings
-    from ablate.laboratory.recorded import RecordedStep
 
 LAW_BATCHES = 24
 
@@ -118,83 +114,12 @@ def replay_golden(words: Words) -> int:
 
 def replay_rollouts(words: Words) -> int:
     """The laboratory."""
-    from ablate.laboratory.recorded import run_of
-    from ablate.laboratory.run import built_variants, places_of, run_laboratory
+    from ablate.laboratory.command import run_command
     from analysis.laboratory_plots import write_figures
 
-    run = run_of(Path(words.ours["rollouts"]))
-    settings, config, for_objectives = laboratory_configs(run.config_path, words)
-    objective_configs = {
-        name: preset_config(name, (*for_objectives, f"context.length={config.context.length}"))
-        for name in listed(words.ours["objectives"])
-    }
-    places = places_of(
-        run, [Path(path) for path in listed(words.ours["checkpoint"])], steps_of(words), moment_of(words)
-    )
-    out = Path(words.ours.get("out", run.path / "laboratory"))
-    paths = run_laboratory(
-        run,
-        config,
-        places,
-        lambda recorded: built_variants(objective_configs, toggles_for(settings, recorded), print),
-        bench_settings(settings),
-        out,
-        print,
-    )
-    paths += write_figures(out)
-    print(*paths, sep="\n")
+    out, paths = run_command(words.ours, words.overrides, preset_config, print)
+    print(*paths, *write_figures(out), sep="\n")
     return 0
-
-
-def laboratory_configs(config_path: Path, words: Words) -> tuple[Any, Any, tuple[str, ...]]:
-    """conf/laboratory.yaml, the run's own configuration, and what is left for the objectives."""
-    from omegaconf import OmegaConf
-
-    from ablate.config import parse
-
-    def having(*sections: str) -> list[str]:
-        return [word for word in words.overrides if word.lstrip("+~").split(".")[0] in sections]
-
-    for_objectives, for_laboratory = having("objective", "hydra"), having("laboratory")
-    for_run = [word for word in words.overrides if word not in (*for_objectives, *for_laboratory)]
-    changes = OmegaConf.from_dotlist([word.removeprefix("laboratory.") for word in for_laboratory])
-    settings = OmegaConf.merge(OmegaConf.load(Path(CONF_DIR, "laboratory.yaml")), changes)
-    config = OmegaConf.merge(OmegaConf.load(config_path), OmegaConf.from_dotlist(for_run))
-    return settings, parse(config), tuple(for_objectives)
-
-
-def toggles_for(settings: Any, recorded: RecordedStep) -> dict[str, dict[str, Any]]:
-    """The toggles with the lengths of this batch filled in."""
-    from omegaconf import OmegaConf
-
-    longest = recorded.longest_response
-    filled = {**settings, "longest_response": longest, "soft_penalty_buffer": max(1, longest // 5)}
-    return OmegaConf.to_container(OmegaConf.create(filled), resolve=True)["toggles"]
-
-
-def bench_settings(settings: Any) -> Settings:
-    from ablate.laboratory.bench import Settings
-
-    return Settings(settings.num_buckets, settings.num_bins, settings.parameter_space)
-
-
-def listed(text: str) -> list[str]:
-    """``[a,b]`` or ``a,b`` or ``a``."""
-    return [part.strip() for part in text.strip("[] ").split(",") if part.strip()]
-
-
-def moment_of(words: Words) -> str:
-    moment = words.ours.get("moment", "after")
-    if moment not in ("after", "during"):
-        raise UserError(f"moment={moment} is not one of after, during")
-    return moment
-
-
-def steps_of(words: Words) -> list[int]:
-    parts = listed(words.ours.get("steps", ""))
-    if not all(part.isdigit() for part in parts):
-        raise UserError(f"steps={words.ours['steps']} must be whole numbers: steps=[10,20]")
-    return [int(part) for part in parts]
 
 
 def configs(overrides: tuple[str, ...]) -> Callable[[str], dict[str, Any]]:

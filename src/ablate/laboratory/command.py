@@ -1,0 +1,91 @@
+"""The laboratory's command line: from ``key=value`` words to a laboratory run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from ablate.cli import CONF_DIR
+from ablate.config import RunConfig, parse
+from ablate.errors import UserError
+from ablate.laboratory.bench import Settings
+from ablate.laboratory.recorded import RecordedStep, run_of
+from ablate.laboratory.run import built_variants, places_of, run_laboratory
+
+MOMENTS = ("after", "during")
+
+
+def run_command(
+    words: Mapping[str, str],
+    overrides: Sequence[str],
+    preset_config: Callable[[str, tuple[str, ...]], Mapping[str, Any]],
+    say: Callable[[str], None],
+) -> tuple[Path, list[Path]]:
+    """Run the laboratory as ``ablate.replay rollouts=...`` asks; return its folder and the files written.
+
+    Args:
+        words: ``rollouts checkpoint objectives`` and perhaps ``out steps moment``.
+        overrides: ``objective.*`` and ``hydra.*`` for the objectives, ``laboratory.*`` for conf/laboratory.yaml, others
+            for the run's own configuration.
+        preset_config: the objectives' configuration by name, with overrides.
+    """
+    run = run_of(Path(words["rollouts"]))
+    config = run_config(run.config_path, overrides)
+    settings = laboratory_settings(overrides)
+    for_objectives = (*starting_with(overrides, "objective", "hydra"), f"context.length={config.context.length}")
+    configs = {name: preset_config(name, for_objectives) for name in listed(words["objectives"])}
+    moment = words.get("moment", MOMENTS[0])
+    if moment not in MOMENTS:
+        raise UserError(f"moment={moment} is not one of {', '.join(MOMENTS)}")
+    places = places_of(run, [Path(path) for path in listed(words["checkpoint"])], steps_in(words), moment)
+    out = Path(words.get("out", run.path / "laboratory"))
+    paths = run_laboratory(
+        run,
+        config,
+        places,
+        lambda recorded: built_variants(configs, toggles_for(settings, recorded), say),
+        Settings(settings.num_buckets, settings.num_bins, settings.parameter_space),
+        out,
+        say,
+    )
+    return out, paths
+
+
+def starting_with(overrides: Sequence[str], *sections: str) -> list[str]:
+    return [word for word in overrides if word.lstrip("+~").split(".")[0] in sections]
+
+
+def run_config(path: Path, overrides: Sequence[str]) -> RunConfig:
+    """The run's recorded configuration, with the overrides that are meant for it."""
+    others = starting_with(overrides, "objective", "hydra", "laboratory")
+    changes = OmegaConf.from_dotlist([word for word in overrides if word not in others])
+    return parse(OmegaConf.merge(OmegaConf.load(path), changes))
+
+
+def laboratory_settings(overrides: Sequence[str]) -> DictConfig:
+    settings = OmegaConf.load(Path(CONF_DIR, "laboratory.yaml"))
+    OmegaConf.set_struct(settings, True)  # a key that is not there is a mistake
+    words = [word.removeprefix("laboratory.") for word in starting_with(overrides, "laboratory")]
+    return OmegaConf.merge(settings, OmegaConf.from_dotlist(words))
+
+
+def toggles_for(settings: DictConfig, recorded: RecordedStep) -> dict[str, dict[str, Any]]:
+    """The toggles, with the lengths of this batch filled in."""
+    longest = recorded.longest_response
+    lengths = {"longest_response": longest, "soft_penalty_buffer": max(1, longest // 5)}
+    return OmegaConf.to_container(OmegaConf.merge(settings, lengths), resolve=True)["toggles"]
+
+
+def listed(text: str) -> list[str]:
+    """``[a,b]`` or ``a,b`` or ``a``."""
+    return [part.strip() for part in text.strip("[] ").split(",") if part.strip()]
+
+
+def steps_in(words: Mapping[str, str]) -> list[int]:
+    parts = listed(words.get("steps", ""))
+    if not all(part.isdigit() for part in parts):
+        raise UserError(f"steps={words['steps']} must be whole numbers: steps=[10,20]")
+    return [int(part) for part in parts]

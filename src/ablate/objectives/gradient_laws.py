@@ -1,0 +1,118 @@
+"""Laws about the gradient itself: each a function ``(objective, rollouts) -> deviation``."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from ablate.objectives import closed_form, parts
+from ablate.objectives.base import Objective
+from ablate.objectives.invariance_laws import relative
+from ablate.objectives.step import StepRollouts, loss_and_gradient, select_rows, step_batch
+from ablate.types import TrainBatch
+
+
+def autograd_is_the_closed_form(objective: Objective, rollouts: StepRollouts) -> float:
+    batch, _ = step_batch(objective, rollouts)
+    _, gradient_BT = loss_and_gradient(objective, rollouts.logp_BT, batch)
+    return relative(gradient_BT, closed_form.closed_form_gradient(objective, rollouts.logp_BT, batch))
+
+
+def central_differences(objective: Objective, rollouts: StepRollouts) -> float:
+    """Every token of at most 40, stepped up and down; tokens within reach of a kink of the clip are left out."""
+    step_nats = 1e-6
+    batch, _ = step_batch(objective, rollouts)
+    _, gradient_BT = loss_and_gradient(objective, rollouts.logp_BT, batch)
+    smooth_BT = rollouts.mask_BT & ~near_kink(objective, rollouts.logp_BT, batch, 10 * step_nats)
+    worst = 0.0
+    for row, position in smooth_BT.nonzero()[:40].tolist():
+        ends = []
+        for sign in (1.0, -1.0):
+            logp_BT = rollouts.logp_BT.clone()
+            logp_BT[row, position] += sign * step_nats
+            ends.append(objective.loss(logp_BT[row : row + 1], select_rows(batch, torch.tensor([row]))))
+        slope = (ends[0] - ends[1]) / (2 * step_nats)
+        worst = max(worst, relative(slope, gradient_BT[row, position]))
+    return worst
+
+
+def near_kink(objective: Objective, logp_BT: Tensor, batch: TrainBatch, within: float) -> Tensor:
+    near_BT = torch.zeros_like(batch.mask_BT)
+    log_x_BT = objective.log_ratio(logp_BT, batch)
+    for bound in clip_bounds(objective):
+        near_BT |= (log_x_BT - math.log(bound)).abs() < within
+    return near_BT
+
+
+def clip_bounds(objective: Objective) -> list[float]:
+    bounds = [1 - objective.knobs.get("clip_low", 1.0), 1 + objective.knobs.get("clip_high", math.inf)]
+    return [bound for bound in bounds if 0 < bound < math.inf]
+
+
+def saturation(objective: Objective, rollouts: StepRollouts) -> float:
+    """Outside the clip: gradient exactly 0 on the pessimistic side for both signs of A, and not 0 on the other side."""
+    batch, _ = step_batch(
+        replace(objective, correction=None, kl=None, overlong="off", dynamic_sampling=False), rollouts
+    )
+    low, high = 1 - objective.knobs.get("clip_low", 1.0), 1 + objective.knobs.get("clip_high", math.inf)
+    deviation = 0.0
+    for bound, away in ((low, -0.1), (high, 0.1)):
+        if not 0 < bound < math.inf:
+            continue
+        logp_BT = rollouts.old_logp_BT + (math.log(bound) + away) * rollouts.mask_BT
+        for sign in (-1.0, 1.0):
+            signed = replace(batch, advantage_B=torch.full_like(batch.advantage_B, sign))
+            gradient_BT = loss_and_gradient(replace(objective, kl=None), logp_BT, signed)[1]
+            size = gradient_BT[rollouts.mask_BT].abs()
+            is_pessimistic = sign * away > 0
+            deviation = max(deviation, size.max().item() if is_pessimistic else float(size.min().item() == 0.0))
+    return deviation
+
+
+def on_policy_token_and_sequence_ratio_agree(objective: Objective, rollouts: StepRollouts) -> float:
+    """With logp = old_logp it does not matter which ratio the slot holds."""
+    on_policy = replace(rollouts, logp_BT=rollouts.old_logp_BT)
+    gradients = []
+    for ratio in (parts.token, parts.sequence, parts.sequence_value_token_gradient):
+        swapped = replace(objective, slots=replace(objective.slots, ratio=partial(ratio)))
+        batch, _ = step_batch(swapped, on_policy)
+        gradients.append(loss_and_gradient(swapped, on_policy.logp_BT, batch)[1])
+    return max(relative(gradient, gradients[0]) for gradient in gradients[1:])
+
+
+def stable_in_float32(objective: Objective, rollouts: StepRollouts) -> float:
+    """Log-ratios of +-30 nats: finite, and the float32 gradient is the float64 one to 1e-3 of its largest entry."""
+    direction_BT = torch.where(rollouts.logp_BT > rollouts.old_logp_BT, 30.0, -30.0)
+    extreme_BT = rollouts.old_logp_BT + direction_BT * rollouts.mask_BT
+    batch, _ = step_batch(objective, rollouts)
+    return float32_deviation(objective, extreme_BT, batch)
+
+
+def stable_over_80000_tokens(objective: Objective, rollouts: StepRollouts) -> float:
+    """Two rows of the first group, their tokens repeated to 80,000 and log-ratios as they are."""
+    repeats = -(-80_000 // rollouts.mask_BT.shape[1])
+    long = {
+        name: getattr(rollouts, name)[:2].repeat(1, repeats)
+        for name in ("mask_BT", "logp_BT", "old_logp_BT", "rollout_logp_BT", "ref_logp_BT")
+    }
+    per_group = {name: getattr(rollouts, name)[:1, :2] for name in ("reward_PG", "truncated_PG")}
+    length_PG = long["mask_BT"].sum(dim=1)[None]
+    batch, _ = step_batch(objective, StepRollouts(**per_group, **long, length_PG=length_PG))
+    return float32_deviation(objective, long["logp_BT"], batch)
+
+
+def float32_deviation(objective: Objective, logp_BT: Tensor, batch: TrainBatch) -> float:
+    """Of the float32 gradient from the float64 one, relative to its largest entry; infinite if anything overflows."""
+    exact_BT = loss_and_gradient(objective, logp_BT, batch)[1]
+    single = replace(
+        batch, **{name: value.float() for name, value in vars(batch).items() if value.dtype == torch.float64}
+    )
+    loss, gradient_BT = loss_and_gradient(objective, logp_BT.float(), single)
+    metrics = objective.metrics(logp_BT.float(), single)
+    if not (loss.isfinite() and gradient_BT.isfinite().all() and all(map(math.isfinite, metrics.values()))):
+        return math.inf
+    return (gradient_BT.double() - exact_BT).abs().max().item() / max(exact_BT.abs().max().item(), 1e-30)

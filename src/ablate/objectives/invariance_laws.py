@@ -1,0 +1,108 @@
+"""Laws about what an objective must not depend on: each a function ``(objective, rollouts) -> deviation``."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from ablate.objectives.base import Objective
+from ablate.objectives.step import StepRollouts, loss_and_gradient, select_rows, step_batch
+
+GARBAGE = 1e4  # stands where no response token is; whatever is there must not matter
+
+
+def relative(actual: Tensor, expected: Tensor) -> float:
+    """Largest difference, relative to the largest expected value where that is above 1."""
+    if actual.numel() == 0:
+        return 0.0
+    difference = (actual - expected).abs().max().item()
+    return difference / max(1.0, expected.abs().max().item()) if math.isfinite(difference) else math.inf
+
+
+def weights_sum_to_one(objective: Objective, rollouts: StepRollouts) -> float:
+    batch, in_loss_PG = step_batch(objective, rollouts)
+    return abs(batch.weight_BT.sum().item() - float(in_loss_PG.any()))
+
+
+def micro_batches_add_up(objective: Objective, rollouts: StepRollouts) -> float:
+    """One micro-batch per row, each computed on its own, against the whole step."""
+    batch, _ = step_batch(objective, rollouts)
+    loss, gradient_BT = loss_and_gradient(objective, rollouts.logp_BT, batch)
+    rows = [torch.tensor([row]) for row in range(batch.num_rows)]
+    pieces = [loss_and_gradient(objective, rollouts.logp_BT[row], select_rows(batch, row)) for row in rows]
+    sums = torch.stack([piece for piece, _ in pieces]).sum(), torch.cat([piece for _, piece in pieces])
+    return max(relative(sums[0], loss), relative(sums[1], gradient_BT))
+
+
+def padding_changes_nothing(objective: Objective, rollouts: StepRollouts) -> float:
+    """Prompt positions before and padding after every response, with garbage in them."""
+    before, after = 3, 2
+    batch, _ = step_batch(objective, rollouts)
+    loss, gradient_BT = loss_and_gradient(objective, rollouts.logp_BT, batch)
+
+    def pad(value_BT: Tensor, filling: float) -> Tensor:
+        value_BT = value_BT if filling == 0 else value_BT.masked_fill(~rollouts.mask_BT, filling)
+        return torch.nn.functional.pad(value_BT, (before, after), value=filling)
+
+    padded = replace(
+        rollouts,
+        mask_BT=pad(rollouts.mask_BT, 0),
+        **{name: pad(getattr(rollouts, name), GARBAGE) for name in ("logp_BT", "rollout_logp_BT", "ref_logp_BT")},
+        old_logp_BT=pad(rollouts.old_logp_BT, -GARBAGE),
+    )
+    padded_loss, padded_BT = loss_and_gradient(objective, padded.logp_BT, step_batch(objective, padded)[0])
+    outside = padded_BT[~padded.mask_BT].abs().sum().item()
+    return max(relative(padded_loss, loss), relative(padded_BT[:, before:-after], gradient_BT), outside)
+
+
+def row_order_changes_nothing(objective: Objective, rollouts: StepRollouts) -> float:
+    batch, _ = step_batch(objective, rollouts)
+    loss, gradient_BT = loss_and_gradient(objective, rollouts.logp_BT, batch)
+    order_B = torch.arange(batch.num_rows).flip(0)
+    other_loss, other_BT = loss_and_gradient(objective, rollouts.logp_BT[order_B], select_rows(batch, order_B))
+    return max(relative(other_loss, loss), relative(other_BT, gradient_BT[order_B]))
+
+
+def group_order_changes_nothing(objective: Objective, rollouts: StepRollouts) -> float:
+    num_groups, group_size = rollouts.reward_PG.shape
+    order_P = torch.arange(num_groups).roll(1)
+    other = rollouts.select_groups(order_P)
+    loss, gradient_BT = loss_and_gradient(objective, rollouts.logp_BT, step_batch(objective, rollouts)[0])
+    other_loss, other_BT = loss_and_gradient(objective, other.logp_BT, step_batch(objective, other)[0])
+    row_B = (order_P[:, None] * group_size + torch.arange(group_size)).flatten()
+    return max(relative(other_loss, loss), relative(other_BT, gradient_BT[row_B]))
+
+
+def advantage_ignores_reward_shift(objective: Objective, rollouts: StepRollouts) -> float:
+    return advantage_change(objective, rollouts, rollouts.reward_PG + 7.0)
+
+
+def advantage_ignores_reward_scale(objective: Objective, rollouts: StepRollouts) -> float:
+    return advantage_change(objective, rollouts, rollouts.reward_PG * 3.0)
+
+
+def advantage_change(objective: Objective, rollouts: StepRollouts, reward_PG: Tensor) -> float:
+    arguments = rollouts.truncated_PG, rollouts.length_PG
+    return relative(
+        objective.advantages(reward_PG, *arguments)[0], objective.advantages(rollouts.reward_PG, *arguments)[0]
+    )
+
+
+def gradient_vanishes_without_advantage(objective: Objective, rollouts: StepRollouts) -> float:
+    batch, _ = step_batch(objective, rollouts)
+    batch = replace(batch, advantage_B=torch.zeros_like(batch.advantage_B))
+    return loss_and_gradient(objective, rollouts.logp_BT, batch)[1].abs().max().item()
+
+
+def rows_out_of_the_loss_do_not_matter(objective: Objective, rollouts: StepRollouts) -> float:
+    """Their gradient is 0, and so is the effect of their log-probabilities on the loss and on other rows."""
+    batch, in_loss_PG = step_batch(objective, rollouts)
+    out_B1 = ~in_loss_PG.flatten()[:, None]
+    loss, gradient_BT = loss_and_gradient(objective, rollouts.logp_BT, batch)
+    other_BT = torch.where(out_B1, rollouts.logp_BT - 30.0, rollouts.logp_BT)
+    other_loss, other_gradient_BT = loss_and_gradient(objective, other_BT, batch)
+    inside = (gradient_BT * out_B1).abs().max().item()
+    return max(inside, (other_loss - loss).abs().item(), (other_gradient_BT - gradient_BT).abs().max().item())
