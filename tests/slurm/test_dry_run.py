@@ -6,6 +6,7 @@ import os
 import shlex
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -30,8 +31,10 @@ def commands(lines: list[str], containing: str) -> list[list[str]]:
 
 
 def test_an_array_has_one_task_per_cell_and_each_trains_that_cell(tmp_path):
-    lines = dry_run(tmp_path, "experiment=tiny", "seed=0,1", ABLATE_PARTITION="short", ABLATE_MAX_RUNNING="2")
-    cells = plan.expand(["experiment=tiny", "seed=0,1", f"paths.outputs={tmp_path / 'outputs'}"])
+    lines = dry_run(
+        tmp_path, "experiment=tiny", "objective=grpo,dapo", "seed=3", ABLATE_PARTITION="short", ABLATE_MAX_RUNNING="2"
+    )
+    cells = plan.expand(["experiment=tiny", "objective=grpo,dapo", "seed=3", f"paths.outputs={tmp_path / 'outputs'}"])
     (sbatch,) = [shlex.split(line) for line in lines if line.startswith("sbatch ")]
     assert f"--array=0-{len(cells) - 1}%2" in sbatch
     assert "--partition=short" in sbatch
@@ -61,13 +64,15 @@ def test_the_reference_run_has_two_trainer_nodes_and_a_server_on_every_gpu_of_fo
     (sbatch,) = [shlex.split(line) for line in lines if line.startswith("sbatch ")]
     assert {"--nodes=6", "--gpus-per-node=8"} <= set(sbatch)
 
-    servers = commands(lines, "vllm serve")
+    servers = commands(lines, "vllm.entrypoints")
     places = [(next(w for w in s if w.startswith("--nodelist=")), s[s.index("--port") + 1]) for s in servers]
     assert len(set(places)) == 4 * 8
     assert {node for node, _ in places} == {f"--nodelist=node{index}" for index in (2, 3, 4, 5)}
+    contexts = Counter(server[server.index("--max-model-len") + 1] for server in servers)
+    assert contexts == {"32768": 12, "40960": 12, "65536": 4, "81920": 4}
     for server in servers:
-        assert server[server.index("--max-model-len") + 1] == "40960"
-        assert server[server.index("--logprobs-mode") + 1] == "processed_logprobs"
+        stretched = "--hf-overrides" in server
+        assert stretched == (int(server[server.index("--max-model-len") + 1]) > 40_960)
 
     (trainer,) = commands(lines, "ablate.train")
     assert "--nodelist=node0,node1" in trainer
@@ -82,7 +87,7 @@ def test_the_reference_run_has_two_trainer_nodes_and_a_server_on_every_gpu_of_fo
 def test_without_generation_nodes_the_leader_has_an_engine_of_its_own(tmp_path):
     settings = {"ABLATE_TRAINER_NODES": "1", "ABLATE_GENERATION_NODES": "0", "ABLATE_PROCESSES_PER_NODE": "2"}
     lines = dry_run(tmp_path, "--multinode", "experiment=tiny", "objective=grpo", "seed=0", **settings)
-    assert commands(lines, "vllm serve") == []
+    assert commands(lines, "vllm.entrypoints") == []
     (trainer,) = commands(lines, "ablate.train")
     assert trainer[-1] == "rollout.engine.mode=child"
 
