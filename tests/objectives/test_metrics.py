@@ -59,7 +59,7 @@ def test_kl_and_mismatch_are_mean_k3_and_mean_absolute_gap(objective):
     metrics = grpo.metrics(*batch_of([[0.2, -0.2]], [1.0], grpo))
     assert metrics["policy/kl_old_new"] == pytest.approx(math.cosh(0.2) - 1)
     assert metrics["policy/mismatch_mean_abs"] == pytest.approx(0.25)
-    assert metrics["policy/mismatch_max_abs"] == pytest.approx(0.25)
+    assert metrics["policy/mismatch_abs_max"] == pytest.approx(0.25)
 
 
 def test_buckets_are_quarters_of_each_response_and_quarters_of_the_rows_by_length(objective):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -77,8 +77,11 @@ def batches_at(place: Place, trainer: Trainer, recorded: RecordedStep, objective
     if place.moment == "after":
         return partial(recorded_batch, recorded)
     *before, last = recorded.parts
+    batch = recorded_batch(recorded, objective)
+    if objective.needs_reference:
+        batch = replace(batch, ref_logp_BT=trainer.reference_logp(batch))
     for rows in before:
-        trainer.step(optimizer_step(recorded_batch(recorded, objective), rows, objective), objective)
+        trainer.step(optimizer_step(batch, rows, objective), objective)
     return lambda other: optimizer_step(recorded_batch(recorded, other), last, other)
 
 

@@ -49,7 +49,7 @@ def mismatch_metrics(batch: TrainBatch, active_BT: Tensor) -> dict[str, float]:
     gap = (batch.old_logp_BT - batch.rollout_logp_BT)[active_BT].double()
     return {
         "policy/mismatch_mean_abs": gap.abs().mean().item(),
-        "policy/mismatch_max_abs": gap.abs().max().item(),
+        "policy/mismatch_abs_max": gap.abs().max().item(),
         "policy/mismatch_kl": (gap.clamp(max=MAX_LOG_RATIO).exp() - 1 - gap).mean().item(),
     }
 
