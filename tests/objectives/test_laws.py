@@ -111,3 +111,17 @@ def test_laws_catch_a_ratio_that_reads_padding():
         return log_ratio_BT.mean(dim=1, keepdim=True).expand_as(log_ratio_BT)
 
     assert "padding_changes_nothing" in broken_laws(with_part(build(preset_config("gspo")), "ratio", partial(row_mean)))
+
+
+def test_a_users_own_surrogate_has_no_closed_form_and_is_held_to_central_differences(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "def soft(ratio_BT, advantage_B1, logp_BT, *, sharpness):\n"
+        "    return advantage_B1 * (sharpness * (ratio_BT - 1)).tanh() / sharpness\n"
+    )
+    unclipped = {"clip_low": None, "clip_high": None, "sharpness": 3.0}
+    config = {**preset_config("grpo"), **unclipped, "swap": {"surrogate": f"{tmp_path}/mine.py:soft"}}
+    status = {finding.law: finding.status for finding in laws.examine(build(config), 8)}
+    assert status["autograd_is_the_closed_form"] == "not applicable"
+    assert status["saturation"] == "not applicable"
+    assert status["central_differences"] == "holds"
+    assert "broken" not in status.values()
