@@ -81,3 +81,17 @@ def contrast(arms: list[Arm], name: str, weights: Mapping[str, float], compariso
     better = stats.probability_of_improvement(resampled_R)
     return {"context": arms[0].context, "effect": name, "point": size.point, "low": size.low, "high": size.high,
             "probability": better}  # fmt: skip
+
+
+def levels_by_part(experiment: Experiment) -> pd.DataFrame:
+    """Return cell, ratio, weight: the parts that fill the two slots of every cell's objective.
+
+    GRPO, DAPO, GSPO and GSPO+ are a 2 x 2 of them too, but there the cells differ in more than the two parts.
+    """
+    from ablate import objectives
+
+    rows = []
+    for cell in experiment.cells:
+        names = objectives.build(experiment.runs_of(cell)[0].config["objective"]).part_names
+        rows.append({"cell": cell, "ratio": names["ratio"], "weight": names["weight"]})
+    return pd.DataFrame(rows)

@@ -63,8 +63,10 @@ def main_table(comparison: Comparison, root: str) -> Table:
                 row += [NOTHING, NOTHING]
                 continue
             here = by_context.loc[context]
-            path = root if cell == WARM_START else f"{root}/{cell}"
-            row.append(Link(with_interval(here["point"], here["low"], here["high"]), path, anchor_of(cell)))
+            source = here["runs"][0].rpartition("/")[0]  # of the warm start: the first run that evaluated it
+            row.append(
+                Link(with_interval(here["point"], here["low"], here["high"]), f"{root}/{source}", anchor_of(source))
+            )
             row.append(with_interval(here["difference"], here["difference_low"], here["difference_high"], signed=True))
         rows.append(tuple(row))
     note = (

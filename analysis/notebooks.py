@@ -1,0 +1,96 @@
+"""``python -m analysis.notebooks experiment=tiny``: run every notebook on an experiment's runs.
+
+The executed notebooks go to outputs/<experiment>/notebooks/; those in analysis/ stay without outputs. In Jupyter, set
+ABLATE_RUNS to an experiment's directory, or start it from the repository after ``make ablation``.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from omegaconf import OmegaConf
+
+from ablate.cli import CONF_DIR, run_main
+from ablate.errors import UserError
+from analysis.compare import Settings
+from analysis.load import Experiment
+from analysis.style import styled
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from nbformat import NotebookNode
+
+NOTEBOOKS = sorted(Path(__file__).parent.glob("0*.ipynb"))
+CELL_TIMEOUT_S = 300
+
+
+def chosen_runs() -> Path:
+    """The experiment that a notebook is about: $ABLATE_RUNS, else what ``make ablation`` leaves."""
+    return Path(os.environ.get("ABLATE_RUNS", Path(CONF_DIR).parent / "outputs" / "tiny"))
+
+
+def settings_of(experiment: Experiment) -> Settings:
+    """The report's settings (conf/report.yaml) with the baseline that the experiment recorded."""
+    report = OmegaConf.load(Path(CONF_DIR) / "report.yaml").report
+    return Settings(experiment.baseline, report.resamples, report.confidence, report.power, report.seed, report.pass_at)
+
+
+def show(figure: Figure) -> None:
+    """Display a figure as the report would print it, without pyplot's inline backend and its settings."""
+    from IPython.display import Image, display
+
+    data = io.BytesIO()
+    with styled():
+        figure.savefig(data, format="png", dpi=110)
+    display(Image(data.getvalue()))
+
+
+def execute(path: Path, runs: Path) -> NotebookNode:
+    """Run one notebook on the experiment under ``runs`` in a fresh kernel and return it with its outputs.
+
+    Raises:
+        nbclient.exceptions.CellExecutionError: if a cell fails.
+    """
+    import nbformat
+    from nbclient import NotebookClient
+
+    notebook = nbformat.read(path, as_version=4)
+    client = NotebookClient(notebook, timeout=CELL_TIMEOUT_S, kernel_name="python3", resources={})
+    before = os.environ.get("ABLATE_RUNS")
+    os.environ["ABLATE_RUNS"] = str(runs.resolve())  # the kernel is a child process
+    try:
+        return client.execute()
+    finally:
+        os.environ.pop("ABLATE_RUNS")
+        if before is not None:
+            os.environ["ABLATE_RUNS"] = before
+
+
+def main() -> None:
+    import nbformat
+    from nbclient.exceptions import CellExecutionError
+
+    given = dict(argument.split("=", 1) for argument in sys.argv[1:] if "=" in argument)
+    unknown = set(given) - {"experiment", "outputs"}
+    if unknown or len(given) < len(sys.argv) - 1 or "experiment" not in given:
+        raise UserError("usage: python -m analysis.notebooks experiment=NAME [outputs=DIR]")
+    runs = Path(given.get("outputs", "outputs")) / given["experiment"]
+    if not runs.is_dir():
+        raise UserError(f"{runs} does not exist: run python -m ablate.train -m experiment={runs.name} first")
+    target = runs / "notebooks"
+    target.mkdir(exist_ok=True)
+    for path in NOTEBOOKS:
+        try:
+            executed = execute(path, runs)
+        except CellExecutionError as error:
+            raise UserError(f"{path.name}: {error.ename}: {error.evalue}") from error
+        nbformat.write(executed, target / path.name)
+        print(target / path.name, flush=True)
+
+
+if __name__ == "__main__":
+    run_main(main)

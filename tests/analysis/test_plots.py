@@ -1,0 +1,127 @@
+"""Figures: an objective looks the same everywhere, nothing is told by colour alone, every cell is drawn."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgb
+
+from analysis import plots, style
+from analysis.arms import WARM_START
+from analysis.compare import compare
+from analysis.curves import compute_spent, curve, curve_band
+
+# Linear-light RGB as a person without L, M or S cones sees it (Machado et al. 2009, severity 1).
+DEFICIENCIES = {
+    "protanopia": [[0.152, 1.053, -0.205], [0.115, 0.786, 0.099], [-0.004, -0.048, 1.052]],
+    "deuteranopia": [[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]],
+    "tritanopia": [[1.256, -0.077, -0.179], [-0.078, 0.931, 0.148], [0.005, 0.691, 0.304]],
+}
+
+
+def linear(colour: str) -> np.ndarray:
+    channel = np.array(to_rgb(colour))
+    return np.where(channel <= 0.04045, channel / 12.92, ((channel + 0.055) / 1.055) ** 2.4)
+
+
+def luminance(colour: str) -> float:
+    return float(linear(colour) @ [0.2126, 0.7152, 0.0722])
+
+
+@pytest.mark.parametrize("deficiency", DEFICIENCIES)
+def test_objectives_stay_apart_for_the_colour_blind(deficiency):
+    matrix = np.array(DEFICIENCIES[deficiency])
+    looks = style.OBJECTIVES.items()
+    seen = {name: np.clip(matrix @ linear(look.colour), 0, 1) ** (1 / 2.2) for name, look in looks}
+    for first, second in combinations(seen, 2):
+        assert np.linalg.norm(seen[first] - seen[second]) > 0.1, (first, second)
+
+
+def test_every_colour_is_visible_on_white_paper():
+    for look in style.SPARE:
+        assert (1.05) / (luminance(look.colour) + 0.05) > 2.2, look
+
+
+def test_nothing_is_told_by_colour_alone():
+    for first, second in combinations(style.SPARE, 2):
+        assert first.marker != second.marker
+        assert first.dash != second.dash
+
+
+def test_an_objective_looks_the_same_whatever_it_is_shown_with():
+    alone, together = style.looks(["gspo"]), style.looks(["another", "gspo", "dapo"])
+    assert alone["gspo"] == together["gspo"] == style.OBJECTIVES["gspo"]
+    assert together["another"] not in (together["gspo"], together["dapo"])
+
+
+def test_more_cells_than_looks_still_get_one():
+    assert len(style.looks([f"cell{index}" for index in range(12)])) == 12
+
+
+def legend_of(figure) -> list[str]:
+    return [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+
+
+def test_every_cell_is_in_every_legend(main_runs, settings):
+    frame = compare(main_runs, settings).frame
+    names = {"GRPO", "DAPO", "GSPO", "GSPO+"}
+    for figure in (
+        plots.score_by_context(frame, "Pass@1"),
+        plots.decomposition(frame),
+        plots.length_and_truncation(main_runs.metrics, main_runs.cells, 3),
+        plots.clip_fraction(main_runs.metrics, main_runs.cells, 3),
+        plots.compute_axes(main_runs.metrics, compute_spent(main_runs), main_runs.cells, 3),
+    ):
+        assert names <= set(legend_of(figure))
+
+
+def test_learning_curves_have_a_panel_per_cell_with_every_seed(main_runs):
+    figure = plots.learning_curves(main_runs.metrics, main_runs.cells, "rollout/pass_rate", 3, 0.95, "pass rate")
+    assert [axis.get_title(loc="left") for axis in figure.axes] == ["GRPO", "DAPO", "GSPO", "GSPO+"]
+    for axis in figure.axes:
+        assert len(axis.lines) == 3 + 3 + 1  # the other means, the seeds, the mean
+
+
+def test_a_forest_plot_has_a_row_per_cell_but_the_baseline(main_runs, settings):
+    figure = plots.forest(compare(main_runs, settings).frame, "grpo")
+    labels = [[tick.get_text() for tick in axis.get_yticklabels()] for axis in figure.axes]
+    assert labels[0] == ["GSPO+", "GSPO", "DAPO"]  # from below
+
+
+def test_a_curve_looks_back_only(main_runs):
+    raw, smooth = (curve(main_runs.metrics, "train/loss", window) for window in (1, 4))
+    of_run = (raw["cell"] == "gspo") & (raw["seed"] == 1)
+    assert smooth[of_run]["value"].iloc[0] == raw[of_run]["value"].iloc[0]
+    assert smooth[of_run]["value"].iloc[5] == pytest.approx(raw[of_run]["value"].iloc[2:6].mean())
+
+
+def test_a_band_is_students_around_the_mean_and_needs_two_seeds(main_runs):
+    curves = curve(main_runs.metrics, "train/loss", 1)
+    band = curve_band(curves, 0.95)
+    assert (band["low"] < band["mean"]).all()
+    assert (band["mean"] < band["high"]).all()
+    assert curve_band(curves[curves["seed"] == 0], 0.95)["low"].isna().all()
+
+
+def test_spent_tokens_are_groups_times_samples_times_length(main_runs):
+    spent = compute_spent(main_runs)
+    first = spent[(spent["run"] == "grpo/seed0") & (spent["step"] == 1)].iloc[0]
+    metrics = main_runs.metrics
+    row = metrics[(metrics["run"] == "grpo/seed0") & (metrics["step"] == 1)].set_index("name")["value"]
+    assert first["tokens"] == pytest.approx(row["rollout/length_mean"] * 8 * 8)
+    assert first["seconds"] == pytest.approx(0.9)
+
+
+def test_a_figure_is_written_as_png_and_svg_and_equal_figures_give_equal_files(main_runs, settings, tmp_path):
+    frame = compare(main_runs, settings).frame
+    for name in ("first", "second"):
+        style.save(plots.score_by_context(frame, "Pass@1"), tmp_path, name)
+    assert (tmp_path / "first.png").read_bytes() == (tmp_path / "second.png").read_bytes()
+    assert (tmp_path / "first.svg").read_text() == (tmp_path / "second.svg").read_text()
+
+
+def test_the_warm_start_is_no_cell_of_the_forest(main_runs, settings):
+    figure = plots.forest(compare(main_runs, settings).frame, "grpo")
+    assert style.label(WARM_START) not in [tick.get_text() for tick in figure.axes[0].get_yticklabels()]

@@ -1,0 +1,197 @@
+"""The report: self-contained, every number leads to its runs, inconvenient facts are said."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ablate.errors import UserError
+from analysis import render, tables
+from analysis.compare import compare
+from analysis.findings import findings, published_caveat
+from analysis.load import load_experiment
+from analysis.page import ReportConfig, write_report
+
+CONFIG = ReportConfig(
+    folder="", on_extra_factor="refuse", pass_at=1, resamples=500, confidence=0.95, power=0.8, seed=0, window=3
+)
+
+FACTORS = ["objective.swap.ratio", "objective.swap.weight", "objective.clip_low", "objective.clip_high"]
+BASELINE = "ratio=token-weight=sequence_mean"
+
+
+@pytest.fixture(scope="module")
+def written(recorded: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """A report on the crossed experiment, in a folder elsewhere."""
+    folder = tmp_path_factory.mktemp("report")
+    return write_report(recorded / "ratio_x_weight", replace(CONFIG, folder=str(folder)), FACTORS, BASELINE)
+
+
+def silenced(copied_runs: Path, cell: str, **values: float) -> None:
+    """Overwrite metrics of a cell in every step."""
+    for path in copied_runs.glob(f"{cell}/seed*/metrics.jsonl"):
+        rows = [json.loads(line) | values for line in path.read_text().splitlines()]
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_it_leaves_a_page_tables_and_every_figure_as_png_and_svg(written):
+    folder = written[0].parent
+    names = {path.name for path in folder.iterdir()}
+    assert {"report.html", "table.md", "table.tex", "scores.csv"} <= names
+    figures = {name.removesuffix(".png") for name in names if name.endswith(".png")}
+    assert figures == {
+        "score_by_context", "differences", "ratio_x_weight", "learning_curves", "compute", "length_and_truncation",
+        "clip_fraction", "decomposition",
+    }  # fmt: skip
+    assert figures == {name.removesuffix(".svg") for name in names if name.endswith(".svg")}
+
+
+def test_the_page_needs_no_other_file(written):
+    page = written[0].read_text()
+    sources = re.findall(r'src="([^"]{0,40})', page)
+    assert len(sources) == 8
+    assert all(source.startswith("data:image/png;base64,") for source in sources)
+    assert "<script" not in page
+    assert "<link" not in page
+
+
+def test_every_link_of_the_page_leads_somewhere(written):
+    page, folder = written[0].read_text(), written[0].parent
+    targets = re.findall(r'href="([^"]+)"', page)
+    anchors = set(re.findall(r'id="([^"]+)"', page))
+    assert len(targets) > 40
+    for target in targets:
+        assert target[1:] in anchors if target.startswith("#") else (folder / target).exists(), target
+
+
+def test_every_score_leads_to_its_runs_with_configuration_and_commit(written, crossed_runs):
+    page = written[0].read_text()
+    for cell in crossed_runs.cells:
+        assert f'href="#{tables.anchor_of(cell)}"' in page
+    for run in crossed_runs.runs:
+        assert f"{run.name}/config.yaml" in page
+        assert f"{run.name}/manifest.json" in page
+    assert "0000000000" in page  # the commit
+
+
+def test_equal_runs_give_equal_pages(written, recorded):
+    page = written[0]
+    before = page.read_bytes()
+    config = replace(CONFIG, folder=str(page.parent))
+    write_report(recorded / "ratio_x_weight", config, FACTORS, BASELINE)
+    assert page.read_bytes() == before
+
+
+def test_the_published_table_stands_beside_ours_with_its_source(written):
+    page = written[0].read_text()
+    for number in ("67.87", "66.26", "66.52", "60.79", "about 63", "40,960", "81,920", "context"):
+        assert number in page
+    assert "Nous Research" in page
+    assert "454 problems" in published_caveat()
+
+
+def test_a_second_factor_is_refused_before_anything_is_written(recorded, tmp_path):
+    config = replace(CONFIG, folder=str(tmp_path / "report"))
+    with pytest.raises(UserError, match="also differ in"):
+        write_report(recorded / "ratio_x_weight", config, ["objective.swap.ratio"], BASELINE)
+    assert not (tmp_path / "report").exists()
+
+
+def test_a_labelled_second_factor_stands_in_page_and_table(recorded, tmp_path):
+    config = replace(CONFIG, folder=str(tmp_path), on_extra_factor="label")
+    page, sentences = write_report(recorded / "ratio_x_weight", config, ["objective.swap.ratio"], BASELINE)
+    assert sentences[0].startswith("Not one factor.")
+    assert "Not one factor." in page.read_text()
+    assert "Not one factor." in (tmp_path / "table.md").read_text()
+
+
+def test_a_clip_that_was_never_live_is_said_and_marked(copied_runs, settings):
+    for cell in ("grpo", "gspo"):
+        silenced(copied_runs, cell, **{"policy/clip_is_live": 0.0})
+    experiment = load_experiment(copied_runs)
+    comparison = compare(experiment, settings)
+    (sentence,) = [text for text in findings(experiment, comparison) if "never live" in text]
+    assert "GRPO and GSPO" in sentence
+    assert "token and the sequence ratio have the same gradient" in sentence
+    table = render.to_markdown(tables.main_table(comparison, ".."))
+    assert "GRPO †" in table
+    assert "GSPO+ †" not in table
+
+
+def test_a_clip_that_never_bound_is_said(copied_runs, settings):
+    silenced(copied_runs, "dapo", **{"policy/clip_low": 0.0, "policy/clip_high": 0.0})
+    experiment = load_experiment(copied_runs)
+    said = " ".join(findings(experiment, compare(experiment, settings)))
+    assert "No token was ever clipped in DAPO" in said
+
+
+def test_no_detectable_difference_is_said_with_what_it_would_take(main_runs, settings):
+    said = " ".join(findings(main_runs, compare(main_runs, settings)))
+    assert "At 160 tokens no difference to GRPO is detectable" in said
+    assert re.search(r"3 seeds x 16 problems x 4 samples this design finds a difference of [\d.]+ points", said)
+    assert re.search(r"would take \d+ seeds or [\d,]+ problems", said)
+
+
+def test_one_seed_is_said_to_say_nothing_about_other_seeds(copied_runs, settings):
+    for path in copied_runs.glob("*/seed[12]/manifest.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"status": "preempted"}))
+    experiment = load_experiment(copied_runs)
+    said = " ".join(findings(experiment, compare(experiment, settings)))
+    assert "nothing can be said about other training seeds" in said
+    assert "ran with one seed" in said
+    assert "Left out, not finished: dapo/seed1 is preempted" in said
+
+
+def test_markdown_latex_and_html_hold_the_same_numbers(main_runs, settings):
+    table = tables.main_table(compare(main_runs, settings), "..")
+    numbers = {text for row in table.rows for text in re.findall(r"\d+\.\d", render.plain(row[2]))}
+    for rendering in (render.to_markdown(table), render.to_latex(table), str(render.to_html(table))):
+        assert numbers <= set(re.findall(r"\d+\.\d", rendering))
+    assert render.to_latex(table).count(r"\\") == len(table.rows) + 1
+
+
+def test_a_cell_of_text_cannot_break_the_page():
+    table = render.Table("t", "<b>", ("a|b",), (("<script>",), (render.Link("x|y", "p"),)))
+    assert "<script>" not in render.to_html(table)
+    assert "x\\|y" in render.to_markdown(table)
+
+
+def test_every_published_number_has_a_source():
+    rows = tables.published_rows()
+    assert len(rows) == 7
+    assert rows[["source", "url", "benchmark", "metric"]].notna().all().all()
+
+
+def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", *arguments], cwd=cwd, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def test_the_command_finds_the_analysis_from_any_folder(copied_runs):
+    result = run("ablate.report", "experiment=main", "report.resamples=200", cwd=copied_runs.parent.parent)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[-1] == "outputs/main/report/report.html"
+    assert (copied_runs / "report" / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("ablate.report", "experiment=main"), "outputs/main holds no run"),
+        (("ablate.report", "experiment=nope"), "experiment/nope"),
+        (("analysis.notebooks", "experiment=main"), "outputs/main does not exist"),
+        (("analysis.notebooks", "main"), "usage: python -m analysis.notebooks experiment=NAME"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_exit_code_2(arguments, sentence, tmp_path):
+    result = run(*arguments, cwd=tmp_path)
+    assert result.returncode == 2
+    assert sentence in result.stderr
+    assert "Traceback" not in result.stderr
