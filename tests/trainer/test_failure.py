@@ -1,0 +1,57 @@
+"""A rank that fails or dies ends the whole job, and the others say who was first instead of hanging."""
+
+from __future__ import annotations
+
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import jobs
+import pytest
+
+CASES = ["exception", "exception_while_sampling", "mistake", "killed_while_sampling", "nothing"]
+PROGRAM = Path(__file__).with_name("failing_rank.py")
+LIMIT_S = 120  # a busy machine takes long to start processes; the job's own limits are seconds
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory):
+    """Exit codes and outputs of both ranks, by case; two jobs at a time."""
+
+    def run(what: str) -> tuple[list[int], list[str]]:
+        logs = tmp_path_factory.mktemp(what)
+        ranks = jobs.start_ranks(2, [str(PROGRAM), what], logs)
+        codes = jobs.wait_for_ranks(ranks, logs, LIMIT_S)
+        return codes, [Path(logs / f"rank{rank}.log").read_text() for rank in range(2)]
+
+    with ThreadPoolExecutor(2) as pool:
+        return dict(zip(CASES, pool.map(run, CASES), strict=True))
+
+
+def test_without_a_failure_both_ranks_end_well(ended):
+    codes, outputs = ended["nothing"]
+    assert codes == [0, 0], outputs
+
+
+@pytest.mark.parametrize("what", ["exception", "exception_while_sampling"])
+def test_an_exception_on_one_rank_ends_the_other_with_its_cause(ended, what):
+    codes, (other, culprit) = ended[what]
+    assert all(codes)
+    assert "Traceback" in culprit
+    assert culprit.index("ValueError: the cause of it all") < culprit.index("error: rank 1 failed")
+    assert "error: rank 1 failed: ValueError: the cause of it all" in other
+    assert "Traceback" not in other
+
+
+def test_a_user_s_mistake_on_one_rank_is_one_sentence_on_both(ended):
+    codes, outputs = ended["mistake"]
+    assert all(codes)
+    for output in outputs:
+        assert "error: rank 1 failed: a rule, a value and the fix" in output
+        assert "Traceback" not in output
+
+
+def test_a_killed_rank_is_missed_even_by_a_rank_that_waits_for_nothing(ended):
+    codes, (other, _) = ended["killed_while_sampling"]
+    assert codes == [1, -signal.SIGKILL]
+    assert "rank 1 has not been heard of for 5 s: it was killed or its node is gone" in other
