@@ -24,6 +24,7 @@ from ablate.records import RunDirectory
 from ablate.sampling import Sampling, open_sampling
 from ablate.tracking import Mirror, NoMirror, open_mirror
 from ablate.trainer.batching import in_loss
+from ablate.trainer.failure import ending_together
 from ablate.trainer.step import Trainer
 from ablate.types import RolloutGroup, TrainBatch
 from ablate.verify import Verifier, open_verifier
@@ -188,6 +189,7 @@ def open_session(config: RunConfig, config_yaml: str, run: RunDirectory, is_lead
         verifier = shared_verifier(config.verify) if is_leader else None
         model_dir = ensure_model(config)
         trainer = open_trainer(config, model_dir)
+        stack.enter_context(ending_together(trainer.world.watch, Preempted))
         sampling = open_sampling(config, model_dir, verifier) if is_leader else None
         mirror: Mirror = NoMirror()
         display: Display = SilentDisplay()
