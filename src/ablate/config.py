@@ -106,7 +106,8 @@ class VerifyConfig:
     max_tests: int | None = MISSING  # the hardest ones only; null: all
     comparison: str = MISSING  # tokens | lcb | exact
     extraction: str = MISSING  # last_block | lcb
-    cache: bool = MISSING
+    cache: bool = MISSING  # verdicts on disk, for re-evaluation; never infrastructure errors
+    cache_dir: str = MISSING
     retries: int = MISSING  # of a starved or infrastructure-failed run, inside the judge
 
 

@@ -21,7 +21,8 @@ from ablate.config import VerifyConfig, section
 from ablate.errors import UserError
 from ablate.types import Problem, TestCase, Verdict, VerdictKind
 from ablate.verify.cache import verdict_key
-from ablate.verify.pool import Verifier, make_job, open_verifier
+from ablate.verify.jobs import make_job
+from ablate.verify.pool import Verifier, open_verifier
 
 BAR_WIDTH = 30
 
@@ -218,14 +219,14 @@ def judge(config: VerifyConfig, cases: Path, out: Path, extract: bool) -> None:
 
 def main() -> None:
     import hydra
-    from omegaconf import DictConfig
+    from omegaconf import DictConfig, OmegaConf
 
     @hydra.main(version_base="1.3", config_path=CONF_DIR, config_name="judge")
     def run(config: DictConfig) -> None:
         for key in ("cases", "out"):
             if config.get(key) is None:
                 raise UserError(f"{key} is missing: give {key}=FILE.jsonl")
-        verify = section(VerifyConfig, config.verify, "verify")
+        verify = section(VerifyConfig, OmegaConf.to_container(config.verify, resolve=True), "verify")
         judge(verify, Path(str(config.cases)), Path(str(config.out)), bool(config.extract))
 
     run_main(run)

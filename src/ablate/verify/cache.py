@@ -4,17 +4,57 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
+import os
 import sys
 from dataclasses import asdict
+from pathlib import Path
 
-from ablate.verify.supervisor import Job
+from ablate.types import Verdict, VerdictKind
+from ablate.verify.jobs import Job
 
+log = logging.getLogger(__name__)
 VERDICT_RULES = 1  # raise when the judge's rules change, so that old verdicts are not found
-NOT_OF_THE_VERDICT = ("number", "fresh")
+NOT_OF_THE_VERDICT = ("number", "fresh", "container")
 
 
 def verdict_key(job: Job, extract: bool = False) -> str:
     """A hash over the program, the tests, the limits, the rules and the interpreter."""
-    parts = {name: value for name, value in asdict(job).items() if name not in NOT_OF_THE_VERDICT}
+    parts = {name: value for name, value in vars(job).items() if name not in NOT_OF_THE_VERDICT}
     described = [VERDICT_RULES, sys.version_info[:3], extract, parts]
     return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:32]
+
+
+class VerdictCache:
+    """One small JSON file a verdict. A cache that cannot be read or written only costs time."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.is_writable = True
+
+    def path(self, key: str) -> Path:
+        return self.directory / key[:2] / f"{key}.json"
+
+    def get(self, key: str) -> Verdict | None:
+        try:
+            row = json.loads(self.path(key).read_text(encoding="utf-8"))
+            return Verdict(**{**row, "kind": VerdictKind(row["kind"])})
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            log.warning("verdict cache: %s is unreadable and will be written again: %s", self.path(key), error)
+            return None
+
+    def put(self, key: str, verdict: Verdict) -> None:
+        """Keep a verdict; an infrastructure error is none."""
+        if verdict.is_infrastructure_error or not self.is_writable:
+            return
+        path = self.path(key)
+        whole = path.with_suffix(f".{os.getpid()}.{id(verdict)}")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            whole.write_text(json.dumps(asdict(verdict)), encoding="utf-8")
+            whole.replace(path)
+        except OSError as error:
+            self.is_writable = False
+            log.warning("verdict cache: nothing more is kept: %s", error)

@@ -211,6 +211,10 @@ class Container:
         said = os.pread(self.complaints, 2000, 0).decode("utf-8", "replace").strip()
         return f"{what} ({said.splitlines()[-1]})" if said else what
 
+    def restart(self) -> None:
+        self.stop()
+        self.start()
+
     def stop(self) -> None:
         """Kill everything inside and wait until it is gone."""
         if self.process is not None:

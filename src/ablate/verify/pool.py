@@ -3,72 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 import queue
 import shutil
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
+from pathlib import Path
 
 from ablate.config import VerifyConfig
 from ablate.errors import UserError
 from ablate.types import Problem, Verdict, VerdictKind
+from ablate.verify.cache import VerdictCache, verdict_key
 from ablate.verify.compare import COMPARISONS
 from ablate.verify.container import MISSING_BUBBLEWRAP
 from ablate.verify.extract import EXTRACTIONS
-from ablate.verify.supervisor import CANCELLED, Job, Report
+from ablate.verify.jobs import CANCELLED, Job, infrastructure_error, make_job, verdict_of
 from ablate.verify.worker import Worker, WorkerError
 
 log = logging.getLogger(__name__)
 BACK_OFF_S = 0.1  # doubled at every retry
-job_numbers = itertools.count()
-
-
-def make_job(config: VerifyConfig, problem: Problem, program: str) -> Job:
-    """Resolve a problem's own limits against the configuration.
-
-    Raises:
-        UserError: for a problem that cannot be judged.
-    """
-    if not problem.tests:
-        raise UserError(f"problem {problem.id} has no tests, and a program that passes none proves nothing: add tests")
-    if problem.input_mode not in ("stdin", "functional"):
-        raise UserError(f"problem {problem.id}: input_mode={problem.input_mode!r} is not stdin or functional")
-    if problem.input_mode == "functional" and not problem.fn_name:
-        raise UserError(f"problem {problem.id} is functional but names no function: set fn_name")
-    time_limit_s = problem.time_limit_s or config.time_limit_s
-    return Job(
-        number=next(job_numbers),
-        program=program,
-        mode=problem.input_mode,
-        fn_name=problem.fn_name,
-        tests=tuple((test.input, test.output) for test in problem.tests),
-        float_tolerance=problem.float_tolerance,
-        time_limit_s=time_limit_s,
-        wall_limit_s=config.wall_factor * time_limit_s + 1.0,
-        memory_limit_mib=problem.memory_limit_mib or config.memory_limit_mib,
-        output_limit_kib=config.output_limit_kib,
-        max_processes=config.max_processes,
-        max_tests=config.max_tests,
-        comparison=config.comparison,
-        fresh=False,
-    )
-
-
-def verdict_of(report: Report) -> Verdict:
-    return Verdict(
-        VerdictKind(report.kind),
-        report.num_passed,
-        report.num_tests,
-        report.first_failed,
-        report.cpu_s,
-        report.wall_s,
-        report.peak_mib,
-        report.detail,
-    )
+QUEUE_POLL_S = 0.01  # asyncio cannot wait for a thread's queue
 
 
 class Verifier:
@@ -83,6 +40,7 @@ class Verifier:
         self.waiting: queue.Queue[tuple[Future, Job] | None] = queue.Queue(config.queue_size)
         self.workers = [Worker() for _ in range(config.workers)]
         self.running: dict[Future, tuple[Worker, int]] = {}
+        self.cache = VerdictCache(Path(config.cache_dir)) if config.cache else None
         self.num_retries = 0
         self.closed = False
         try:
@@ -99,9 +57,35 @@ class Verifier:
         for thread in self.threads:
             thread.start()
 
-    def submit(self, problem: Problem, program: str) -> Future[Verdict]:
-        """Queue one program; blocks while the queue is full."""
-        return self.enqueue(make_job(self.config, problem, program))
+    def submit(self, problem: Problem, program: str, use_cache: bool = True) -> Future[Verdict]:
+        """Queue one program; blocks while the queue is full.
+
+        Raises:
+            UserError: for a problem that cannot be judged, such as one without tests.
+        """
+        future, job = self.prepare(problem, program, use_cache)
+        if not future.done():
+            self.waiting.put((future, job))
+        return future
+
+    def prepare(self, problem: Problem, program: str, use_cache: bool) -> tuple[Future[Verdict], Job]:
+        """A program's job and its future, which has the verdict already when the cache knows it."""
+        if self.closed:
+            raise RuntimeError("the verifier is closed")
+        job = make_job(self.config, problem, program)
+        future: Future[Verdict] = Future()
+        if self.cache is not None:
+            key = verdict_key(job)
+            known = self.cache.get(key) if use_cache else None
+            if known is not None:
+                future.set_result(known)
+            else:
+                future.add_done_callback(lambda done: self.keep(key, done))
+        return future, job
+
+    def keep(self, key: str, future: Future[Verdict]) -> None:
+        if not future.cancelled() and future.exception() is None:
+            self.cache.put(key, future.result())
 
     def submit_answer(self, problem: Problem, text: str) -> Future[Verdict]:
         """Queue the program in a model's answer; an answer without one is judged at once."""
@@ -113,28 +97,26 @@ class Verifier:
         future.set_result(Verdict(VerdictKind.no_code, 0, num_tests, None, 0.0, 0.0, 0.0))
         return future
 
+    def flake_rate(self, cases: Sequence[tuple[Problem, str]], repeats: int) -> float:
+        """Judge every program ``repeats`` times, without the cache: the share with verdicts of more than one kind."""
+        runs = [[self.submit(*case, use_cache=False) for _ in range(repeats)] for case in cases]
+        kinds = [{future.result().kind for future in futures} for futures in runs]
+        return sum(len(different) > 1 for different in kinds) / max(len(kinds), 1)
+
     async def judge(self, problem: Problem, program: str) -> Verdict:
         """Judge one program; waits its turn without blocking the event loop."""
-        job = make_job(self.config, problem, program)
-        future: Future[Verdict] = Future()
-        while True:
+        future, job = self.prepare(problem, program, use_cache=True)
+        while not future.done():
             try:
                 self.waiting.put_nowait((future, job))
                 break
             except queue.Full:
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(QUEUE_POLL_S)
         try:
             return await asyncio.wrap_future(future)
         except asyncio.CancelledError:
             self.call_off(future)
             raise
-
-    def enqueue(self, job: Job) -> Future[Verdict]:
-        if self.closed:
-            raise RuntimeError("the verifier is closed")
-        future: Future[Verdict] = Future()
-        self.waiting.put((future, job))
-        return future
 
     def call_off(self, future: Future) -> None:
         worker, number = self.running.get(future, (None, None))
@@ -162,8 +144,8 @@ class Verifier:
             try:
                 report = worker.run(job)
             except WorkerError as error:
-                report = Report("infrastructure_error", num_tests=len(job.tests), detail=str(error))
-            if report.kind != "infrastructure_error" or report.detail == CANCELLED:
+                report = infrastructure_error(job, str(error))
+            if not report.is_infrastructure_error or report.detail == CANCELLED or self.closed:
                 break
             log.warning("judge: attempt %d failed for the judge's own reason: %s", attempt + 1, report.detail)
             job = replace(job, fresh=True)

@@ -9,83 +9,32 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import pickle
 import signal
 import socket
-import struct
 import sys
 import time
-from dataclasses import dataclass, field
 
+from ablate.types import VerdictKind
 from ablate.verify import cgroups, compare, interpreter
 from ablate.verify.container import Container, ContainerError, Interrupted, find_bubblewrap, memory_file, stage
 from ablate.verify.inside import kernel
+from ablate.verify.jobs import (
+    CANCELLED,
+    Job,
+    Report,
+    hardest_first,
+    infrastructure_error,
+    receive_message,
+    send_message,
+)
 
 MIB = 1 << 20
-CANCELLED = "cancelled"
 CONTAINER_MIB = 64  # the server's and the program process's own memory, beside the test's
 UNCOUNTED_MIB = 512  # address space that thread arenas and libraries reserve without using it
 DISK_MIB = 64
 GRACE_S = 10.0  # beyond a test's wall limit, before the container counts as broken
 LOOK_EVERY_S = 0.05  # without a control group memory is watched
 STARVED_FACTOR = 5  # times the wall limit: a test that waited for a processor that long is given up, not scored
-
-
-@dataclass(frozen=True)
-class Job:
-    """One program and one problem's tests, limits resolved."""
-
-    number: int
-    program: str
-    mode: str
-    fn_name: str | None
-    tests: tuple[tuple[str, str], ...]  # input, expected output
-    float_tolerance: float | None
-    time_limit_s: float
-    wall_limit_s: float
-    memory_limit_mib: int
-    output_limit_kib: int
-    max_processes: int
-    max_tests: int | None
-    comparison: str
-    fresh: bool  # begin with a container started for this job
-
-
-@dataclass
-class Report:
-    """What ``Verdict`` says, as plain values."""
-
-    kind: str = "accepted"
-    num_passed: int = 0
-    num_tests: int = 0
-    first_failed: int | None = None
-    cpu_s: float = 0.0
-    wall_s: float = 0.0
-    peak_mib: float = 0.0
-    detail: str = ""
-    starved: bool = field(default=False)
-
-
-def send_message(line: socket.socket, value: object) -> None:
-    payload = pickle.dumps(value)
-    line.sendall(struct.pack("<Q", len(payload)) + payload)
-
-
-def receive_message(line: socket.socket) -> object | None:
-    """The next message, None at the end of the line. Both ends are trusted: no program's bytes are unpickled."""
-    header = receive_exactly(line, 8)
-    return None if header is None else pickle.loads(receive_exactly(line, struct.unpack("<Q", header)[0]) or b"N.")
-
-
-def receive_exactly(line: socket.socket, num_bytes: int) -> bytes | None:
-    parts, missing = [], num_bytes
-    while missing:
-        part = line.recv(min(missing, 1 << 20))
-        if not part:
-            return None
-        parts.append(part)
-        missing -= len(part)
-    return b"".join(parts)
 
 
 def limits_of(job: Job, watched: bool) -> dict:
@@ -105,12 +54,6 @@ def limits_of(job: Job, watched: bool) -> dict:
     }
 
 
-def hardest_first(job: Job) -> list[int]:
-    """Indices of the tests to run, longest input first."""
-    order = sorted(range(len(job.tests)), key=lambda index: -len(job.tests[index][0]))
-    return order[: job.max_tests]
-
-
 def run_job(container: Container, job: Job) -> Report:
     """Judge one program; stops at the first failing test."""
     order = hardest_first(job)
@@ -120,19 +63,26 @@ def run_job(container: Container, job: Job) -> Report:
     if container.group is not None:
         container.group.limit((job.memory_limit_mib + CONTAINER_MIB) * MIB, job.max_processes)
     failure = open_program(container, job, limits)
-    if failure is not None:
-        report.kind, report.detail = "compile_error", failure
-        report.wall_s = time.monotonic() - started
-        return report
-    for index in order:
-        report.kind, report.detail = run_test(container, job, index, report)
-        if report.kind != "accepted":
-            report.first_failed = None if report.kind == "infrastructure_error" else index
-            break
-        report.num_passed += 1
-    container.send({"op": "done"}, [])
+    if failure is None:
+        run_tests(container, job, limits, order, report)
+        container.send({"op": "done"}, [])
+    else:
+        report.kind, report.detail = VerdictKind.compile_error.value, failure
     report.wall_s = time.monotonic() - started
     return report
+
+
+def run_tests(container: Container, job: Job, limits: dict, order: list[int], report: Report) -> None:
+    """Run the tests in this order until one fails; the report grows as they end."""
+    for position, index in enumerate(order):
+        if job.container == "test" and position:
+            container.restart()
+            open_program(container, job, limits)
+        report.kind, report.detail = run_test(container, job, index, report)
+        if report.kind != VerdictKind.accepted:
+            report.first_failed = None if report.is_infrastructure_error else index
+            return
+        report.num_passed += 1
 
 
 def open_program(container: Container, job: Job, limits: dict) -> str | None:
@@ -170,7 +120,6 @@ def run_test(container: Container, job: Job, index: int, report: Report) -> tupl
         failure = failure_of(job, answer, files, out_of_memory)
         if failure is None:
             return ("accepted", "") if agrees(job, files, expected) else ("wrong_answer", "")
-        report.starved = failure[0] == "infrastructure_error"
         return failure
     finally:
         for descriptor in files:
@@ -231,6 +180,7 @@ class Supervisor:
         binds = stage(bwrap, view) if os.getuid() == 0 else list(view.binds)
         self.line = line
         self.current: int | None = None
+        self.problem_id: str | None = None
         self.container = Container(bwrap, view, binds, group, line, self.called_off)
 
     def called_off(self) -> bool:
@@ -246,18 +196,22 @@ class Supervisor:
     def judge(self, job: Job) -> Report:
         self.current = job.number
         try:
-            if self.container.process is None or job.fresh:
-                self.container.stop()
-                self.container.start()
+            if self.container.process is None or job.fresh or self.is_used_up(job):
+                self.container.restart()
+            self.problem_id = job.problem_id
             return run_job(self.container, job)
-        except ContainerError as error:
+        except (ContainerError, OSError) as error:  # OSError: no memory or no descriptor left for a test's files
             self.container.stop()
-            return Report("infrastructure_error", num_tests=len(job.tests), detail=str(error))
+            return infrastructure_error(job, str(error))
         except Interrupted:
             self.container.stop()
-            return Report("infrastructure_error", num_tests=len(job.tests), detail=CANCELLED)
+            return infrastructure_error(job, CANCELLED)
         finally:
             self.current = None
+
+    def is_used_up(self, job: Job) -> bool:
+        """Per rollout the server makes a container of namespaces by itself; other strategies replace the whole."""
+        return job.container == "test" or (job.container == "problem" and job.problem_id != self.problem_id)
 
 
 def main(line: socket.socket) -> None:

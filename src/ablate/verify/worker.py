@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ablate.verify.supervisor import Job, Report, receive_message, send_message
+from ablate.verify.jobs import Job, Report, receive_message, send_message
 
 SOURCE_DIR = str(Path(__file__).parents[2])
 START = """

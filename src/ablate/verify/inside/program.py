@@ -14,6 +14,7 @@ import os
 import resource
 import sys
 import threading
+import time
 import types
 
 import kernel
@@ -115,7 +116,7 @@ def confine(source: bytes, limits: dict, descriptors: list[int], functional: boo
     limit_resources(limits)
     kernel.drop_capabilities()
     kernel.install_filter(seccomp[0])
-    os.write(TOLD, CONFINED)
+    os.write(TOLD, CONFINED + repr(time.monotonic()).encode())
     os.close(TOLD)
     return arguments
 

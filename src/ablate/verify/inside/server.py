@@ -11,6 +11,7 @@ files which the judge made, so neither the server nor the program process ever h
 from __future__ import annotations
 
 import gc
+import io
 import json
 import os
 import resource
@@ -25,7 +26,8 @@ import kernel
 import program
 
 COMPILE_MARGIN_S = 2.0
-OWN_PID_NAMESPACE = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+SHORTEST_PAUSE_S = 0.005
+OWN_SHARE = 0.5  # of a test's whole time: with less the machine and not the program is why it did not end
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 NUM_CORES = os.cpu_count() or 1
 MAX_MESSAGE = 65536
@@ -54,15 +56,34 @@ def serve(channel: socket.socket) -> None:
     while True:
         command, descriptors = receive(channel)
         source = os.fdopen(descriptors[0], "rb").read().decode("utf-8", "surrogatepass")
-        child = os.fork()
+        child = fork_into_new_namespace()
         if child == 0:
-            kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+            enclose()
             program_process(channel, command, source)
             os._exit(0)
         del source
         _, status = os.waitpid(child, 0)
         if status:
             send(channel, died=status)
+
+
+def fork_into_new_namespace() -> int:
+    """Fork a process that is the first of a PID namespace of its own."""
+    # A second unshare is refused while our children would go elsewhere, so come home first.
+    own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+    kernel.setns(own, kernel.CLONE_NEWPID)
+    os.close(own)
+    kernel.unshare(kernel.CLONE_NEWPID)
+    # Not os.fork: its hooks (threading's, random's) cost a third of a small test and have nothing to mend in a process
+    # without threads.
+    return kernel.fork()
+
+
+def enclose() -> None:
+    """Make the rollout's own container: it sees no process but its own, and nothing of it stays."""
+    kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+    kernel.unshare(kernel.CLONE_NEWNS | kernel.CLONE_NEWIPC)
+    kernel.mount(b"proc", b"/proc", b"proc", kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC)
 
 
 def program_process(channel: socket.socket, limits: dict, source: str) -> None:
@@ -106,74 +127,100 @@ def needs_teardown(code: types.CodeType) -> bool:
 
 def run_test(channel: socket.socket, prepared: tuple, descriptors: list[int]) -> dict:
     """Run one test in a process of its own, first in a PID namespace of its own, and see it end."""
-    kernel.setns(OWN_PID_NAMESPACE, kernel.CLONE_NEWPID)  # unshare below moved us away for the test before
-    kernel.unshare(kernel.CLONE_NEWPID)
     started = time.monotonic()
-    confined, told = os.pipe()
+    confined, told = os.pipe2(os.O_NONBLOCK)
     limits = prepared[-1]
-    # Not os.fork: its hooks (threading's, random's) cost a third of a small test and have nothing to mend in a process
-    # without threads.
-    child = kernel.fork()
+    child = fork_into_new_namespace()
     if child == 0:
         channel.detach()  # its number is closed soon, and may then be a file of the program's
         program.run(*prepared, descriptors, told)
     for descriptor in (*descriptors, told):
         os.close(descriptor)
-    watched = watch(child, limits, started)
-    _, status, usage = os.wait4(child, 0)
-    with os.fdopen(confined, "rb") as words:
-        confinement = words.read()
+    with os.fdopen(confined, "rb", buffering=0) as words:
+        test = RunningTest(child, words, limits)
+        stopped = test.watch()
+        _, status, usage = os.wait4(child, 0)
+        test.hear()
     return {
-        # Said before the program's first line, through a pipe closed by then: nobody else can say or unsay it.
-        "confined": confinement == program.CONFINED,
-        "detail": "" if confinement == program.CONFINED else confinement.decode("utf-8", "replace"),
+        "confined": test.began is not None,
+        "detail": test.complaint,
         "status": status,
-        "cpu_s": max(usage.ru_utime + usage.ru_stime, watched["namespace_cpu_s"]),
+        "stopped": stopped,
+        "cpu_s": max(usage.ru_utime + usage.ru_stime, test.used_s),
         "wall_s": time.monotonic() - started,
         "peak_kib": usage.ru_maxrss,
-        **watched,
+        "run_wait_s": test.run_wait_s,
     }
 
 
-def watch(child: int, limits: dict, started: float) -> dict:
-    """Wait for the test's first process, whose end is the end of its namespace; stop it at a limit.
+class RunningTest:
+    """One test's first process, whose end is the end of its namespace, and what it has used so far."""
 
-    Wall time counts without the time the process waited for a processor: that the machine is busy is not its fault.
-    """
-    handle = os.pidfd_open(child)
-    poll = select.poll()
-    poll.register(handle, select.POLLIN)
-    stopped, used_s, run_wait_s = None, 0.0, 0.0
-    try:
-        while stopped is None:
-            left_s = started + limits["wall_s"] + run_wait_s - time.monotonic()
-            pause_s = min(max((limits["cpu_s"] - used_s) / NUM_CORES, 0.005), max(left_s, 0.0), limits["look_every_s"])
-            if poll.poll(pause_s * 1000 + 1):
-                break
-            used_s, resident_bytes = usage_of_namespace()
-            run_wait_s = run_queue_wait_s(child)
-            elapsed_s = time.monotonic() - started
-            if used_s >= limits["cpu_s"]:
-                stopped = "cpu"
-            elif resident_bytes > limits["memory_bytes"]:
-                stopped = "memory"
-            elif elapsed_s - run_wait_s >= limits["wall_s"]:
-                stopped = "wall"
-            elif elapsed_s >= limits["starved_s"]:
-                stopped = "starved"
-        if stopped:
-            signal.pidfd_send_signal(handle, signal.SIGKILL)
-    finally:
-        os.close(handle)
-    return {"stopped": stopped, "namespace_cpu_s": used_s, "run_wait_s": run_wait_s}
+    def __init__(self, child: int, words: io.FileIO, limits: dict) -> None:
+        self.child = child
+        self.words = words
+        self.limits = limits
+        self.forked = time.monotonic()
+        self.began: float | None = None  # when its walls stood and the program's first line ran
+        self.complaint = ""
+        self.used_s = self.run_wait_s = 0.0
+
+    def hear(self) -> None:
+        """Read what the process said before the program's first line, on a pipe that was closed by then.
+
+        Nobody else can say or unsay it.
+        """
+        said = self.words.read(1000) or b""
+        if said.startswith(program.CONFINED):
+            self.began = float(said.removeprefix(program.CONFINED))
+        elif said:
+            self.complaint = said.decode("utf-8", "replace")
+
+    def watch(self) -> str | None:
+        """Wait for the end; stop the test at a limit and return which, or None."""
+        handle = os.pidfd_open(self.child)
+        poll = select.poll()
+        poll.register(handle, select.POLLIN)
+        stopped, pause_s = None, min(self.limits["cpu_s"] / NUM_CORES, self.limits["look_every_s"])
+        try:
+            while stopped is None and not poll.poll(pause_s * 1000 + 1):
+                stopped, pause_s = self.look()
+            if stopped:
+                signal.pidfd_send_signal(handle, signal.SIGKILL)
+        finally:
+            os.close(handle)
+        return stopped
+
+    def look(self) -> tuple[str | None, float]:
+        """Which limit the test has reached, if any, and for how long nobody needs to look again.
+
+        Wall time counts from the program's first line, without the time it waited for a processor, and stops only a
+        program that sleeps: a busy machine or a blocking kernel is not its fault.
+        """
+        if self.began is None:
+            self.hear()
+        self.used_s, resident_bytes, is_asleep = usage_of_namespace()
+        self.run_wait_s = run_queue_wait_s(self.child)
+        elapsed_s = time.monotonic() - self.forked
+        own_s = 0.0 if self.began is None else time.monotonic() - self.began - self.run_wait_s
+        if self.used_s >= self.limits["cpu_s"]:
+            return "cpu", 0.0
+        if resident_bytes > self.limits["memory_bytes"]:
+            return "memory", 0.0
+        if own_s >= self.limits["wall_s"] and is_asleep:
+            return "wall", 0.0
+        if elapsed_s >= self.limits["starved_s"]:
+            return "starved" if own_s < elapsed_s * OWN_SHARE else "wall", 0.0
+        left_s = self.limits["wall_s"] - own_s
+        pause_s = min((self.limits["cpu_s"] - self.used_s) / NUM_CORES, left_s, self.limits["look_every_s"])
+        return None, max(pause_s, SHORTEST_PAUSE_S)
 
 
-def usage_of_namespace() -> tuple[float, int]:
-    """CPU seconds and resident bytes of all processes of the running test: all we see but ourselves and above."""
-    cpu_s, resident_bytes = 0.0, 0
-    not_of_the_test = {"1", str(os.getppid()), str(os.getpid())}
+def usage_of_namespace() -> tuple[float, int, bool]:
+    """CPU seconds, resident bytes and idleness of the running test: of every process here but ourselves."""
+    cpu_s, resident_bytes, is_asleep = 0.0, 0, True
     for name in os.listdir("/proc"):
-        if not name.isdigit() or name in not_of_the_test:
+        if not name.isdigit() or name == "1":  # ourselves
             continue
         try:
             with open(f"/proc/{name}/stat", "rb") as stat, open(f"/proc/{name}/statm", "rb") as statm:
@@ -181,8 +228,9 @@ def usage_of_namespace() -> tuple[float, int]:
                 resident_bytes += int(statm.read().split()[1]) * 4096
         except (FileNotFoundError, ProcessLookupError):
             continue  # ended between the listing and the look
+        is_asleep = is_asleep and fields[0] not in (b"R", b"D")
         cpu_s += sum(map(int, fields[11:15])) / TICKS_PER_S  # utime stime cutime cstime
-    return cpu_s, resident_bytes
+    return cpu_s, resident_bytes, is_asleep
 
 
 def run_queue_wait_s(child: int) -> float:
