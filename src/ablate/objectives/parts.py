@@ -46,9 +46,7 @@ def verdict(reward_PG: Tensor, truncated_PG: Tensor, length_PG: Tensor) -> Tenso
     return reward_PG
 
 
-@waives(
-    advantage_ignores_reward_shift="a group's lengths matter too", advantage_ignores_reward_scale="the penalty stays"
-)
+@waives(advantage_ignores_reward_scale="the penalty does not grow with the reward")
 def soft_overlong_penalty(
     reward_PG: Tensor, truncated_PG: Tensor, length_PG: Tensor, *, max_length: int, buffer: int
 ) -> Tensor:
