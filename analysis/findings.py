@@ -12,7 +12,7 @@ from analysis.arms import WARM_START
 from analysis.compare import Comparison
 from analysis.load import Experiment
 from analysis.style import label
-from analysis.tables import points, probability, published_rows, with_interval
+from analysis.tables import never_live, points, probability, published_rows, with_interval
 
 
 def findings(experiment: Experiment, comparison: Comparison) -> list[str]:
@@ -96,7 +96,7 @@ def plan(comparison: Comparison, context: int, largest: float) -> str:
 def clip_sentences(experiment: Experiment, comparison: Comparison) -> list[str]:
     """Cells whose clip was never live, and those in which it never bound."""
     live = comparison.frame[comparison.frame["cell"] != WARM_START].groupby("cell", sort=False)["clip_is_live"].first()
-    dead = [cell for cell, is_live in live.items() if is_live is False]
+    dead = [cell for cell, is_live in live.items() if never_live(is_live)]
     sentences = []
     if dead:
         sentences.append(

@@ -112,7 +112,11 @@ def write_text_tables(
 
 
 def further_tables(experiment: Experiment, comparison: Comparison) -> list[render.Table]:
-    found = [tables.comparison_table(comparison), tables.decomposition_table(comparison.frame)]
+    found = [
+        tables.comparison_table(comparison),
+        tables.decomposition_table(comparison.frame),
+        tables.difficulty_table(comparison, experiment.scores),
+    ]
     if effects.is_two_by_two(experiment):
         cells = effects.factor_levels(experiment, effects.RATIO, effects.WEIGHT)
         found.append(tables.effects_table(effects.two_by_two(comparison, cells, effects.RATIO, effects.WEIGHT)))

@@ -10,7 +10,7 @@ import yaml
 
 from analysis.arms import WARM_START
 from analysis.compare import Comparison
-from analysis.load import Experiment
+from analysis.load import Experiment, cell_order
 from analysis.render import NOTHING, Cell, Link, Table, Target
 from analysis.style import label
 
@@ -75,13 +75,18 @@ def main_table(comparison: Comparison, root: str) -> Table:
         f"are to {label(settings.baseline)} and paired: same problems, matched seeds. The warm start is the model "
         "before training: one model, so its interval is over problems only."
     )
-    if (~frame["clip_is_live"].map(lambda live: live is not False)).any():
+    if frame["clip_is_live"].map(never_live).any():
         note += " †: the clip was never live."
     return Table("main", f"{score} by context length", tuple(header), tuple(rows), note)
 
 
-def clip_mark(live: object) -> str:
-    return " †" if live is False else ""
+def never_live(clip_is_live: object) -> bool:
+    """False also where nothing is known, as for the warm start."""
+    return bool(pd.notna(clip_is_live)) and not clip_is_live
+
+
+def clip_mark(clip_is_live: object) -> str:
+    return " †" if never_live(clip_is_live) else ""
 
 
 def comparison_table(comparison: Comparison) -> Table:
@@ -124,6 +129,24 @@ def decomposition_table(frame: pd.DataFrame) -> Table:
         rows.append((label(row.cell), f"{row.context:,}", *shares))
     note = "Percent. Pass@1 = finished x passed of the finished + passed although cut off by the context limit."
     return Table("decomposition", "Where Pass@1 comes from", header, tuple(rows), note)
+
+
+def difficulty_order(name: str) -> tuple[int, str]:
+    known = ("easy", "medium", "hard")
+    return (known.index(name) if name in known else len(known), name)
+
+
+def difficulty_table(comparison: Comparison, scores: pd.DataFrame) -> Table:
+    """Pass@1 by difficulty: where the gain is. No intervals: the classes are small, and many."""
+    difficulty = scores.groupby("problem_id")["difficulty"].first()
+    classes = difficulty.value_counts().sort_index(key=lambda names: names.map(difficulty_order))
+    header = ("", "context", *(f"{name}\n({count} problems)" for name, count in classes.items()))
+    rows = []
+    for arm in sorted(comparison.arms, key=lambda arm: (arm.cell != WARM_START, *cell_order(arm.cell), arm.context)):
+        score_P = pd.Series(arm.score(1).mean(axis=0), index=list(arm.problem_ids))
+        means = score_P.groupby(difficulty).mean()
+        rows.append((label(arm.cell), f"{arm.context:,}", *(points(means[name]) for name in classes.index)))
+    return Table("difficulty", "Pass@1 by difficulty", header, tuple(rows), "Percent, mean over seeds.")
 
 
 def effects_table(effects: pd.DataFrame) -> Table:

@@ -159,3 +159,13 @@ def test_effects_of_a_2_x_2_are_the_contrasts_of_its_cells(crossed_runs, setting
 def test_cells_that_are_no_2_x_2_are_refused(main_runs):
     with pytest.raises(UserError, match="do not make a 2 x 2"):
         factor_levels(main_runs, RATIO, WEIGHT)
+
+
+def test_a_warm_start_at_another_context_is_no_start_of_these_runs(main_runs, settings):
+    """With a context schedule the first evaluation is at the first stage's length, the last one at the last's."""
+    scores = main_runs.scores.copy()
+    scores.loc[scores["step"] == 0, "context"] = scores["context"] // 2 + 1
+    frame = compare(changed(main_runs, scores=scores), settings).frame
+    assert WARM_START not in set(frame["cell"])
+    assert frame["gain"].isna().all()
+    assert frame["difference"].notna().sum() == 6

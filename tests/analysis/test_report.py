@@ -124,6 +124,28 @@ def test_a_clip_that_was_never_live_is_said_and_marked(copied_runs, settings):
     assert "GSPO+ †" not in table
 
 
+def test_a_clip_that_was_never_live_is_marked_without_a_warm_start_too(copied_runs, settings):
+    silenced(copied_runs, "*", **{"policy/clip_is_live": 0.0})
+    experiment = load_experiment(copied_runs)
+    experiment = replace(experiment, scores=experiment.scores[experiment.scores["step"] > 0])
+    comparison = compare(experiment, settings)
+    assert "GSPO+ †" in render.to_markdown(tables.main_table(comparison, ".."))
+    assert any("never live in GRPO, DAPO, GSPO and GSPO+" in text for text in findings(experiment, comparison))
+
+
+def test_scores_by_difficulty_add_up_to_the_score(main_runs, settings):
+    comparison = compare(main_runs, settings)
+    table = tables.difficulty_table(comparison, main_runs.scores)
+    assert [name.split("\n")[0] for name in table.header[2:]] == ["easy", "medium", "hard"]
+    counts = [int(re.search(r"\((\d+)", name).group(1)) for name in table.header[2:]]
+    assert sum(counts) == 16
+    row = next(row for row in table.rows if row[:2] == ("GSPO", "320"))
+    whole = sum(float(share) * count for share, count in zip(row[2:], counts, strict=True)) / 16
+    frame = comparison.frame
+    point = frame[(frame["cell"] == "gspo") & (frame["context"] == 320)]["point"].item()
+    assert whole == pytest.approx(100 * point, abs=0.1)
+
+
 def test_a_clip_that_never_bound_is_said(copied_runs, settings):
     silenced(copied_runs, "dapo", **{"policy/clip_low": 0.0, "policy/clip_high": 0.0})
     experiment = load_experiment(copied_runs)
