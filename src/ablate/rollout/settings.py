@@ -29,7 +29,7 @@ def engine_arguments(config: EngineConfig, context_length: int, overrides: dict[
         "gpu_memory_utilization": config.gpu_memory_utilization,
         "enforce_eager": config.enforce_eager,
         "enable_prefix_caching": config.prefix_caching,
-        "worker_extension_cls": "ablate.rollout.worker.WeightReplacement",
+        "worker_extension_cls": "ablate.rollout.worker.WorkerExtension",
     }
     if overrides:
         arguments["hf_overrides"] = overrides

@@ -1,15 +1,16 @@
-"""What runs inside an engine's worker: weights replaced in place, from an iterator, a file or a directory."""
+"""What runs inside an engine's worker: weights replaced in place, and the kernels of the CPU backend."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from torch.nn import Module
 
 
-class WeightReplacement:
+class WorkerExtension:
     """Mixed into vLLM's worker (``worker_extension_cls``); ``self`` is the worker."""
 
     def replace_weights(self, tensors: Iterator[tuple[str, Tensor]]) -> None:
@@ -43,3 +44,28 @@ class WeightReplacement:
         if head.weight.data_ptr() != embedding.weight.data_ptr():
             raise RuntimeError("vLLM untied the output projection from the embedding during a reload")
         head.quant_method.process_weights_after_loading(head)
+
+    def use_norm_kernels(self) -> None:
+        """On a CPU: take RMS norms by vLLM's compiled kernels, where it takes them by five PyTorch operations.
+
+        The backend has the kernels and does not choose them. A small model spends a ninth of its decoding there.
+        """
+        for module in self.model_runner.get_model().modules():
+            if type(module).__name__ == "RMSNorm" and module.has_weight and module.variance_size_override is None:
+                module.forward = norm_by_kernel(module)
+
+
+def norm_by_kernel(norm: Module) -> Callable[..., Tensor | tuple[Tensor, Tensor]]:
+    """The forward of vLLM's ``RMSNorm``: x, or with a residual (x + residual, normalised) and (x + residual)."""
+    import torch
+
+    def forward(x: Tensor, residual: Tensor | None = None) -> Tensor | tuple[Tensor, Tensor]:
+        if residual is not None:
+            torch.ops._C.fused_add_rms_norm(x, residual, norm.weight, norm.variance_epsilon)  # both in place
+            return x, residual
+        x = x.contiguous()  # the kernel reads heads split from a larger tensor as if they lay side by side
+        out = torch.empty_like(x)
+        torch.ops._C.rms_norm(out, x, norm.weight, norm.variance_epsilon)
+        return out
+
+    return forward
