@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
-from ablate.cli import CONF_DIR, run_main
+from ablate.cli import CONF_DIR, run_main, stop
 from ablate.config import VerifyConfig, section
 from ablate.errors import UserError
 from ablate.types import Problem, TestCase, Verdict, VerdictKind
@@ -217,17 +217,24 @@ def judge(config: VerifyConfig, cases: Path, out: Path, extract: bool) -> None:
     progress.close(num_known=len(keyed) - len(pending), num_broken=num_broken)
 
 
+def run_configured(config: dict[str, Any]) -> None:
+    for key in ("cases", "out"):
+        if config[key] in (None, "???"):
+            raise UserError(f"{key} is missing: give {key}=FILE.jsonl")
+    verify = section(VerifyConfig, config["verify"], "verify")
+    judge(verify, Path(str(config["cases"])), Path(str(config["out"])), bool(config["extract"]))
+
+
 def main() -> None:
     import hydra
     from omegaconf import DictConfig, OmegaConf
 
     @hydra.main(version_base="1.3", config_path=CONF_DIR, config_name="judge")
     def run(config: DictConfig) -> None:
-        for key in ("cases", "out"):
-            if config.get(key) is None:
-                raise UserError(f"{key} is missing: give {key}=FILE.jsonl")
-        verify = section(VerifyConfig, OmegaConf.to_container(config.verify, resolve=True), "verify")
-        judge(verify, Path(str(config.cases)), Path(str(config.out)), bool(config.extract))
+        try:
+            run_configured(OmegaConf.to_container(config, resolve=True))
+        except UserError as error:
+            stop(str(error))  # here, because Hydra would first say a line of its own
 
     run_main(run)
 

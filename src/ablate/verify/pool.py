@@ -8,7 +8,7 @@ import queue
 import shutil
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +25,21 @@ from ablate.verify.worker import Worker, WorkerError
 
 log = logging.getLogger(__name__)
 BACK_OFF_S = 0.1  # doubled at every retry
+CHOICES = {
+    "backend": ("local", "modal"),
+    "container": ("rollout", "problem", "test"),
+    "comparison": tuple(COMPARISONS),
+    "extraction": tuple(EXTRACTIONS),
+}
+POSITIVE = (
+    "workers",
+    "queue_size",
+    "time_limit_s",
+    "wall_factor",
+    "memory_limit_mib",
+    "output_limit_kib",
+    "max_processes",
+)
 QUEUE_POLL_S = 0.01  # asyncio cannot wait for a thread's queue
 
 
@@ -182,13 +197,13 @@ def open_verifier(config: VerifyConfig) -> Verifier:
     Raises:
         UserError: when no sandbox can be had here; programs are never run without one.
     """
-    require(config.comparison in COMPARISONS, "verify.comparison", config.comparison, COMPARISONS)
-    require(config.extraction in EXTRACTIONS, "verify.extraction", config.extraction, EXTRACTIONS)
+    for key, allowed in CHOICES.items():
+        value = getattr(config, key)
+        if value not in allowed:
+            raise UserError(f"verify.{key}={value} is not one of {', '.join(allowed)}")
+    for key in POSITIVE:
+        if not getattr(config, key) > 0:
+            raise UserError(f"verify.{key} must be above 0, not {getattr(config, key)}")
     if config.backend == "local" and shutil.which("bwrap") is None:
         raise UserError(MISSING_BUBBLEWRAP)
     return Verifier(config)
-
-
-def require(holds: bool, key: str, value: str, allowed: Iterable[str]) -> None:
-    if not holds:
-        raise UserError(f"{key}={value} is not one of {', '.join(allowed)}")

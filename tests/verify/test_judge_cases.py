@@ -1,0 +1,116 @@
+"""Real contest submissions get the verdict that their contest gave them, through ``python -m ablate.judge``.
+
+judge_cases.jsonl: problems and submissions of Kodsport, KEPPNI and the Kattis export repositories, CC BY-SA; each row
+names its source and licence.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CASES = Path(__file__).parent / "judge_cases.jsonl"
+# Those that run out of 15 s do so at 0.8 s too, and the slowest that passes needs 0.4 s.
+SCALED = ["verify.time_limit_s=0.8", "verify.cache_dir=unused"]
+
+
+def run_judge(*arguments: object, expect: int = 0) -> str:
+    command = [sys.executable, "-m", "ablate.judge", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280, env={**os.environ, "COLUMNS": "200"})
+    assert done.returncode == expect, done.stderr
+    return done.stderr
+
+
+def read_rows(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory):
+    out = tmp_path_factory.mktemp("judge") / "out.jsonl"
+    return out, run_judge(f"cases={CASES}", f"out={out}", *SCALED)
+
+
+def test_real_submissions_get_their_contests_verdict(judged):
+    wanted = {(row["id"], entry["file"]): entry["passes"] for row in read_rows(CASES) for entry in row["submissions"]}
+    found = {(row["id"], row["file"]): row["passed"] for row in read_rows(judged[0])}
+    assert found == wanted
+    assert len(found) == 28
+
+
+def test_an_output_line_says_what_happened(judged):
+    for row in read_rows(judged[0]):
+        assert row["passed"] == (row["verdict"] == "accepted") == (row["num_passed"] == row["num_tests"])
+        assert (row["first_failed"] is None) == row["passed"]
+        assert row["cpu_s"] > 0 < row["wall_s"]
+        assert row["peak_mib"] > 1
+
+
+def test_a_second_run_judges_nothing_twice(judged):
+    out, _ = judged
+    before = out.read_text()
+    assert "28 known from before" in run_judge(f"cases={CASES}", f"out={out}", *SCALED)
+    assert out.read_text() == before
+
+
+ROW = {"id": "add", "tests": [{"input": "1 2", "output": "3"}], "submissions": [{"file": "a", "code": "print(3)"}]}
+
+
+def test_broken_lines_are_named_and_the_rest_goes_on(tmp_path):
+    lines = [
+        json.dumps(ROW),
+        "{not json",
+        json.dumps({**ROW, "tests": []}),
+        json.dumps({**ROW, "tests": [{"input": 1, "output": "3"}]}),
+        json.dumps({**ROW, "input_mode": "functional"}),
+        json.dumps({**ROW, "id": "late", "submissions": [{"file": "b"}, {"file": "c", "code": "print(4)"}]}),
+        "\udcff",
+    ]
+    cases, out = tmp_path / "cases.jsonl", tmp_path / "out.jsonl"
+    cases.write_text("\n".join(lines), encoding="utf-8", errors="surrogateescape")
+    said = run_judge(f"cases={cases}", f"out={out}", *SCALED)
+    for number, word in ((2, "not JSON"), (3, "tests"), (4, "input"), (5, "fn_name"), (6, "code"), (7, "not JSON")):
+        assert any(f"cases.jsonl:{number}:" in line and word in line for line in said.splitlines()), said
+    assert [(row["id"], row["file"], row["passed"]) for row in read_rows(out)] == [
+        ("add", "a", True),
+        ("late", "c", False),
+    ]
+
+
+def test_a_half_written_line_and_an_infrastructure_error_are_judged_again(tmp_path):
+    cases, out = tmp_path / "cases.jsonl", tmp_path / "out.jsonl"
+    cases.write_text(json.dumps(ROW))
+    out.write_text('{"key": "k", "verdict": "infrastructure_error"}\n{"key": "x", "verd')
+    run_judge(f"cases={cases}", f"out={out}", *SCALED)
+    assert [row["verdict"] for row in read_rows(out)] == ["accepted"]
+
+
+def test_answers_with_fences_are_extracted_on_request(tmp_path):
+    cases, out = tmp_path / "cases.jsonl", tmp_path / "out.jsonl"
+    answers = [{"file": "a", "code": "So:\n```python\nprint(3)\n```"}, {"file": "b", "code": "print(3)"}]
+    cases.write_text(json.dumps({**ROW, "submissions": answers}))
+    run_judge(f"cases={cases}", f"out={out}", "extract=true", *SCALED)
+    assert [row["verdict"] for row in read_rows(out)] == ["accepted", "no_code"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["out=o.jsonl"], "cases"),
+        (["cases=nowhere.jsonl", "out=o.jsonl"], "nowhere.jsonl is not a file"),
+        ([f"cases={CASES}", "out=o.jsonl", "verify.time_limit_s=soon"], "verify.time_limit_s"),
+        ([f"cases={CASES}", "out=o.jsonl", "verify.comparison=fuzzy"], "verify.comparison=fuzzy"),
+        ([f"cases={CASES}", "out=o.jsonl", "verify.workers=0"], "verify.workers"),
+    ],
+)
+def test_a_users_mistake_is_one_sentence(tmp_path, monkeypatch, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    said = run_judge(*arguments, expect=2)
+    assert words in said
+    assert "Traceback" not in said
+    assert len(said.strip().splitlines()) == 1
