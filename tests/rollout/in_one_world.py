@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import gc
 import json
+import os
+import signal
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 import torch.distributed as dist
@@ -79,15 +82,24 @@ def two_processes(model_dir: str) -> list[list[int]] | None:
         with pytest.raises(UserError, match="mode=child"):
             sample(model_dir, "inline")
         box[0] = sample(model_dir, "child")
-        close_engines()
     dist.broadcast_object_list(box, src=0)
     check_world_works(2)
     return box[0]
 
 
+def killed_after(sampled: list[list[int]]) -> None:
+    """Print what was sampled and the engine's processes, and die without a chance to clean up."""
+    children = [child.pid for child in psutil.Process().children(recursive=True)]
+    print(json.dumps({"sampled": sampled, "children": children}), flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    result = two_processes(sys.argv[2]) if sys.argv[1] == "child" else one_process(*sys.argv[1:])
-    if dist.get_rank() == 0:
-        print(json.dumps(result))
+    if sys.argv[1] == "child":
+        result = two_processes(sys.argv[2])
+        if dist.get_rank() == 0:
+            killed_after(result)
+    else:
+        print(json.dumps(one_process(*sys.argv[1:])))
     dist.destroy_process_group()

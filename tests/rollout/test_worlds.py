@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from ablate.rollout.engine import Request
@@ -26,9 +28,9 @@ def start(*arguments: str, **environment: str) -> subprocess.Popen:
     )
 
 
-def last_line(process: subprocess.Popen) -> str:
-    output, errors = process.communicate(timeout=120)
-    assert process.returncode == 0, errors[-3000:]
+def last_line(process: subprocess.Popen, exit_code: int = 0) -> str:
+    output, errors = process.communicate(timeout=240)
+    assert process.returncode == exit_code, errors[-3000:]
     return output.strip().splitlines()[-1] if output.strip() else ""
 
 
@@ -52,14 +54,19 @@ def test_an_inline_engine_shares_a_process_with_megatron_whoever_comes_first(ord
     assert json.loads(last_line(start(order, str(tiny_checkpoint)))) == expected
 
 
-def test_a_child_engine_serves_one_rank_of_a_launched_job_and_samples_the_same(tiny_checkpoint, expected):
+def test_a_child_engine_serves_one_rank_of_a_launched_job_samples_the_same_and_dies_with_it(tiny_checkpoint, expected):
     launcher = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
     ranks = [
         start("child", str(tiny_checkpoint), RANK=str(rank), LOCAL_RANK=str(rank), **launcher) for rank in range(2)
     ]
     try:
-        assert json.loads(last_line(ranks[0])) == expected
+        leader = json.loads(last_line(ranks[0], exit_code=-signal.SIGKILL))
         last_line(ranks[1])
     finally:
         for rank in ranks:
             rank.kill()
+    assert leader["sampled"] == expected
+    assert leader["children"]
+    left = [process for process in psutil.process_iter() if process.pid in leader["children"]]
+    _, alive = psutil.wait_procs(left, timeout=60)
+    assert alive == []

@@ -181,6 +181,8 @@ def start(model_dir: Path, config: EngineConfig, arguments: dict[str, Any]) -> L
         )
     if not torch.cuda.is_available():
         llm.collective_rpc("use_norm_kernels")
+    if config.mode == "child":
+        llm.collective_rpc("end_with_parent")
     if config.mode == "inline":
         llm.engine_core._finalizer.detach()  # it would destroy torch.distributed: see VllmEngine.close
     return llm

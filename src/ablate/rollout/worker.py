@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import ctypes
+import signal
+import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import Module
+
+
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 class WorkerExtension:
@@ -44,6 +50,14 @@ class WorkerExtension:
         if head.weight.data_ptr() != embedding.weight.data_ptr():
             raise RuntimeError("vLLM untied the output projection from the embedding during a reload")
         head.quant_method.process_weights_after_loading(head)
+
+    def end_with_parent(self) -> None:
+        """On Linux: end when the process that started this one does, however it ends.
+
+        A trainer that is killed outright (kill -9, out of memory) would leave its engine behind, with its memory.
+        """
+        if sys.platform == "linux":
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
     def use_norm_kernels(self) -> None:
         """On a CPU: take RMS norms by vLLM's compiled kernels, where it takes them by five PyTorch operations.
