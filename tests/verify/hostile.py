@@ -180,6 +180,8 @@ CONTAINED = {
         SYSCALL + "bad = [n for n in (321, 298, 323, 250, 319, 447) if syscall(n, 0, 0, 0, 0, 0) != -1 "
         "or ctypes.get_errno() not in (1, 38)]\nprint(bad or 'contained')"
     ),
+    "clone3 does not exist": SYSCALL
+    + "print('contained' if syscall(435, 0, 0) == -1 and ctypes.get_errno() == 38 else 'answers')",
     "SysV shared memory and message queues": (
         SYSCALL + "print('contained' if all(syscall(n, 77, 4096, 0o1666) == -1 for n in (29, 64, 68)) else 'made')"
     ),

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ablate.config import VerifyConfig
@@ -43,6 +43,15 @@ POSITIVE = (
 QUEUE_POLL_S = 0.01  # asyncio cannot wait for a thread's queue
 
 
+@dataclass(frozen=True)
+class Turn:
+    """A place in the queue."""
+
+    future: Future[Verdict]
+    job: Job
+    key: str | None  # of the cache
+
+
 class Verifier:
     """Judges programs in sandboxes. Thread-safe; close it, or use it as a context manager.
 
@@ -52,7 +61,7 @@ class Verifier:
 
     def __init__(self, config: VerifyConfig) -> None:
         self.config = config
-        self.waiting: queue.Queue[tuple[Future, Job] | None] = queue.Queue(config.queue_size)
+        self.waiting: queue.Queue[Turn | None] = queue.Queue(config.queue_size)
         self.workers = [Worker() for _ in range(config.workers)]
         self.running: dict[Future, tuple[Worker, int]] = {}
         self.cache = VerdictCache(Path(config.cache_dir)) if config.cache else None
@@ -78,29 +87,21 @@ class Verifier:
         Raises:
             UserError: for a problem that cannot be judged, such as one without tests.
         """
-        future, job = self.prepare(problem, program, use_cache)
-        if not future.done():
-            self.waiting.put((future, job))
-        return future
+        turn = self.prepare(problem, program, use_cache)
+        if not turn.future.done():
+            self.waiting.put(turn)
+        return turn.future
 
-    def prepare(self, problem: Problem, program: str, use_cache: bool) -> tuple[Future[Verdict], Job]:
+    def prepare(self, problem: Problem, program: str, use_cache: bool) -> Turn:
         """A program's job and its future, which has the verdict already when the cache knows it."""
         if self.closed:
             raise RuntimeError("the verifier is closed")
         job = make_job(self.config, problem, program)
-        future: Future[Verdict] = Future()
-        if self.cache is not None:
-            key = verdict_key(job)
-            known = self.cache.get(key) if use_cache else None
-            if known is not None:
-                future.set_result(known)
-            else:
-                future.add_done_callback(lambda done: self.keep(key, done))
-        return future, job
-
-    def keep(self, key: str, future: Future[Verdict]) -> None:
-        if not future.cancelled() and future.exception() is None:
-            self.cache.put(key, future.result())
+        turn = Turn(Future(), job, verdict_key(job) if self.cache is not None else None)
+        known = self.cache.get(turn.key) if self.cache is not None and use_cache else None
+        if known is not None:
+            turn.future.set_result(known)
+        return turn
 
     def submit_answer(self, problem: Problem, text: str) -> Future[Verdict]:
         """Queue the program in a model's answer; an answer without one is judged at once."""
@@ -120,17 +121,17 @@ class Verifier:
 
     async def judge(self, problem: Problem, program: str) -> Verdict:
         """Judge one program; waits its turn without blocking the event loop."""
-        future, job = self.prepare(problem, program, use_cache=True)
-        while not future.done():
+        turn = self.prepare(problem, program, use_cache=True)
+        while not turn.future.done():
             try:
-                self.waiting.put_nowait((future, job))
+                self.waiting.put_nowait(turn)
                 break
             except queue.Full:
                 await asyncio.sleep(QUEUE_POLL_S)
         try:
-            return await asyncio.wrap_future(future)
+            return await asyncio.wrap_future(turn.future)
         except asyncio.CancelledError:
-            self.call_off(future)
+            self.call_off(turn.future)
             raise
 
     def call_off(self, future: Future) -> None:
@@ -140,15 +141,17 @@ class Verifier:
 
     def work(self, worker: Worker) -> None:
         """One worker's thread: takes its turn at the queue until the verifier closes."""
-        while (item := self.waiting.get()) is not None:
-            future, job = item
-            if not future.set_running_or_notify_cancel():
+        while (turn := self.waiting.get()) is not None:
+            if not turn.future.set_running_or_notify_cancel():
                 continue
-            self.running[future] = worker, job.number
+            self.running[turn.future] = worker, turn.job.number
             try:
-                future.set_result(self.run_with_retries(worker, job))
+                verdict = self.run_with_retries(worker, turn.job)
+                if self.cache is not None:
+                    self.cache.put(turn.key, verdict)
+                turn.future.set_result(verdict)
             finally:
-                del self.running[future]
+                del self.running[turn.future]
 
     def run_with_retries(self, worker: Worker, job: Job) -> Verdict:
         """Run a job; what failed for the judge's own reasons is run again, after a pause, and never scored."""
@@ -172,9 +175,9 @@ class Verifier:
             return
         self.closed = True
         while not self.waiting.empty():
-            item = self.waiting.get_nowait()
-            if item is not None:
-                item[0].cancel()
+            turn = self.waiting.get_nowait()
+            if turn is not None:
+                turn.future.cancel()
         for _ in self.threads:
             self.waiting.put(None)
         for future in list(self.running):

@@ -205,7 +205,8 @@ class RunningTest:
         own_s = 0.0 if self.began is None else time.monotonic() - self.began - self.run_wait_s
         if self.used_s >= self.limits["cpu_s"]:
             return "cpu", 0.0
-        if resident_bytes > self.limits["memory_bytes"]:
+        # Pages that forks share count in each of them, so a sum above the limit is looked at twice.
+        if resident_bytes > self.limits["memory_bytes"] and proportional_bytes() > self.limits["memory_bytes"]:
             return "memory", 0.0
         if own_s >= self.limits["wall_s"] and is_asleep:
             return "wall", 0.0
@@ -225,12 +226,29 @@ def usage_of_namespace() -> tuple[float, int, bool]:
         try:
             with open(f"/proc/{name}/stat", "rb") as stat, open(f"/proc/{name}/statm", "rb") as statm:
                 fields = stat.read().rpartition(b")")[2].split()
-                resident_bytes += int(statm.read().split()[1]) * 4096
+                resident_bytes += int(statm.read().split()[1]) * resource.getpagesize()
         except (FileNotFoundError, ProcessLookupError):
             continue  # ended between the listing and the look
         is_asleep = is_asleep and fields[0] not in (b"R", b"D")
         cpu_s += sum(map(int, fields[11:15])) / TICKS_PER_S  # utime stime cutime cstime
     return cpu_s, resident_bytes, is_asleep
+
+
+def proportional_bytes() -> int:
+    """Memory of every process here but ourselves, a page shared by n of them counted 1/n in each."""
+    total = 0
+    for name in os.listdir("/proc"):
+        if not name.isdigit() or name == "1":
+            continue
+        try:
+            with open(f"/proc/{name}/smaps_rollup", "rb") as rows:
+                total += next(int(row.split()[1]) * 1024 for row in rows if row.startswith(b"Pss:"))
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        except PermissionError:  # it has closed itself to readers
+            with open(f"/proc/{name}/statm", "rb") as sizes:
+                total += int(sizes.read().split()[1]) * resource.getpagesize()
+    return total
 
 
 def run_queue_wait_s(child: int) -> float:

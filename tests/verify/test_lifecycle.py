@@ -1,0 +1,282 @@
+# ruff: noqa: E501 -- programs read best as they are
+"""What fails for the judge's own reasons is never a verdict, and nothing outlives the judge."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import CancelledError
+from pathlib import Path
+
+import pytest
+
+from ablate.errors import UserError
+from ablate.types import Problem, TestCase, VerdictKind
+from ablate.verify import open_verifier, worker
+
+SRC = Path(__file__).parents[2] / "src"
+ADD = Problem("add", "", (TestCase("3 4\n", "7\n"), TestCase("30 40\n", "70\n")), "easy")
+HONEST = "print(sum(map(int, input().split())))"
+SLOW = "import time\ntime.sleep(0.5)\n" + HONEST
+ENDLESS = "import time\ntime.sleep(60)"
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def wait_until(holds, timeout_s: float = 20.0) -> bool:
+    deadline = time.monotonic() + timeout_s
+    while not holds() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return holds()
+
+
+def is_alive(pid: int) -> bool:
+    stat = Path(f"/proc/{pid}/stat")
+    try:
+        return stat.read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def has_test_running(verifier) -> bool:
+    """bubblewrap -> its init -> server -> program process -> test."""
+    pids, depth = [verifier.workers[0].process.pid], 0
+    while pids and depth < 5:
+        pids, depth = [child for pid in pids for child in children(pid)], depth + 1
+    return bool(pids)
+
+
+@pytest.fixture
+def lone(make_config):
+    with open_verifier(make_config(workers=1)) as opened:
+        yield opened
+
+
+def kill_container(verifier) -> None:
+    os.kill(children(verifier.workers[0].process.pid)[0], signal.SIGKILL)
+
+
+def kill_supervisor(verifier) -> None:
+    os.kill(verifier.workers[0].process.pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("kill", [kill_container, kill_supervisor])
+def test_a_killed_worker_is_replaced_and_the_program_judged_again(lone, kill):
+    future = lone.submit(ADD, SLOW)
+    assert wait_until(lambda: has_test_running(lone))
+    kill(lone)
+    assert future.result().kind is VerdictKind.accepted
+    assert lone.num_retries == 1
+
+
+@pytest.mark.parametrize("kill", [kill_container, kill_supervisor])
+def test_without_retries_a_killed_worker_is_an_infrastructure_error(make_config, kill):
+    with open_verifier(make_config(workers=1, retries=0)) as verifier:
+        future = verifier.submit(ADD, ENDLESS)
+        assert wait_until(lambda: has_test_running(verifier))
+        kill(verifier)
+        verdict = future.result()
+        assert verdict.kind is VerdictKind.infrastructure_error
+        assert verdict.first_failed is None
+        assert verifier.submit(ADD, HONEST).result().passed
+
+
+def sabotage(monkeypatch, line: str) -> None:
+    """Make every new supervisor run ``line`` before it starts."""
+    broken = worker.START.replace("supervisor.main(", f"{line}\nsupervisor.main(")
+    monkeypatch.setattr(worker, "START", broken)
+
+
+FAULTS = {
+    "no memory or disk for a test's files": (
+        "def full(name, content=b''):\n    raise OSError(28, 'No space left on device')\nsupervisor.memory_file = full",
+        HONEST,
+        "No space left",
+    ),
+    "the sandbox does not answer in time": (
+        "supervisor.GRACE_S, supervisor.STARVED_FACTOR = 0.3, 0",
+        ENDLESS,
+        "did not answer",
+    ),
+    "a test's walls cannot be built": (
+        "from ablate.verify import container\n"
+        "container.SOURCES['program.py'] = container.SOURCES['program.py'].replace(b'subset=pid', b'subset=nonsense')",
+        HONEST,
+        "could not be confined",
+    ),
+    "a test's filter cannot be installed": (
+        "from ablate.verify import container\n"
+        "container.SOURCES['kernel.py'] = container.SOURCES['kernel.py'].replace(b'PR_SET_SECCOMP, 2', b'PR_SET_SECCOMP, 9')",
+        HONEST,
+        "could not be confined",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_of_the_machine_is_an_infrastructure_error(make_config, monkeypatch, name):
+    line, program, words = FAULTS[name]
+    sabotage(monkeypatch, line)
+    with open_verifier(make_config(workers=1, retries=1)) as verifier:
+        verdict = verifier.submit(ADD, program).result()
+    assert verdict.kind is VerdictKind.infrastructure_error
+    assert words in verdict.detail
+    assert verifier.num_retries == 1
+
+
+STARTS = {
+    "a missing interpreter": "from dataclasses import replace\nfrom ablate.verify import interpreter\n"
+    "find = interpreter.find_view\ninterpreter.find_view = lambda: replace(find(), executable='/python/bin/nowhere')",
+    "an end before the start": "sys.exit(3)",
+}
+
+
+@pytest.mark.parametrize("name", STARTS)
+def test_a_sandbox_that_cannot_start_is_refused_in_one_sentence(make_config, monkeypatch, name):
+    sabotage(monkeypatch, STARTS[name])
+    with pytest.raises(UserError, match="never run without"):
+        open_verifier(make_config())
+
+
+def test_without_bubblewrap_nothing_is_run(make_config, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(UserError, match="apt-get install bubblewrap"):
+        open_verifier(make_config())
+
+
+def test_limits_hold_without_control_groups(make_config, monkeypatch):
+    sabotage(monkeypatch, "supervisor.cgroups.make_group = lambda: (None, 'none')")
+    greedy = (
+        "import os, time\nfor _ in range(20):\n    if os.fork() == 0:\n        x = bytearray(b'x' * (40 << 20))\n"
+        "        time.sleep(60)\ntime.sleep(60)"
+    )
+    shared = (
+        "import os\nx = bytearray(60 << 20)\nx[::4096] = b'x' * len(x[::4096])\nif os.fork() == 0:\n    os._exit(x[0] - 120)\nos.wait()\n"
+        + HONEST
+    )
+    with open_verifier(make_config(workers=1, memory_limit_mib=96)) as verifier:
+        assert verifier.submit(ADD, greedy).result().kind is VerdictKind.memory_limit
+        assert verifier.submit(ADD, "x = bytearray(1 << 30)").result().kind is VerdictKind.memory_limit
+        assert verifier.submit(ADD, "import os\nwhile True: os.fork()").result().kind is VerdictKind.runtime_error
+        assert verifier.submit(ADD, shared).result().passed
+
+
+KILLED_JUDGE = """
+import sys, time
+sys.path.insert(0, {tests!r})
+from conftest import configured
+from ablate.types import Problem, TestCase
+from ablate.verify import open_verifier
+verifier = open_verifier(configured(workers=2, time_limit_s=60))
+problem = Problem("p", "", (TestCase("", ""),), "easy")
+for _ in range(2):
+    verifier.submit(problem, "import os, time\\nos.fork()\\nos.setsid() if os.getpid() > 1 else 0\\ntime.sleep(600)")
+print(*[worker.process.pid for worker in verifier.workers], flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_everything_ends_with_the_judge(number):
+    script = KILLED_JUDGE.format(tests=str(Path(__file__).parent))
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as judge:
+        supervisors = [int(word) for word in judge.stdout.readline().split()]
+        below = list(supervisors)
+        try:
+            assert wait_until(lambda: all(len(descendants(pid)) >= 6 for pid in supervisors))
+            below += [pid for supervisor in supervisors for pid in descendants(supervisor)]
+        finally:
+            judge.send_signal(number)
+    assert len(below) >= 14
+    assert wait_until(lambda: not any(is_alive(pid) for pid in below))
+    groups = [f"/sys/fs/cgroup/**/ablate-judge-{pid}" for pid in supervisors]
+    assert wait_until(lambda: not any(list(Path("/").glob(pattern.lstrip("/"))) for pattern in groups))
+
+
+def descendants(pid: int) -> list[int]:
+    try:
+        direct = children(pid)
+    except FileNotFoundError:
+        return []
+    return direct + [deeper for child in direct for deeper in descendants(child)]
+
+
+def test_cancelling_a_running_program_frees_its_worker(lone):
+    async def cancel_in_mid_run() -> VerdictKind:
+        task = asyncio.ensure_future(lone.judge(ADD, ENDLESS))
+        while not has_test_running(lone):
+            await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        return (await lone.judge(ADD, HONEST)).kind
+
+    assert asyncio.run(cancel_in_mid_run()) is VerdictKind.accepted
+
+
+def test_many_programs_pass_a_short_queue(make_config):
+    async def judge_all(verifier) -> list[bool]:
+        verdicts = await asyncio.gather(*(verifier.judge(ADD, HONEST) for _ in range(12)))
+        return [verdict.passed for verdict in verdicts]
+
+    with open_verifier(make_config(workers=2, queue_size=1)) as verifier:
+        assert asyncio.run(judge_all(verifier)) == [True] * 12
+        assert [verifier.submit(ADD, HONEST).result().passed for _ in range(4)] == [True] * 4
+
+
+def test_a_cancelled_future_is_never_run(lone):
+    running, waiting = lone.submit(ADD, SLOW), lone.submit(ADD, SLOW)
+    assert waiting.cancel()
+    assert running.result().passed
+
+
+def test_closing_calls_off_what_runs_and_what_waits(make_config):
+    verifier = open_verifier(make_config(workers=1))
+    running, waiting = verifier.submit(ADD, ENDLESS), verifier.submit(ADD, ENDLESS)
+    assert wait_until(lambda: has_test_running(verifier))
+    pid = verifier.workers[0].process.pid
+    verifier.close()
+    assert running.result().is_infrastructure_error
+    with pytest.raises(CancelledError):
+        waiting.result()
+    assert not is_alive(pid)
+    with pytest.raises(RuntimeError, match="closed"):
+        verifier.submit(ADD, HONEST)
+
+
+NOT_ROOT = """
+import sys
+sys.path.insert(0, {src!r})
+from ablate.verify.jobs import Job
+from ablate.verify.worker import Worker
+worker = Worker()
+worker.start()
+limits = dict(time_limit_s=2, wall_limit_s=9, memory_limit_mib=256, output_limit_kib=64, max_processes=16, max_tests=None)
+for program in ("print(3)", "import os\\nwhile True: os.fork()", "print(4)"):
+    job = Job(1, program, "p", "stdin", None, (("", "3"),), None, comparison="tokens", container="rollout", **limits)
+    print(worker.run(job).kind)
+worker.stop()
+"""
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
+@pytest.mark.skipif(not Path("/usr/bin/python3").exists(), reason="needs an interpreter that another user can run")
+def test_another_user_than_root_can_judge():
+    with tempfile.TemporaryDirectory() as directory:
+        Path(directory).chmod(0o755)
+        shutil.copytree(SRC / "ablate" / "verify", Path(directory, "ablate", "verify"))
+        for name in ("__init__.py", "errors.py", "types.py"):
+            shutil.copy(SRC / "ablate" / name, Path(directory, "ablate", name))
+        command = ["/usr/bin/python3", "-I", "-S", "-B", "-c", NOT_ROOT.format(src=directory)]
+        done = subprocess.run(
+            command, capture_output=True, text=True, user=65534, group=65534, extra_groups=[], timeout=60
+        )
+    assert done.stdout.split() == ["accepted", "runtime_error", "wrong_answer"], done.stderr
