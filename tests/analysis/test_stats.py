@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from ablate.errors import UserError
 from analysis import stats
+from analysis.simulate import Coverage, World, coverage
 
 
 def rng() -> np.random.Generator:
@@ -144,45 +145,21 @@ def test_holm_never_lowers_a_p_value_and_keeps_their_order(p_values):
 
 # --- coverage ---------------------------------------------------------------------------------------------------------
 
-NUM_WORLDS, NUM_ARMS, NUM_PROBLEMS, NUM_SAMPLES, RESAMPLES = 400, 4, 40, 8, 800
-
-
-def simulated_arms(source: np.random.Generator, num_seeds: int, seed_deviation: float):
-    """Outcomes ASPN of arms whose true Pass@1 is one half: every effect is symmetric in the logit."""
-    logit = source.normal(0, 1.0, (1, 1, NUM_PROBLEMS)) + source.normal(0, 0.3, (NUM_ARMS, 1, NUM_PROBLEMS))
-    logit = (
-        logit + source.normal(0, seed_deviation, (NUM_ARMS, num_seeds, 1)) + source.normal(0, 0.2, (1, num_seeds, 1))
-    )
-    return source.random((*logit.shape, NUM_SAMPLES)) < 1 / (1 + np.exp(-logit))[..., None]
-
 
 @cache
-def coverage(num_seeds: int, seed_deviation: float) -> tuple[float, float, float]:
-    """Shares of worlds in which the truth is inside: our interval of a mean, of a difference, the plain bootstrap's."""
-    source = np.random.default_rng(1)
-    inside = np.zeros(3)
-    for _ in range(NUM_WORLDS):
-        passed_ASPN = simulated_arms(source, num_seeds, seed_deviation)
-        score_ASP = passed_ASPN.mean(axis=3)
-        weight_RP = stats.problem_weights(NUM_PROBLEMS, RESAMPLES, source)
-        mean_R = stats.mean_resamples(score_ASP[0], weight_RP, stats.seed_variance(list(score_ASP)), source)
-        matched = stats.matched_seed_variance(score_ASP.mean(axis=2))
-        difference_R = stats.contrast_resamples(score_ASP[:2], np.array([1.0, -1.0]), weight_RP, matched, source)
-        plain_R = stats.hierarchical_bootstrap(passed_ASPN[0], RESAMPLES, source, ("seeds", "problems", "samples"))
-        for index, (truth, resampled_R) in enumerate([(0.5, mean_R), (0.0, difference_R), (0.5, plain_R)]):
-            interval = stats.interval(truth, resampled_R, 0.95, (-1.0, 1.0))
-            inside[index] += interval.low <= truth <= interval.high
-    return tuple(inside / NUM_WORLDS)
+def shares_inside(num_seeds: int, seed_deviation: float) -> Coverage:
+    return coverage(World(num_seeds=num_seeds, seed_deviation=seed_deviation), num_worlds=400, resamples=800, seed=1)
 
 
 @pytest.mark.parametrize(("num_seeds", "seed_deviation"), [(2, 0.6), (3, 0.3)])
 def test_intervals_hold_the_truth_as_often_as_they_say(num_seeds, seed_deviation):
-    mean, difference, _ = coverage(num_seeds, seed_deviation)
-    assert mean > 0.92  # 400 worlds: three standard errors below 95 %
-    assert difference > 0.92
+    found = shares_inside(num_seeds, seed_deviation)
+    assert found.mean > 0.92  # 400 worlds: three standard errors below 95 %
+    assert found.difference > 0.92
 
 
 def test_a_plain_bootstrap_over_two_seeds_does_not():
     """Why the seeds' part is drawn from Student's t."""
-    _, _, plain = coverage(2, 0.6)
-    assert plain < 0.87
+    found = shares_inside(2, 0.6)
+    assert found.plain_mean < 0.87
+    assert found.plain_difference < 0.87

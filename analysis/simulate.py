@@ -1,0 +1,77 @@
+"""Made-up experiments with a known truth: how often do intervals hold it?
+
+Shapes as in ``analysis.stats``: A arms, S seeds, P problems, N samples.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis import stats
+
+
+@dataclass(frozen=True)
+class World:
+    """Standard deviations in logits. Every effect is symmetric, so each arm's true Pass@1 is one half."""
+
+    num_seeds: int
+    seed_deviation: float  # of a run around its arm
+    shared_seed_deviation: float = 0.2  # of a seed, the same in every arm
+    problem_deviation: float = 1.0
+    interaction_deviation: float = 0.3  # of a problem within an arm
+    num_arms: int = 4
+    num_problems: int = 40
+    num_samples: int = 8
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Shares of the worlds in which an interval of nominally 95 % held the truth."""
+
+    mean: float
+    difference: float
+    plain_mean: float  # by a plain bootstrap over seeds, problems and samples
+    plain_difference: float  # by a plain bootstrap over seeds and problems
+
+
+def simulated_arms(world: World, rng: np.random.Generator) -> NDArray[np.bool_]:
+    """Draw the outcomes ``passed_ASPN`` of one experiment."""
+    arms, seeds, problems = world.num_arms, world.num_seeds, world.num_problems
+    logit = rng.normal(0, world.problem_deviation, (1, 1, problems))
+    logit = logit + rng.normal(0, world.interaction_deviation, (arms, 1, problems))
+    logit = logit + rng.normal(0, world.seed_deviation, (arms, seeds, 1))
+    logit = logit + rng.normal(0, world.shared_seed_deviation, (1, seeds, 1))
+    return rng.random((*logit.shape, world.num_samples)) < 1 / (1 + np.exp(-logit))[..., None]
+
+
+def coverage(world: World, num_worlds: int, resamples: int, seed: int) -> Coverage:
+    """Simulate experiments and count how often each kind of interval holds the truth."""
+    rng = np.random.default_rng(seed)
+    inside = np.zeros(4)
+    for _ in range(num_worlds):
+        passed_ASPN = simulated_arms(world, rng)
+        score_ASP = passed_ASPN.mean(axis=3)
+        weight_RP = stats.problem_weights(world.num_problems, resamples, rng)
+        pooled = stats.seed_variance(list(score_ASP))
+        matched = stats.matched_seed_variance(score_ASP.mean(axis=2))
+        levels = ("seeds", "problems", "samples")
+        draws = (
+            (0.5, stats.mean_resamples(score_ASP[0], weight_RP, pooled, rng)),
+            (0.0, stats.contrast_resamples(score_ASP[:2], np.array([1.0, -1.0]), weight_RP, matched, rng)),
+            (0.5, stats.hierarchical_bootstrap(passed_ASPN[0], resamples, rng, levels)),
+            (0.0, plain_difference(score_ASP[0] - score_ASP[1], weight_RP, rng)),
+        )
+        for index, (truth, resampled_R) in enumerate(draws):
+            interval = stats.interval(truth, resampled_R, 0.95, (-1.0, 1.0))
+            inside[index] += interval.low <= truth <= interval.high
+    return Coverage(*(inside / num_worlds).tolist())
+
+
+def plain_difference(difference_SP: stats.Array, weight_RP: stats.Array, rng: np.random.Generator) -> stats.Array:
+    """What is usually done: resample matched seeds and problems with replacement."""
+    num_seeds = len(difference_SP)
+    seed_RS = rng.multinomial(num_seeds, np.full(num_seeds, 1 / num_seeds), size=len(weight_RP)) / num_seeds
+    return np.einsum("rp,rp->r", weight_RP, seed_RS @ difference_SP)
