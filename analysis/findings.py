@@ -23,7 +23,7 @@ def findings(experiment: Experiment, comparison: Comparison) -> list[str]:
         *[sentence for context in contexts for sentence in learned(frame[frame["context"] == context])],
         *[sentence for context in contexts for sentence in differences(comparison, int(context))],
         *clip_sentences(experiment, comparison),
-        *caveats(experiment, frame),
+        *caveats(experiment, comparison),
     ]
 
 
@@ -112,8 +112,11 @@ def clip_sentences(experiment: Experiment, comparison: Comparison) -> list[str]:
     return sentences
 
 
-def caveats(experiment: Experiment, frame: pd.DataFrame) -> list[str]:
+def caveats(experiment: Experiment, comparison: Comparison) -> list[str]:
+    frame, baseline = comparison.frame, comparison.settings.baseline
     sentences = []
+    if baseline not in experiment.cells:
+        sentences.append(f"No differences: the baseline {label(baseline)} is none of the finished cells.")
     single = frame[(frame["num_seeds"] == 1) & (frame["cell"] != WARM_START)]["cell"].unique()
     if len(single):
         sentences.append(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -217,3 +218,19 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(arguments, sentence, tmp_path
     assert result.returncode == 2
     assert sentence in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_one_cell_alone_has_a_report_too(copied_runs, tmp_path):
+    for cell in ("dapo", "gspo", "gspo_plus"):
+        shutil.rmtree(copied_runs / cell)
+    config = replace(CONFIG, folder=str(tmp_path))
+    _, sentences = write_report(copied_runs, config, ["objective"], "grpo")
+    assert not any("differ" in sentence for sentence in sentences)
+    assert not (tmp_path / "differences.png").exists()
+
+
+def test_a_baseline_that_did_not_run_is_said(copied_runs, settings):
+    shutil.rmtree(copied_runs / "grpo")
+    experiment = load_experiment(copied_runs)
+    said = findings(experiment, compare(experiment, settings))
+    assert "No differences: the baseline GRPO is none of the finished cells." in said
