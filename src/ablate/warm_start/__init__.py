@@ -1,0 +1,5 @@
+"""The model a run starts from: a given checkpoint, or the tiny one, built on first use and cached."""
+
+from ablate.warm_start.cache import ensure_model
+
+__all__ = ["ensure_model"]

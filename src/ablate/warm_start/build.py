@@ -1,0 +1,173 @@
+"""Build the tiny model: ``python -m ablate.warm_start.build DIR``, where DIR/build.json says how.
+
+A model of random weights learns noisy solutions (``ablate.data.demonstrations``) with the project's own trainer.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ablate.config import ModelConfig, ParallelConfig, section
+from ablate.data.demonstrations import Demonstration, demonstration_batches
+from ablate.errors import UserError
+from ablate.warm_start.recipe import BuildConfig, build_config
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ablate.objectives.base import Objective
+    from ablate.types import TrainBatch
+
+MAX_FILE_BYTES = 5 * 10**9
+STEPS_BETWEEN_LINES = 25
+
+
+def build(model: ModelConfig, parallel: ParallelConfig, out_dir: Path, say: Callable[[str], None]) -> None:
+    """Train ``model`` and write it to ``out_dir``, in this process alone."""
+    from ablate import objectives
+    from ablate.trainer.step import Trainer
+    from ablate.trainer.weights import write_weight_files
+
+    config = build_config(model)
+    write_model_files(model, config, out_dir)
+    write_weight_files(initial_weights(out_dir, config), out_dir, MAX_FILE_BYTES)
+    trainer = Trainer(
+        out_dir,
+        model,
+        parallel,
+        config.optim,
+        context_length=model.original_context,
+        total_optimizer_steps=config.num_steps,
+        temperature=1.0,
+    )
+    objective = objectives.build(config.objective)
+    started_s = time.monotonic()
+    for step, batch in enumerate(lesson_batches(config, objective, out_dir, model.original_context), start=1):
+        loss = trainer.step(batch, objective, with_metrics=False)["train/loss"]
+        if step % STEPS_BETWEEN_LINES == 0 or step == config.num_steps:
+            seconds = time.monotonic() - started_s
+            say(f"warm start of {model.name}: step {step}/{config.num_steps}, loss {loss:.3f}, {seconds:.0f} s")
+    write_weight_files(trainer.hf_tensors(), out_dir, MAX_FILE_BYTES)
+
+
+def write_model_files(model: ModelConfig, config: BuildConfig, out_dir: Path) -> None:
+    """Write config.json, generation_config.json and the tokenizer.
+
+    The YaRN betas stand in config.json beside Hugging Face's own keys: trainer and engine read them there.
+    """
+    from ablate.data.tokenizer import character_tokenizer
+
+    tokenizer = character_tokenizer()
+    tokenizer.save_pretrained(out_dir)
+    shape = model.architecture or {}
+    if shape["vocab_size"] != len(tokenizer):
+        raise UserError(
+            f"model.architecture.vocab_size={shape['vocab_size']}, the tokenizer has {len(tokenizer)}: use that"
+        )
+    tokens = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    values = {
+        "architectures": ["Qwen3ForCausalLM"],
+        "model_type": "qwen3",
+        "vocab_size": shape["vocab_size"],
+        "hidden_size": shape["hidden_size"],
+        "intermediate_size": shape["mlp_size"],
+        "num_hidden_layers": shape["num_layers"],
+        "num_attention_heads": shape["num_heads"],
+        "num_key_value_heads": shape["num_kv_heads"],
+        "head_dim": shape["head_dim"],
+        "rms_norm_eps": shape["norm_eps"],
+        "rope_parameters": {"rope_type": "default", "rope_theta": shape["rope_theta"]},
+        "yarn_beta_fast": config.yarn_beta_fast,
+        "yarn_beta_slow": config.yarn_beta_slow,
+        "tie_word_embeddings": shape["tied_embeddings"],
+        "max_position_embeddings": model.original_context,
+        "initializer_range": config.initializer_range,
+        "hidden_act": "silu",
+        "attention_bias": False,
+        "use_sliding_window": False,
+        "dtype": "float32",
+        **tokens,
+    }
+    # 0 switches top-k off; where nothing is said, transformers takes 50.
+    sampling = {"do_sample": True, "temperature": 1.0, "top_p": 1.0, "top_k": 0}
+    (out_dir / "config.json").write_text(json.dumps(values, indent=2) + "\n")
+    (out_dir / "generation_config.json").write_text(json.dumps({**sampling, **tokens}, indent=2) + "\n")
+
+
+def initial_weights(model_dir: Path, config: BuildConfig) -> Iterator[tuple[str, Tensor]]:
+    """Norms of 1 and normal weights of standard deviation ``initializer_range``, by Hugging Face's names."""
+    import torch
+
+    from ablate.trainer.architecture import read_architecture
+    from ablate.trainer.weights import slots
+
+    generator = torch.Generator().manual_seed(config.seed)
+    for slot in slots(read_architecture(model_dir), fused_norms=False):
+        for name, shape in slot.hf:
+            is_norm = len(shape) == 1
+            yield (
+                name,
+                torch.ones(shape) if is_norm else config.initializer_range * torch.randn(shape, generator=generator),
+            )
+
+
+def lesson_batches(config: BuildConfig, objective: Objective, model_dir: Path, length: int) -> Iterator[TrainBatch]:
+    """Yield one batch per optimizer step; what exceeds ``length`` tokens is cut, so that no position beyond is seen."""
+    from ablate.data.prompts import make_prompts
+    from ablate.data.tiny import make_problem, split
+    from ablate.data.tokenizer import load_tokenizer
+
+    train, _, rest = split()
+    combinations = [*train, *rest]
+    tokenizer = load_tokenizer(model_dir)
+    prompts = make_prompts([make_problem(each) for each in combinations], tokenizer, config.template)
+    prompt_ids = {prompt.problem_id: prompt.token_ids for prompt in prompts}
+
+    def rows(demonstration: Demonstration) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        prompt = prompt_ids[demonstration.combination.id]
+        response = tokenizer(demonstration.response, add_special_tokens=False)["input_ids"]
+        return prompt, tuple(response[: length - len(prompt)])
+
+    for index, lesson in enumerate(config.lessons):
+        seed = config.seed + index
+        batches = demonstration_batches(combinations, lesson.noise, lesson.batch_size, lesson.steps, seed)
+        for batch in batches:
+            yield supervised_batch([rows(each) for each in batch], objective)
+
+
+def supervised_batch(rows: list[tuple[tuple[int, ...], tuple[int, ...]]], objective: Objective) -> TrainBatch:
+    """Lay (prompt, response) pairs out as a batch in which every row counts; nothing was sampled, so log p is 0."""
+    import torch
+
+    from ablate.trainer.batching import lay_out
+    from ablate.types import Completion, TrainBatch
+
+    completions = [
+        Completion("", 0, 0, prompt, response, (0.0,) * len(response), "", True) for prompt, response in rows
+    ]
+    tokens_BS, mask_BT, logp_BT = lay_out(completions)
+    weight_BT = objective.weights(mask_BT, torch.ones(len(rows), dtype=torch.bool)).float()
+    return TrainBatch(tokens_BS, mask_BT, logp_BT, logp_BT, torch.ones(len(rows)), weight_BT)
+
+
+def main(directory: str) -> None:
+    def say(line: str) -> None:
+        # A terminal keeps one line that moves; a file gets one line at a time.
+        print(line, end="\r" if sys.stderr.isatty() else "\n", file=sys.stderr, flush=True)
+
+    sections = json.loads((Path(directory) / "build.json").read_text())
+    model = section(ModelConfig, sections["model"], "model")
+    build(model, section(ParallelConfig, sections["parallel"], "parallel"), Path(directory), say)
+    if sys.stderr.isatty():
+        print(file=sys.stderr)
+
+
+if __name__ == "__main__":
+    from ablate.cli import run_main
+
+    run_main(lambda: main(*sys.argv[1:]))

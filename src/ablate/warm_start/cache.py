@@ -1,0 +1,90 @@
+"""Find the model a run starts from; build it on first use, once for all processes and jobs."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from ablate.config import ModelConfig, ParallelConfig, RunConfig
+from ablate.errors import UserError
+from ablate.warm_start.recipe import build_config, digest, make_recipe
+
+LAUNCHER_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+
+
+def ensure_model(config: RunConfig) -> Path:
+    """Return the Hugging Face directory a run starts from, building it first where the configuration says how.
+
+    Every process of a job may call it at once, and so may several jobs: one builds, the others wait. A build that is
+    killed leaves nothing that would be taken for a model.
+
+    Raises:
+        UserError: when neither ``model.path`` nor ``model.build`` is given, or the directory does not exist.
+    """
+    model = config.model
+    if model.path is not None:
+        path = Path(model.path).expanduser()
+        if not (path / "config.json").is_file():
+            raise UserError(f"model.path={model.path} holds no config.json: name a Hugging Face model directory")
+        return path
+    cache = Path(config.paths.cache).expanduser().absolute()
+    path = cache / f"{model.name}-{digest(make_recipe(model))}"
+    if not path.is_dir():
+        cache.mkdir(parents=True, exist_ok=True)
+        with locked(cache / f".{path.name}.lock") as lock:
+            if not path.is_dir():
+                build_in_child(model, config.parallel, path, lock)
+    return path
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[int]:
+    """Hold an exclusive lock on ``path``; yields its descriptor.
+
+    The system frees the lock when the last process that inherited the descriptor ends, however it ends.
+    """
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield file.fileno()
+
+
+def build_in_child(model: ModelConfig, parallel: ParallelConfig, path: Path, lock: int) -> None:
+    """Build into a directory beside ``path`` and rename it when it is whole. The caller holds ``lock``.
+
+    A process of its own, so that neither this one's threads nor its place in a job of many can change a bit of the
+    weights. It inherits the lock: when this process is killed alone, nobody else builds while the child still writes.
+    """
+    scratch = path.with_name(f".{path.name}.unfinished")
+    shutil.rmtree(scratch, ignore_errors=True)  # of a build that was killed
+    scratch.mkdir()
+    layout = build_config(model).layout
+    alone = replace(
+        parallel,
+        tensor=1,
+        pipeline=1,
+        context=1,
+        sequence_parallel=False,
+        distributed_optimizer=False,
+        world_size=None,
+        precision="fp32",
+        transformer_engine=False,
+        recompute="none",
+        **asdict(layout),
+    )
+    sections = {"model": asdict(model), "parallel": asdict(alone)}
+    (scratch / "build.json").write_text(json.dumps(sections, indent=1) + "\n")
+    environment = {name: value for name, value in os.environ.items() if name not in LAUNCHER_VARIABLES}
+    environment |= {"OMP_NUM_THREADS": str(layout.num_threads), "CUDA_VISIBLE_DEVICES": ""}
+    command = [sys.executable, "-m", "ablate.warm_start.build", str(scratch)]
+    result = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, pass_fds=(lock,), check=False)
+    if result.returncode != 0:
+        raise RuntimeError(f"the warm start ended with exit status {result.returncode}: its own message stands above")
+    scratch.rename(path)

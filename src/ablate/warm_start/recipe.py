@@ -1,0 +1,85 @@
+"""All that the weights of a built model depend on, and its name in the cache."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ablate.config import ModelConfig, OptimConfig, section
+from ablate.data.demonstrations import NoiseConfig
+from ablate.errors import UserError
+
+PACKAGE = Path(__file__).resolve().parents[1]
+# What a build reads beside the configuration: a change in one of these files makes another model.
+SOURCES = (
+    *("warm_start/build.py", "seeding.py"),
+    *("data/tiny.py", "data/demonstrations.py", "data/tokenizer.py", "data/prompts.py"),
+)
+
+
+@dataclass
+class LessonConfig:
+    steps: int
+    batch_size: int
+    noise: NoiseConfig
+
+
+@dataclass
+class LayoutConfig:
+    """The part of ``parallel`` that can change a bit of the result on one process."""
+
+    num_threads: int
+    max_tokens_per_micro_batch: int
+    logp_chunk_tokens: int
+
+
+@dataclass
+class BuildConfig:
+    """``model.build``: how the model of ``model.architecture`` is made."""
+
+    seed: int
+    initializer_range: float
+    yarn_beta_fast: float
+    yarn_beta_slow: float
+    template: str
+    objective: dict[str, Any]
+    optim: OptimConfig
+    layout: LayoutConfig
+    lessons: list[LessonConfig]
+
+    @property
+    def num_steps(self) -> int:
+        return sum(lesson.steps for lesson in self.lessons)
+
+
+def build_config(model: ModelConfig) -> BuildConfig:
+    """Return ``model.build``, checked.
+
+    Raises:
+        UserError: for a key or value that does not follow the schema, or when nothing says what to build.
+    """
+    if model.build is None or model.architecture is None:
+        raise UserError("model.path is null, and so is model.build or model.architecture: give a path, or both of them")
+    config = section(BuildConfig, model.build, "model.build")
+    if not config.lessons or config.num_steps < 1:
+        raise UserError("model.build.lessons has no steps: give at least one lesson of one step")
+    return config
+
+
+def make_recipe(model: ModelConfig) -> dict[str, Any]:
+    """Return, as JSON values, all that the weights of ``model`` depend on."""
+    return {
+        "name": model.name,
+        "original_context": model.original_context,
+        "architecture": model.architecture,
+        "build": asdict(build_config(model)),
+        "sources": {name: hashlib.sha256((PACKAGE / name).read_bytes()).hexdigest() for name in SOURCES},
+    }
+
+
+def digest(recipe: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
