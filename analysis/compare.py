@@ -126,7 +126,10 @@ def score_columns(
     rng: np.random.Generator,
 ) -> dict[str, float]:
     resampled_R = stats.mean_resamples(score_SP, weight_RP, seeds, rng)
-    score = stats.interval(score_SP.mean(), resampled_R, settings.confidence, (0.0, 1.0))
+    if score_SP.mean() in (0.0, 1.0):
+        score = stats.unanimous_interval(float(score_SP.mean()), score_SP.shape[1], settings.confidence)
+    else:
+        score = stats.interval(score_SP.mean(), resampled_R, settings.confidence, (0.0, 1.0))
     return {"point": score.point, "low": score.low, "high": score.high}
 
 

@@ -252,7 +252,7 @@ def compute_axes(metrics: pd.DataFrame, spent: pd.DataFrame, cells: Sequence[str
                 style = {"color": look[cell].colour, "linestyle": look[cell].dash}
                 axis.plot(mean[column], mean["value"], label=label(cell), **style)
             axis.set_xlabel(panels[column])
-            axis.xaxis.set_major_locator(MaxNLocator(4))
+            axis.xaxis.set_major_locator(MaxNLocator(4, integer=column != "seconds"))
             axis.xaxis.set_major_formatter(EngFormatter(sep=""))
             axis.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         axes[0].set_ylabel(f"pass rate of rollouts\n(mean of {window} steps)")

@@ -169,6 +169,15 @@ def interval(point: float, resampled_R: Array, confidence: float, bounds: tuple[
     return Interval(float(point), float(max(low, bounds[0])), float(min(high, bounds[1])))
 
 
+def unanimous_interval(point: float, num_problems: int, confidence: float) -> Interval:
+    """Interval of a score of exactly 0 or 1, where every resample gives the same: Clopper and Pearson's (1934).
+
+    P problems stand for the number of trials, because samples and seeds of one problem are not independent.
+    """
+    margin = 1.0 - ((1.0 - confidence) / 2) ** (1.0 / num_problems)
+    return Interval(point, 0.0, margin) if point == 0.0 else Interval(point, 1.0 - margin, 1.0)
+
+
 def probability_of_improvement(difference_R: Array) -> float:
     """Share of the resampled differences above 0, ties as one half."""
     return float((difference_R > 0).mean() + 0.5 * (difference_R == 0).mean())

@@ -169,3 +169,9 @@ def test_a_warm_start_at_another_context_is_no_start_of_these_runs(main_runs, se
     assert WARM_START not in set(frame["cell"])
     assert frame["gain"].isna().all()
     assert frame["difference"].notna().sum() == 6
+
+
+def test_a_cell_that_solves_nothing_has_an_interval_all_the_same(main_runs, settings):
+    row = row_of(compare(changed(main_runs, scores=main_runs.scores.assign(passed=False)), settings), "grpo", 160)
+    assert (row["point"], row["low"]) == (0.0, 0.0)
+    assert row["high"] > 0.1

@@ -122,6 +122,13 @@ def test_an_interval_keeps_within_its_bounds_and_around_its_point():
     assert (interval.low, interval.high) == (pytest.approx(0.7125), 1.0)
 
 
+def test_a_score_of_zero_or_one_still_has_an_interval():
+    """The rule of three, for 97.5 %: none of 40 right leaves up to 8.8 % possible."""
+    none, every = stats.unanimous_interval(0.0, 40, 0.95), stats.unanimous_interval(1.0, 40, 0.95)
+    assert (1 - none.high) ** 40 == pytest.approx(0.025)
+    assert (none.low, every.low, every.high) == (0.0, pytest.approx(1 - none.high), 1.0)
+
+
 def test_probability_of_improvement_counts_ties_half():
     assert stats.probability_of_improvement(np.array([1.0, 0.0, -1.0, 2.0])) == 0.625
 
