@@ -28,9 +28,14 @@ def factor_levels(experiment: Experiment, first: str, second: str) -> pd.DataFra
         UserError: unless the cells are a full 2 x 2 of them.
     """
     rows = [{"cell": run.cell, **{key: run.settings.get(key) for key in (first, second)}} for run in experiment.runs]
-    cells = pd.DataFrame(rows).drop_duplicates().reset_index(drop=True)
-    if len(cells) != 4 or cells[first].nunique() != 2 or len(cells.drop_duplicates([first, second])) != 4:
-        raise UserError(f"{experiment.name}: {first} and {second} do not make a 2 x 2 of its {len(cells)} cells")
+    return checked_two_by_two(experiment.name, pd.DataFrame(rows).drop_duplicates().reset_index(drop=True))
+
+
+def checked_two_by_two(name: str, cells: pd.DataFrame) -> pd.DataFrame:
+    first, second = cells.columns[1:]
+    crossed = len(cells.drop_duplicates([first, second])) == 4
+    if len(cells) != 4 or not crossed or cells[first].nunique() != 2:
+        raise UserError(f"{name}: {first} and {second} do not make a 2 x 2 of its {len(cells)} cells")
     return cells
 
 
@@ -87,6 +92,9 @@ def levels_by_part(experiment: Experiment) -> pd.DataFrame:
     """Return cell, ratio, weight: the parts that fill the two slots of every cell's objective.
 
     GRPO, DAPO, GSPO and GSPO+ are a 2 x 2 of them too, but there the cells differ in more than the two parts.
+
+    Raises:
+        UserError: unless the cells are a full 2 x 2 of them.
     """
     from ablate import objectives
 
@@ -94,4 +102,4 @@ def levels_by_part(experiment: Experiment) -> pd.DataFrame:
     for cell in experiment.cells:
         names = objectives.build(experiment.runs_of(cell)[0].config["objective"]).part_names
         rows.append({"cell": cell, "ratio": names["ratio"], "weight": names["weight"]})
-    return pd.DataFrame(rows)
+    return checked_two_by_two(experiment.name, pd.DataFrame(rows))

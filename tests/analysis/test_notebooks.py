@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ast
+import shutil
+import sys
 
 import nbformat
 import pytest
 
+from analysis import notebooks
 from analysis.notebooks import NOTEBOOKS, execute
 
 NAMES = ["01_main_table", "02_learning_curves", "03_ratio_x_weight", "04_clipping_and_truncation", "05_same_rollouts"]
@@ -37,3 +40,13 @@ def test_it_runs_on_recorded_runs_and_shows_something(path, recorded):
     kinds = {kind for output in shown for kind in output.get("data", {})}
     assert "image/png" in kinds
     assert "text/html" in kinds
+
+
+def test_a_notebook_that_has_nothing_to_show_says_why_and_stops_no_other(copied_runs, monkeypatch, capsys):
+    """An experiment without four cells has no 2 x 2."""
+    shutil.rmtree(copied_runs / "dapo")
+    monkeypatch.setattr(notebooks, "NOTEBOOKS", [path for path in NOTEBOOKS if "ratio" in path.stem])
+    monkeypatch.setattr(sys, "argv", ["notebooks", "experiment=main", f"outputs={copied_runs.parent}"])
+    notebooks.main()
+    assert "03_ratio_x_weight.ipynb: nothing to show: main: ratio and weight do not make" in capsys.readouterr().out
+    assert not list((copied_runs / "notebooks").iterdir())
