@@ -1,4 +1,4 @@
-# Shared by train.sbatch and multinode.sbatch: start a program, hand signals on to it, queue the task again.
+# Shared by train.sbatch, multinode.sbatch and node.sh: start a program, hand signals on to it, queue the task again.
 # With ABLATE_DRY_RUN set, commands are printed with their environment instead of run.
 
 overrides_of_task() { # into the array `overrides`: line SLURM_ARRAY_TASK_ID (from 0) of the list that ablate.plan wrote
@@ -20,24 +20,32 @@ start() { # start NAME=VALUE ... COMMAND ...: in the background, in a process gr
     child=
     return
   fi
-  # Only the trainer handles USR1: what it inherits is "ignore", so that torchrun and vLLM do not die of it.
-  (trap '' USR1; exec setsid env "$@") &
+  setsid env "$@" &
   child=$!
 }
 
 forward() { # forward SIGNAL: to the program, which checkpoints and leaves
   asked=$1
   echo "$(date +%FT%T) $1 received: asking the run to stop"
-  kill "-$1" -- "-$child" 2> /dev/null
+  # USR1 reaches the leader's process alone: the engine's and the judge's would die of it.
+  case $1:$program in
+    USR1:python) kill -USR1 "$child" ;;
+    USR1:torchrun) pkill -USR1 -P "$child" ;;
+    USR1:srun) kill -USR1 "$(cat "$ABLATE_LEADER_PID_FILE")" ;; # node.sh of the first node, where this script runs too
+    *) kill "-$1" -- "-$child" ;;
+  esac 2> /dev/null
 }
 
-finish() { # wait for `child` and leave with its code, queueing the task again if it was asked to stop by USR1
+wait_for_end() { # of `child`; its exit code is in `code`
+  code=0
   [ -n "${ABLATE_DRY_RUN-}" ] && return
-  local code=0
   while kill -0 "$child" 2> /dev/null; do
     wait "$child" # a trapped signal ends the wait early, hence the loop
     code=$?
   done
+}
+
+leave() { # with `code`, queueing the task again if it was asked to stop by USR1
   # Not after TERM: that is scancel, or SLURM's own preemption, which queues the task by itself.
   if [ "$asked" = USR1 ] && [ "$code" != 0 ]; then
     echo "$(date +%FT%T) exit code $code: queueing the task again"
@@ -48,5 +56,6 @@ finish() { # wait for `child` and leave with its code, queueing the task again i
 
 asked=
 child=
+program=python # or torchrun, or srun: what `child` is
 trap 'forward USR1' USR1
 trap 'forward TERM' TERM

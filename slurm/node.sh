@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# One trainer node of multinode.sbatch: run torchrun, given as arguments, and hand signals on to its ranks.
+set -uo pipefail
+source "$ABLATE_ROOT/slurm/launch.sh"
+program=torchrun
+[ "$SLURM_PROCID" = 0 ] && echo $$ > "$ABLATE_LEADER_PID_FILE"
+start "$@"
+wait_for_end
+exit "$code"

@@ -1,0 +1,130 @@
+"""Real training on a real SLURM: queued again in mid-run, through submitit, and by the multi-node template."""
+
+from __future__ import annotations
+
+import re
+import socket
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ablate.records import RunDirectory, read_parquet
+
+ROOT = Path(__file__).parents[2]
+DEADLINE_S = 150
+NUM_STEPS = 5
+
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(2 * DEADLINE_S)]
+
+
+def short_run(model_dir: Path, outputs: Path) -> list[str]:
+    return [
+        *("experiment=tiny", "objective=grpo", "seed=0", f"model.path={model_dir}", f"paths.outputs={outputs}"),
+        *(f"context.steps={NUM_STEPS}", "checkpoint.every=2", "rollout.prompts_per_step=2"),
+        *("rollout.samples_per_prompt=4", "rollout.engine.kv_cache_gib=0.125", "eval.samples_per_problem=1"),
+        *("eval.pass_at=[1]", "eval.context_factors=[1]", "verify.workers=1", "logging.display=plain"),
+    ]
+
+
+def settings(directory: Path, **changes: str) -> dict[str, str]:
+    usual = {"ABLATE_PYTHON": sys.executable, "ABLATE_LOGS": str(directory / "logs")}
+    return usual | {"ABLATE_CPUS_PER_TASK": "1", "ABLATE_TIME_LIMIT": "30"} | changes
+
+
+def submit(slurm, *words: str, **variables: str) -> str:
+    result = slurm.run("bash", str(ROOT / "slurm" / "submit.sh"), *words, **variables)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return re.search(r"^job (\d+):", result.stdout, flags=re.MULTILINE)[1]
+
+
+def logs(directory: Path) -> str:
+    return "\n".join(path.read_text()[-3000:] for path in sorted((directory / "logs").glob("*.log")))
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def runs(slurm, tiny_checkpoint, tmp_path_factory):
+    """One configuration in two tasks of an array; one of them is queued again after its second step."""
+    directory = tmp_path_factory.mktemp("real")
+    words = [*short_run(tiny_checkpoint, directory / "outputs"), "cell=unbroken,broken"]
+    job = submit(slurm, *words, **settings(directory))
+    cells = {name: RunDirectory(directory / "outputs" / "tiny" / name / "seed0") for name in ("unbroken", "broken")}
+    deadline = time.monotonic() + DEADLINE_S
+    while len(cells["broken"].metrics()) < 3:  # the evaluation at the start is one
+        assert time.monotonic() < deadline, logs(directory)
+        time.sleep(0.02)
+    slurm.run("scontrol", "requeue", f"{job}_1")
+    while slurm.states(job)["1"] != "PENDING":
+        assert time.monotonic() < deadline, logs(directory)
+        time.sleep(0.1)
+    slurm.start_now(f"{job}_1")
+    states = slurm.wait(job, DEADLINE_S)
+    assert set(states.values()) == {"COMPLETED"}, logs(directory)
+    return directory, words, cells
+
+
+def test_a_run_that_was_queued_again_leaves_the_records_of_an_unbroken_one(runs):
+    _, _, cells = runs
+    broken, unbroken = cells["broken"], cells["unbroken"]
+    assert len(broken.manifest()["attempts"]) == 2
+    assert len(unbroken.manifest()["attempts"]) == 1
+    assert broken.metrics_path.read_bytes() == unbroken.metrics_path.read_bytes()
+    assert [row["step"] for row in broken.metrics()] == list(range(NUM_STEPS + 1))
+    for step in range(1, NUM_STEPS + 1):
+        files = [run.rollouts_file(step) for run in (broken, unbroken)]
+        assert files[0].exists() == files[1].exists()
+        if files[0].exists():
+            assert read_parquet(files[0]) == read_parquet(files[1])
+    assert broken.eval_rows() == unbroken.eval_rows() != []
+
+
+def test_what_is_done_is_not_submitted_again(runs, slurm):
+    directory, words, _ = runs
+    result = slurm.run("bash", str(ROOT / "slurm" / "submit.sh"), *words, **settings(directory))
+    assert result.returncode == 0
+    assert "nothing to submit" in result.stdout
+
+
+def test_the_submitit_launcher_expands_to_the_same_cells(runs, slurm):
+    """It finds both of them done: no job trains, and no other directory appears."""
+    directory, words, cells = runs
+    before = {name: run.manifest() for name, run in cells.items()}
+    launcher = ["hydra/launcher=slurm", "hydra.launcher.cpus_per_task=1"]
+    result = slurm.run(sys.executable, "-m", "ablate.train", "-m", *launcher, *words, timeout_s=DEADLINE_S)
+    assert result.returncode == 0, result.stdout + result.stderr
+    output = "".join(path.read_text() for path in (directory / "outputs" / "tiny" / ".submitit").rglob("*.out"))
+    for name, run in cells.items():
+        assert f"{run.path}: done already, not run again" in output
+        assert run.manifest() == before[name]
+    directories = {path.name for path in (directory / "outputs" / "tiny").iterdir() if path.is_dir()}
+    assert directories == {*cells, ".submitit"}
+
+
+def test_the_multi_node_template_trains_two_tensor_ranks_and_is_queued_again_when_asked_to_stop(
+    slurm, tiny_checkpoint, tmp_path
+):
+    """Its form for one node without GPUs: USR1 goes from SLURM through srun to the ranks."""
+    words = [*short_run(tiny_checkpoint, tmp_path / "outputs"), "parallel.tensor=2", "context.steps=1000"]
+    form = {"ABLATE_TRAINER_NODES": "1", "ABLATE_GENERATION_NODES": "0", "ABLATE_PROCESSES_PER_NODE": "2"}
+    job = submit(slurm, "--multinode", *words, **settings(tmp_path, ABLATE_RENDEZVOUS_PORT=str(free_port()), **form))
+    run = RunDirectory(tmp_path / "outputs" / "tiny" / "grpo" / "seed0")
+    deadline = time.monotonic() + DEADLINE_S
+    while len(run.metrics()) < 2:
+        assert time.monotonic() < deadline, logs(tmp_path)
+        time.sleep(0.1)
+    slurm.run("scancel", "--signal=USR1", "--batch", job)
+    while slurm.states(job) != {"0": "PENDING"}:
+        assert time.monotonic() < deadline, logs(tmp_path)
+        time.sleep(0.1)
+    slurm.run("scancel", job)
+    assert run.status == "preempted"
+    last_step = run.metrics()[-1]["step"]
+    assert (run.checkpoints_path / f"step_{last_step:06d}").is_dir()
+    assert "queueing the task again" in logs(tmp_path)
