@@ -12,10 +12,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import tempfile
 import time
+from collections.abc import Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,14 +39,15 @@ def main() -> None:
     parser.add_argument("--json", help="also write the measurements to this file")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        rows, tokens = measure(Path(scratch), options)
-    print_table(rows, tokens, options.lengths)
+        clocks, tokens = measure(Path(scratch), options)
+    print_table(clocks, tokens, options.lengths)
     if options.json:
-        Path(options.json).write_text(json.dumps({"seconds": rows, "tokens": tokens, "lengths": options.lengths}))
+        steps = [{"wall_s": clock.wall_s, "cpu_s": clock.cpu_s} for clock in clocks]
+        Path(options.json).write_text(json.dumps({"steps": steps, "tokens": tokens, "lengths": options.lengths}))
 
 
-def measure(model_dir: Path, options: argparse.Namespace) -> tuple[list[dict[str, float]], list[int]]:
-    """Return the seconds of each measured step by stage, and its response tokens."""
+def measure(model_dir: Path, options: argparse.Namespace) -> tuple[list[Clock], list[int]]:
+    """Return the clock of each measured step, and its response tokens."""
     from ablate import objectives
     from ablate.data.problems import load_problems
     from ablate.data.prompts import make_prompts
@@ -69,16 +73,16 @@ def measure(model_dir: Path, options: argparse.Namespace) -> tuple[list[dict[str
     )
     engine = open_engine(model_dir, config.rollout.engine, length, 1.0, length)
     objective = objectives.build(config.objective)
-    rows, tokens = [], []
+    clocks, tokens = [], []
     with open_verifier(config.verify) as verifier:
         for step in range(options.steps + 2):
             clock = Clock()
             tasks = list(zip(problems, prompts, strict=True))
             num_tokens = one_step(clock, config, engine, Judge(verifier), tasks, trainer, objective, length, step)
             if step >= 2:
-                rows.append(clock.seconds)
+                clocks.append(clock)
                 tokens.append(num_tokens)
-    return rows, tokens
+    return clocks, tokens
 
 
 def one_step(clock, config, engine, judge, tasks, trainer, objective, length: int, step: int) -> int:
@@ -100,7 +104,8 @@ def one_step(clock, config, engine, judge, tasks, trainer, objective, length: in
             step=step,
         )
     # what the sandbox adds after the last token: all else of it went on while others were sampled
-    clock.seconds["verify (tail)"] = clock.seconds.pop("rollout") - clock.seconds["generate"]
+    for seconds in (clock.wall_s, clock.cpu_s):
+        seconds["verify (tail)"] = seconds.pop("rollout") - seconds["generate"]
     batch = make_batch(groups, objective)
     with clock("old log-probabilities"):
         batch = replace(batch, old_logp_BT=trainer.logp(batch)[0])
@@ -113,21 +118,18 @@ def one_step(clock, config, engine, judge, tasks, trainer, objective, length: in
 
 
 class Clock:
-    """Seconds by stage: ``with clock("update"): ...``."""
+    """Seconds by stage, of the wall and of this thread's processor time: ``with clock("update"): ...``."""
 
     def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
+        self.wall_s: dict[str, float] = {}
+        self.cpu_s: dict[str, float] = {}
 
-    def __call__(self, stage: str) -> Clock:
-        self.stage = stage
-        return self
-
-    def __enter__(self) -> None:
-        self.opened = (self.stage, time.perf_counter())
-
-    def __exit__(self, *_: object) -> None:
-        stage, start = self.opened
-        self.seconds[stage] = time.perf_counter() - start
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        wall, cpu = time.perf_counter(), time.thread_time()
+        yield
+        self.wall_s[stage] = time.perf_counter() - wall
+        self.cpu_s[stage] = time.thread_time() - cpu
 
 
 class TimedEngine:
@@ -137,9 +139,8 @@ class TimedEngine:
         self.engine, self.clock = engine, clock
 
     def sample(self, requests, on_finish) -> None:
-        start = time.perf_counter()
-        self.engine.sample(requests, on_finish)
-        self.clock.seconds["generate"] = time.perf_counter() - start
+        with self.clock("generate"):
+            self.engine.sample(requests, on_finish)
 
 
 class Judge:
@@ -193,16 +194,19 @@ def compose(model_dir: Path, overrides: list[str]):
         return parse(hydra_compose("train", [*mine, *overrides]))
 
 
-def print_table(rows: list[dict[str, float]], tokens: list[int], lengths: str) -> None:
-    num_tokens = statistics.mean(tokens)
+def print_table(clocks: list[Clock], tokens: list[int], lengths: str) -> None:
+    num_tokens, load = statistics.mean(tokens), os.getloadavg()[0]
     print(f"{NUM_PROMPTS} prompts x {NUM_SAMPLES} samples, {lengths} lengths, {num_tokens:.0f} response tokens a step")
-    print(f"{'stage':<24}{'median s':>10}{'least s':>10}")
-    for stage in rows[0]:
-        seconds = [row[stage] for row in rows]
-        print(f"{stage:<24}{statistics.median(seconds):>10.3f}{min(seconds):>10.3f}")
-    totals = [sum(row.values()) for row in rows]
-    print(f"{'step':<24}{statistics.median(totals):>10.3f}{min(totals):>10.3f}")
+    print(f"{'stage':<24}{'median s':>10}{'least s':>10}{'least CPU s':>14}")
+    for stage in clocks[0].wall_s:
+        print_row(stage, [clock.wall_s[stage] for clock in clocks], [clock.cpu_s[stage] for clock in clocks])
+    print_row("step", [sum(clock.wall_s.values()) for clock in clocks], [sum(clock.cpu_s.values()) for clock in clocks])
+    print(f"CPU: of the thread that runs the loop. Load average {load:.1f} on {os.cpu_count()} cores.")
     print(f"peer (TRL 1.16 GRPOTrainer, equal lengths, no sandbox): {PEER_S[0]} to {PEER_S[1]} s")
+
+
+def print_row(stage: str, wall_s: list[float], cpu_s: list[float]) -> None:
+    print(f"{stage:<24}{statistics.median(wall_s):>10.3f}{min(wall_s):>10.3f}{min(cpu_s):>14.3f}")
 
 
 if __name__ == "__main__":

@@ -76,6 +76,7 @@ class EngineConfig:
     tensor_parallel: int = MISSING
     gpu_memory_utilization: float = MISSING
     kv_cache_gib: float = MISSING  # CPU only
+    num_threads: int = MISSING  # CPU only: intra-op threads while sampling
     enforce_eager: bool = MISSING
     prefix_caching: bool = MISSING
 

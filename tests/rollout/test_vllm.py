@@ -151,6 +151,18 @@ def test_a_result_is_handed_on_while_others_are_still_sampled(engine):
     assert lengths[0] <= 4 < lengths[-1]
 
 
+def test_sampling_leaves_the_callers_threads_and_random_state_alone(engine):
+    torch.set_num_threads(2)
+    try:
+        torch.manual_seed(3)
+        random_state = torch.get_rng_state()
+        sample(engine, requests_for(4))
+        assert torch.get_num_threads() == 2
+        assert torch.equal(torch.get_rng_state(), random_state)
+    finally:
+        torch.set_num_threads(1)
+
+
 def test_an_exception_in_the_callback_leaves_the_engine_clean(engine):
     requests = requests_for(6)
     expected = sample(engine, requests)

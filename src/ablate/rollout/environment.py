@@ -52,15 +52,13 @@ def prepare_environment(config: EngineConfig) -> None:
 
 
 @contextmanager
-def environment_for_children() -> Iterator[None]:
+def environment_for_children(num_threads: int) -> Iterator[None]:
     """Run the block with the environment that engine processes started inside shall inherit, then restore ours."""
-    import torch
-
     before = dict(os.environ)
     for name in LAUNCHER_VARIABLES:
         os.environ.pop(name, None)
     os.environ.setdefault("PYTHONWARNINGS", "ignore::FutureWarning")  # vLLM's import walks over deprecated torch names
-    os.environ.setdefault("OMP_NUM_THREADS", str(torch.get_num_threads()))  # else as many as the machine has cores
+    os.environ.setdefault("OMP_NUM_THREADS", str(num_threads))  # else as many as the machine has cores
     try:
         yield
     finally:
@@ -71,8 +69,10 @@ def environment_for_children() -> Iterator[None]:
 
 
 @contextmanager
-def caller_unchanged() -> Iterator[None]:
-    """Run the block, then restore the random state of Python, numpy and torch, and ``torch.set_num_threads``.
+def caller_unchanged(num_threads: int) -> Iterator[None]:
+    """Run the block with ``num_threads`` intra-op threads, then restore the caller's.
+
+    Restored too: the random state of Python, numpy and torch, and the function ``torch.set_num_threads``.
 
     An in-process engine seeds all three generators when it starts, draws from torch's whenever it samples (although
     every request has a seed), and on a CPU replaces ``torch.set_num_threads`` by a no-op.
@@ -81,13 +81,16 @@ def caller_unchanged() -> Iterator[None]:
     import torch
 
     python_state, numpy_state, set_num_threads = random.getstate(), numpy.random.get_state(), torch.set_num_threads
+    callers_threads = torch.get_num_threads()
     devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
     try:
         with torch.random.fork_rng(devices=devices), warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
             logging.getLogger("torch._library.triton").setLevel(logging.ERROR)  # "Triton not available", on a CPU
+            set_num_threads(num_threads)
             yield
     finally:
         torch.set_num_threads = set_num_threads
+        set_num_threads(callers_threads)
         random.setstate(python_state)
         numpy.random.set_state(numpy_state)

@@ -73,7 +73,7 @@ def open_engine(
                 serve_command=serve_command(model_dir, arguments),
             )
         else:
-            _open_engines[key] = VllmEngine(start(model_dir, config, arguments), config.mode, stop_ids)
+            _open_engines[key] = VllmEngine(start(model_dir, config, arguments), config, stop_ids)
     return _open_engines[key]
 
 
@@ -86,9 +86,10 @@ def close_engines() -> None:
 class VllmEngine:
     """One vLLM engine core, driven request by request."""
 
-    def __init__(self, llm: LLMEngine, mode: str, stop_ids: list[int]) -> None:
+    def __init__(self, llm: LLMEngine, config: EngineConfig, stop_ids: list[int]) -> None:
         self._llm = llm
-        self._mode = mode
+        self._mode = config.mode
+        self._num_threads = config.num_threads
         self._stop_ids = stop_ids
 
     def load_weights(self, weights: Iterable[tuple[str, Tensor]] | Path | str) -> None:
@@ -105,7 +106,7 @@ class VllmEngine:
 
     def sample(self, requests: Sequence[Request], on_finish: OnFinish) -> None:
         """Sample every request; see ``Engine``."""
-        with caller_unchanged():
+        with caller_unchanged(self._num_threads):
             self._sample(requests, on_finish)
 
     def _sample(self, requests: Sequence[Request], on_finish: OnFinish) -> None:
@@ -160,7 +161,7 @@ def start(model_dir: Path, config: EngineConfig, arguments: dict[str, Any]) -> L
     prepare_environment(config)
     if torch.cuda.is_available():
         close_engines()  # each one takes its share of the whole device: two do not fit
-    with caller_unchanged(), environment_for_children():
+    with caller_unchanged(config.num_threads), environment_for_children(config.num_threads):
         from vllm.engine.arg_utils import EngineArgs
         from vllm.v1.engine.llm_engine import LLMEngine
         from vllm.v1.executor import Executor
