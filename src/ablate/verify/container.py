@@ -29,7 +29,8 @@ SANDBOX_USER = 1000
 STACK_BYTES = 1 << 30  # of the main thread: recursion through C code; counted in the address space
 STAGES = ("/mnt", "/media", "/srv", "/tmp")
 START_TIMEOUT_S = 60.0
-NUM_DEVICES = ("null", "zero", "full", "random", "urandom")
+END_TIMEOUT_S = 0.1
+DEVICES = ("null", "zero", "full", "random", "urandom")
 ENVIRONMENT = {
     "HOME": "/tmp",
     "PATH": "/python/bin",
@@ -77,7 +78,7 @@ def arguments(
     for place in view.masks:
         line += ["--tmpfs", place, "--remount-ro", place]
     line += ["--proc", "/proc", "--dir", "/tmp", "--perms", "0755", "--dir", "/dev", "--symlink", "/tmp", "/dev/shm"]
-    for name in NUM_DEVICES:
+    for name in DEVICES:
         line += ["--dev-bind", f"/dev/{name}", f"/dev/{name}"]
     for name, target in (("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")):
         line += ["--symlink", f"/proc/self/fd{target}", f"/dev/{name}"]
@@ -217,11 +218,14 @@ class Container:
 
     def stop(self) -> None:
         """Kill everything inside and wait until it is gone."""
-        if self.process is not None:
-            self.process.send_signal(signal.SIGKILL)
-            self.process.wait()
         if self.channel is not None:
-            self.channel.close()
+            self.channel.close()  # an idle server ends by itself
+        if self.process is not None:
+            try:
+                self.process.wait(END_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                self.process.send_signal(signal.SIGKILL)
+                self.process.wait()
         if self.complaints >= 0:
             os.close(self.complaints)
         self.process, self.channel, self.complaints = None, None, -1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import queue
 import shutil
@@ -174,9 +175,8 @@ class Verifier:
         if self.closed:
             return
         self.closed = True
-        while not self.waiting.empty():
-            turn = self.waiting.get_nowait()
-            if turn is not None:
+        with contextlib.suppress(queue.Empty):
+            while (turn := self.waiting.get_nowait()) is not None:
                 turn.future.cancel()
         for _ in self.threads:
             self.waiting.put(None)

@@ -1,0 +1,192 @@
+"""Programs per second and CPU per program: our judge against three ways of running the same tests, in one run.
+
+    python benchmarks/judge.py [--programs 40]
+
+* subprocess: ``python -I -S -B`` once per test, no isolation at all.
+* bubblewrap: the same inside a fresh bubblewrap per test.
+* in-process: LiveCodeBench's pattern (testing_util, compute_code_generation_metrics): per program a multiprocessing
+  Manager for the answer and one forked process that runs all tests in itself, with replaced stdin and stdout. No
+  isolation, and a program can fool it.
+
+Ratios are within one run; absolute numbers depend on what else the machine does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import multiprocessing
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from ablate.config import VerifyConfig
+from ablate.types import Problem, TestCase
+from ablate.verify import Verifier, open_verifier
+from ablate.verify.inside import kernel
+
+CONF = Path(__file__).parents[1] / "conf" / "verify" / "local.yaml"
+PASSING = "a, b = map(int, input().split())\nprint(a + b)\n"
+FAILING = "a, b = map(int, input().split())\nprint(a - b)\n"
+NUM_TESTS = 10
+PR_SET_CHILD_SUBREAPER = 36
+SETTLE_S = 0.3  # until the last orphan has ended and can be counted
+PROBLEM = Problem("add", "", tuple(TestCase(f"{a} {a + 1}\n", f"{2 * a + 1}\n") for a in range(NUM_TESTS)), "easy")
+
+
+@dataclass(frozen=True)
+class Row:
+    way: str
+    programs_per_s: float
+    cpu_ms: float
+
+
+def cpu_of_tree(pid: int) -> float:
+    """CPU seconds of a process, its living descendants, and all that any of them has waited for."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    own = sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return own + sum(cpu_of_tree(int(child)) for child in children)
+
+
+def measured(way: str, num_programs: int, run: Callable[[], None], cpu_s: Callable[[], float]) -> Row:
+    before, started = cpu_s(), time.perf_counter()
+    run()
+    elapsed_s = time.perf_counter() - started
+    time.sleep(SETTLE_S)
+    return Row(way, num_programs / elapsed_s, (cpu_s() - before) * 1000 / num_programs)
+
+
+def own_cpu_s() -> float:
+    """Our own and that of all we have waited for, orphans among them: bubblewrap does not wait for its own child."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    mine, waited = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    return mine.ru_utime + mine.ru_stime + waited.ru_utime + waited.ru_stime
+
+
+def settings(**changes: object) -> VerifyConfig:
+    base = OmegaConf.load(CONF)
+    return OmegaConf.to_object(
+        OmegaConf.merge(OmegaConf.structured(VerifyConfig), base, {"workers": 1, "cache_dir": "unused"}, changes)
+    )
+
+
+def bench_judge(way: str, program: str, num_programs: int, problems: list[Problem], config: VerifyConfig) -> Row:
+    """Our judge, workers warm; problems come in groups, as in training."""
+    passes = program is PASSING
+    with open_verifier(config) as verifier:
+        for _ in verifier.workers:
+            verifier.submit(problems[0], program).result()
+
+        def run() -> None:
+            futures = [
+                verifier.submit(problems[index * len(problems) // num_programs], program)
+                for index in range(num_programs)
+            ]
+            assert all(future.result().passed == passes for future in futures)
+
+        return measured(way, num_programs, run, lambda: own_cpu_s() + cpu_of_workers(verifier))
+
+
+def cpu_of_workers(verifier: Verifier) -> float:
+    return sum(cpu_of_tree(worker.process.pid) for worker in verifier.workers)
+
+
+def run_each_test(command: list[str], program: str) -> bool:
+    with tempfile.NamedTemporaryFile("w", suffix=".py") as file:
+        file.write(program)
+        file.flush()
+        for test in PROBLEM.tests:
+            done = subprocess.run([*command, file.name], input=test.input, capture_output=True, text=True, timeout=15)
+            if done.returncode or done.stdout.split() != test.output.split():
+                return False
+    return True
+
+
+def bench_subprocesses(way: str, command: list[str], program: str, num_programs: int) -> Row:
+    def run() -> None:
+        for _ in range(num_programs):
+            assert run_each_test(command, program) == (program is PASSING)
+
+    return measured(way, num_programs, run, own_cpu_s)
+
+
+def check_in_process(program: str, answer: list) -> None:
+    code = compile(program, "program.py", "exec")
+    for test in PROBLEM.tests:
+        sys.stdin, sys.stdout = io.StringIO(test.input), io.StringIO()
+        exec(code, {"__name__": "__main__"})
+        if sys.stdout.getvalue().split() != test.output.split():
+            answer.append(False)
+            return
+    answer.append(True)
+
+
+def bench_in_process(program: str, num_programs: int) -> Row:
+    context = multiprocessing.get_context("fork")
+
+    def run() -> None:
+        for _ in range(num_programs):
+            with context.Manager() as manager:
+                answer = manager.list()
+                process = context.Process(target=check_in_process, args=(program, answer))
+                process.start()
+                process.join()
+                assert answer[0] == (program is PASSING)
+
+    return measured("in-process, no isolation", num_programs, run, own_cpu_s)
+
+
+def bubblewrap_command() -> list[str]:
+    line = [shutil.which("bwrap") or "bwrap", "--unshare-all", "--die-with-parent", "--ro-bind", "/", "/"]
+    return [*line, "--dev", "/dev", "--proc", "/proc", os.path.realpath(sys.executable), "-ISB"]
+
+
+def print_rows(title: str, rows: list[Row]) -> None:
+    print(f"\n{title}\n{'':44}{'programs/s':>12}{'CPU ms/program':>17}{'CPU, ours = 1':>15}")
+    for row in rows:
+        ratio = row.cpu_ms / rows[0].cpu_ms
+        print(f"{row.way:44}{row.programs_per_s:12.1f}{row.cpu_ms:17.1f}{ratio:15.2f}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--programs", type=int, default=40, help="programs per measurement")
+    kernel.prctl(PR_SET_CHILD_SUBREAPER, 1)
+    num_programs = parser.parse_args().programs
+    python = [os.path.realpath(sys.executable), "-ISB"]
+    for name, program in (("passing", PASSING), ("failing at the first test", FAILING)):
+        rows = [
+            bench_judge("our judge, 1 worker", program, num_programs, [PROBLEM], settings()),
+            bench_subprocesses("subprocess per test, no isolation", python, program, max(num_programs // 4, 2)),
+            bench_subprocesses("bubblewrap per test", bubblewrap_command(), program, max(num_programs // 4, 2)),
+            bench_in_process(program, num_programs),
+        ]
+        print_rows(f"{NUM_TESTS}-test a+b program, {name}", rows)
+    rows = [
+        bench_judge(f"{workers} workers", PASSING, num_programs, [PROBLEM], settings(workers=workers))
+        for workers in (1, 2, 4)
+    ]
+    print_rows("growth with workers (passing)", rows)
+    groups = [replace(PROBLEM, id=str(index)) for index in range(max(num_programs // 8, 1))]
+    rows = [
+        bench_judge(f"container per {strategy}", PASSING, num_programs, groups, settings(container=strategy))
+        for strategy in ("rollout", "problem", "test")
+    ]
+    print_rows("strategies (passing, groups of 8 programs per problem)", rows)
+
+
+if __name__ == "__main__":
+    main()
