@@ -183,3 +183,5 @@ def test_a_gradient_of_the_trainer_is_what_its_optimizer_would_step_along(record
     batch = recorded_batch(read_step(run, 1), objective)
     norm = trainer.gradient(batch, objective).norm().item()
     assert trainer.step(batch, objective)["train/grad_norm"] == pytest.approx(norm, rel=1e-5)
+    after_a_step, again = trainer.gradient(batch, objective), trainer.gradient(batch, objective)
+    assert torch.equal(after_a_step, again)  # nothing of the step is left in it

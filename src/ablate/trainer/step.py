@@ -150,6 +150,7 @@ class Trainer:
         if self.world.size > 1:
             raise UserError(f"a whole gradient needs one process, not {self.world.size}: start it without torchrun")
         self.data_parallel.zero_grad_buffer()
+        self.optimizer.zero_grad()  # after a step ``grad`` is ``main_grad``, and a backward pass would count it twice
         self._run(batch, objective.loss, forward_only=False)
         flat = torch.cat([parameter.main_grad.float().flatten() for parameter in self.model.parameters()])
         self.data_parallel.zero_grad_buffer()
