@@ -14,13 +14,14 @@ source "$ABLATE_ROOT/slurm/env.sh"
 
 template=train.sbatch
 dry_run=
+waits=
 options=()
 words=()
 for word in "$@"; do
   case $word in
     --multinode) template=multinode.sbatch ;;
     --dry-run) dry_run=1 ;;
-    --wait) options+=(--wait) ;;
+    --wait) waits=1 ;;
     -h | --help) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"; exit ;;
     -*) echo "error: $word is not an option: see slurm/submit.sh --help" >&2; exit 2 ;;
     *) words+=("$word") ;;
@@ -58,9 +59,9 @@ if [ "$template" = multinode.sbatch ]; then
   options+=("--nodes=$num_nodes" --ntasks-per-node=1)
 fi
 
-command=(sbatch "${options[@]}" "slurm/$template")
+command=(sbatch "${options[@]}")
 if [ -n "$dry_run" ]; then
-  printf '%q ' "${command[@]}"
+  printf '%q ' "${command[@]}" "slurm/$template"
   printf '\n'
   for ((task = 0; task < num_tasks; task++)); do
     printf '\n# task %s\n' "$task"
@@ -68,5 +69,11 @@ if [ -n "$dry_run" ]; then
   done
   exit
 fi
-job=$("${command[@]}")
+# Every cell learns its task, so that `ablate.plan` does not take a queued cell for a missing one.
+job=$("${command[@]}" "slurm/$template")
+"$ABLATE_PYTHON" -m ablate.plan "${words[@]}" "out=$ABLATE_TASKS" "queued=$job"
 echo "job $job: $num_tasks tasks; logs: $ABLATE_LOGS/${job}_*.log"
+if [ -n "$waits" ]; then
+  while [ -n "$(squeue --noheader --jobs="$job" 2> /dev/null)" ]; do sleep 2; done
+  "$ABLATE_PYTHON" -m ablate.plan "${words[@]}" status=true
+fi

@@ -120,3 +120,10 @@ def test_the_trace_is_a_chrome_trace(run):
     events = json.loads(run.trace_path.read_text().rstrip().rstrip(",") + "]")
     assert [(event["name"], event["args"]["step"]) for event in events] == [("inner", 1), ("rollout", 1)]
     assert all(event["dur"] >= 0 for event in events)
+
+
+def test_a_cell_that_the_scheduler_will_run_is_queued_and_not_submitted_again(run):
+    run.mark_queued("17_3")
+    assert run.state(frozenset({"17_3"})).name == "queued"
+    assert not run.state(frozenset({"17_3"})).needs_a_run
+    assert run.state(frozenset({"17_4"})).name == "missing", "the task left the queue and the run never began"

@@ -4,12 +4,15 @@
     python -m ablate.plan experiment=tiny out=tasks.txt       one line of overrides per cell that is missing or failed
     python -m ablate.plan experiment=tiny seed=0,1,2 model=…  any override of ablate.train, sweeps included
 
-Keys of its own: experiment=NAME (needed), status=true (also show why a cell failed), out=FILE.
+Keys of its own: experiment=NAME (needed), status=true (also show why a cell failed), out=FILE, and queued=JOB for
+slurm/submit.sh: the lines of out=FILE are now tasks 0, 1, ... of that array.
 """
 
 from __future__ import annotations
 
 import itertools
+import shutil
+import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +26,7 @@ from ablate.records import CellState, RunDirectory, run_path
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
 
-OWN_KEYS = ("status", "out")
+OWN_KEYS = ("status", "out", "queued")
 
 
 @dataclass(frozen=True)
@@ -32,10 +35,6 @@ class Cell:
 
     overrides: tuple[str, ...]
     directory: Path
-
-    @property
-    def state(self) -> CellState:
-        return RunDirectory(self.directory).state()
 
 
 def expand(overrides: Sequence[str]) -> list[tuple[str, ...]]:
@@ -88,9 +87,17 @@ def plan(overrides: Sequence[str]) -> list[Cell]:
     return list(cells.values())
 
 
-def shown(cells: Sequence[Cell], with_errors: bool) -> str:
+def waiting_tasks() -> frozenset[str]:
+    """The array tasks in this user's SLURM queue, each as "JOB_TASK"; none where there is no SLURM."""
+    if shutil.which("squeue") is None:
+        return frozenset()
+    command = ["squeue", "--me", "--noheader", "--array", "--states=PENDING,CONFIGURING,REQUEUED", "--format=%F_%K"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    return frozenset(result.stdout.split()) if result.returncode == 0 else frozenset()
+
+
+def shown(cells: Sequence[Cell], states: Sequence[CellState], with_errors: bool) -> str:
     """The grid as text: one line a cell, then the totals."""
-    states = [cell.state for cell in cells]
     width = max(len(str(cell.directory)) for cell in cells)
     lines = []
     for cell, state in zip(cells, states, strict=True):
@@ -111,9 +118,16 @@ def main() -> None:
     if not any(word.startswith("experiment=") for word in overrides):
         raise UserError("experiment=NAME is needed: a file of conf/experiment without its ending")
     cells = plan(overrides)
-    print(shown(cells, with_errors=own.get("status", "false").lower() == "true"))
+    in_queue = waiting_tasks()
+    states = [RunDirectory(cell.directory).state(in_queue) for cell in cells]
+    waiting = [cell for cell, state in zip(cells, states, strict=True) if state.needs_a_run]
+    if "queued" in own:
+        by_line = {" ".join(cell.overrides): cell for cell in cells}
+        for task, line in enumerate(Path(own["out"]).read_text().splitlines()):
+            RunDirectory(by_line[line].directory).mark_queued(f"{own['queued']}_{task}")
+        return
+    print(shown(cells, states, with_errors=own.get("status", "false").lower() == "true"))
     if "out" in own:
-        waiting = [cell for cell in cells if cell.state.needs_a_run]
         Path(own["out"]).write_text("".join(" ".join(cell.overrides) + "\n" for cell in waiting))
         print(f"{own['out']}: {len(waiting)} tasks, one line each")
 

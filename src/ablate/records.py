@@ -10,6 +10,7 @@
     checkpoints/              the trainer's
     trace.json                seconds by stage, in the Chrome trace format (open it in Perfetto)
     heartbeat.json, lock      who works here now
+    queued                    the scheduler's task that will, as "JOB_TASK"
 
 A record of step k is trusted once a checkpoint of a step >= k exists; resuming drops the rest and makes it again.
 """
@@ -21,7 +22,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -47,7 +48,7 @@ def write_atomic(path: Path, text: str) -> None:
 
 @dataclass(frozen=True)
 class CellState:
-    """What a look at a run directory tells: missing | running | preempted | interrupted | failed | done."""
+    """What a look at a run directory tells: missing | queued | running | preempted | interrupted | failed | done."""
 
     name: str
     position: str = ""  # such as "step 12/40"
@@ -72,6 +73,7 @@ class RunDirectory:
         self.diff_path = path / "dirty.diff"
         self.trace_path = path / "trace.json"
         self.heartbeat_path = path / "heartbeat.json"
+        self.queued_path = path / "queued"
         self.lock_path = path / "lock"
         self._lock: IO[str] | None = None
 
@@ -131,8 +133,14 @@ class RunDirectory:
                 return True
         return False
 
-    def state(self) -> CellState:
-        """Look at the directory without touching it: the lock tells a running process from a killed one."""
+    def state(self, waiting_tasks: Set[str] = frozenset()) -> CellState:
+        """Look at the directory without touching it: the lock tells a running process from a killed one.
+
+        Args:
+            waiting_tasks: what the scheduler has in its queue, each as "JOB_TASK".
+        """
+        if self.queued_path.exists() and self.queued_path.read_text() in waiting_tasks and not self.is_locked():
+            return CellState("queued", f"task {self.queued_path.read_text()}")
         manifest = self.manifest()
         if not manifest:
             return CellState("missing")
@@ -141,6 +149,9 @@ class RunDirectory:
         if manifest["status"] == "running":
             return CellState("running" if self.is_locked() else "interrupted", position)
         return CellState(manifest["status"], position, manifest.get("error"))
+
+    def mark_queued(self, task: str) -> None:
+        write_atomic(self.queued_path, task)
 
     # --- manifest ---------------------------------------------------------------------------------------------------
 
