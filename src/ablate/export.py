@@ -130,6 +130,7 @@ def model_config(config: RunConfig, base: dict[str, Any]) -> dict[str, Any]:
             "rope_theta": theta,
             "factor": longest / original,
             "original_max_position_embeddings": original,
+            **{name: base[f"yarn_{name}"] for name in ("beta_fast", "beta_slow") if f"yarn_{name}" in base},
         }
     return values
 

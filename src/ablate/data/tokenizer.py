@@ -19,6 +19,9 @@ EOS = "<|im_end|>"
 OPEN_FENCE = "\n```python\n"
 CLOSE_FENCE = "\n```"
 CHARACTERS = "\n\t" + string.digits + string.ascii_letters + string.punctuation + " "
+SPECIALS = (PAD, USER, EOS)
+RESERVED = ("<|reserved_0|>", "<|reserved_1|>")  # fill the vocabulary up to 104 = 8 x 13
+VOCABULARY = (*SPECIALS, *CHARACTERS, OPEN_FENCE, CLOSE_FENCE, *RESERVED)
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
     "{% if message['role'] == 'user' %}{{ '" + USER + "' + message['content'] + '\\n' }}"
@@ -49,7 +52,7 @@ def load_tokenizer(model_dir: str | Path) -> PreTrainedTokenizerBase:
 
 
 def character_tokenizer() -> PreTrainedTokenizerBase:
-    """Build the tiny model's tokenizer: 3 special tokens, 97 characters, 2 fences; 104 ids with 2 reserved ones.
+    """Build the tiny model's tokenizer: 3 special tokens, 97 characters, 2 fences, 2 reserved; 104 tokens.
 
     104 divides by 8, so that the vocabulary splits over tensor-parallel ranks without padding. A character outside
     the vocabulary becomes the pad token: there is nothing a model of this size could do with it.
@@ -57,11 +60,7 @@ def character_tokenizer() -> PreTrainedTokenizerBase:
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    specials = (PAD, USER, EOS)
-    reserved = ("<|reserved_0|>", "<|reserved_1|>")
-    vocabulary = {
-        token: index for index, token in enumerate((*specials, *CHARACTERS, OPEN_FENCE, CLOSE_FENCE, *reserved))
-    }
+    vocabulary = {token: index for index, token in enumerate(VOCABULARY)}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=PAD))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), behavior="isolated")
     tokenizer.decoder = decoders.Fuse()
@@ -70,7 +69,7 @@ def character_tokenizer() -> PreTrainedTokenizerBase:
         tokenizer_object=tokenizer,
         eos_token=EOS,
         pad_token=PAD,
-        additional_special_tokens=[USER, *reserved],
+        additional_special_tokens=[USER, *RESERVED],
         chat_template=CHAT_TEMPLATE,
         clean_up_tokenization_spaces=False,
     )

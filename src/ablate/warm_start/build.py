@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from ablate.config import ModelConfig, ParallelConfig, section
 from ablate.data.demonstrations import Demonstration, demonstration_batches
-from ablate.errors import UserError
 from ablate.warm_start.recipe import BuildConfig, build_config
 
 if TYPE_CHECKING:
@@ -65,10 +64,6 @@ def write_model_files(model: ModelConfig, config: BuildConfig, out_dir: Path) ->
     tokenizer = character_tokenizer()
     tokenizer.save_pretrained(out_dir)
     shape = model.architecture or {}
-    if shape["vocab_size"] != len(tokenizer):
-        raise UserError(
-            f"model.architecture.vocab_size={shape['vocab_size']}, the tokenizer has {len(tokenizer)}: use that"
-        )
     tokens = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
     values = {
         "architectures": ["Qwen3ForCausalLM"],

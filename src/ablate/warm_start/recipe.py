@@ -11,6 +11,7 @@ from typing import Any
 
 from ablate.config import ModelConfig, OptimConfig, section
 from ablate.data.demonstrations import NoiseConfig
+from ablate.data.tokenizer import VOCABULARY
 from ablate.errors import UserError
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -67,6 +68,11 @@ def build_config(model: ModelConfig) -> BuildConfig:
     config = section(BuildConfig, model.build, "model.build")
     if not config.lessons or config.num_steps < 1:
         raise UserError("model.build.lessons has no steps: give at least one lesson of one step")
+    if model.architecture.get("vocab_size") != len(VOCABULARY):
+        raise UserError(
+            f"model.architecture.vocab_size={model.architecture.get('vocab_size')}, "
+            f"but the tiny tokenizer has {len(VOCABULARY)} tokens: use that"
+        )
     return config
 
 
