@@ -65,7 +65,8 @@ def write_report(path: Path, config: ReportConfig, factors: Sequence[str], basel
     for plot in plotted:
         style.save(plot.figure, folder, plot.name)
     main = tables.main_table(comparison, root)
-    sentences = [*labels, *findings(experiment, comparison)]
+    said = findings(experiment, comparison)
+    sentences = [*labels, *said]
     write_text_tables(folder, experiment, comparison, [main, *tables.published_tables(), *more], root, sentences)
     page = folder / "report.html"
     template = Environment(autoescape=True, undefined=StrictUndefined).from_string(TEMPLATE.read_text())
@@ -77,7 +78,7 @@ def write_report(path: Path, config: ReportConfig, factors: Sequence[str], basel
             factors=factors,
             baseline=label(baseline),
             labels=labels,
-            findings=findings(experiment, comparison),
+            findings=said,
             main=render.to_html(main),
             published=[render.to_html(table) for table in tables.published_tables()],
             published_caveat=published_caveat(),

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from ablate.errors import UserError
+from analysis import page as page_module
 from analysis import render, tables
 from analysis.compare import compare
 from analysis.findings import findings, published_caveat
@@ -104,7 +105,8 @@ def test_a_second_factor_is_refused_before_anything_is_written(recorded, tmp_pat
     assert not (tmp_path / "report").exists()
 
 
-def test_a_labelled_second_factor_stands_in_page_and_table(recorded, tmp_path):
+def test_a_labelled_second_factor_stands_in_page_and_table(recorded, tmp_path, monkeypatch):
+    monkeypatch.setattr(page_module, "all_figures", lambda *_: [])  # they take most of a report's time
     config = replace(CONFIG, folder=str(tmp_path), on_extra_factor="label")
     page, sentences = write_report(recorded / "ratio_x_weight", config, ["objective.swap.ratio"], BASELINE)
     assert sentences[0].startswith("Not one factor.")
