@@ -39,7 +39,6 @@ CONF = Path(__file__).parents[1] / "conf" / "verify" / "local.yaml"
 PASSING = "a, b = map(int, input().split())\nprint(a + b)\n"
 FAILING = "a, b = map(int, input().split())\nprint(a - b)\n"
 NUM_TESTS = 10
-PR_SET_CHILD_SUBREAPER = 36
 SETTLE_S = 0.3  # until the last orphan has ended and can be counted
 PROBLEM = Problem("add", "", tuple(TestCase(f"{a} {a + 1}\n", f"{2 * a + 1}\n") for a in range(NUM_TESTS)), "easy")
 
@@ -164,7 +163,7 @@ def print_rows(title: str, rows: list[Row]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--programs", type=int, default=40, help="programs per measurement")
-    kernel.prctl(PR_SET_CHILD_SUBREAPER, 1)
+    kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
     num_programs = parser.parse_args().programs
     python = [os.path.realpath(sys.executable), "-ISB"]
     for name, program in (("passing", PASSING), ("failing at the first test", FAILING)):

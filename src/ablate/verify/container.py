@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
@@ -30,6 +31,7 @@ STACK_BYTES = 1 << 30  # of the main thread: recursion through C code; counted i
 STAGES = ("/mnt", "/media", "/srv", "/tmp")
 START_TIMEOUT_S = 60.0
 END_TIMEOUT_S = 0.1
+REAP_TIMEOUT_S = 5.0
 DEVICES = ("null", "zero", "full", "random", "urandom")
 ENVIRONMENT = {
     "HOME": "/tmp",
@@ -130,6 +132,20 @@ def memory_file(name: str, content: bytes = b"") -> int:
     return descriptor
 
 
+def adopt_orphans() -> None:
+    """bubblewrap ends before its namespace's first process, which then becomes ours to wait for."""
+    kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
+
+
+def reap_orphans() -> None:
+    """Wait until every child is gone: a zombie still counts against the control group's processes."""
+    deadline = time.monotonic() + REAP_TIMEOUT_S
+    with contextlib.suppress(ChildProcessError):
+        while time.monotonic() < deadline:
+            if not os.waitpid(-1, os.WNOHANG)[0]:
+                time.sleep(0.001)
+
+
 @dataclass
 class Container:
     """A running container; ``call`` talks to the server inside.
@@ -226,6 +242,7 @@ class Container:
             except subprocess.TimeoutExpired:
                 self.process.send_signal(signal.SIGKILL)
                 self.process.wait()
+            reap_orphans()
         if self.complaints >= 0:
             os.close(self.complaints)
         self.process, self.channel, self.complaints = None, None, -1

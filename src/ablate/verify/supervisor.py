@@ -16,7 +16,15 @@ import time
 
 from ablate.types import VerdictKind
 from ablate.verify import cgroups, compare, interpreter
-from ablate.verify.container import Container, ContainerError, Interrupted, find_bubblewrap, memory_file, stage
+from ablate.verify.container import (
+    Container,
+    ContainerError,
+    Interrupted,
+    adopt_orphans,
+    find_bubblewrap,
+    memory_file,
+    stage,
+)
 from ablate.verify.inside import kernel
 from ablate.verify.jobs import (
     CANCELLED,
@@ -218,6 +226,7 @@ def main(line: socket.socket) -> None:
     """Serve until the judge closes the line or dies; leave nothing behind."""
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
     kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
+    adopt_orphans()
     sys.set_int_max_str_digits(compare.MAX_INT_DIGITS)
     group, sentence = cgroups.make_group()
     supervisor = None
