@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -61,8 +62,9 @@ SETTINGS = {
 
 
 def label(cell: str) -> str:
-    """A cell's name as it is printed."""
-    return LABELS.get(cell, cell.replace("-", ", ").replace("_", " "))
+    """A cell's name as it is printed: ``gspo_plus-steps=2`` is "GSPO+, steps=2"."""
+    parts = re.split(r"-(?=[a-z])", cell)  # not the minus of 1e-05
+    return ", ".join(LABELS.get(part, part.replace("_", " ")) for part in parts)
 
 
 def looks(cells: Sequence[str]) -> dict[str, Look]:

@@ -56,6 +56,20 @@ def test_an_objective_looks_the_same_whatever_it_is_shown_with():
     assert together["another"] not in (together["gspo"], together["dapo"])
 
 
+@pytest.mark.parametrize(
+    ("cell", "printed"),
+    [
+        ("gspo_plus", "GSPO+"),
+        ("grpo-steps=1", "GRPO, steps=1"),
+        ("ratio=token-weight=token_mean", "ratio=token, weight=token mean"),
+        ("clip_high=1e-05", "clip high=1e-05"),
+        (WARM_START, "Warm start"),
+    ],
+)
+def test_a_cell_is_printed_for_people(cell, printed):
+    assert style.label(cell) == printed
+
+
 def test_more_cells_than_looks_still_get_one():
     assert len(style.looks([f"cell{index}" for index in range(12)])) == 12
 
