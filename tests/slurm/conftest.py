@@ -67,8 +67,11 @@ class Cluster:
         return {"" if index == "N/A" else index: state for index, state in pairs}
 
     def start_now(self, job: str) -> None:
-        """SLURM lets a job that was queued again wait for two minutes: not this one."""
-        self.run("scontrol", "update", f"job={job}", "starttime=now")
+        """SLURM lets a job that was queued again wait for two minutes: not this one.
+
+        Some seconds it must wait, because slurmd refuses a job's credentials of the second in which it was ended.
+        """
+        self.run("scontrol", "update", f"job={job}", "starttime=now+3")
 
     def wait(self, job: str, deadline_s: float) -> dict[str, str]:
         """States of a job's tasks once none is waiting, running or ending, or at the deadline."""

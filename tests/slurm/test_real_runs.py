@@ -13,7 +13,7 @@ import pytest
 from ablate.records import RunDirectory, read_parquet
 
 ROOT = Path(__file__).parents[2]
-DEADLINE_S = 150
+DEADLINE_S = 240
 NUM_STEPS = 5
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(2 * DEADLINE_S)]
