@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ablate.config import VerifyConfig
 from ablate.errors import UserError
@@ -23,6 +24,9 @@ from ablate.verify.container import MISSING_BUBBLEWRAP
 from ablate.verify.extract import EXTRACTIONS
 from ablate.verify.jobs import CANCELLED, Job, infrastructure_error, make_job, verdict_of
 from ablate.verify.worker import Worker, WorkerError
+
+if TYPE_CHECKING:
+    from ablate.verify.modal import ModalWorker
 
 log = logging.getLogger(__name__)
 BACK_OFF_S = 0.1  # doubled at every retry
@@ -44,6 +48,14 @@ POSITIVE = (
 QUEUE_POLL_S = 0.01  # asyncio cannot wait for a thread's queue
 
 
+def make_worker(backend: str) -> Worker | ModalWorker:
+    if backend == "local":
+        return Worker()
+    from ablate.verify.modal import ModalWorker
+
+    return ModalWorker()
+
+
 @dataclass(frozen=True)
 class Turn:
     """A place in the queue."""
@@ -63,7 +75,7 @@ class Verifier:
     def __init__(self, config: VerifyConfig) -> None:
         self.config = config
         self.waiting: queue.Queue[Turn | None] = queue.Queue(config.queue_size)
-        self.workers = [Worker() for _ in range(config.workers)]
+        self.workers = [make_worker(config.backend) for _ in range(config.workers)]
         self.running: dict[Future, tuple[Worker, int]] = {}
         self.cache = VerdictCache(Path(config.cache_dir)) if config.cache else None
         self.num_retries = 0
@@ -71,9 +83,11 @@ class Verifier:
         try:
             for worker in self.workers:
                 worker.start()
-        except WorkerError as error:
+        except (WorkerError, UserError) as error:
             for worker in self.workers:
                 worker.stop()
+            if isinstance(error, UserError):
+                raise
             raise UserError(
                 f"{error}: mend the machine's sandbox support, untrusted programs are never run without"
             ) from error

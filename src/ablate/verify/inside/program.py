@@ -16,6 +16,8 @@ import sys
 import threading
 import time
 import types
+from collections.abc import Callable
+from typing import NamedTuple
 
 import kernel
 
@@ -67,8 +69,36 @@ def prepare() -> None:
     seccomp.append(kernel.load_filter())
 
 
+class Walls(NamedTuple):
+    """What separates a test from everything else, in the two steps between which its files are put in place."""
+
+    leave_the_others: Callable[[dict], None]
+    give_up_rights: Callable[[], None]
+
+
+def leave_by_namespaces(limits: dict) -> None:
+    flags = kernel.MS_NOSUID | kernel.MS_NODEV
+    kernel.unshare(kernel.CLONE_NEWNS | kernel.CLONE_NEWIPC)
+    kernel.mount(b"tmpfs", b"/tmp", b"tmpfs", flags, TMPFS_OPTIONS % (limits["disk_bytes"], TMPFS_FILES))
+    kernel.mount(b"proc", b"/proc", b"proc", flags | kernel.MS_NOEXEC, b"subset=pid,hidepid=2")
+
+
+def drop_and_filter() -> None:
+    kernel.drop_capabilities()
+    kernel.install_filter(seccomp[0])
+
+
+NAMESPACES = Walls(leave_by_namespaces, drop_and_filter)
+
+
 def run(
-    code: types.CodeType, module: types.ModuleType, source: bytes, limits: dict, descriptors: list[int], told: int
+    code: types.CodeType,
+    module: types.ModuleType,
+    source: bytes,
+    limits: dict,
+    descriptors: list[int],
+    told: int,
+    walls: Walls = NAMESPACES,
 ) -> None:
     """Become the test process. Ends by ``os._exit`` or ``SystemExit``; never returns.
 
@@ -77,7 +107,7 @@ def run(
     """
     functional = limits["mode"] == "functional"
     try:
-        arguments = confine(source, limits, descriptors, functional, told)
+        arguments = confine(walls, source, limits, descriptors, functional, told)
     except BaseException as error:  # any failure here is the judge's own and must not look like the program's
         os.write(told, f"{type(error).__name__}: {error}".encode())
         os._exit(1)
@@ -100,22 +130,20 @@ def write_file(path: str, content: bytes) -> None:
     os.close(descriptor)
 
 
-def confine(source: bytes, limits: dict, descriptors: list[int], functional: bool, told: int) -> list[bytes]:
+def confine(
+    walls: Walls, source: bytes, limits: dict, descriptors: list[int], functional: bool, told: int
+) -> list[bytes]:
     """Give up every right and every view of others; return functional mode's argument lines."""
-    kernel.unshare(kernel.CLONE_NEWNS | kernel.CLONE_NEWIPC)
     os.setsid()  # kill(0, ...) would reach the server's process group
     kernel.prctl(kernel.PR_SET_PDEATHSIG, 9)
     kernel.prctl(kernel.PR_SET_DUMPABLE, 1)  # its own /proc/self is its own; the server above stays closed
     write_file("/proc/self/oom_score_adj", b"1000")  # out of memory, the kernel ends the test and not the server
-    flags = kernel.MS_NOSUID | kernel.MS_NODEV
-    kernel.mount(b"tmpfs", b"/tmp", b"tmpfs", flags, TMPFS_OPTIONS % (limits["disk_bytes"], TMPFS_FILES))
-    kernel.mount(b"proc", b"/proc", b"proc", flags | kernel.MS_NOEXEC, b"subset=pid,hidepid=2")
+    walls.leave_the_others(limits)
     os.chdir(DIRECTORY)
     write_file(PATH, source)
     arguments = arrange_descriptors(descriptors, functional, told)
     limit_resources(limits)
-    kernel.drop_capabilities()
-    kernel.install_filter(seccomp[0])
+    walls.give_up_rights()
     os.write(TOLD, CONFINED + repr(time.monotonic()).encode())
     os.close(TOLD)
     return arguments

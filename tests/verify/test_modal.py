@@ -1,0 +1,105 @@
+"""The Modal strategy through Modal's real client, against a double on loopback that runs the tests in bubblewrap."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from ablate.errors import UserError
+from ablate.verify import open_verifier
+
+pytest.importorskip("modal")
+needs_root = pytest.mark.skipif(os.getuid() != 0, reason="the double runs its execs as root, as Modal does")
+
+TESTS = [{"input": f"{a} 1", "output": str(a + 1)} for a in range(2)]
+SUBMISSIONS = {
+    "accepted": "print(sum(map(int, input().split())))",
+    "wrong_answer": "print(5)",
+    "runtime_error": "1 / 0",
+    "compile_error": "print(",
+    "time_limit": "while True: pass",
+    "memory_limit": "x = bytearray(1 << 40)",
+    "output_limit": "while True: print('x' * 1000)",
+}
+ADD_ONE = "class Solution:\n    def f(self, a):\n        print('beside')\n        return (a + 1,)"
+LEFT = "import os\nprint(7 if os.path.exists('/tmp/left') or os.listdir('/tmp') != ['main.py'] else 3)\nopen('/tmp/left', 'w')"
+RIGHTS = "import os\nprint(3 if os.getuid() and os.getgid() and not os.getgroups() else 7)"
+ROWS = [
+    {
+        "id": "add",
+        "tests": TESTS,
+        "time_limit_s": 1,
+        "submissions": [{"file": kind, "code": code} for kind, code in SUBMISSIONS.items()],
+    },
+    {
+        "id": "three",
+        "tests": [{"input": "", "output": "3"}] * 2,
+        "submissions": [{"file": "accepted", "code": LEFT}, {"file": "accepted rights", "code": RIGHTS}],
+    },
+    {
+        "id": "function",
+        "input_mode": "functional",
+        "fn_name": "f",
+        "tests": [{"input": "4", "output": "[5]"}],
+        "submissions": [{"file": "accepted", "code": ADD_ONE}],
+    },
+]
+
+
+@contextmanager
+def double(fault: str = ""):
+    """The double's process and the environment in which Modal's client talks to it."""
+    command = [sys.executable, str(Path(__file__).parent / "modal_double.py")]
+    environment = {**os.environ, "MODAL_DOUBLE_FAULT": fault}
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        url = f"http://127.0.0.1:{process.stdout.readline().strip()}"
+        token = {"MODAL_TOKEN_ID": "ak-x", "MODAL_TOKEN_SECRET": "as-x", "MODAL_ENVIRONMENT": "main"}
+        yield process, {**os.environ, **token, "MODAL_SERVER_URL": url}
+        process.stdin.close()
+
+
+def judge(tmp_path: Path, rows: list[dict], environment: dict[str, str], *changes: str) -> list[dict]:
+    cases, out = tmp_path / "cases.jsonl", tmp_path / "out.jsonl"
+    cases.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    limits = ["verify.backend=modal", "verify.workers=2", "verify.memory_limit_mib=256", "verify.output_limit_kib=64"]
+    command = [sys.executable, "-m", "ablate.judge", f"cases={cases}", f"out={out}", *limits, *changes]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in out.read_text().splitlines()]
+
+
+@needs_root
+def test_modal_gives_the_same_verdicts_in_a_sandbox_per_rollout(tmp_path):
+    with double() as (process, environment):
+        rows = judge(tmp_path, ROWS, environment)
+        process.stdin.close()
+        counts = json.loads(process.stdout.read().strip().splitlines()[-1])
+    assert [(row["verdict"], row["detail"]) for row in rows if row["file"].split()[0] != row["verdict"]] == []
+    assert counts["sandboxes"] == counts["terminated"] == len(rows) == 10
+
+
+@needs_root
+@pytest.mark.parametrize("fault", ["reaped", "torn", "timeout"])
+def test_what_the_platform_breaks_is_retried_and_never_scored(tmp_path, fault):
+    rows = [{"id": "add", "tests": TESTS[:1], "submissions": [{"file": "a", "code": SUBMISSIONS["accepted"]}]}]
+    with double(fault) as (_, environment):
+        assert [row["verdict"] for row in judge(tmp_path, rows, environment)] == ["accepted"]
+    rows[0]["id"] = "again"
+    with double(fault) as (_, environment):
+        verdicts = judge(tmp_path, rows, environment, "verify.retries=0")
+    assert [row["verdict"] for row in verdicts if row["id"] == "again"] == ["infrastructure_error"]
+
+
+def test_without_credentials_modal_is_refused(make_config, monkeypatch):
+    for name in ("MODAL_TOKEN_ID", "MODAL_TOKEN_SECRET"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(UserError, match="credentials"):
+        open_verifier(make_config(backend="modal"))
