@@ -52,7 +52,8 @@ class ParallelConfig:
     num_threads: int = MISSING  # intra-op threads of the trainer on a CPU
     timeout_s: float = MISSING  # a collective that waits longer ends the job
     silence_s: float = MISSING  # a process of the job that is not heard of for so long counts as dead
-    max_tokens_per_micro_batch: int = MISSING  # padded tokens
+    packing: bool = MISSING  # rows of a micro-batch end to end, without padding
+    max_tokens_per_micro_batch: int = MISSING  # padding included
     logp_chunk_tokens: int = MISSING  # tokens per chunk of the vocabulary projection
 
 

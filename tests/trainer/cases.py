@@ -41,6 +41,7 @@ SINGLE = ParallelConfig(
     num_threads=1,
     timeout_s=60,
     silence_s=15,
+    packing=False,
     max_tokens_per_micro_batch=256,
     logp_chunk_tokens=64,
 )
@@ -54,6 +55,8 @@ LAYOUTS = {
     "tp2_pp2": replace(SINGLE, tensor=2, pipeline=2),
     "tp2_sp_pp2": replace(SINGLE, tensor=2, pipeline=2, sequence_parallel=True),
     "tp2_distributed": replace(SINGLE, tensor=2, distributed_optimizer=True),
+    "tp2_sp_packed": replace(SINGLE, tensor=2, sequence_parallel=True, packing=True),
+    "pp2_packed": replace(SINGLE, pipeline=2, packing=True),
     "tp2_full_recompute": replace(SINGLE, tensor=2, recompute="full"),
 }
 # A large eps keeps Adam's first update a smooth function of the gradient, so that weights can be compared.

@@ -16,8 +16,8 @@ import torch
 from ablate.trainer.batching import make_batch
 
 JOBS = {
-    2: ("tied=tp2", "tied=pp2", "tied=dp", "tied=dp_distributed", "untied=tp2_sp"),
-    4: ("untied=tp2_pp2", "tied=tp2_sp_pp2", "untied=tp2_distributed", "untied=tp2_full_recompute"),
+    2: ("tied=tp2", "tied=pp2", "tied=dp", "tied=dp_distributed", "untied=tp2_sp", "untied=tp2_sp_packed"),
+    4: ("untied=tp2_pp2", "tied=tp2_sp_pp2", "untied=tp2_distributed", "untied=tp2_full_recompute", "tied=pp2_packed"),
 }
 LIMIT_S = 140
 LAYOUTS = [name for names in JOBS.values() for name in names]
@@ -180,11 +180,12 @@ def test_a_checkpoint_of_any_layout_continues_in_one_process_and_in_its_own(
         assert largest_gap(expected["next_weights"], found["next_weights"]) < 1e-6
 
 
+@pytest.mark.parametrize("packing", [False, True], ids=["padded", "packed"])
 @pytest.mark.parametrize("tokens", [91, 200, 10_000], ids=["one_row_each", "some_rows_each", "all_rows_together"])
 @pytest.mark.parametrize("objective", cases.OBJECTIVES)
-def test_a_step_does_not_depend_on_the_micro_batch_split(alone, model_dirs, objective, tokens):
+def test_a_step_does_not_depend_on_the_micro_batch_split(alone, model_dirs, objective, tokens, packing):
     expected = alone["tied"][objective]
-    parallel = replace(cases.SINGLE, max_tokens_per_micro_batch=tokens)
+    parallel = replace(cases.SINGLE, max_tokens_per_micro_batch=tokens, packing=packing)
     trainer = cases.open_trainer(model_dirs["tied"], parallel)
     built = cases.objective_named(objective)
     metrics = trainer.step(cases.off_policy_batch(built, alone["tied"]["logp"]), built)

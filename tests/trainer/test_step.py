@@ -231,7 +231,7 @@ def test_a_layout_that_cannot_work_is_said_in_a_sentence(tiny_checkpoint, batch,
         ({"tensor": 4}, "2 key/value heads do not divide by parallel.tensor=4"),
         ({"tensor": 3}, "4 attention heads do not divide by parallel.tensor=3"),
         ({"pipeline": 3}, "4 layers do not divide by parallel.pipeline=3"),
-        ({"context": 2}, "parallel.context=2 needs Transformer Engine's attention"),
+        ({"context": 2}, "parallel.context=2 is not built"),
     ],
 )
 def test_what_the_model_does_not_divide_by_is_said(tiny_checkpoint, changes, sentence):

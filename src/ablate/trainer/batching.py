@@ -89,69 +89,76 @@ def row_lengths(batch: TrainBatch) -> list[int]:
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """Rows that go through the model together, padded to ``num_tokens``; filler rows carry weight 0."""
+    """Rows that go through the model together; filler rows carry weight 0."""
 
     rows: tuple[int, ...]
-    num_tokens: int
+    num_tokens: int  # of the longest row
+    size: int  # tokens the model sees, padding included
     is_filler: bool = False
 
 
 def plan_micro_batches(
-    lengths: Sequence[int], max_tokens: int, num_ranks: int, multiple_of: int
+    lengths: Sequence[int], max_tokens: int, *, num_ranks: int, multiple_of: int, packing: bool
 ) -> list[list[MicroBatch]]:
-    """Split rows into micro-batches of similar lengths, equally many for every data-parallel rank.
+    """Split rows into micro-batches, equally many for every data-parallel rank.
+
+    Padded rows are put with rows of similar length; packed rows wherever there is room.
 
     Args:
         lengths: tokens of each row.
-        max_tokens: padded tokens of one micro-batch at most.
+        max_tokens: of one micro-batch at most, padding included.
         num_ranks: data-parallel ranks.
-        multiple_of: padded lengths divide by it (the tensor group's size under sequence parallelism).
+        multiple_of: sequence lengths divide by it (the tensor group's size under sequence parallelism).
+        packing: rows are laid end to end instead of padded.
 
     Returns:
-        One list of micro-batches per rank. No plan changes a gradient; it only changes how much padding is computed.
+        One list of micro-batches per rank. No plan changes a gradient; it only changes how much is computed at once.
 
     Raises:
         UserError: when a single row is longer than the budget.
     """
-    padded = [-(-length // multiple_of) * multiple_of for length in lengths]
-    longest = max(padded)
-    if longest > max_tokens:
-        raise UserError(
-            f"a row of {longest} tokens does not fit parallel.max_tokens_per_micro_batch={max_tokens}: "
-            f"raise it to at least {longest}"
-        )
+
+    def round_up(length: int) -> int:
+        return -(-length // multiple_of) * multiple_of
+
+    def size_of(rows: Sequence[int]) -> int:
+        if packing:
+            return round_up(sum(lengths[row] for row in rows))
+        return round_up(max(lengths[row] for row in rows)) * len(rows)
+
+    def micro_batch(rows: Sequence[int], is_filler: bool = False) -> MicroBatch:
+        return MicroBatch(tuple(rows), round_up(max(lengths[row] for row in rows)), size_of(rows), is_filler)
+
     order = sorted(range(len(lengths)), key=lambda row: (-lengths[row], row))
-    bins = fill_bins(order, padded, max_tokens)
-    while len(bins) % num_ranks and any(len(rows) > 1 for rows in bins):
-        largest = max(bins, key=lambda rows: len(rows) > 1 and padded[rows[0]] * len(rows))
-        bins.remove(largest)
-        bins += [largest[: len(largest) // 2], largest[len(largest) // 2 :]]
-    micro_batches = [MicroBatch(tuple(rows), padded[rows[0]]) for rows in bins]
-    shortest = order[-1]
-    filler = MicroBatch((shortest,), padded[shortest], is_filler=True)
-    micro_batches += [filler] * (-len(micro_batches) % num_ranks)
-    return deal(micro_batches, num_ranks)
-
-
-def fill_bins(order: Sequence[int], padded: Sequence[int], max_tokens: int) -> list[list[int]]:
-    """Cut rows, longest first, into runs whose padded size stays within the budget."""
+    if size_of(order[:1]) > max_tokens:
+        raise UserError(
+            f"a row of {size_of(order[:1])} tokens does not fit parallel.max_tokens_per_micro_batch={max_tokens}: "
+            f"raise it to at least {size_of(order[:1])}"
+        )
     bins: list[list[int]] = []
     for row in order:
-        if bins and padded[bins[-1][0]] * (len(bins[-1]) + 1) <= max_tokens:
-            bins[-1].append(row)
-        else:
+        open_bins = bins if packing else bins[-1:]
+        room = next((rows for rows in open_bins if size_of([*rows, row]) <= max_tokens), None)
+        if room is None:
             bins.append([row])
-    return bins
+        else:
+            room.append(row)
+    while len(bins) % num_ranks and any(len(rows) > 1 for rows in bins):
+        largest = max(bins, key=lambda rows: size_of(rows) if len(rows) > 1 else 0)
+        bins.remove(largest)
+        bins += [largest[: len(largest) // 2], largest[len(largest) // 2 :]]
+    filler = [micro_batch(order[-1:], is_filler=True)] * (-len(bins) % num_ranks)
+    return deal([micro_batch(rows) for rows in bins] + filler, num_ranks)
 
 
 def deal(micro_batches: list[MicroBatch], num_ranks: int) -> list[list[MicroBatch]]:
     """Hand out equal counts, the next largest always to the rank with the fewest tokens so far."""
     shares: list[list[MicroBatch]] = [[] for _ in range(num_ranks)]
     count, tokens = len(micro_batches) // num_ranks, [0] * num_ranks
-    for micro_batch in sorted(micro_batches, key=lambda m: (-m.num_tokens * len(m.rows), m.rows)):
+    for micro_batch in sorted(micro_batches, key=lambda m: (-m.size, m.rows)):
         rank = min((r for r in range(num_ranks) if len(shares[r]) < count), key=lambda r: tokens[r])
         shares[rank].append(micro_batch)
-        tokens[rank] += micro_batch.num_tokens * len(micro_batch.rows)
+        tokens[rank] += micro_batch.size
     return shares
 
 

@@ -42,15 +42,25 @@ class CausalAttention(torch.nn.Module):
 
     def forward(
         self,
-        query_SBHD: Tensor,
-        key_SBGD: Tensor,
-        value_SBGD: Tensor,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
         attention_mask: None,
         attn_mask_type: Any = None,
         attention_bias: None = None,
-        packed_seq_params: None = None,
+        packed_seq_params: Any = None,
     ) -> Tensor:
-        """Return the attended values, heads joined: [S, B, H * D]."""
+        """Attend; query is [S, B, H, D] and the result [S, B, H * D], or packed, [N, H, D] and [N, H * D].
+
+        Packed rows are attended one by one: each sees itself only.
+        """
+        if packed_seq_params is None:
+            return self._attend(query, key, value).flatten(2)
+        lengths = packed_seq_params.cu_seqlens_q.diff().tolist()
+        rows = zip(*(x[:, None].split(lengths) for x in (query, key, value)), strict=True)
+        return torch.cat([self._attend(*row) for row in rows]).flatten(1)
+
+    def _attend(self, query_SBHD: Tensor, key_SBGD: Tensor, value_SBGD: Tensor) -> Tensor:
         query_BHSD, key_BGSD, value_BGSD = (x.permute(1, 2, 0, 3) for x in (query_SBHD, key_SBGD, value_SBGD))
         attended_BHSD = torch.nn.functional.scaled_dot_product_attention(
             query_BHSD,
@@ -60,7 +70,7 @@ class CausalAttention(torch.nn.Module):
             is_causal=True,
             enable_gqa=key_BGSD.shape[1] != query_BHSD.shape[1],
         )
-        return attended_BHSD.permute(2, 0, 1, 3).flatten(2)
+        return attended_BHSD.permute(2, 0, 1, 3)
 
 
 def local_spec(config: TransformerConfig, num_layers: int) -> TransformerBlockSubmodules:

@@ -72,10 +72,10 @@ def check_layout(architecture: Architecture, parallel: ParallelConfig) -> None:
         raise UserError(
             "parallel.sequence_parallel=true splits over the tensor group: set parallel.tensor to 2 or more"
         )
-    if parallel.context > 1 and not parallel.transformer_engine:
+    if parallel.context > 1:
         raise UserError(
-            f"parallel.context={parallel.context} needs Transformer Engine's attention: "
-            "set parallel.transformer_engine=true (a GPU and its package), or parallel.context=1"
+            f"parallel.context={parallel.context} is not built (a row's tokens are not split over processes): "
+            "use parallel.context=1 and more of parallel.tensor with sequence_parallel, or parallel.recompute=full"
         )
     if parallel.transformer_engine and importlib.util.find_spec("transformer_engine") is None:
         raise UserError(

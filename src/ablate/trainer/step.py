@@ -21,6 +21,7 @@ from ablate.trainer.architecture import read_architecture, yarn_for
 from ablate.trainer.batching import MicroBatch
 from ablate.trainer.logprobs import response_logp_entropy
 from ablate.trainer.model import build_model
+from ablate.trainer.model_input import ModelInput, packed_input, padded_input
 from ablate.trainer.optimizer import build_optimizer, build_scheduler, wrap_data_parallel
 from ablate.trainer.parallel import open_world
 from ablate.types import TrainBatch
@@ -200,9 +201,12 @@ class Trainer:
     def _run(self, batch: TrainBatch, loss_of: Any, *, forward_only: bool) -> Done:
         """Forward, and backward unless told not to, over this rank's micro-batches; results on the last stage only."""
         world = self.world
-        multiple_of = world.tensor_size if self.parallel.sequence_parallel else 1
         plan = batching.plan_micro_batches(
-            batching.row_lengths(batch), self.parallel.max_tokens_per_micro_batch, world.data_size, multiple_of
+            batching.row_lengths(batch),
+            self.parallel.max_tokens_per_micro_batch,
+            num_ranks=world.data_size,
+            multiple_of=self.multiple_of,
+            packing=self.parallel.packing,
         )[world.data_rank]
         with cpu.answering_for_cuda():
             results = get_forward_backward_func()(
@@ -216,25 +220,33 @@ class Trainer:
             )
         return list(zip(plan, results, strict=True)) if world.is_last_stage else []
 
+    @property
+    def multiple_of(self) -> int:
+        """Sequence lengths divide by it."""
+        return self.world.tensor_size if self.parallel.sequence_parallel else 1
+
     def _forward(self, batches: Iterator[TrainBatch], model: torch.nn.Module, loss_of: Any) -> tuple[Tensor, Any]:
         batch = next(batches)
-        output_SBD = model(batch.tokens_BS, None, None)
-        return output_SBD, partial(self._loss, batch, loss_of)
+        given = packed_input(batch, self.multiple_of) if self.parallel.packing else padded_input(batch)
+        output = model(given.tokens, None, None, packed_seq_params=given.packed)
+        return output, partial(self._loss, batch, given, loss_of)
 
-    def _loss(self, batch: TrainBatch, loss_of: Any, hidden_SBD: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        logp_TB, entropy_TB = response_logp_entropy(
-            hidden_SBD[:-1],
+    def _loss(
+        self, batch: TrainBatch, given: ModelInput, loss_of: Any, hidden: Tensor
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        logp, entropy = response_logp_entropy(
+            hidden[: len(given.targets)],
             self.model.output_weight_VD,
-            batch.tokens_BS[:, 1:].t(),
-            mask=batch.mask_BT.t(),
+            given.targets,
+            mask=given.mask,
             vocab_size=self.architecture.vocab_size,
             temperature=self.temperature,
             chunk_tokens=self.parallel.logp_chunk_tokens,
             tp_group=self.world.tensor_group,
         )
-        logp_BT = logp_TB.t()
+        logp_BT = given.to_rows(logp)
         loss = loss_of(logp_BT, batch)
-        result = {"loss": loss.detach(), "logp_BT": logp_BT.detach(), "entropy_BT": entropy_TB.t()}
+        result = {"loss": loss.detach(), "logp_BT": logp_BT.detach(), "entropy_BT": given.to_rows(entropy)}
         return loss, torch.zeros((), dtype=torch.int), result
 
     def _gather(self, batch: TrainBatch, done: Done) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,78 @@
+"""A micro-batch as the model takes it: rows padded to one length, or packed end to end without padding.
+
+Shape suffixes: B rows, S tokens of a row, T = S - 1 predictions, N packed tokens. What is asked of the model is laid
+out as its output is, sequence first: [T, B] or [N, 1].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ablate.trainer import cpu
+from ablate.trainer.batching import row_lengths
+from ablate.types import TrainBatch
+
+cpu.import_megatron()
+
+from megatron.core.packed_seq_params import PackedSeqParams  # noqa: E402
+
+
+@dataclass(frozen=True)
+class ModelInput:
+    """What goes into the model, and which of its outputs predict response tokens."""
+
+    tokens: Tensor  # [B, S] or [1, N]
+    targets: Tensor  # [T, B] or [N, 1]: the token that each output predicts
+    mask: Tensor  # [T, B] or [N, 1]: is it a response token?
+    packed: PackedSeqParams | None
+    to_rows: Callable[[Tensor], Tensor]  # values laid out as ``targets`` -> [B, T], 0 outside the mask
+
+
+def padded_input(batch: TrainBatch) -> ModelInput:
+    """Rows as they are: padding stands on the right, where causal attention keeps it out of every real position."""
+    return ModelInput(
+        tokens=batch.tokens_BS,
+        targets=batch.tokens_BS[:, 1:].t(),
+        mask=batch.mask_BT.t(),
+        packed=None,
+        to_rows=Tensor.t,
+    )
+
+
+def packed_input(batch: TrainBatch, multiple_of: int) -> ModelInput:
+    """Rows end to end; each attends to itself alone, and its positions start at 0.
+
+    Args:
+        multiple_of: N is made to divide by it, with a row of padding tokens (under sequence parallelism).
+    """
+    lengths = row_lengths(batch)
+    num_missing = -sum(lengths) % multiple_of
+    rows = [row[:length] for row, length in zip(batch.tokens_BS, lengths, strict=True)]
+    tokens_N = torch.cat([*rows, batch.tokens_BS.new_zeros(num_missing)])
+    masks = [row[: length - 1] for row, length in zip(batch.mask_BT, lengths, strict=True)]
+    last = batch.mask_BT.new_zeros(1)  # a row's last token predicts nothing
+    mask_N = torch.cat([part for mask in masks for part in (mask, last)] + [batch.mask_BT.new_zeros(num_missing)])
+    lengths = [*lengths, num_missing] if num_missing else lengths
+    ends = torch.tensor([0, *lengths], device=tokens_N.device).cumsum(0).int()
+
+    def to_rows(values_N1: Tensor) -> Tensor:
+        # Both masks name the same tokens in the same order: row by row.
+        return values_N1.new_zeros(batch.mask_BT.shape).masked_scatter(batch.mask_BT, values_N1[:, 0][mask_N])
+
+    return ModelInput(
+        tokens=tokens_N[None],
+        targets=tokens_N.roll(-1)[:, None],
+        mask=mask_N[:, None],
+        packed=PackedSeqParams(
+            qkv_format="thd",
+            cu_seqlens_q=ends,
+            cu_seqlens_kv=ends,
+            max_seqlen_q=max(lengths),
+            max_seqlen_kv=max(lengths),
+        ),
+        to_rows=to_rows,
+    )
