@@ -76,7 +76,7 @@ class Experiment:
 
     @property
     def cells(self) -> list[str]:
-        return sorted({run.cell for run in self.runs}, key=cell_order)
+        return sorted({run.cell for run in self.runs}, key=lambda cell: cell_order(cell, self.baseline))
 
     @property
     def factors(self) -> list[str]:
@@ -94,10 +94,10 @@ def is_under(key: str, prefixes: Sequence[str]) -> bool:
     return any(key == prefix or key.startswith(prefix + ".") for prefix in prefixes)
 
 
-def cell_order(cell: str) -> tuple[int, str]:
-    """The four published objectives first, in the order of their papers."""
+def cell_order(cell: str, baseline: str) -> tuple[int, bool, str]:
+    """The four published objectives in the order of their papers; among other cells the baseline first."""
     known = ("grpo", "dapo", "gspo", "gspo_plus")
-    return (known.index(cell) if cell in known else len(known), cell)
+    return (known.index(cell) if cell in known else len(known), cell != baseline, cell)
 
 
 def load_experiment(path: Path) -> Experiment:

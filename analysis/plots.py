@@ -104,8 +104,12 @@ def clip_fraction(metrics: pd.DataFrame, cells: Sequence[str], window: int) -> F
 
 
 def legend_below(figure: Figure, axis: Axes) -> None:
+    """One legend under all axes, in as many columns as fit; a wider one would squeeze the axes."""
     handles, names = axis.get_legend_handles_labels()
-    columns = min(len(names), 5) if max(map(len, names), default=0) < 30 else 2
+    column_inches = 0.75 + 0.075 * max(map(len, names))
+    fitting = max(1, int(figure.get_figwidth() / column_inches))
+    rows = -(-len(names) // fitting)
+    columns = -(-len(names) // rows)
     figure.legend(handles, names, loc="outside lower center", ncols=columns, fontsize=8.5, handlelength=3.2)
 
 

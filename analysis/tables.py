@@ -10,7 +10,7 @@ import yaml
 
 from analysis.arms import WARM_START
 from analysis.compare import Comparison
-from analysis.load import Experiment, cell_order
+from analysis.load import Experiment
 from analysis.render import NOTHING, Cell, Link, Table, Target
 from analysis.style import label
 
@@ -142,7 +142,9 @@ def difficulty_table(comparison: Comparison, scores: pd.DataFrame) -> Table:
     classes = difficulty.value_counts().sort_index(key=lambda names: names.map(difficulty_order))
     header = ("", "context", *(f"{name}\n({count} problems)" for name, count in classes.items()))
     rows = []
-    for arm in sorted(comparison.arms, key=lambda arm: (arm.cell != WARM_START, *cell_order(arm.cell), arm.context)):
+    cells = list(dict.fromkeys(comparison.frame["cell"]))
+    shown = [arm for arm in comparison.arms if arm.cell in cells]
+    for arm in sorted(shown, key=lambda arm: (cells.index(arm.cell), arm.context)):
         score_P = pd.Series(arm.score(1).mean(axis=0), index=list(arm.problem_ids))
         means = score_P.groupby(difficulty).mean()
         rows.append((label(arm.cell), f"{arm.context:,}", *(points(means[name]) for name in classes.index)))

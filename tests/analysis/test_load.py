@@ -35,6 +35,11 @@ def test_published_objectives_come_in_the_order_of_their_papers(main_runs):
     assert main_runs.cells == ["grpo", "dapo", "gspo", "gspo_plus"]
 
 
+def test_among_other_cells_the_baseline_comes_first(crossed_runs):
+    assert crossed_runs.cells[0] == crossed_runs.baseline == "ratio=token-weight=sequence_mean"
+    assert crossed_runs.cells[1:] == sorted(crossed_runs.cells[1:])
+
+
 def test_numbers_in_scientific_notation_are_numbers(main_runs):
     gspo = main_runs.runs_of("gspo")[0]
     assert gspo.settings["objective.clip_low"] == 3e-4

@@ -139,3 +139,9 @@ def test_a_figure_is_written_as_png_and_svg_and_equal_figures_give_equal_files(m
 def test_the_warm_start_is_no_cell_of_the_forest(main_runs, settings):
     figure = plots.forest(compare(main_runs, settings).frame, "grpo")
     assert style.label(WARM_START) not in [tick.get_text() for tick in figure.axes[0].get_yticklabels()]
+
+
+def test_a_legend_of_long_names_does_not_squeeze_the_axes(crossed_runs, settings):
+    figure = plots.score_by_context(compare(crossed_runs, settings).frame, "Pass@1")
+    figure.draw_without_rendering()
+    assert figure.axes[0].get_position().width > 0.75
