@@ -21,7 +21,7 @@ from ablate.rollout.vllm import open_engine
 
 from .conftest import CONTEXT, small_engine_config
 
-START_LIMIT_S = 120
+START_LIMIT_S = 240
 
 
 def requests_for(num_requests: int) -> list[Request]:
