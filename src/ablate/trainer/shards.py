@@ -21,6 +21,7 @@ from megatron.core.optimizer import MegatronOptimizer  # noqa: E402
 from megatron.core.optimizer.distrib_optimizer import DistributedOptimizer  # noqa: E402
 
 if TYPE_CHECKING:
+    from ablate.trainer.model import PolicyModel
     from ablate.trainer.step import Trainer
 
 # Gathers the optimizer's shards into whole parameters, so that tensor and pipeline sizes may change on loading too.
@@ -69,6 +70,13 @@ def read(trainer: Trainer, directory: Path) -> None:
             read_trained(trainer, directory, num_steps)
     trainer.scheduler.num_steps = num_steps
     trainer.scheduler.step(increment=0)  # puts the learning rate of this step into the optimizer
+
+
+def read_weights(model: PolicyModel, directory: Path) -> None:
+    """Load the weights alone (``ablate.export``: no trainer, no optimizer to put the rest into)."""
+    with cpu.answering_for_cuda():
+        state = {"model": model.sharded_state_dict(metadata=dict(METADATA))}
+        model.load_state_dict(dist_checkpointing.load(state, str(directory))["model"])
 
 
 def read_untrained(trainer: Trainer, directory: Path) -> None:
