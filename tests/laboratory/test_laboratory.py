@@ -185,3 +185,18 @@ def test_a_gradient_of_the_trainer_is_what_its_optimizer_would_step_along(record
     assert trainer.step(batch, objective)["train/grad_norm"] == pytest.approx(norm, rel=1e-5)
     after_a_step, again = trainer.gradient(batch, objective), trainer.gradient(batch, objective)
     assert torch.equal(after_a_step, again)  # nothing of the step is left in it
+
+
+def test_a_run_from_before_a_key_existed_is_still_readable(recorded_run, tmp_path):
+    from omegaconf import OmegaConf
+
+    from ablate.laboratory.command import run_config
+
+    recorded = OmegaConf.load(recorded_run / "config.yaml")
+    del recorded.parallel.num_threads
+    OmegaConf.save(recorded, tmp_path / "config.yaml")
+    config = run_config(tmp_path / "config.yaml", ["parallel.max_tokens_per_micro_batch=4096"])
+    assert config.parallel.num_threads > 0
+    assert config.parallel.max_tokens_per_micro_batch == 4096
+    assert config.context.length == 120  # the run's own
+    assert config.objective == OmegaConf.to_container(recorded.objective)

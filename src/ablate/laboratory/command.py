@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from ablate.cli import CONF_DIR
+from ablate.cli import CONF_DIR, compose
 from ablate.config import RunConfig, parse
 from ablate.errors import UserError
 from ablate.laboratory.bench import Settings
@@ -59,10 +59,15 @@ def starting_with(overrides: Sequence[str], *sections: str) -> list[str]:
 
 
 def run_config(path: Path, overrides: Sequence[str]) -> RunConfig:
-    """The run's recorded configuration, with the overrides that are meant for it."""
+    """The run's recorded configuration, with the overrides that are meant for it.
+
+    A key that the project has gained since the run takes its value from conf/train.yaml.
+    """
     others = starting_with(overrides, "objective", "hydra", "laboratory")
     changes = OmegaConf.from_dotlist([word for word in overrides if word not in others])
-    return parse(OmegaConf.merge(OmegaConf.load(path), changes))
+    recorded, gained = OmegaConf.load(path), OmegaConf.create(OmegaConf.to_container(compose([])))
+    gained.objective = recorded.objective  # another objective's knobs are no gain
+    return parse(OmegaConf.merge(gained, recorded, changes))
 
 
 def laboratory_settings(overrides: Sequence[str]) -> DictConfig:
