@@ -187,8 +187,16 @@ def judge_all(verifier: Verifier, pending: list[tuple[Submission, str]], extract
     return progress
 
 
-def judge(config: VerifyConfig, cases: Path, out: Path, extract: bool) -> None:
-    """Judge every submission of ``cases`` that ``out`` does not hold yet.
+def recheck_all(verifier: Verifier, submissions: list[Submission], extract: bool, times: int) -> None:
+    """Print the share of submissions whose verdict is not the same every time; never from the cache."""
+    programs = [(s.problem, verifier.program_of(s.code) if extract else s.code) for s in submissions]
+    judged = [(problem, program) for problem, program in programs if program is not None]
+    rate = verifier.flake_rate(judged, times)
+    print(f"flake rate: {rate:.4f} of {len(judged)} submissions, each judged {times} times more", file=sys.stderr)
+
+
+def judge(config: VerifyConfig, cases: Path, out: Path, extract: bool, recheck: int = 0) -> None:
+    """Judge every submission of ``cases`` that ``out`` does not hold yet, and all of them ``recheck`` times more.
 
     Raises:
         UserError: no such file, or no sandbox on this machine.
@@ -209,12 +217,13 @@ def judge(config: VerifyConfig, cases: Path, out: Path, extract: bool) -> None:
         for submission in submissions
     ]
     pending = [(submission, key) for submission, key in keyed if key not in known]
-    if pending:
-        with open_verifier(config) as verifier:
-            progress = judge_all(verifier, pending, extract, out)
-    else:
-        progress = Progress(0)
-    progress.close(num_known=len(keyed) - len(pending), num_broken=num_broken)
+    if not pending and not recheck:
+        Progress(0).close(num_known=len(keyed), num_broken=num_broken)
+        return
+    with open_verifier(config) as verifier:
+        judge_all(verifier, pending, extract, out).close(len(keyed) - len(pending), num_broken)
+        if recheck:
+            recheck_all(verifier, submissions, extract, recheck)
 
 
 def run_configured(config: dict[str, Any]) -> None:
@@ -222,7 +231,7 @@ def run_configured(config: dict[str, Any]) -> None:
         if config[key] in (None, "???"):
             raise UserError(f"{key} is missing: give {key}=FILE.jsonl")
     verify = section(VerifyConfig, config["verify"], "verify")
-    judge(verify, Path(str(config["cases"])), Path(str(config["out"])), bool(config["extract"]))
+    judge(verify, Path(str(config["cases"])), Path(str(config["out"])), bool(config["extract"]), int(config["recheck"]))
 
 
 def main() -> None:

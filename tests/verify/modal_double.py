@@ -51,7 +51,14 @@ def answer(response):
 class Control(api_grpc.ModalClientBase):
     ClientHello = answer(api_pb2.ClientHelloResponse())
     AuthTokenGet = answer(lambda: api_pb2.AuthTokenGetResponse(token=jwt()))
-    EnvironmentGetOrCreate = answer(api_pb2.EnvironmentGetOrCreateResponse(environment_id="en-1"))
+    EnvironmentGetOrCreate = answer(
+        api_pb2.EnvironmentGetOrCreateResponse(
+            environment_id="en-1",
+            metadata=api_pb2.EnvironmentMetadata(
+                name="main", settings=api_pb2.EnvironmentSettings(image_builder_version="2024.10")
+            ),
+        )
+    )
     AppGetOrCreate = answer(api_pb2.AppGetOrCreateResponse(app_id="ap-1"))
     ImageGetOrCreate = answer(
         api_pb2.ImageGetOrCreateResponse(

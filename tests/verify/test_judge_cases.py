@@ -98,6 +98,15 @@ def test_answers_with_fences_are_extracted_on_request(tmp_path):
     assert [row["verdict"] for row in read_rows(out)] == ["accepted", "no_code"]
 
 
+def test_a_flake_rate_is_measured_on_demand(tmp_path):
+    cases, out = tmp_path / "cases.jsonl", tmp_path / "out.jsonl"
+    coin = {"file": "coin", "code": "import os\nprint(3 + os.urandom(1)[0] % 2)"}
+    cases.write_text(json.dumps({**ROW, "submissions": [*ROW["submissions"], coin]}))
+    said = run_judge(f"cases={cases}", f"out={out}", "recheck=24", *SCALED)
+    assert "flake rate: 0.5000 of 2 submissions" in said
+    assert len(read_rows(out)) == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

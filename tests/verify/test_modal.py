@@ -1,3 +1,4 @@
+# ruff: noqa: E501 -- programs read best as they are
 """The Modal strategy through Modal's real client, against a double on loopback that runs the tests in bubblewrap."""
 
 from __future__ import annotations

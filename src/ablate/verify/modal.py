@@ -20,7 +20,7 @@ from ablate.errors import UserError
 from ablate.types import VerdictKind
 from ablate.verify.container import INSIDE, memory_file
 from ablate.verify.jobs import CANCELLED, Job, Report, hardest_first, infrastructure_error
-from ablate.verify.supervisor import agrees, failure_of, limits_of
+from ablate.verify.supervisor import STARVED_FACTOR, agrees, failure_of, limits_of
 
 if TYPE_CHECKING:
     import modal
@@ -119,7 +119,7 @@ class ModalWorker:
         import modal
 
         memory_mib = job.memory_limit_mib + SPARE_MIB
-        lifetime_s = (job.wall_limit_s + START_S) * (len(hardest_first(job)) + 1)
+        lifetime_s = (STARVED_FACTOR * job.wall_limit_s + START_S) * (len(hardest_first(job)) + 1)
         return modal.Sandbox.create(
             app=self.app,
             image=self.image,
@@ -171,7 +171,7 @@ class ModalWorker:
 
     def execute(self, sandbox: modal.Sandbox, job: Job, text: str) -> dict[str, Any] | str:
         """One test inside: its report, or why there is none."""
-        limit_s = int(job.wall_limit_s + START_S)
+        limit_s = int(STARVED_FACTOR * job.wall_limit_s + START_S)
         request = {
             "program": job.program,
             "input": base64.b64encode(text.encode("utf-8", "surrogatepass")).decode(),

@@ -118,9 +118,13 @@ class Verifier:
             turn.future.set_result(known)
         return turn
 
+    def program_of(self, text: str) -> str | None:
+        """The program in a model's answer, by the configured rule."""
+        return EXTRACTIONS[self.config.extraction](text)
+
     def submit_answer(self, problem: Problem, text: str) -> Future[Verdict]:
         """Queue the program in a model's answer; an answer without one is judged at once."""
-        program = EXTRACTIONS[self.config.extraction](text)
+        program = self.program_of(text)
         if program is not None:
             return self.submit(problem, program)
         future: Future[Verdict] = Future()

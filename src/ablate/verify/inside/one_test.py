@@ -49,9 +49,9 @@ def remove_user_traces() -> None:
             shutil.rmtree(path) if os.path.isdir(path) and not os.path.islink(path) else os.unlink(path)
 
 
-def usage_of_user() -> tuple[float, int]:
-    """CPU seconds and resident bytes of every process of the program's user."""
-    cpu_s, resident_bytes = 0.0, 0
+def usage_of_user() -> tuple[float, int, bool]:
+    """CPU seconds, resident bytes and idleness of every process of the program's user."""
+    cpu_s, resident_bytes, is_asleep = 0.0, 0, True
     for name in os.listdir("/proc"):
         try:
             if name.isdigit() and os.stat(f"/proc/{name}").st_uid == USER:
@@ -59,24 +59,36 @@ def usage_of_user() -> tuple[float, int]:
                     fields = stat.read().rpartition(b")")[2].split()
                 cpu_s += sum(map(int, fields[11:15])) / server.TICKS_PER_S
                 resident_bytes += int(fields[21]) * resource.getpagesize()
+                is_asleep = is_asleep and fields[0] not in (b"R", b"D")
         except (FileNotFoundError, ProcessLookupError):
             continue
-    return cpu_s, resident_bytes
+    return cpu_s, resident_bytes, is_asleep
 
 
 def watch(child: int, limits: dict) -> tuple[str | None, int, resource.struct_rusage, float]:
-    """Wait for the end; stop at a limit. Returns the limit, the status, the usage and the CPU seconds seen."""
-    deadline, stopped, seen_s = time.monotonic() + limits["wall_s"], None, 0.0
+    """Wait for the end; stop at a limit. Returns the limit, the status, the usage and the CPU seconds seen.
+
+    As in the local server, wall time stops only a program that sleeps: at work, it meets its CPU limit.
+    """
+    started, stopped, seen_s = time.monotonic(), None, 0.0
     while True:
         pid, status, usage = os.wait4(child, os.WNOHANG)
         if pid:
             return stopped, status, usage, seen_s
-        seen_s, resident_bytes = usage_of_user()
-        if stopped is None:
-            over = (seen_s >= limits["cpu_s"], resident_bytes > limits["memory_bytes"], time.monotonic() > deadline)
-            stopped = next((name for name, hit in zip(("cpu", "memory", "wall"), over, strict=True) if hit), None)
+        seen_s, resident_bytes, is_asleep = usage_of_user()
+        elapsed_s = time.monotonic() - started
+        if seen_s >= limits["cpu_s"]:
+            stopped = "cpu"
+        elif resident_bytes > limits["memory_bytes"]:
+            stopped = "memory"
+        elif elapsed_s >= limits["wall_s"] and is_asleep:
+            stopped = "wall"
+        elif elapsed_s >= limits["starved_s"]:
+            stopped = "starved"
         if stopped:
             os.kill(child, signal.SIGKILL)
+            _, status, usage = os.wait4(child, 0)
+            return stopped, status, usage, seen_s
         time.sleep(LOOK_EVERY_S)
 
 
