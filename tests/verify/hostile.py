@@ -48,6 +48,21 @@ EXHAUSTING = {
         "i = 0\nwhile True:\n    i += 1\n    open(f'/dev/shm/{i}', 'wb').write(b'x' * 200000)",
         {"runtime_error", "memory_limit"},
     ),
+    "memory in socket buffers, out of the kernel's sight": (
+        "import os, socket\n"
+        "try: open('/proc/self/oom_score_adj', 'w').write('0')\nexcept OSError: pass\n"
+        "for _ in range(3): os.fork()\n"
+        "held = []\nwhile True:\n    try:\n        a, b = socket.socketpair()\n        held += [a, b]\n"
+        "        a.setblocking(False)\n        while True: a.send(b'x' * 65536)\n    except BlockingIOError: pass\n"
+        "    except OSError:\n        import time; time.sleep(60)",
+        {"memory_limit", "time_limit", "runtime_error"},
+    ),
+    "memory in pipes": (
+        "import os\nheld = []\nfor _ in range(3): os.fork()\nwhile True:\n    try:\n        r, w = os.pipe()\n        os.set_blocking(w, False)\n"
+        "        while True: os.write(w, b'x' * 65536)\n    except BlockingIOError: pass\n"
+        "    except OSError:\n        import time; time.sleep(60)",
+        {"memory_limit", "time_limit", "runtime_error"},
+    ),
     "disk fill by one file": (
         "f = open('/tmp/big', 'wb')\nwhile True: f.write(b'x' * 65536)",
         {"runtime_error", "memory_limit"},
@@ -231,6 +246,9 @@ CONTAINED = {
         "import os, json\nmade = []\nd = os.path.dirname(os.__file__)\n"
         "for p in (d + '/sitecustomize.py', d + '/site-packages/x.pth', os.__file__, json.__file__, '/judge/server.py'):\n"
         "    try: open(p, 'a').write('x'); made.append(p)\n    except OSError: pass\nprint(made or 'contained')"
+    ),
+    "its own out-of-memory score": (
+        "try:\n    open('/proc/self/oom_score_adj', 'w').write('0')\n    print('lowered')\nexcept OSError:\n    print('contained')"
     ),
     "device nodes": (
         "import os, stat\nmade = []\nfor kind in (stat.S_IFCHR, stat.S_IFBLK):\n"

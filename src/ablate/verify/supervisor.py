@@ -73,7 +73,8 @@ def run_job(container: Container, job: Job) -> Report:
     failure = open_program(container, job, limits)
     if failure is None:
         run_tests(container, job, limits, order, report)
-        container.send({"op": "done"}, [])
+        if container.process is not None:
+            container.send({"op": "done"}, [])
     else:
         report.kind, report.detail = VerdictKind.compile_error.value, failure
     report.wall_s = time.monotonic() - started
@@ -118,8 +119,14 @@ def run_test(container: Container, job: Job, index: int, report: Report) -> tupl
         memory_file("result"),
     ]
     try:
-        container.send({"op": "test"}, files)
-        answer = container.receive(STARVED_FACTOR * job.wall_limit_s + GRACE_S)
+        try:
+            container.send({"op": "test"}, files)
+            answer = container.receive(STARVED_FACTOR * job.wall_limit_s + GRACE_S)
+        except ContainerError:
+            if container.group is None or container.group.num_out_of_memory() == killed_before:
+                raise
+            container.stop()  # the program filled the container until the kernel ended the server too
+            return VerdictKind.memory_limit.value, "out of memory"
         if not answer.get("confined"):
             raise ContainerError(container.reason(f"a test could not be confined: {answer.get('detail') or answer}"))
         report.cpu_s += answer["cpu_s"]

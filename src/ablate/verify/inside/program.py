@@ -80,7 +80,8 @@ def leave_by_namespaces(limits: dict) -> None:
     flags = kernel.MS_NOSUID | kernel.MS_NODEV
     kernel.unshare(kernel.CLONE_NEWNS | kernel.CLONE_NEWIPC)
     kernel.mount(b"tmpfs", b"/tmp", b"tmpfs", flags, TMPFS_OPTIONS % (limits["disk_bytes"], TMPFS_FILES))
-    kernel.mount(b"proc", b"/proc", b"proc", flags | kernel.MS_NOEXEC, b"subset=pid,hidepid=2")
+    # Read-only: a test that lowered its own oom_score_adj could have the kernel end the server in its place.
+    kernel.mount(b"proc", b"/proc", b"proc", flags | kernel.MS_NOEXEC | kernel.MS_RDONLY, b"subset=pid,hidepid=2")
 
 
 def drop_and_filter() -> None:

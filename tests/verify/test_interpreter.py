@@ -1,0 +1,83 @@
+"""What the sandbox shows of the host, and which system calls pass."""
+
+from __future__ import annotations
+
+import errno
+import struct
+import sys
+from pathlib import Path
+
+import pytest
+
+from ablate.verify.container import free_directory
+from ablate.verify.inside import kernel
+from ablate.verify.interpreter import find_view
+
+
+def test_the_view_holds_the_interpreter_its_library_and_shared_libraries_only():
+    view = find_view()
+    assert (str(Path(sys.executable).resolve()), view.executable) in view.binds
+    allowed = ("/python/", "/usr/lib", "/lib")
+    assert all(inside.startswith(allowed) for _, inside in view.binds)
+    assert all(Path(host).exists() for host, _ in view.binds)
+    assert "/" not in [host for host, _ in view.binds]
+
+
+def test_staging_covers_nothing_that_is_needed(monkeypatch):
+    assert free_directory([]) == Path("/mnt")
+    assert free_directory(["/mnt/repo/file.py"]) != Path("/mnt")
+    with pytest.raises(OSError, match="none of"):
+        free_directory(["/mnt/a", "/media/a", "/srv/a", "/tmp/a"])
+
+
+def run_filter(machine: str, number: int, argument_0: int = 0, argument_1: int = 0) -> int:
+    """A tiny interpreter of the filter's own instructions, so that both processors' tables are tested on either."""
+    architecture = kernel.ARCHITECTURES[machine][1]
+    memory = {0: number, 4: architecture, 16: argument_0, 24: argument_1}
+    code = kernel.build_filter(machine)
+    program = [struct.unpack_from("<HBBI", code, offset) for offset in range(0, len(code), 8)]
+    position, loaded = 0, 0
+    while True:
+        operation, if_true, if_false, value = program[position]
+        position += 1
+        if operation == kernel.RETURN:
+            return value
+        if operation == kernel.LOAD:
+            loaded = memory[value]
+            continue
+        conditions = {
+            kernel.JUMP_EQUAL: loaded == value,
+            kernel.JUMP_ABOVE: loaded > value,
+            kernel.JUMP_BITS: bool(loaded & value),
+        }
+        position += if_true if conditions[operation] else if_false
+
+
+DENIED, ABSENT = kernel.ERRNO | errno.EPERM, kernel.ERRNO | errno.ENOSYS
+
+
+@pytest.mark.parametrize("machine", kernel.ARCHITECTURES)
+def test_the_filter_closes_the_doors_and_nothing_else(machine):
+    column = kernel.ARCHITECTURES[machine][0]
+    for row in kernel.FORBIDDEN.values():
+        if row[column] is not None:
+            assert run_filter(machine, row[column]) == DENIED
+    for row in kernel.ABSENT.values():
+        assert run_filter(machine, row[column]) == ABSENT
+    named = {row[column] for table in (kernel.FORBIDDEN, kernel.ABSENT, kernel.GUARDED) for row in table.values()}
+    assert all(run_filter(machine, number) == kernel.ALLOW for number in range(424) if number not in named)
+    assert run_filter(machine, 0x40000000) == run_filter(machine, kernel.LAST_KNOWN_CALL + 1) == ABSENT
+
+
+@pytest.mark.parametrize("machine", kernel.ARCHITECTURES)
+def test_guarded_calls_are_judged_by_their_arguments(machine):
+    numbers = {name: row[kernel.ARCHITECTURES[machine][0]] for name, row in kernel.GUARDED.items()}
+    assert run_filter(machine, numbers["clone"], argument_0=17) == kernel.ALLOW
+    for flag in (0x10000000, kernel.CLONE_NEWPID, kernel.CLONE_NEWNS, kernel.CLONE_NEWIPC, 0x40000000, 0x80):
+        assert run_filter(machine, numbers["clone"], argument_0=flag | 17) == DENIED
+    for name in ("socket", "socketpair"):
+        assert run_filter(machine, numbers[name], argument_0=1) == kernel.ALLOW
+        for family in (0, 2, 10, 16, 17, 38, 40):
+            assert run_filter(machine, numbers[name], argument_0=family) == kernel.ERRNO | errno.EAFNOSUPPORT
+    assert run_filter(machine, numbers["ioctl"], argument_1=kernel.TIOCSTI) == DENIED
+    assert run_filter(machine, numbers["ioctl"], argument_1=0x5401) == kernel.ALLOW
