@@ -16,6 +16,8 @@ from ablate.objectives import Objective
 from ablate.objectives.step import loss_and_gradient
 from ablate.types import TrainBatch
 
+WIDEST_LOG_RATIO = 0.7  # of a histogram, in nats: ratios from one half to two; every clip range in use lies within
+
 # Of the training loop's metrics, those that the laboratory reports.
 METRICS = {
     "policy/clip_low": "clip_low_tokens",
@@ -125,7 +127,7 @@ def ratio_histograms(logp_BT: Tensor, batch: TrainBatch, num_bins: int) -> list[
     sequence_B = log_BT.sum(dim=1) / batch.mask_BT.sum(dim=1).clamp(min=1)
     rows = []
     for name, log in (("token_ratio", log_BT[batch.mask_BT]), ("sequence_ratio", sequence_B)):
-        reach = max(log.abs().quantile(0.995).item() if len(log) < 10**6 else log.abs().max().item(), 1e-6)
+        reach = min(max(log.abs().max().item(), 1e-6), WIDEST_LOG_RATIO)
         edges = torch.linspace(-reach, reach, num_bins + 1, dtype=torch.float64)
         index = torch.bucketize(log, edges[1:-1])
         shares = torch.bincount(index, minlength=num_bins).double() / len(log)
