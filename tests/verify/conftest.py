@@ -19,7 +19,7 @@ CONF = Path(__file__).parents[2] / "conf" / "verify"
 def configured(**changes: object) -> VerifyConfig:
     """conf/verify/local.yaml with limits that fit a test suite."""
     quick = {"time_limit_s": 2.0, "wall_factor": 4.0, "memory_limit_mib": 512, "output_limit_kib": 1024}
-    quick["cache_dir"] = "unused"
+    quick |= {"cache": False, "cache_dir": "unused"}
     merged = OmegaConf.merge(OmegaConf.structured(VerifyConfig), OmegaConf.load(CONF / "local.yaml"), quick, changes)
     return OmegaConf.to_object(merged)
 

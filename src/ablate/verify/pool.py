@@ -112,11 +112,14 @@ class Verifier:
         if self.closed:
             raise RuntimeError("the verifier is closed")
         job = make_job(self.config, problem, program)
-        turn = Turn(Future(), job, verdict_key(job) if self.cache is not None else None)
-        known = self.cache.get(turn.key) if self.cache is not None and use_cache else None
+        turn = Turn(Future(), job, verdict_key(job) if self.cache is not None and use_cache else None)
+        known = self.known(turn)
         if known is not None:
             turn.future.set_result(known)
         return turn
+
+    def known(self, turn: Turn) -> Verdict | None:
+        return self.cache.get(turn.key) if turn.key is not None else None
 
     def program_of(self, text: str) -> str | None:
         """The program in a model's answer, by the configured rule."""
@@ -165,9 +168,12 @@ class Verifier:
                 continue
             self.running[turn.future] = worker, turn.job.number
             try:
-                verdict = self.run_with_retries(worker, turn.job)
-                if self.cache is not None:
-                    self.cache.put(turn.key, verdict)
+                # Its twin may have been judged while it waited: samples of one prompt are often the same program.
+                verdict = self.known(turn)
+                if verdict is None:
+                    verdict = self.run_with_retries(worker, turn.job)
+                    if turn.key is not None:
+                        self.cache.put(turn.key, verdict)
                 turn.future.set_result(verdict)
             finally:
                 del self.running[turn.future]
