@@ -9,7 +9,7 @@ from pathlib import Path
 import jobs
 import pytest
 
-CASES = ["exception", "exception_while_sampling", "mistake", "killed_while_sampling", "nothing"]
+CASES = ["exception", "exception_while_sampling", "mistake", "killed", "killed_while_sampling", "nothing"]
 PROGRAM = Path(__file__).with_name("failing_rank.py")
 LIMIT_S = 120  # a busy machine takes long to start processes; the job's own limits are seconds
 
@@ -51,7 +51,14 @@ def test_a_user_s_mistake_on_one_rank_is_one_sentence_on_both(ended):
         assert "Traceback" not in output
 
 
+def test_a_killed_rank_is_named_by_a_rank_whose_collective_breaks(ended):
+    codes, (other, _) = ended["killed"]
+    assert codes == [2, -signal.SIGKILL]
+    assert "error: rank 1 ended without a word: it was killed" in other
+    assert "Connection closed" not in other
+
+
 def test_a_killed_rank_is_missed_even_by_a_rank_that_waits_for_nothing(ended):
     codes, (other, _) = ended["killed_while_sampling"]
-    assert codes == [1, -signal.SIGKILL]
+    assert codes == [2, -signal.SIGKILL]
     assert "rank 1 has not been heard of for 5 s: it was killed or its node is gone" in other

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import signal
 import sys
 import threading
 import time
@@ -22,7 +23,11 @@ from ablate.errors import UserError
 
 CAUSE, CLAIM = "ablate/cause", "ablate/claim"
 POLL_S = 0.5
-GRACE_S = 3.0  # for the main thread to notice by itself and to write down how the run ended
+GRACE_S = 3.0  # for the main thread to write down how the run ended
+PATIENCE_S = 3.0  # a collective breaks when a peer ends: so long for that peer's cause, or its silence, to show
+SILENT_AFTER_S = 2.0
+INTERRUPT = signal.SIGUSR2  # raises in this process's main thread what its watch has seen
+BROKEN_COLLECTIVE = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "NCCL", "timed out")
 EXIT_CODE = 1
 
 
@@ -49,15 +54,27 @@ class Watch:
         self._beats = [(0, time.monotonic())] * size
         self._done: set[int] = set()
         self._ended = threading.Event()
+        self._seen: str | None = None
+        signal.signal(INTERRUPT, self._raise_what_was_seen)
         atexit.register(self.end)  # a rank that is done early has not died
         self.thread = threading.Thread(target=self._run, name="ablate-watch", daemon=True)
         self.thread.start()
 
     def claim(self, cause: str) -> str:
-        """Record ``cause`` if this rank is the first to fail, and return the first rank's."""
+        """Record ``cause`` if nothing is recorded yet, and return what came first."""
         if self.store.add(CLAIM, 1) == 1:
-            self.store.set(CAUSE, f"rank {self.rank} failed: {cause}")
+            self.store.set(CAUSE, cause)
         return self.store.get(CAUSE).decode()
+
+    def cause_elsewhere(self) -> str | None:
+        """Why a collective broke: what another rank says, or that one has fallen silent; None if all are well."""
+        end = time.monotonic() + PATIENCE_S
+        while time.monotonic() < end:
+            if self.store.check([CAUSE]):
+                return self.store.get(CAUSE).decode()
+            time.sleep(POLL_S / 5)
+        silent = [r for r, (_, heard) in enumerate(self._beats) if end - heard > SILENT_AFTER_S and r not in self._done]
+        return f"rank {silent[0]} ended without a word: it was killed" if silent else None
 
     def end(self) -> None:
         """Leave the watch: this rank is done."""
@@ -74,9 +91,16 @@ class Watch:
                 if 0 in self._done:
                     return
                 cause = "the job's store is gone: the process that hosts it ended"
-            if cause is not None and not self._ended.wait(GRACE_S):
+            if cause is None:
+                continue
+            self._seen = cause
+            signal.pthread_kill(threading.main_thread().ident, INTERRUPT)
+            if not self._ended.wait(GRACE_S):  # the main thread hangs where no signal reaches it
                 print(f"error: {cause} (seen by rank {self.rank})", file=sys.stderr, flush=True)
                 os._exit(EXIT_CODE)
+
+    def _raise_what_was_seen(self, *_: object) -> None:
+        raise JobFailed(self._seen)
 
     def _look(self) -> str | None:
         self.store.add(f"ablate/beat/{self.rank}", 1)
@@ -116,9 +140,20 @@ def ending_together(watch: Watch | None, *expected: type[BaseException]) -> Iter
     except (KeyboardInterrupt, SystemExit, *expected):
         raise
     except BaseException as error:
-        cause = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-        text = traceback.format_exc()
-        first = watch.claim(cause)
-        if first.startswith(f"rank {watch.rank} ") and not isinstance(error, UserError):
+        text, own = traceback.format_exc(), describe(watch, error)
+        first = watch.claim(own)
+        if first == own and own.startswith(f"rank {watch.rank} ") and not isinstance(error, UserError):
             print(text, file=sys.stderr, flush=True)
         raise JobFailed(first) from None
+
+
+def describe(watch: Watch, error: BaseException) -> str:
+    """The cause as this rank knows it; a collective that broke is only the consequence of one."""
+    if isinstance(error, JobFailed):
+        return str(error)
+    if isinstance(error, UserError):
+        return f"rank {watch.rank} failed: {error}"
+    elsewhere = None
+    if isinstance(error, RuntimeError) and any(sign in str(error) for sign in BROKEN_COLLECTIVE):
+        elsewhere = watch.cause_elsewhere()
+    return elsewhere or f"rank {watch.rank} failed: {type(error).__name__}: {error}"
