@@ -46,10 +46,11 @@ def text_field(row: dict[str, Any], name: str) -> str:
 
 
 def number_field(row: dict[str, Any], name: str) -> float | None:
+    """A number above 0, or None where it is absent, null or 0."""
     value = row.get(name)
-    if value is None or (isinstance(value, int | float) and not isinstance(value, bool) and value > 0):
-        return value
-    raise BrokenLine(f"field {name!r} must be a number above 0 or null, not {json.dumps(value)[:60]}")
+    if value is None or (isinstance(value, int | float) and not isinstance(value, bool) and value >= 0):
+        return value or None
+    raise BrokenLine(f"field {name!r} must be a number or null, not {json.dumps(value)[:60]}")
 
 
 def rows_of(row: dict[str, Any], name: str) -> list[dict[str, Any]]:
@@ -67,7 +68,7 @@ def parse_line(line: bytes) -> tuple[Problem, list[dict[str, Any]]]:
         raise BrokenLine(f"not JSON: {error}") from error
     if not isinstance(row, dict):
         raise BrokenLine("not a JSON object")
-    mode = row.get("input_mode", "stdin")
+    mode = row.get("input_mode") or "stdin"
     if mode not in ("stdin", "functional"):
         raise BrokenLine(f"field 'input_mode' must be stdin or functional, not {json.dumps(mode)[:60]}")
     problem = Problem(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ablate.verify.container import free_directory
+from ablate.verify.container import STAGES, free_directory
 from ablate.verify.inside import kernel
 from ablate.verify.interpreter import find_view
 
@@ -27,7 +27,7 @@ def test_staging_covers_nothing_that_is_needed(monkeypatch):
     assert free_directory([]) == Path("/mnt")
     assert free_directory(["/mnt/repo/file.py"]) != Path("/mnt")
     with pytest.raises(OSError, match="none of"):
-        free_directory(["/mnt/a", "/media/a", "/srv/a", "/tmp/a"])
+        free_directory([f"{place}/a" for place in STAGES])
 
 
 def run_filter(machine: str, number: int, argument_0: int = 0, argument_1: int = 0) -> int:

@@ -138,31 +138,31 @@ LOOKS = {  # used CPU s, asleep, waited for a processor s, elapsed s: what the s
 
 @pytest.mark.parametrize("name", LOOKS)
 def test_a_starved_program_is_not_scored(monkeypatch, name):
-    import server
+    import watch
 
     used_s, is_asleep, run_wait_s, elapsed_s, decision = LOOKS[name]
-    monkeypatch.setattr(server, "usage_of_namespace", lambda: (used_s, 0, is_asleep))
-    monkeypatch.setattr(server, "run_queue_wait_s", lambda child: run_wait_s)
+    monkeypatch.setattr(watch, "usage_of_namespace", lambda: (used_s, 0, is_asleep))
+    monkeypatch.setattr(watch, "run_queue_wait_s", lambda child: run_wait_s)
     limits = {"cpu_s": 2.0, "wall_s": 9.0, "starved_s": 45.0, "memory_bytes": 1, "look_every_s": 99.0}
-    test = server.RunningTest(1, None, limits)
+    test = watch.RunningTest(1, None, limits)
     now = test.forked
     test.began = now
-    monkeypatch.setattr(server.time, "monotonic", lambda: now + elapsed_s)
+    monkeypatch.setattr(watch.time, "monotonic", lambda: now + elapsed_s)
     assert test.look()[0] == decision
 
 
 def test_a_program_that_never_began_is_not_scored(monkeypatch):
-    import server
+    import watch
 
     class Silent:
         def read(self, count):
             return None
 
-    monkeypatch.setattr(server, "usage_of_namespace", lambda: (0.0, 0, True))
-    monkeypatch.setattr(server, "run_queue_wait_s", lambda child: 0.0)
+    monkeypatch.setattr(watch, "usage_of_namespace", lambda: (0.0, 0, True))
+    monkeypatch.setattr(watch, "run_queue_wait_s", lambda child: 0.0)
     limits = {"cpu_s": 2.0, "wall_s": 9.0, "starved_s": 45.0, "memory_bytes": 1, "look_every_s": 99.0}
-    test = server.RunningTest(1, Silent(), limits)
+    test = watch.RunningTest(1, Silent(), limits)
     now = test.forked
     for elapsed_s, decision in ((20.0, None), (46.0, "starved")):
-        monkeypatch.setattr(server.time, "monotonic", lambda later=elapsed_s: now + later)
+        monkeypatch.setattr(watch.time, "monotonic", lambda later=elapsed_s: now + later)
         assert test.look()[0] == decision

@@ -9,6 +9,7 @@ from pathlib import Path
 
 PREFIX = "ablate-judge-"
 NUM_SPARE_PROCESSES = 16  # bubblewrap's two, the server, the program process, and threads that are ending
+NO_GROUP = "memory and processes are limited by rlimits and by watching only"
 REMOVE_TIMEOUT_S = 2.0  # killed processes need a moment to end
 ROOT_V2 = (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/unified"))
 
@@ -120,4 +121,4 @@ def make_group() -> tuple[Group | None, str]:
             reasons.append(f"no cgroup v{version} with memory and pids")
         except OSError as error:
             reasons.append(f"cgroup v{version}: {error.strerror}")
-    return None, f"memory and processes are limited by rlimits and by watching only ({'; '.join(reasons)})"
+    return None, f"{NO_GROUP} ({'; '.join(reasons)})"

@@ -23,12 +23,12 @@ from ablate.verify.interpreter import View
 
 INSIDE = Path(__file__).parent / "inside"
 # Read once: what a container runs must not change, nor vanish, while the judge lives.
-SOURCES = {name: (INSIDE / name).read_bytes() for name in ("kernel.py", "program.py", "server.py")}
+SOURCES = {name: (INSIDE / name).read_bytes() for name in ("kernel.py", "program.py", "watch.py", "server.py")}
 # A user that owns nothing on the host: real root's process limit is not enforced, and root's files are open to it.
 HOST_USER = 61_937
 SANDBOX_USER = 1000
 STACK_BYTES = 1 << 30  # of the main thread: recursion through C code; counted in the address space
-STAGES = ("/mnt", "/media", "/srv", "/tmp")
+STAGES = ("/mnt", "/media", "/srv", "/opt", "/var/tmp", "/tmp")
 START_TIMEOUT_S = 60.0
 END_TIMEOUT_S = 0.1
 REAP_TIMEOUT_S = 5.0

@@ -31,7 +31,7 @@ CORES = (1.0, 1.0)  # requested, limit: CPU time is judged, so more would only b
 SPARE_MIB = 256  # for the interpreter that watches, beside the test
 START_S = 60.0  # of an interpreter in a cold sandbox, beyond a test's own wall limit
 IDLE_S = 300
-MODULES = ("kernel", "program", "server", "one_test")
+MODULES = ("kernel", "program", "watch", "server", "one_test")
 # The modules travel with each exec, in its arguments: no file of ours lies in the sandbox for a program to change.
 BOOT = """
 import base64, json, sys, types, zlib

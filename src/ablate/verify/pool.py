@@ -19,6 +19,7 @@ from ablate.config import VerifyConfig
 from ablate.errors import UserError
 from ablate.types import Problem, Verdict, VerdictKind
 from ablate.verify.cache import VerdictCache, verdict_key
+from ablate.verify.cgroups import NO_GROUP
 from ablate.verify.compare import COMPARISONS
 from ablate.verify.container import MISSING_BUBBLEWRAP
 from ablate.verify.extract import EXTRACTIONS
@@ -91,7 +92,8 @@ class Verifier:
             raise UserError(
                 f"{error}: mend the machine's sandbox support, untrusted programs are never run without"
             ) from error
-        log.info("judge: %d workers; %s", config.workers, self.workers[0].containment)
+        containment = self.workers[0].containment
+        log.log(logging.WARNING if containment.startswith(NO_GROUP) else logging.INFO, "judge: %s", containment)
         self.threads = [threading.Thread(target=self.work, args=(worker,), daemon=True) for worker in self.workers]
         for thread in self.threads:
             thread.start()
