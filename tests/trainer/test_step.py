@@ -127,6 +127,12 @@ def test_reference_is_the_start_whatever_was_trained_since(trainer, batch):
     assert all(torch.equal(weights[name], tensor) for name, tensor in trainer.hf_tensors())
 
 
+def test_a_gradient_that_is_not_finite_is_not_passed_over(trainer, batch):
+    broken = replace(batch, advantage_B=torch.full_like(batch.advantage_B, torch.nan))
+    with pytest.raises(FloatingPointError, match=r"norm is nan at learning rate 0\.005"):
+        trainer.step(broken, cases.objective_named("grpo"))
+
+
 def test_metrics_are_only_gathered_when_asked_for(trainer, batch):
     metrics = trainer.step(batch, cases.objective_named("grpo"), with_metrics=False)
     assert set(metrics) == {"train/loss", "train/grad_norm", "train/lr"}

@@ -5,6 +5,7 @@ Shape suffixes: B rows, S tokens of a row, T = S - 1 predictions, D hidden size.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -31,6 +32,7 @@ cpu.import_megatron()
 from megatron.core.pipeline_parallel import get_forward_backward_func  # noqa: E402
 
 Done = list[tuple[MicroBatch, dict[str, Tensor]]]
+LossOf = Callable[[Tensor, TrainBatch], Tensor]  # of logp_BT and a micro-batch
 
 
 class Trainer:
@@ -104,7 +106,7 @@ class Trainer:
     def logp(self, batch: TrainBatch) -> tuple[Tensor, Tensor]:
         """Log-probability [B, T] and entropy [B, T] of each response token, nats, 0 outside the mask, on all ranks."""
         with torch.no_grad():
-            return self._gather(batch, self._run(batch, partial(no_loss), forward_only=True))
+            return self._gather(batch, self._run(batch, no_loss, forward_only=True))
 
     def reference_logp(self, batch: TrainBatch) -> Tensor:
         """Log-probability [B, T] under the weights of ``model_dir``, kept in memory from the first call on."""
@@ -124,6 +126,9 @@ class Trainer:
         Returns:
             ``train/loss train/grad_norm train/lr``, and with metrics ``policy/entropy`` and the objective's own.
             Without metrics nothing beyond the loss is gathered (the warm start's way).
+
+        Raises:
+            FloatingPointError: when the gradient is not finite; every rank raises it.
         """
         self.data_parallel.zero_grad_buffer()
         self.optimizer.zero_grad()
@@ -131,6 +136,11 @@ class Trainer:
         self.scheduler.step(increment=1)  # before the update, so that the first step of a warm-up does move
         with cpu.answering_for_cuda():
             _, grad_norm, _ = self.optimizer.step()
+        if not math.isfinite(grad_norm):
+            raise FloatingPointError(
+                f"the gradient's norm is {grad_norm} at learning rate {self.optimizer.param_groups[0]['lr']:g}: "
+                "the weights in memory are lost; the newest checkpoint is from before"
+            )
         metrics = {
             "train/loss": self._total_loss(done),
             "train/grad_norm": float(grad_norm),
@@ -198,7 +208,7 @@ class Trainer:
         """Yield (Hugging Face name, whole tensor) for every weight; every rank must iterate to the end."""
         return weights.hf_tensors(self.model, self.architecture, self.world)
 
-    def _run(self, batch: TrainBatch, loss_of: Any, *, forward_only: bool) -> Done:
+    def _run(self, batch: TrainBatch, loss_of: LossOf, *, forward_only: bool) -> Done:
         """Forward, and backward unless told not to, over this rank's micro-batches; results on the last stage only."""
         world = self.world
         plan = batching.plan_micro_batches(
@@ -225,14 +235,14 @@ class Trainer:
         """Sequence lengths divide by it."""
         return self.world.tensor_size if self.parallel.sequence_parallel else 1
 
-    def _forward(self, batches: Iterator[TrainBatch], model: torch.nn.Module, loss_of: Any) -> tuple[Tensor, Any]:
+    def _forward(self, batches: Iterator[TrainBatch], model: torch.nn.Module, loss_of: LossOf) -> tuple[Tensor, Any]:
         batch = next(batches)
         given = packed_input(batch, self.multiple_of) if self.parallel.packing else padded_input(batch)
         output = model(given.tokens, None, None, packed_seq_params=given.packed)
         return output, partial(self._loss, batch, given, loss_of)
 
     def _loss(
-        self, batch: TrainBatch, given: ModelInput, loss_of: Any, hidden: Tensor
+        self, batch: TrainBatch, given: ModelInput, loss_of: LossOf, hidden: Tensor
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         logp, entropy = response_logp_entropy(
             hidden[: len(given.targets)],
