@@ -160,6 +160,52 @@ STDIN = {
         "    print(sum(pool.map(int, input().split())))",
         SUM,
     ),
+    "multiprocessing by spawn": (
+        "import multiprocessing as mp\ndef f(x): return x\nif __name__ == '__main__':\n"
+        "    with mp.get_context('spawn').Pool(1) as pool:\n        print(sum(pool.map(f, map(int, input().split()))))",
+        SUM,
+    ),
+    "a process pool": (
+        "from concurrent.futures import ProcessPoolExecutor\ndef f(x): return x\nif __name__ == '__main__':\n"
+        "    with ProcessPoolExecutor(2) as pool:\n        print(sum(pool.map(f, map(int, input().split()))))",
+        SUM,
+    ),
+    "an interpreter of its own": (
+        "import subprocess, sys\nprint(subprocess.run([sys.executable, '-c', 'print(sum(map(int, input().split())))'], "
+        "capture_output=True, text=True).stdout)",
+        SUM,
+    ),
+    "started again with a larger stack": (
+        "import os, sys\nif len(sys.argv) == 1: os.execv(sys.executable, [sys.executable, sys.argv[0], 'again'])\n"
+        "print(sum(map(int, input().split())))",
+        SUM,
+    ),
+    "output from a finally at the very end": (
+        "def g():\n    try:\n        yield\n    finally:\n        print(sum(map(int, input().split())))\nit = g()\nnext(it)",
+        SUM,
+    ),
+    "a closed standard output": (
+        "import sys\nprint(sum(map(int, sys.stdin.read().split())))\nsys.stdout.close()",
+        SUM,
+    ),
+    "detached and rewrapped streams": (
+        "import io, sys\nsys.stdin = io.TextIOWrapper(sys.stdin.detach(), encoding='ascii')\n"
+        "sys.stdout.reconfigure(line_buffering=True)\nprint(sum(map(int, sys.stdin.readline().split())))",
+        SUM,
+    ),
+    "its own source": (
+        "import inspect\ndef f(): return 1\nassert 'return 1' in inspect.getsource(f)\nprint(sum(map(int, input().split())))",
+        SUM,
+    ),
+    "a lambda in a thread with local state": (
+        "import threading\nlocal = threading.local()\nlocal.n = 0\nlock = threading.RLock()\n"
+        "with lock: print(sum(map(int, input().split())) + local.n if threading.current_thread() is threading.main_thread() else 0)",
+        SUM,
+    ),
+    "a timer": (
+        "import threading\na, b = map(int, input().split())\nthreading.Timer(0.01, lambda: print(a + b)).start()",
+        SUM,
+    ),
     "a temporary file": (
         "import tempfile\nwith tempfile.TemporaryFile('w+') as f:\n    f.write(input())\n    f.seek(0)\n"
         "    print(sum(map(int, f.read().split())))",

@@ -9,6 +9,7 @@ files which the judge made, so neither the server nor the program process ever h
 from __future__ import annotations
 
 import gc
+import inspect
 import json
 import os
 import resource
@@ -24,6 +25,7 @@ import watch
 
 COMPILE_MARGIN_S = 2.0
 MAX_MESSAGE = 65536
+GENERATORS = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 # Through these names a program may come to hold an unflushed file or an object with a finaliser.
 FINALISERS = (
     "open fdopen io FileIO TextIOWrapper BufferedWriter BufferedRandom codecs tempfile gzip bz2 lzma zipfile tarfile "
@@ -111,9 +113,11 @@ def compile_limited(source: str, limits: dict) -> tuple[types.CodeType | None, s
 
 
 def needs_teardown(code: types.CodeType) -> bool:
-    """Could the program hold an object that acts when the interpreter is taken down (an open file, ``__del__``)?"""
-    names = set(code.co_names)
-    if not names.isdisjoint(FINALISERS.split()):
+    """Could the program hold an object that acts when the interpreter is taken down?
+
+    An open file, something with ``__del__``, or a generator suspended inside a ``try`` or ``with``.
+    """
+    if not set(code.co_names).isdisjoint(FINALISERS.split()) or (code.co_flags & GENERATORS and code.co_exceptiontable):
         return True
     return any(needs_teardown(inner) for inner in code.co_consts if isinstance(inner, types.CodeType))
 
