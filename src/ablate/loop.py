@@ -78,9 +78,12 @@ def batch_of(session: Session, groups: list[RolloutGroup], step: int) -> TrainBa
 
 
 def over_optimizer_steps(updates: list[dict[str, float]]) -> dict[str, float]:
-    """Mean over the optimizer steps of one batch; the largest for a maximum, and for whether the clip was live."""
+    """Mean over the optimizer steps of one batch; the largest for a maximum, and for whether the clip was live.
+
+    An optimizer step without a row in the loss says less than the others; a metric is the mean of those that have it.
+    """
     merged = {}
-    for name in updates[0]:
+    for name in sorted({name for update in updates for name in update}):
         values = [update[name] for update in updates if name in update]
         is_extreme = name.endswith(("_max", "clip_is_live"))
         merged[name] = max(values) if is_extreme else sum(values) / len(values)
