@@ -119,7 +119,7 @@ def transformer_config(architecture: Architecture, parallel: ParallelConfig, yar
         bias_activation_fusion=fused,
         bias_dropout_fusion=fused,
         masked_softmax_fusion=fused,
-        apply_rope_fusion=fused,
+        apply_rope_fusion=fused and yarn is None,  # the fused kernel knows no YaRN temperature
         gradient_accumulation_fusion=False,  # needs Apex or Transformer Engine's own linear layers
         persist_layer_norm=fused,
         **recomputation(parallel),
