@@ -24,6 +24,8 @@ EXECUTION_KEYS = (
     "rollout.engine",
     "verify.workers",
     "verify.queue_size",
+    "verify.cache",
+    "verify.cache_dir",
     "checkpoint",
     "comparison",
 )

@@ -44,7 +44,17 @@ def main(values: DictConfig) -> str:
     except UserError as error:
         if HydraConfig.get().mode == RunMode.RUN:
             stop(str(error))  # Hydra would put a line of its own before the sentence
+        note_failure(str(error))
         raise
+    except Exception as error:
+        note_failure(f"{values.cell}/seed{values.seed}: {type(error).__name__}: {error}")
+        raise
+
+
+def note_failure(sentence: str) -> None:
+    """Say at once what Hydra would only say when the sweep is over, and keep it for the last lines."""
+    failed_cells.append(sentence)
+    print(f"error: {sentence}", file=sys.stderr, flush=True)
 
 
 def run_cell(values: DictConfig) -> str:
@@ -90,13 +100,11 @@ def attempt(config: RunConfig, config_yaml: str, run: RunDirectory, is_leader: b
     except KeyboardInterrupt:
         close_attempt(run, is_leader, "preempted", "interrupted from the keyboard")
         print("interrupted: the same command continues at the newest checkpoint", file=sys.stderr)
-        # Not sys.exit: in a sweep Hydra would go on to the next cell.
-        os._exit(INTERRUPT_EXIT_CODE)
+        sys.exit(INTERRUPT_EXIT_CODE)
     except BaseException as error:
         # The boundary of a cell: whatever went wrong is written down, then goes on its way.
         reason = str(error) if isinstance(error, UserError) else traceback.format_exc()
         close_attempt(run, is_leader, "failed", reason)
-        failed_cells.append(f"{run.path}: {reason.strip().splitlines()[-1]}")
         raise
     close_attempt(run, is_leader, "done")
     return "done"
@@ -111,5 +119,5 @@ if __name__ == "__main__":
     try:
         run_main(main)
     finally:
-        if len(failed_cells) > 1 or (failed_cells and {"-m", "--multirun"} & set(sys.argv)):
-            print(f"{len(failed_cells)} cells failed:", *failed_cells, sep="\n  ", file=sys.stderr)
+        if failed_cells and {"-m", "--multirun"} & set(sys.argv):
+            print(f"failed cells: {len(failed_cells)}", *failed_cells, sep="\n  ", file=sys.stderr)
