@@ -69,7 +69,7 @@ class DataConfig:
 
 @dataclass
 class EngineConfig:
-    mode: str = MISSING  # inline (in this process) | child (vLLM's own processes) | server (HTTP)
+    mode: str = MISSING  # inline (in this process) | child (of its own) | auto (child under torchrun) | server (HTTP)
     urls: list[str] = MISSING  # server mode
     weights_dir: str | None = MISSING  # server mode: a directory that trainer and servers share, for new weights
     dtype: str = MISSING
@@ -204,7 +204,7 @@ CHOICES = {
     "verify.comparison": ("tokens", "lcb", "exact"),
     "verify.extraction": ("last_block", "lcb"),
     "rollout.on_short_batch": ("error", "train"),
-    "rollout.engine.mode": ("inline", "child", "server"),
+    "rollout.engine.mode": ("auto", "inline", "child", "server"),
     "optim.schedule": ("constant", "cosine"),
     "optim.old_logp": ("trainer", "rollout"),
     "parallel.precision": ("fp32", "bf16"),

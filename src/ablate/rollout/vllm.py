@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +56,8 @@ def open_engine(
         UserError: if ``inline`` is asked for inside a world of several processes, or ``model_dir`` is no model.
     """
     model_dir = Path(model_dir)
+    if config.mode == "auto":
+        config = replace(config, mode="child" if num_trainer_ranks() > 1 else "inline")
     hf_config = read_hf_config(model_dir)
     stop_ids = eos_ids(model_dir, hf_config)
     settings = [hf_config, stop_ids, asdict(config), context_length, yarn_factor, original_context]
@@ -191,11 +193,15 @@ def start(model_dir: Path, config: EngineConfig, arguments: dict[str, Any]) -> L
 
 def check_world(config: EngineConfig) -> None:
     """Refuse an in-process engine inside a world of several processes, where it would wait for ever."""
-    num_ranks = int(os.environ.get("WORLD_SIZE", "1"))
-    if torch.distributed.is_initialized():
-        num_ranks = torch.distributed.get_world_size()
-    if config.mode == "inline" and num_ranks > 1:
+    if config.mode == "inline" and num_trainer_ranks() > 1:
         raise UserError(
-            f"rollout.engine.mode=inline shares its process with a trainer of one rank, not of {num_ranks}: "
-            "set rollout.engine.mode=child"
+            f"rollout.engine.mode=inline shares its process with a trainer of one rank, not of {num_trainer_ranks()}: "
+            "set rollout.engine.mode=auto or child"
         )
+
+
+def num_trainer_ranks() -> int:
+    """Processes of the job, as the trainer has joined them or torchrun has started them."""
+    if torch.distributed.is_initialized():
+        return torch.distributed.get_world_size()
+    return int(os.environ.get("WORLD_SIZE", "1"))
