@@ -20,13 +20,11 @@ import pandas as pd
 from omegaconf import OmegaConf
 
 from ablate.errors import UserError
-from ablate.provenance import flatten
+from ablate.provenance import flatten, is_execution_key
 from ablate.records import RunDirectory
 
-# Keys that may differ between two runs that are compared: what the run is called, where and how it is executed.
-NEVER_A_FACTOR = (
-    "seed", "cell", "experiment", "comparison", "paths", "logging", "checkpoint", "verify.workers", "verify.queue_size",
-)  # fmt: skip
+# What a run is called; where and how it is executed (provenance.EXECUTION_KEYS) may differ between runs as well.
+NAMES_OF_A_RUN = ("seed", "cell", "experiment")
 
 
 @dataclass(frozen=True)
@@ -59,8 +57,8 @@ class Run:
 
     @cached_property
     def settings(self) -> dict[str, Any]:
-        """The configuration as ``{dotted key: leaf}``, without the keys in ``NEVER_A_FACTOR``."""
-        return {key: leaf for key, leaf in flatten(self.config) if not is_under(key, NEVER_A_FACTOR)}
+        """The configuration as ``{dotted key: leaf}``, without what names or executes the run."""
+        return {key: leaf for key, leaf in flatten(self.config) if may_be_a_factor(key)}
 
 
 @dataclass(frozen=True)
@@ -88,6 +86,10 @@ class Experiment:
 
     def runs_of(self, cell: str) -> list[Run]:
         return [run for run in self.runs if run.cell == cell]
+
+
+def may_be_a_factor(key: str) -> bool:
+    return not is_execution_key(key) and key not in NAMES_OF_A_RUN
 
 
 def is_under(key: str, prefixes: Sequence[str]) -> bool:

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from ablate.errors import UserError
 
@@ -43,6 +43,6 @@ def compose(overrides: Sequence[str], with_hydra: bool = False) -> Any:
     return hydra_compose("train", overrides=list(overrides), return_hydra_config=with_hydra)
 
 
-def stop(sentence: str) -> None:
+def stop(sentence: str) -> NoReturn:
     print(f"error: {sentence}", file=sys.stderr)
     sys.exit(2)

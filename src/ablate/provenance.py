@@ -29,6 +29,7 @@ EXECUTION_KEYS = (
     "checkpoint",
     "comparison",
 )
+COMPUTING_KEYS = ("parallel.precision", "rollout.engine.dtype")  # among those, the ones that change numbers
 
 
 def git(*arguments: str) -> str | None:
@@ -79,7 +80,7 @@ def flatten(values: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def is_execution_key(key: str) -> bool:
-    return any(key == part or key.startswith(part + ".") for part in EXECUTION_KEYS)
+    return key not in COMPUTING_KEYS and any(key == part or key.startswith(part + ".") for part in EXECUTION_KEYS)
 
 
 def config_changes(old_yaml: str, new_yaml: str) -> list[str]:

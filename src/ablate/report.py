@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import hydra
 
-from ablate.cli import CONF_DIR, run_main
+from ablate.cli import CONF_DIR, run_main, stop
+from ablate.errors import UserError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -29,7 +30,10 @@ def main(values: DictConfig) -> None:
     config = ReportConfig(**OmegaConf.to_container(values.report, resolve=True))
     outputs = Path(values.paths.outputs) / values.experiment
     comparison = OmegaConf.to_container(values.comparison, resolve=True)
-    page, sentences = write_report(outputs, config, comparison["factors"], comparison["baseline"])
+    try:
+        page, sentences = write_report(outputs, config, comparison["factors"], comparison["baseline"])
+    except UserError as error:
+        stop(str(error))  # Hydra would put a line of its own before the sentence
     print(*(f"- {sentence}" for sentence in sentences), page, sep="\n")
 
 
