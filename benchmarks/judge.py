@@ -76,10 +76,9 @@ def own_cpu_s() -> float:
 
 
 def settings(**changes: object) -> VerifyConfig:
-    base = OmegaConf.load(CONF)
-    return OmegaConf.to_object(
-        OmegaConf.merge(OmegaConf.structured(VerifyConfig), base, {"workers": 1, "cache_dir": "unused"}, changes)
-    )
+    ours = {"workers": 1, "cache": False, "cache_dir": "unused"}
+    merged = OmegaConf.merge(OmegaConf.structured(VerifyConfig), OmegaConf.load(CONF), ours, changes)
+    return OmegaConf.to_object(merged)
 
 
 def bench_judge(way: str, program: str, num_programs: int, problems: list[Problem], config: VerifyConfig) -> Row:

@@ -24,8 +24,9 @@ from ablate.verify.interpreter import View
 INSIDE = Path(__file__).parent / "inside"
 # Read once: what a container runs must not change, nor vanish, while the judge lives.
 SOURCES = {name: (INSIDE / name).read_bytes() for name in ("kernel.py", "program.py", "watch.py", "server.py")}
-# A user that owns nothing on the host: real root's process limit is not enforced, and root's files are open to it.
-HOST_USER = 61_937
+# Users that own nothing on the host: root's process limit is not enforced, and root's files are open to it. One for
+# each container, because kernels before 5.14 count a user's processes over all of them.
+HOST_USERS = range(62_000, 65_000)
 SANDBOX_USER = 1000
 STACK_BYTES = 1 << 30  # of the main thread: recursion through C code; counted in the address space
 STAGES = ("/mnt", "/media", "/srv", "/opt", "/var/tmp", "/tmp")
@@ -132,6 +133,12 @@ def memory_file(name: str, content: bytes = b"") -> int:
     return descriptor
 
 
+def is_mapped(user: int) -> bool:
+    """Does this user exist here? In a rootless container, where root is somebody else on the host, it may not."""
+    spans = (map(int, line.split()) for line in Path("/proc/self/uid_map").read_text().splitlines())
+    return any(first <= user < first + count for first, _, count in spans)
+
+
 def adopt_orphans() -> None:
     """bubblewrap ends before its namespace's first process, which then becomes ours to wait for."""
     kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
@@ -194,10 +201,11 @@ class Container:
         hard = resource.getrlimit(resource.RLIMIT_STACK)[1]
         soft = STACK_BYTES if hard == resource.RLIM_INFINITY else min(STACK_BYTES, hard)
         resource.setrlimit(resource.RLIMIT_STACK, (soft, hard))
-        if os.getuid() == 0:
+        user = HOST_USERS[os.getpid() % len(HOST_USERS)]
+        if os.getuid() == 0 and is_mapped(user):
             os.setgroups([])
-            os.setresgid(HOST_USER, HOST_USER, HOST_USER)
-            os.setresuid(HOST_USER, HOST_USER, HOST_USER)
+            os.setresgid(user, user, user)
+            os.setresuid(user, user, user)
 
     def send(self, command: dict, descriptors: list[int]) -> None:
         try:
