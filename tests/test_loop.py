@@ -26,7 +26,7 @@ SHORT = [
 
 
 def train(outputs, *arguments, timeout_s=280):
-    command = [*TRAIN, f"paths.outputs={outputs}", *SHORT, *arguments]
+    command = [*TRAIN, *arguments, f"paths.outputs={outputs}", *SHORT]
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout_s)
 
 
@@ -93,7 +93,7 @@ def test_the_same_sweep_runs_only_what_is_missing_or_failed(sweep):
 
 
 def test_ctrl_c_leaves_the_sweep_at_once_and_the_cell_resumable(tmp_path, tiny_model):
-    arguments = [f"paths.outputs={tmp_path}", *SHORT, "-m", "objective=grpo,gspo", "context.steps=50"]
+    arguments = ["-m", f"paths.outputs={tmp_path}", *SHORT, "objective=grpo,gspo", "context.steps=50"]
     process = subprocess.Popen([*TRAIN, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     run = run_of(tmp_path, "grpo")
     while process.poll() is None and not run.rollouts_file(1).exists():

@@ -118,6 +118,9 @@ def close_attempt(run: RunDirectory, is_leader: bool, status: str, error: str | 
 if __name__ == "__main__":
     try:
         run_main(main)
+    except Exception:
+        traceback.print_exc()  # here, and not by the interpreter, so that the summary of a sweep comes last
+        sys.exit(1)
     finally:
         if failed_cells and {"-m", "--multirun"} & set(sys.argv):
             print(f"failed cells: {len(failed_cells)}", *failed_cells, sep="\n  ", file=sys.stderr)
