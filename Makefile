@@ -41,7 +41,7 @@ report: setup ## the report of experiment=NAME
 	@$(BIN)/python -m ablate.report experiment=$(experiment)
 
 test: setup ## the whole test suite
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --durations 15
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 15
 
 notebooks: setup ## every table and figure of experiment=NAME, from the runs in outputs/
 	@$(BIN)/python -m analysis.notebooks experiment=$(experiment)

@@ -105,3 +105,28 @@ def test_ctrl_c_leaves_the_sweep_at_once_and_the_cell_resumable(tmp_path, tiny_m
     assert run.status == "preempted"
     assert run_of(tmp_path, "gspo").status == "missing"
     assert json.loads(run.manifest_path.read_text())["attempts"][0]["stop"]
+
+
+@pytest.mark.timeout(400)
+def test_a_stage_continues_from_the_best_checkpoint_of_the_one_before(tmp_path, tiny_model):
+    """And a run that is killed in its second stage leaves the records of an unbroken one."""
+    stages = "context.stages=[{length:128,steps:3},{length:160,steps:2}]"
+    arguments = ["objective=grpo", "context=two_stages", stages, "eval.every=1", "checkpoint.every=10", "optim.lr=0.003"]
+    whole = train(tmp_path / "whole", *arguments, "logging.display=plain")
+    assert whole.returncode == 0, whole.stderr
+    run = run_of(tmp_path / "whole", "grpo")
+    scores = {row["step"]: row["eval/pass@1/x1"] for row in run.metrics()}
+    best = max((1, 2, 3), key=lambda step: (scores[step], step))
+    assert best != 3, "with this learning rate the model gets worse, or the test tests nothing"
+    assert f"stage 2 continues from step {best}" in whole.stdout
+    assert {row.context for row in run.eval_rows()} == {128, 256, 160, 320}
+
+    command = [*TRAIN, f"paths.outputs={tmp_path / 'killed'}", *SHORT, *arguments]
+    killed = run_of(tmp_path / "killed", "grpo")
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    while process.poll() is None and not killed.rollouts_file(4).exists():
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait(30)
+    assert train(tmp_path / "killed", *arguments).returncode == 0
+    assert killed.metrics_path.read_bytes() == run.metrics_path.read_bytes()

@@ -167,7 +167,7 @@ class Session:
             if best is not None and best != progress.step:
                 self.trainer.load(self.run.checkpoints_path, best)
                 self.display.say(f"stage {index + 1} continues from step {best}, the best of stage {index}")
-            progress.stage, progress.scores = index, []
+            progress.stage, progress.scores = index, {}
         self.hand_weights_to_engine(self.config.context.stages[index].length)
 
     def leave_if_preempted(self, progress: Progress) -> None:
