@@ -58,6 +58,7 @@ def test_a_run_leaves_its_records(sweep):
     assert {row.context_factor for row in run.eval_rows()} == {1.0, 2.0}
     assert run.manifest()["packages"]["megatron-core"]
     assert any(run.checkpoints_path.glob("step_*"))
+    assert any((run.path / "wandb").glob("offline-run-*/*.wandb")), "the mirror of metrics.jsonl"
 
 
 def test_arms_of_a_comparison_see_the_same_problems_with_the_same_random_numbers(sweep):

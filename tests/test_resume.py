@@ -29,6 +29,7 @@ SHORT = [
     "eval.pass_at=[1]",
     "checkpoint.every=2",
     "logging.display=plain",
+    "logging.wandb=disabled",
 ]
 
 
