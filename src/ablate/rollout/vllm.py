@@ -196,7 +196,7 @@ def check_world(config: EngineConfig) -> None:
     if config.mode == "inline" and num_trainer_ranks() > 1:
         raise UserError(
             f"rollout.engine.mode=inline shares its process with a trainer of one rank, not of {num_trainer_ranks()}: "
-            "set rollout.engine.mode=auto or child"
+            "set rollout.engine.mode=child, or auto"
         )
 
 
