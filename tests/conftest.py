@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-
 # Files that take minutes begin first, so that the two workers of `make test` end together.
 LONGEST_FIRST = ("test_resume.py", "test_real_runs.py", "test_whole_run.py", "test_attacks.py", "test_server.py")
 

@@ -93,6 +93,19 @@ def test_the_same_sweep_runs_only_what_is_missing_or_failed(sweep):
     assert run_of(outputs, "gspo").status == "done"
 
 
+def test_a_full_disk_is_one_sentence_and_the_cell_stays_resumable(tmp_path, tiny_model):
+    run = run_of(tmp_path, "grpo")
+    run.path.mkdir(parents=True)
+    run.trace_path.symlink_to("/dev/full")  # every write to it fails as on a full disk
+    result = train(tmp_path, "objective=grpo", "logging.wandb=disabled")
+    assert result.returncode == 2
+    assert result.stderr.strip().splitlines()[-1].startswith("error: no space is left for ")
+    assert "no space is left" in run.manifest()["error"]
+    run.trace_path.unlink()
+    assert train(tmp_path, "objective=grpo", "logging.wandb=disabled").returncode == 0
+    assert [row["step"] for row in run.metrics()] == [1, 2]
+
+
 def test_ctrl_c_leaves_the_sweep_at_once_and_the_cell_resumable(tmp_path, tiny_model):
     arguments = ["-m", f"paths.outputs={tmp_path}", *SHORT, "objective=grpo,gspo", "context.steps=50"]
     process = subprocess.Popen([*TRAIN, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -112,7 +125,14 @@ def test_ctrl_c_leaves_the_sweep_at_once_and_the_cell_resumable(tmp_path, tiny_m
 def test_a_stage_continues_from_the_best_checkpoint_of_the_one_before(tmp_path, tiny_model):
     """And a run that is killed in its second stage leaves the records of an unbroken one."""
     stages = "context.stages=[{length:128,steps:3},{length:160,steps:2}]"
-    arguments = ["objective=grpo", "context=two_stages", stages, "eval.every=1", "checkpoint.every=10", "optim.lr=0.003"]
+    arguments = [
+        "objective=grpo",
+        "context=two_stages",
+        stages,
+        "eval.every=1",
+        "checkpoint.every=10",
+        "optim.lr=0.003",
+    ]
     whole = train(tmp_path / "whole", *arguments, "logging.display=plain")
     assert whole.returncode == 0, whole.stderr
     run = run_of(tmp_path / "whole", "grpo")

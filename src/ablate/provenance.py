@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from importlib import metadata
@@ -56,9 +57,19 @@ def facts(config_yaml: str) -> dict[str, Any]:
         "packages": package_versions(),
         "python": platform.python_version(),
         "host": platform.node(),
+        "devices": devices(),
         "pid": os.getpid(),
         "slurm": {key: value for key, value in os.environ.items() if key.startswith("SLURM_") and "JOB" in key},
     }
+
+
+def devices() -> list[str]:
+    """The GPUs by name, or the CPU cores where there are none."""
+    if shutil.which("nvidia-smi"):
+        result = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True)
+        if result.returncode == 0 and result.stdout.strip():
+            return result.stdout.strip().splitlines()
+    return [f"{os.cpu_count()} CPU cores"]
 
 
 def dirty_diff() -> str:

@@ -11,9 +11,12 @@ the configuration, 75 asked to stop (SIGTERM, SIGUSR1) and checkpointed, 130 int
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import hydra
@@ -92,7 +95,7 @@ def attempt(config: RunConfig, config_yaml: str, run: RunDirectory, is_leader: b
     if is_leader:
         run.begin_attempt(facts(config_yaml), dirty_diff())
     try:
-        with open_session(config, config_yaml, run, is_leader) as session:
+        with full_disk_in_one_sentence(run), open_session(config, config_yaml, run, is_leader) as session:
             train(session)
     except Preempted:
         close_attempt(run, is_leader, "preempted")
@@ -108,6 +111,20 @@ def attempt(config: RunConfig, config_yaml: str, run: RunDirectory, is_leader: b
         raise
     close_attempt(run, is_leader, "done")
     return "done"
+
+
+@contextmanager
+def full_disk_in_one_sentence(run: RunDirectory) -> Iterator[None]:
+    """Nothing that was recorded is lost: files are replaced whole, and a half-written line is dropped on resuming."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise UserError(
+            f"no space is left for {error.filename or run.path}: free some and run the same command again, "
+            "it continues at the newest checkpoint"
+        ) from error
 
 
 def close_attempt(run: RunDirectory, is_leader: bool, status: str, error: str | None = None) -> None:

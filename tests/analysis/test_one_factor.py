@@ -76,9 +76,7 @@ def test_what_differs_names_the_keys_of_a_cell_against_the_baseline(crossed_runs
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_an_experiments_cells_differ_in_what_it_declares_and_its_baseline_is_one_of_them(name):
     configs = [compose(job) for job in plan.expand([f"experiment={name}", "seed=0"])]
-    flat = [
-        {key: leaf for key, leaf in flatten(dict(config)) if may_be_a_factor(key)} for config in configs
-    ]
+    flat = [{key: leaf for key, leaf in flatten(dict(config)) if may_be_a_factor(key)} for config in configs]
     differing = {key for one in flat for key in one if repr(one[key]) != repr(flat[0].get(key))}
     factors = list(configs[0].comparison.factors)
     assert differing
