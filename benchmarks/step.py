@@ -190,6 +190,7 @@ def compose(model_dir: Path, overrides: list[str]):
 
     sizes = [f"rollout.prompts_per_step={NUM_PROMPTS}", f"rollout.samples_per_prompt={NUM_SAMPLES}"]
     mine = [f"model.path={model_dir}", "model.original_context=512", "optim.steps_per_batch=1", *sizes]
+    mine.append("verify.cache=false")  # every program is run; training itself remembers verdicts
     with initialize_config_dir(CONF_DIR, version_base="1.3"):
         return parse(hydra_compose("train", [*mine, *overrides]))
 
