@@ -61,6 +61,17 @@ def test_a_run_leaves_its_records(sweep):
     assert any((run.path / "wandb").glob("offline-run-*/*.wandb")), "the mirror of metrics.jsonl"
 
 
+def test_evaluating_the_last_checkpoint_gives_the_last_evaluation_of_the_run(sweep, tmp_path):
+    outputs, _ = sweep
+    run = run_of(outputs, "grpo")
+    command = [sys.executable, "-m", "ablate.evaluate", f"checkpoint={run.checkpoints_path / 'step_000002'}"]
+    result = subprocess.run([*command, f"out={tmp_path / 'rows.parquet'}"], capture_output=True, text=True, timeout=200)
+    assert result.returncode == 0, result.stderr
+    rows = pq.read_table(tmp_path / "rows.parquet").to_pylist()
+    assert rows == [vars(row) for row in run.eval_rows()]
+    assert f"eval/pass@1/x1 {run.metrics()[-1]['eval/pass@1/x1']:.4f}" in " ".join(result.stdout.split())
+
+
 def test_arms_of_a_comparison_see_the_same_problems_with_the_same_random_numbers(sweep):
     outputs, _ = sweep
     keys = ["problem_id", "sample", "seed", "response_ids"]

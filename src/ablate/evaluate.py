@@ -1,6 +1,6 @@
 """``python -m ablate.evaluate``: Pass@k of a checkpoint or of a Hugging Face model, with intervals.
 
-    python -m ablate.evaluate checkpoint=outputs/tiny/grpo/seed0/checkpoints/step_00040 eval.samples_per_problem=16
+    python -m ablate.evaluate checkpoint=outputs/tiny/grpo/seed0/checkpoints/step_000040 eval.samples_per_problem=16
     python -m ablate.evaluate model.path=HF_DIR data.eval=problems.jsonl out=eval.parquet
 
 With checkpoint=DIR the run's own config.yaml is the basis, else what ablate.train would compose; every other word is
@@ -67,9 +67,9 @@ def main() -> None:
     overrides = [word for word in sys.argv[1:] if word.split("=", 1)[0] not in OWN_KEYS]
     from ablate.config import parse
     from ablate.evals.evaluate import summarise
-    from ablate.records import write_parquet
+    from ablate.records import checkpoint_directory, write_parquet
 
-    checkpoint = Path(own["checkpoint"]) if "checkpoint" in own else None
+    checkpoint = checkpoint_directory(Path(own["checkpoint"])) if "checkpoint" in own else None
     config = parse(run_values(checkpoint, overrides) if checkpoint else compose(overrides))
     rows = evaluate(config, checkpoint)
     for name, value in summarise(rows, config.eval).items():

@@ -41,12 +41,12 @@ def export(checkpoint: Path, out: Path, max_file_bytes: int = MAX_FILE_BYTES) ->
 
     from ablate.config import parse
     from ablate.model_card import model_card
-    from ablate.records import RunDirectory
+    from ablate.records import RunDirectory, checkpoint_directory
     from ablate.warm_start import ensure_model
 
     if out.exists():
         raise UserError(f"out={out} exists already: name a new directory, or remove it")
-    checkpoint = resolve(checkpoint)
+    checkpoint = checkpoint_directory(checkpoint)
     run = RunDirectory(checkpoint.resolve().parents[1])
     if not run.config_path.is_file():
         raise UserError(
@@ -68,14 +68,6 @@ def export(checkpoint: Path, out: Path, max_file_bytes: int = MAX_FILE_BYTES) ->
         scratch.rename(out)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-
-
-def resolve(checkpoint: Path) -> Path:
-    """Follow ``checkpoints/latest`` and ``checkpoints/best``, which name a directory beside them."""
-    named = checkpoint.parent / checkpoint.read_text().strip() if checkpoint.is_file() else checkpoint
-    if not named.is_dir():
-        raise UserError(f"checkpoint={checkpoint} does not exist: name a directory checkpoints/step_… of a run")
-    return named
 
 
 def step_of(checkpoint: Path) -> int:

@@ -265,6 +265,14 @@ def run_path(config: RunConfig) -> Path:
     return Path(config.paths.outputs) / config.experiment / config.cell / f"seed{config.seed}"
 
 
+def checkpoint_directory(checkpoint: Path) -> Path:
+    """Follow ``checkpoints/latest`` and ``checkpoints/best``, which name a directory beside them."""
+    named = checkpoint.parent / checkpoint.read_text().strip() if checkpoint.is_file() else checkpoint
+    if not named.is_dir():
+        raise UserError(f"checkpoint={checkpoint} does not exist: name a directory checkpoints/step_… of a run")
+    return named
+
+
 def now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S%z")
 
