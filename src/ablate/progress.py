@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: a live line on a terminal, plain lines elsewhere. The home of rich."""
+"""What a person sees while a run goes on: live lines on a terminal, plain lines elsewhere. The home of rich."""
 
 from __future__ import annotations
 
@@ -68,29 +68,31 @@ class PlainDisplay:
 
 
 class LiveDisplay:
-    """One line that is rewritten, with a bar."""
+    """A bar with the time left, and under it the numbers of the newest step; both are rewritten."""
 
     def __init__(self, title: str, num_steps: int) -> None:
+        from rich.console import Group
+        from rich.live import Live
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+        from rich.text import Text
 
         self.clock = Clock(num_steps)
-        self.bar = Progress(
-            TextColumn("[bold]{task.description}"),
-            BarColumn(bar_width=16),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[line]}"),
-        )
-        self.task = self.bar.add_task(title, total=num_steps, line="")
-        self.bar.start()
+        columns = (TextColumn("[bold]{task.description}"), BarColumn(20), MofNCompleteColumn())
+        self.bar = Progress(*columns, TextColumn("{task.fields[eta]}"))
+        self.task = self.bar.add_task(title, total=num_steps, eta="starting")
+        self.numbers = Text()
+        self.live = Live(Group(self.bar, self.numbers))
+        self.live.start()
 
     def say(self, sentence: str) -> None:
-        self.bar.console.print(sentence, highlight=False, markup=False)
+        self.live.console.print(sentence, highlight=False, markup=False)
 
     def step(self, step: int, metrics: Mapping[str, float]) -> None:
-        self.bar.update(self.task, completed=step, line=f"{summary(metrics)}  {self.clock.eta(step)}")
+        self.bar.update(self.task, completed=step, eta=self.clock.eta(step))
+        self.numbers.plain = summary(metrics)
 
     def close(self) -> None:
-        self.bar.stop()
+        self.live.stop()
 
 
 class SilentDisplay:
