@@ -31,7 +31,7 @@ HOMES = {
     "rich": {"progress.py"},
     "atroposlib": {"rollout/atropos.py"},
     "safetensors": {"trainer/weights.py"},
-    "pyarrow": {"records.py"},
+    "pyarrow": {"records/files.py"},
 }
 MODULES = sorted(path for path in SRC.rglob("*.py"))
 

@@ -43,6 +43,26 @@ def compose(overrides: Sequence[str], with_hydra: bool = False) -> Any:
     return hydra_compose("train", overrides=list(overrides), return_hydra_config=with_hydra)
 
 
+def recorded(path: Path, overrides: Sequence[str]) -> Any:
+    """The configuration that a run has recorded at ``path``, with overrides.
+
+    A key that the project has gained since the run takes its value from conf/train.yaml.
+
+    Raises:
+        UserError: where there is no such file.
+    """
+    from omegaconf import OmegaConf
+
+    if not path.is_file():
+        raise UserError(
+            f"{path} does not exist: checkpoint must be outputs/<experiment>/<cell>/seed<k>/checkpoints/step_…"
+        )
+    own, gained = OmegaConf.load(path), OmegaConf.create(OmegaConf.to_container(compose([])))
+    for key in ("objective", "model.build", "model.architecture"):  # of free form: another one's keys are no gain
+        OmegaConf.update(gained, key, OmegaConf.select(own, key), merge=False)
+    return OmegaConf.merge(gained, own, OmegaConf.from_dotlist(list(overrides)))
+
+
 def stop(sentence: str) -> NoReturn:
     print(f"error: {sentence}", file=sys.stderr)
     sys.exit(2)

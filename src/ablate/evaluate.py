@@ -10,31 +10,17 @@ an override of it. Keys of its own: checkpoint=DIR, out=FILE (eval.parquet rows)
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ablate.cli import compose, run_main
-from ablate.errors import UserError
+from ablate.cli import compose, recorded, run_main
 
 if TYPE_CHECKING:
     from ablate.config import RunConfig
     from ablate.types import EvalRow
 
 OWN_KEYS = ("checkpoint", "out")
-
-
-def run_values(checkpoint: Path, overrides: Sequence[str]) -> Any:
-    """The configuration of the run that a checkpoint belongs to, with overrides."""
-    from omegaconf import OmegaConf
-
-    path = checkpoint.resolve().parents[1] / "config.yaml"
-    if not path.is_file():
-        raise UserError(
-            f"{path} does not exist: checkpoint must be outputs/<experiment>/<cell>/seed<k>/checkpoints/step_…"
-        )
-    return OmegaConf.merge(OmegaConf.load(path), OmegaConf.from_dotlist(list(overrides)))
 
 
 def evaluate(config: RunConfig, checkpoint: Path | None) -> list[EvalRow]:
@@ -70,7 +56,8 @@ def main() -> None:
     from ablate.records import checkpoint_directory, write_parquet
 
     checkpoint = checkpoint_directory(Path(own["checkpoint"])) if "checkpoint" in own else None
-    config = parse(run_values(checkpoint, overrides) if checkpoint else compose(overrides))
+    values = recorded(checkpoint.resolve().parents[1] / "config.yaml", overrides) if checkpoint else compose(overrides)
+    config = parse(values)
     rows = evaluate(config, checkpoint)
     for name, value in summarise(rows, config.eval).items():
         print(f"{name:40} {value:.4f}")

@@ -9,7 +9,6 @@ does, whatever layout the run had. The run's records must lie beside the checkpo
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import shutil
@@ -17,11 +16,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ablate.cli import run_main
+from ablate.cli import recorded, run_main
 from ablate.errors import UserError
 
 if TYPE_CHECKING:
-    from ablate.config import ParallelConfig, RunConfig
+    from ablate.config import RunConfig
 
 MAX_FILE_BYTES = 5 * 10**9
 TOKENIZER_FILES = (
@@ -37,7 +36,6 @@ def export(checkpoint: Path, out: Path, max_file_bytes: int = MAX_FILE_BYTES) ->
     Raises:
         UserError: when ``out`` exists, the checkpoint is missing or damaged, or its run's records are not beside it.
     """
-    from omegaconf import OmegaConf
 
     from ablate.config import parse
     from ablate.model_card import model_card
@@ -48,12 +46,7 @@ def export(checkpoint: Path, out: Path, max_file_bytes: int = MAX_FILE_BYTES) ->
         raise UserError(f"out={out} exists already: name a new directory, or remove it")
     checkpoint = checkpoint_directory(checkpoint)
     run = RunDirectory(checkpoint.resolve().parents[1])
-    if not run.config_path.is_file():
-        raise UserError(
-            f"{run.config_path} does not exist: "
-            "checkpoint must be outputs/<experiment>/<cell>/seed<k>/checkpoints/step_…"
-        )
-    config = parse(OmegaConf.load(run.config_path))
+    config = parse(recorded(run.config_path, []))
     model_dir = ensure_model(config)
     scratch = out.with_name(f".{out.name}.{os.getpid()}")
     scratch.mkdir(parents=True)
@@ -83,7 +76,7 @@ def write_weights(config: RunConfig, model_dir: Path, checkpoint: Path, director
     from ablate.trainer.shards import read_weights
     from ablate.trainer.weights import hf_tensors, write_weight_files
 
-    parallel = layout_of_one(config)
+    parallel = config.parallel.alone()
     world = open_world(parallel)
     damage = find_damage(checkpoint, world)
     if damage is not None:
@@ -92,20 +85,6 @@ def write_weights(config: RunConfig, model_dir: Path, checkpoint: Path, director
     model = build_model(architecture, parallel, None, config.context.stages[-1].length, world.device)
     read_weights(model, checkpoint)
     write_weight_files(hf_tensors(model, architecture, world), directory, max_file_bytes)
-
-
-def layout_of_one(config: RunConfig) -> ParallelConfig:
-    return dataclasses.replace(
-        config.parallel,
-        tensor=1,
-        pipeline=1,
-        context=1,
-        sequence_parallel=False,
-        distributed_optimizer=False,
-        world_size=None,
-        transformer_engine=False,  # the local layers hold the same weights
-        recompute="none",
-    )
 
 
 def model_config(config: RunConfig, base: dict[str, Any]) -> dict[str, Any]:

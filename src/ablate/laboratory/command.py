@@ -8,8 +8,9 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from ablate.cli import CONF_DIR, compose
-from ablate.config import RunConfig, parse
+from ablate.cli import CONF_DIR
+from ablate.cli import recorded as recorded_config
+from ablate.config import parse
 from ablate.errors import UserError
 from ablate.laboratory.bench import Settings
 from ablate.laboratory.recorded import RecordedStep, run_of
@@ -33,7 +34,8 @@ def run_command(
         preset_config: the objectives' configuration by name, with overrides.
     """
     run = run_of(Path(words["rollouts"]))
-    config = run_config(run.config_path, overrides)
+    others = starting_with(overrides, "objective", "hydra", "laboratory")
+    config = parse(recorded_config(run.config_path, [word for word in overrides if word not in others]))
     settings = laboratory_settings(overrides)
     for_objectives = (*starting_with(overrides, "objective", "hydra"), f"context.length={config.context.length}")
     configs = {name: preset_config(name, for_objectives) for name in listed(words["objectives"])}
@@ -56,18 +58,6 @@ def run_command(
 
 def starting_with(overrides: Sequence[str], *sections: str) -> list[str]:
     return [word for word in overrides if word.lstrip("+~").split(".")[0] in sections]
-
-
-def run_config(path: Path, overrides: Sequence[str]) -> RunConfig:
-    """The run's recorded configuration, with the overrides that are meant for it.
-
-    A key that the project has gained since the run takes its value from conf/train.yaml.
-    """
-    others = starting_with(overrides, "objective", "hydra", "laboratory")
-    changes = OmegaConf.from_dotlist([word for word in overrides if word not in others])
-    recorded, gained = OmegaConf.load(path), OmegaConf.create(OmegaConf.to_container(compose([])))
-    gained.objective = recorded.objective  # another objective's knobs are no gain
-    return parse(OmegaConf.merge(gained, recorded, changes))
 
 
 def laboratory_settings(overrides: Sequence[str]) -> DictConfig:

@@ -15,6 +15,7 @@ from ablate.laboratory.recorded import RecordedStep, read_step, recorded_batch
 from ablate.laboratory.table import markdown
 from ablate.objectives import Objective, build
 from ablate.records import RunDirectory, write_atomic, write_parquet
+from ablate.session import open_trainer
 from ablate.trainer.batching import optimizer_step
 from ablate.trainer.checkpoint import newest_first, step_of
 from ablate.trainer.step import Trainer
@@ -85,20 +86,6 @@ def batches_at(place: Place, trainer: Trainer, recorded: RecordedStep, objective
     return lambda other: optimizer_step(recorded_batch(recorded, other), last, other)
 
 
-def open_trainer(config: RunConfig) -> Trainer:
-    """The run's trainer with its starting weights; a checkpoint's are loaded over them."""
-    stages = config.context.stages
-    return Trainer(
-        ensure_model(config),
-        config.model,
-        config.parallel,
-        config.optim,
-        context_length=max(stage.length for stage in stages),
-        total_optimizer_steps=sum(stage.steps for stage in stages) * config.optim.steps_per_batch,
-        temperature=config.rollout.temperature,
-    )
-
-
 def built_variants(
     configs: Mapping[str, Mapping[str, Any]], toggles: Mapping[str, Mapping[str, Any]], say: Callable[[str], None]
 ) -> Variants:
@@ -126,7 +113,7 @@ def run_laboratory(
     say: Callable[[str], None],
 ) -> list[Path]:
     """Examine every place, and write ``laboratory.parquet rollouts.parquet laboratory.md`` into ``out``."""
-    trainer = open_trainer(config)
+    trainer = open_trainer(config, ensure_model(config))
     rows, rollouts = [], []
     for place in places:
         recorded = read_step(run, place.step)

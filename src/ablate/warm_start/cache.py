@@ -66,19 +66,7 @@ def build_in_child(model: ModelConfig, parallel: ParallelConfig, path: Path, loc
     shutil.rmtree(scratch, ignore_errors=True)  # of a build that was killed
     scratch.mkdir()
     layout = build_config(model).layout
-    alone = replace(
-        parallel,
-        tensor=1,
-        pipeline=1,
-        context=1,
-        sequence_parallel=False,
-        distributed_optimizer=False,
-        world_size=None,
-        precision="fp32",
-        transformer_engine=False,
-        recompute="none",
-        **asdict(layout),
-    )
+    alone = replace(parallel.alone(), precision="fp32", **asdict(layout))
     sections = {"model": asdict(model), "parallel": asdict(alone)}
     (scratch / "build.json").write_text(json.dumps(sections, indent=1) + "\n")
     environment = {name: value for name, value in os.environ.items() if name not in LAUNCHER_VARIABLES}

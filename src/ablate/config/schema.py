@@ -1,14 +1,11 @@
-"""The schema of a run's configuration: types and cross-field checks. No default values: YAML owns values."""
+"""The schema of a run's configuration. No default values: YAML owns values."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from omegaconf import MISSING, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
-from ablate.errors import UserError
+from omegaconf import MISSING
 
 
 @dataclass
@@ -42,19 +39,38 @@ class ModelConfig:
 class ParallelConfig:
     tensor: int = MISSING
     pipeline: int = MISSING
-    context: int = MISSING
+    context: int = MISSING  # processes that share the tokens of each row
     sequence_parallel: bool = MISSING
     distributed_optimizer: bool = MISSING
-    world_size: int | None = MISSING  # what the layout was made for; null: any multiple of tensor x pipeline
+    world_size: int | None = MISSING  # what the layout was made for; null: any multiple of tensor x pipeline x context
     precision: str = MISSING  # fp32 | bf16 (with fp32 main weights)
     transformer_engine: bool = MISSING
+    attention: str = MISSING  # auto | flash | fused | unfused: which of Transformer Engine's kernels
+    fp8: str = MISSING  # none | e4m3 | hybrid (e4m3 forward, e5m2 backward): matrix products of the layers
+    fp8_recipe: str = MISSING  # tensorwise | blockwise | mxfp8: how products are scaled
     recompute: str = MISSING  # none | core_attn | full
     num_threads: int = MISSING  # intra-op threads of the trainer on a CPU
     timeout_s: float = MISSING  # a collective that waits longer ends the job
     silence_s: float = MISSING  # a process of the job that is not heard of for so long counts as dead
     packing: bool = MISSING  # rows of a micro-batch end to end, without padding
-    max_tokens_per_micro_batch: int = MISSING  # padding included
+    max_tokens_per_micro_batch: int = MISSING  # padding included; context ranks share them
     logp_chunk_tokens: int = MISSING  # tokens per chunk of the vocabulary projection
+
+    def alone(self) -> ParallelConfig:
+        """The same weights in one process, on any machine: nothing split, Megatron's own layers."""
+        return replace(
+            self,
+            tensor=1,
+            pipeline=1,
+            context=1,
+            sequence_parallel=False,
+            distributed_optimizer=False,
+            world_size=None,
+            transformer_engine=False,
+            attention="auto",
+            fp8="none",
+            recompute="none",
+        )
 
 
 @dataclass
@@ -196,113 +212,3 @@ class RunConfig:
     @property
     def rollouts_per_step(self) -> int:
         return self.rollout.prompts_per_step * self.rollout.samples_per_prompt
-
-
-CHOICES = {
-    "verify.backend": ("local", "modal"),
-    "verify.container": ("rollout", "problem", "test"),
-    "verify.comparison": ("tokens", "lcb", "exact"),
-    "verify.extraction": ("last_block", "lcb"),
-    "rollout.on_short_batch": ("error", "train"),
-    "rollout.engine.mode": ("auto", "inline", "child", "server"),
-    "optim.schedule": ("constant", "cosine"),
-    "optim.old_logp": ("trainer", "rollout"),
-    "parallel.precision": ("fp32", "bf16"),
-    "parallel.recompute": ("none", "core_attn", "full"),
-    "logging.wandb": ("disabled", "offline", "online"),
-    "logging.display": ("auto", "live", "plain"),
-}
-
-POSITIVE = (
-    "context.length",
-    "context.steps",
-    "rollout.prompts_per_step",
-    "rollout.samples_per_prompt",
-    "rollout.temperature",
-    "verify.workers",
-    "verify.time_limit_s",
-    "verify.memory_limit_mib",
-    "optim.lr",
-    "optim.steps_per_batch",
-    "parallel.tensor",
-    "parallel.pipeline",
-    "parallel.context",
-    "parallel.num_threads",
-    "parallel.max_tokens_per_micro_batch",
-    "eval.samples_per_problem",
-    "eval.temperature",
-    "checkpoint.keep",
-)
-
-
-def section(schema: type, values: Any, name: str) -> Any:
-    """Check one group of the configuration against its schema and return it as a dataclass instance.
-
-    Raises:
-        UserError: for an unknown key, a missing value or a value of the wrong type, naming the key.
-    """
-    try:
-        merged = OmegaConf.merge(OmegaConf.structured(schema), values)
-        return OmegaConf.to_object(merged)
-    except OmegaConfBaseException as error:
-        key = f"{name}.{error.full_key}".strip(".") if error.full_key else name
-        reason = str(error.msg or error).strip().splitlines()[0]
-        raise UserError(f"{key}: {reason}: mend the value in conf/ or on the command line") from error
-
-
-def parse(values: Any) -> RunConfig:
-    """Turn a composed Hydra configuration into a checked ``RunConfig``.
-
-    Raises:
-        UserError: naming the first key that breaks a rule, with the rule, the value and the fix.
-    """
-    config = section(RunConfig, {k: v for k, v in values.items() if k != "hydra"}, "")
-    check(config)
-    return config
-
-
-def value_at(config: RunConfig, key: str) -> Any:
-    value: Any = config
-    for part in key.split("."):
-        value = getattr(value, part)
-    return value
-
-
-def check(config: RunConfig) -> None:
-    """Check what no single type can say: choices, signs, and fields that must fit together."""
-    for key, allowed in CHOICES.items():
-        if value_at(config, key) not in allowed:
-            raise UserError(f"{key}={value_at(config, key)} is not one of {', '.join(allowed)}")
-    for key in POSITIVE:
-        if not value_at(config, key) > 0:
-            raise UserError(f"{key} must be above 0, not {value_at(config, key)}")
-    check_split(config)
-    check_stages(config.context)
-    if config.rollout.samples_per_prompt < 2:
-        raise UserError("rollout.samples_per_prompt=1 gives a group no spread to compare: use 2 or more")
-    if max(config.eval.pass_at, default=1) > config.eval.samples_per_problem:
-        raise UserError(
-            f"pass@{max(config.eval.pass_at)} needs at least as many samples, but "
-            f"eval.samples_per_problem={config.eval.samples_per_problem}: raise it or change eval.pass_at"
-        )
-    if "\n" in config.cell or not config.cell.strip("./ "):
-        raise UserError(f"cell={config.cell!r} names a directory: use letters, digits, '_', '-', '=' and '.'")
-
-
-def check_split(config: RunConfig) -> None:
-    rollout, num_steps = config.rollout, config.optim.steps_per_batch
-    if config.rollouts_per_step % num_steps:
-        raise UserError(
-            f"{rollout.prompts_per_step} prompts x {rollout.samples_per_prompt} samples = {config.rollouts_per_step} "
-            f"rollouts do not divide into {num_steps} optimizer steps: change optim.steps_per_batch"
-        )
-
-
-def check_stages(context: ContextConfig) -> None:
-    if not context.stages:
-        raise UserError("context.stages is empty: give at least one {length, steps}")
-    for index, stage in enumerate(context.stages):
-        if stage.length <= 0 or stage.steps <= 0:
-            raise UserError(
-                f"context.stages[{index}] needs length and steps above 0, not {stage.length}, {stage.steps}"
-            )

@@ -1,19 +1,4 @@
-"""What a run leaves on disk. No other file knows these names.
-
-``outputs/<experiment>/<cell>/seed<k>/``
-
-    config.yaml               the resolved configuration; the directory belongs to it
-    manifest.json             commit, packages, host, attempts, status: running | preempted | failed | done
-    dirty.diff                what was not committed, if anything
-    metrics.jsonl             one object a step, deterministic numbers only: the truth about the run
-    rollouts/step_00012.parquet, eval.parquet
-    checkpoints/              the trainer's
-    trace.json                seconds by stage, in the Chrome trace format (open it in Perfetto)
-    heartbeat.json, lock      who works here now
-    queued                    the scheduler's task that will, as "JOB_TASK"
-
-A record of step k is trusted once a checkpoint of a step >= k exists; resuming drops the rest and makes it again.
-"""
+"""A run's directory: who works on it, how far it is, and the records of its steps."""
 
 from __future__ import annotations
 
@@ -30,20 +15,10 @@ from typing import IO, Any
 
 from ablate.config import RunConfig
 from ablate.errors import UserError
+from ablate.records.files import read_parquet, write_atomic, write_parquet
 from ablate.types import EvalRow
 
 STATUSES = ("running", "preempted", "failed", "done")
-
-
-def write_atomic(path: Path, text: str) -> None:
-    """Replace ``path`` in one step: a reader, or a run that comes after a kill, sees the old text or the new."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    with scratch.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    scratch.replace(path)
 
 
 @dataclass(frozen=True)
@@ -275,29 +250,3 @@ def checkpoint_directory(checkpoint: Path) -> Path:
 
 def now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S%z")
-
-
-def write_parquet(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows (dicts with equal keys) in one step."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    pq.write_table(pa.Table.from_pylist(list(rows)), scratch)
-    scratch.replace(path)
-
-
-def read_parquet(path: Path) -> list[dict[str, Any]]:
-    """Read rows back as dicts.
-
-    Raises:
-        UserError: if the file is not readable as parquet.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        return pq.read_table(path).to_pylist()
-    except pa.ArrowInvalid as error:
-        raise UserError(f"{path} is not a readable parquet file ({error}): remove it and run the step again") from error

@@ -1,0 +1,29 @@
+"""What a run leaves on disk. No other file knows these names.
+
+``outputs/<experiment>/<cell>/seed<k>/``
+
+    config.yaml               the resolved configuration; the directory belongs to it
+    manifest.json             commit, packages, host, attempts, status: running | preempted | failed | done
+    dirty.diff                what was not committed, if anything
+    metrics.jsonl             one object a step, deterministic numbers only: the truth about the run
+    rollouts/step_00012.parquet, eval.parquet
+    checkpoints/              the trainer's
+    trace.json                seconds by stage, in the Chrome trace format (open it in Perfetto)
+    heartbeat.json, lock      who works here now
+    queued                    the scheduler's task that will, as "JOB_TASK"
+
+A record of step k is trusted once a checkpoint of a step >= k exists; resuming drops the rest and makes it again.
+"""
+
+from ablate.records.files import read_parquet, write_atomic, write_parquet
+from ablate.records.run import CellState, RunDirectory, checkpoint_directory, run_path
+
+__all__ = [
+    "CellState",
+    "RunDirectory",
+    "checkpoint_directory",
+    "read_parquet",
+    "run_path",
+    "write_atomic",
+    "write_parquet",
+]
