@@ -4,8 +4,9 @@ import subprocess
 import sys
 
 import pytest
+from omegaconf import OmegaConf
 
-from ablate.cli import compose
+from ablate.cli import compose, recorded
 from ablate.config import parse
 from ablate.errors import UserError
 
@@ -16,6 +17,8 @@ MISTAKES = {
     "verify.backend=docker": "verify.backend=docker is not one of local, modal",
     "rollout.samples_per_prompt=1": "gives a group no spread",
     "context.stages=[]": "context.stages is empty",
+    "context.stages=[{length:160,steps:2},{length:320,steps:2}]": "need YaRN factors 1, 2, and one run has one",
+    "parallel.max_tokens_per_micro_batch=100": "a row of 160 tokens (context.stages) does not fit parallel.max_tokens",
     "eval.pass_at=[100]": "pass@100 needs at least as many samples",
     "rollout.engine.dtype=null": "rollout.engine.dtype: Incompatible value",
     "cell=..": "names a directory",
@@ -52,3 +55,21 @@ def test_ablate_train_exits_with_2_and_one_sentence(arguments, tmp_path):
     assert "Traceback" not in result.stderr
     assert result.stderr.startswith("error: ")
     assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_a_run_from_before_a_key_existed_is_still_readable(tmp_path):
+    own = compose(["context.length=120", "objective=gspo", "model=qwen3_14b", "model.path=/weights"])
+    del own.parallel.fp8
+    OmegaConf.save(OmegaConf.create(OmegaConf.to_container(own)), tmp_path / "config.yaml")
+    config = parse(recorded(tmp_path / "config.yaml", ["parallel.max_tokens_per_micro_batch=4096"]))
+    assert config.parallel.fp8 == "none"
+    assert config.parallel.max_tokens_per_micro_batch == 4096
+    assert config.context.length == 120
+    assert config.objective == OmegaConf.to_container(own.objective)
+    assert config.model.build is None
+    assert config.model.architecture == OmegaConf.to_container(own.model.architecture)
+
+
+def test_a_checkpoint_outside_a_run_is_said(tmp_path):
+    with pytest.raises(UserError, match=r"config\.yaml does not exist: checkpoint must be outputs/"):
+        recorded(tmp_path / "config.yaml", [])

@@ -11,6 +11,7 @@ slurm/submit.sh: the lines of out=FILE are now tasks 0, 1, ... of that array.
 from __future__ import annotations
 
 import itertools
+import shlex
 import shutil
 import subprocess
 import sys
@@ -122,13 +123,13 @@ def main() -> None:
     states = [RunDirectory(cell.directory).state(in_queue) for cell in cells]
     waiting = [cell for cell, state in zip(cells, states, strict=True) if state.needs_a_run]
     if "queued" in own:
-        by_line = {" ".join(cell.overrides): cell for cell in cells}
+        by_line = {shlex.join(cell.overrides): cell for cell in cells}
         for task, line in enumerate(Path(own["out"]).read_text().splitlines()):
             RunDirectory(by_line[line].directory).mark_queued(f"{own['queued']}_{task}")
         return
     print(shown(cells, states, with_errors=own.get("status", "false").lower() == "true"))
     if "out" in own:
-        Path(own["out"]).write_text("".join(" ".join(cell.overrides) + "\n" for cell in waiting))
+        Path(own["out"]).write_text("".join(shlex.join(cell.overrides) + "\n" for cell in waiting))
         print(f"{own['out']}: {len(waiting)} tasks, one line each")
 
 

@@ -203,7 +203,6 @@ def open_session(config: RunConfig, config_yaml: str, run: RunDirectory, is_lead
 
 
 # Of this process, by what they were opened for: the cells of a sweep share them.
-open_trainers: dict[str, Trainer] = {}
 open_verifiers: dict[str, Verifier] = {}
 
 
@@ -217,20 +216,17 @@ def shared_verifier(config: VerifyConfig) -> Verifier:
 
 
 def open_trainer(config: RunConfig, model_dir: Path) -> Trainer:
-    """Return a trainer that starts from ``model_dir``; in a process that has one with this layout, that one anew."""
+    """Return a trainer that starts from ``model_dir``."""
     stages = config.context.stages
-    settings = {
-        "context_length": max(stage.length for stage in stages),
-        "total_optimizer_steps": sum(stage.steps for stage in stages) * config.optim.steps_per_batch,
-        "temperature": config.rollout.temperature,
-    }
-    sections = (model_dir, config.model, config.parallel, config.optim)
-    layout = repr(config.parallel)
-    if layout in open_trainers:
-        open_trainers[layout].reset(*sections, **settings)
-    else:
-        open_trainers[layout] = Trainer(*sections, **settings)
-    return open_trainers[layout]
+    return Trainer(
+        model_dir,
+        config.model,
+        config.parallel,
+        config.optim,
+        context_length=max(stage.length for stage in stages),
+        total_optimizer_steps=sum(stage.steps for stage in stages) * config.optim.steps_per_batch,
+        temperature=config.rollout.temperature,
+    )
 
 
 @contextmanager

@@ -67,8 +67,14 @@ def run_cell(values: DictConfig) -> str:
     from ablate.config import parse
     from ablate.provenance import config_changes
     from ablate.records import RunDirectory, run_path
+    from ablate.trainer.architecture import Architecture
+    from ablate.trainer.layout import check_layout, check_world_size
 
     config = parse(values)
+    # At once, not after the warm start.
+    check_world_size(config.parallel, int(os.environ.get("WORLD_SIZE", "1")))
+    if config.model.architecture is not None:
+        check_layout(Architecture(**config.model.architecture), config.parallel)
     config_yaml = OmegaConf.to_yaml(values, resolve=True)
     run = RunDirectory(run_path(config))
     is_leader = os.environ.get("RANK", "0") == "0"

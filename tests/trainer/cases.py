@@ -20,6 +20,7 @@ from ablate.trainer.batching import make_batch
 from ablate.trainer.step import Trainer
 from ablate.types import Completion, Problem, RolloutGroup, TrainBatch, Verdict, VerdictKind
 
+TEMPERATURE = 0.8
 VOCAB_SIZE, CONTEXT = 104, 96  # token 0 pads: transformers leaves its (zero) embedding out of the gradient
 NO_SWAP = dict.fromkeys(("keep", "shape", "advantage", "ratio", "surrogate", "weight"))
 OBJECTIVES = {
@@ -37,6 +38,9 @@ SINGLE = ParallelConfig(
     world_size=None,
     precision="fp32",
     transformer_engine=False,
+    attention="auto",
+    fp8="none",
+    fp8_recipe="tensorwise",
     recompute="none",
     num_threads=1,
     timeout_s=60,
@@ -57,6 +61,12 @@ LAYOUTS = {
     "tp2_distributed": replace(SINGLE, tensor=2, distributed_optimizer=True),
     "tp2_sp_packed": replace(SINGLE, tensor=2, sequence_parallel=True, packing=True),
     "pp2_packed": replace(SINGLE, pipeline=2, packing=True),
+    "cp2": replace(SINGLE, context=2),
+    "cp2_packed": replace(SINGLE, context=2, packing=True),
+    "cp2_pp2": replace(SINGLE, context=2, pipeline=2),
+    "cp2_tp2_sp_packed": replace(SINGLE, context=2, tensor=2, sequence_parallel=True, packing=True),
+    "cp2_distributed": replace(SINGLE, context=2, distributed_optimizer=True),
+    "cp4_full_recompute": replace(SINGLE, context=4, recompute="full"),
     "tp2_full_recompute": replace(SINGLE, tensor=2, recompute="full"),
 }
 # A large eps keeps Adam's first update a smooth function of the gradient, so that weights can be compared.
@@ -79,9 +89,23 @@ def model_config(original_context: int = CONTEXT) -> ModelConfig:
     return ModelConfig(name="t", path=None, build=None, original_context=original_context, num_parameters=None)
 
 
-def open_trainer(model_dir: Path, parallel: ParallelConfig, **changes: Any) -> Trainer:
-    settings = {"context_length": CONTEXT, "total_optimizer_steps": 10, "temperature": 0.8} | changes
-    return Trainer(model_dir, model_config(), parallel, OPTIM, **settings)
+def open_trainer(
+    model_dir: Path,
+    parallel: ParallelConfig,
+    *,
+    original_context: int = CONTEXT,
+    context_length: int = CONTEXT,
+    optim: OptimConfig = OPTIM,
+) -> Trainer:
+    return Trainer(
+        model_dir,
+        model_config(original_context),
+        parallel,
+        optim,
+        context_length=context_length,
+        total_optimizer_steps=10,
+        temperature=TEMPERATURE,
+    )
 
 
 def objective_named(name: str, overlong: str = "mask") -> Objective:
@@ -133,9 +157,12 @@ def gathered_gradients(trainer: Trainer) -> dict[str, torch.Tensor]:
 
 def run_layout(model_dir: Path, parallel: ParallelConfig, old_logp_BT: torch.Tensor | None) -> dict[str, Any]:
     """Two steps of each objective from the same start; everything that must not depend on the layout."""
-    trainer = open_trainer(model_dir, parallel)
-    found: dict[str, Any] = {"weights": gathered(trainer)}
     batch = make_batch(rollout_groups(), objective_named("grpo"))
+    found: dict[str, Any] = {
+        "yarn_logp": open_trainer(model_dir, parallel, original_context=CONTEXT // 2).logp(batch)[0]
+    }
+    trainer = open_trainer(model_dir, parallel)
+    found["weights"] = gathered(trainer)
     found["logp"], found["entropy"] = trainer.logp(batch)
     old_logp_BT = found["logp"] if old_logp_BT is None else old_logp_BT
     for name in OBJECTIVES:

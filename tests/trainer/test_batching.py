@@ -75,16 +75,22 @@ def test_optimizer_steps_share_out_all_rows_once_and_equally(num_rows, num_steps
 LENGTHS = st.lists(st.integers(2, 60), min_size=1, max_size=40)
 
 
-@given(LENGTHS, st.integers(64, 300), st.integers(1, 5), st.sampled_from([1, 2, 4]), st.booleans())
-def test_a_plan_holds_every_row_once_within_the_budget_and_equal_counts(lengths, budget, num_ranks, multiple, packing):
-    plan = plan_micro_batches(lengths, budget, num_ranks=num_ranks, multiple_of=multiple, packing=packing)
+MULTIPLES = st.sampled_from([(1, 1), (1, 2), (1, 4), (4, 4), (4, 8)])  # of a row, of what the model sees
+
+
+@given(LENGTHS, st.integers(64, 300), st.integers(1, 5), MULTIPLES, st.booleans())
+def test_a_plan_holds_every_row_once_within_the_budget_and_equal_counts(lengths, budget, num_ranks, multiples, packing):
+    row_multiple, multiple = multiples
+    plan = plan_micro_batches(
+        lengths, budget, num_ranks=num_ranks, row_multiple=row_multiple, multiple_of=multiple, packing=packing
+    )
     assert len(plan) == num_ranks
     assert len({len(share) for share in plan}) == 1
     micro_batches = [micro_batch for share in plan for micro_batch in share]
     real = [row for micro_batch in micro_batches if not micro_batch.is_filler for row in micro_batch.rows]
     assert sorted(real) == list(range(len(lengths)))
     for micro_batch in micro_batches:
-        inside = [lengths[row] for row in micro_batch.rows]
+        inside = [-(-lengths[row] // row_multiple) * row_multiple for row in micro_batch.rows]
         assert micro_batch.size <= budget
         assert micro_batch.size % multiple == micro_batch.num_tokens % multiple == 0
         assert micro_batch.num_tokens >= max(inside)
@@ -94,20 +100,20 @@ def test_a_plan_holds_every_row_once_within_the_budget_and_equal_counts(lengths,
 @given(LENGTHS, st.integers(64, 300))
 def test_padded_rows_go_with_rows_of_similar_length(lengths, budget):
     """Longest first: no row of a micro-batch is shorter than a row of a later one is long."""
-    (plan,) = plan_micro_batches(lengths, budget, num_ranks=1, multiple_of=1, packing=False)
+    (plan,) = plan_micro_batches(lengths, budget, num_ranks=1, row_multiple=1, multiple_of=1, packing=False)
     spans = sorted((min(lengths[r] for r in m.rows), max(lengths[r] for r in m.rows)) for m in plan)
     assert all(low_end <= high_start for (_, low_end), (high_start, _) in itertools.pairwise(spans))
 
 
 @given(LENGTHS, st.integers(64, 300))
 def test_packing_leaves_at_most_one_micro_batch_half_empty(lengths, budget):
-    (plan,) = plan_micro_batches(lengths, budget, num_ranks=1, multiple_of=1, packing=True)
+    (plan,) = plan_micro_batches(lengths, budget, num_ranks=1, row_multiple=1, multiple_of=1, packing=True)
     assert sum(micro_batch.size * 2 <= budget for micro_batch in plan) <= 1
 
 
 @given(LENGTHS, st.integers(2, 4), st.booleans())
 def test_filler_only_where_rows_run_out(lengths, num_ranks, packing):
-    plan = plan_micro_batches(lengths, 10_000, num_ranks=num_ranks, multiple_of=1, packing=packing)
+    plan = plan_micro_batches(lengths, 10_000, num_ranks=num_ranks, row_multiple=1, multiple_of=1, packing=packing)
     num_filler = sum(micro_batch.is_filler for share in plan for micro_batch in share)
     assert num_filler == max(0, num_ranks - len(lengths))
 
@@ -115,12 +121,12 @@ def test_filler_only_where_rows_run_out(lengths, num_ranks, packing):
 @pytest.mark.parametrize("packing", [False, True])
 def test_a_row_beyond_the_budget_is_said(packing):
     with pytest.raises(UserError, match=r"a row of 90 tokens does not fit parallel\.max_tokens_per_micro_batch=64"):
-        plan_micro_batches([10, 90], 64, num_ranks=1, multiple_of=1, packing=packing)
+        plan_micro_batches([10, 90], 64, num_ranks=1, row_multiple=1, multiple_of=1, packing=packing)
 
 
 def test_cutting_keeps_every_response_token_and_filler_weighs_nothing():
     batch = make_batch(cases.rollout_groups(), cases.objective_named("dapo"))
-    plan = plan_micro_batches(row_lengths(batch), 200, num_ranks=5, multiple_of=4, packing=False)
+    plan = plan_micro_batches(row_lengths(batch), 200, num_ranks=5, row_multiple=1, multiple_of=4, packing=False)
     parts = [(m, cut(batch, m)) for share in plan for m in share]
     real = [part for micro_batch, part in parts if not micro_batch.is_filler]
     filler = [part for micro_batch, part in parts if micro_batch.is_filler]

@@ -16,10 +16,22 @@ import torch
 from ablate.trainer.batching import make_batch
 
 JOBS = {
-    2: ("tied=tp2", "tied=pp2", "tied=dp", "tied=dp_distributed", "untied=tp2_sp", "untied=tp2_sp_packed"),
-    4: ("untied=tp2_pp2", "tied=tp2_sp_pp2", "untied=tp2_distributed", "untied=tp2_full_recompute", "tied=pp2_packed"),
+    2: (
+        *("tied=tp2", "tied=pp2", "tied=dp", "tied=dp_distributed", "untied=tp2_sp", "untied=tp2_sp_packed"),
+        *("tied=cp2", "untied=cp2_packed"),
+    ),
+    4: (
+        *(
+            "untied=tp2_pp2",
+            "tied=tp2_sp_pp2",
+            "untied=tp2_distributed",
+            "untied=tp2_full_recompute",
+            "tied=pp2_packed",
+        ),
+        *("tied=cp2_pp2", "untied=cp2_tp2_sp_packed", "tied=cp2_distributed", "untied=cp4_full_recompute"),
+    ),
 }
-LIMIT_S = 140
+LIMIT_S = 200
 LAYOUTS = [name for names in JOBS.values() for name in names]
 
 
@@ -92,23 +104,14 @@ def test_weights_gathered_from_a_layout_are_the_checkpoint_s_bit_for_bit(alone, 
     ids=["context", "twice_the_context_by_yarn", "by_yarn_with_betas_of_the_model"],
 )
 def test_log_probability_and_entropy_are_transformers(model_dirs, tmp_path, model, factor, betas):
-    context, temperature = 48, 0.8
+    context = 48
     model_dir = Path(shutil.copytree(model_dirs[model], tmp_path / "model"))
     values = json.loads((model_dir / "config.json").read_text())
     (model_dir / "config.json").write_text(json.dumps(values | {f"yarn_{name}": b for name, b in betas.items()}))
     batch = make_batch(cases.rollout_groups(), cases.objective_named("grpo"))
-    trainer = cases.open_trainer(model_dir, cases.SINGLE)
-    trainer.reset(
-        model_dir,
-        cases.model_config(context),
-        cases.SINGLE,
-        cases.OPTIM,
-        context_length=context * factor,
-        total_optimizer_steps=1,
-        temperature=temperature,
-    )
+    trainer = cases.open_trainer(model_dir, cases.SINGLE, original_context=context, context_length=context * factor)
     logp_BT, entropy_BT = trainer.logp(batch)
-    logit_BTV = transformers_logits(model_dir, batch.tokens_BS, context, factor, betas) / temperature
+    logit_BTV = transformers_logits(model_dir, batch.tokens_BS, context, factor, betas) / cases.TEMPERATURE
     expected_BTV = logit_BTV.log_softmax(dim=-1)
     expected_logp_BT = expected_BTV.gather(2, batch.tokens_BS[:, 1:, None])[..., 0] * batch.mask_BT
     expected_entropy_BT = -(expected_BTV.exp() * expected_BTV).sum(dim=-1) * batch.mask_BT
@@ -136,6 +139,13 @@ def test_log_probability_does_not_depend_on_the_layout(alone, together, name):
     expected, found = alone[name.split("=")[0]], together[name]
     torch.testing.assert_close(found["logp"], expected["logp"], atol=2e-5, rtol=0)
     torch.testing.assert_close(found["entropy"], expected["entropy"], atol=2e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_positions_stretched_by_yarn_do_not_depend_on_the_layout(alone, together, name):
+    expected, found = alone[name.split("=")[0]], together[name]
+    assert not torch.allclose(expected["yarn_logp"], expected["logp"], atol=1e-3)
+    torch.testing.assert_close(found["yarn_logp"], expected["yarn_logp"], atol=2e-5, rtol=0)
 
 
 @pytest.mark.parametrize("objective", cases.OBJECTIVES)

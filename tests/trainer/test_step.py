@@ -35,21 +35,6 @@ def test_the_same_step_twice_is_the_same_bit_for_bit(trainer, batch, tiny_checkp
     assert all(torch.equal(first[1][name], second[1][name]) for name in first[1])
 
 
-def test_reset_forgets_weights_optimizer_and_schedule(trainer, batch, tiny_checkpoint):
-    objective = cases.objective_named("grpo")
-    first = trainer.step(batch, objective)
-    trainer.reset(
-        tiny_checkpoint,
-        cases.model_config(),
-        cases.SINGLE,
-        cases.OPTIM,
-        context_length=cases.CONTEXT,
-        total_optimizer_steps=10,
-        temperature=0.8,
-    )
-    assert trainer.step(batch, objective) == first
-
-
 def test_a_step_does_not_depend_on_padding_or_on_the_order_of_rows(trainer, batch, tiny_checkpoint):
     objective = cases.objective_named("gspo_plus")
     expected = trainer.step(batch, objective)
@@ -173,16 +158,7 @@ def test_learning_rate_warms_up_then_follows_the_schedule(schedule, expected):
 
 def test_without_a_clip_the_norm_is_measured_and_nothing_is_scaled(tiny_checkpoint, batch):
     def gradients_with(optim: OptimConfig) -> tuple[float, torch.Tensor]:
-        trainer = cases.open_trainer(tiny_checkpoint, cases.SINGLE)
-        trainer.reset(
-            tiny_checkpoint,
-            cases.model_config(),
-            cases.SINGLE,
-            optim,
-            context_length=cases.CONTEXT,
-            total_optimizer_steps=10,
-            temperature=0.8,
-        )
+        trainer = cases.open_trainer(tiny_checkpoint, cases.SINGLE, optim=optim)
         norm = trainer.step(batch, cases.objective_named("grpo"))["train/grad_norm"]
         return norm, torch.cat([g.flatten() for g in cases.gathered_gradients(trainer).values()])
 
@@ -223,6 +199,8 @@ def test_bf16_trains_fp32_main_weights(tiny_checkpoint, batch):
         ({"world_size": 4}, "parallel.world_size=4 but 1 processes were started"),
         ({"sequence_parallel": True}, "sequence_parallel=true splits over the tensor group"),
         ({"transformer_engine": True}, "the package transformer_engine is not installed"),
+        ({"attention": "flash"}, "attention=flash chooses among Transformer Engine's kernels: set parallel.transf"),
+        ({"fp8": "hybrid"}, "fp8=hybrid chooses among Transformer Engine's kernels: set parallel.transformer_engine"),
         ({"max_tokens_per_micro_batch": 8}, "does not fit parallel.max_tokens_per_micro_batch=8"),
     ],
 )
@@ -237,12 +215,44 @@ def test_a_layout_that_cannot_work_is_said_in_a_sentence(tiny_checkpoint, batch,
         ({"tensor": 4}, "2 key/value heads do not divide by parallel.tensor=4"),
         ({"tensor": 3}, "4 attention heads do not divide by parallel.tensor=3"),
         ({"pipeline": 3}, "4 layers do not divide by parallel.pipeline=3"),
-        ({"context": 2}, "parallel.context=2 is not built"),
     ],
 )
 def test_what_the_model_does_not_divide_by_is_said(tiny_checkpoint, changes, sentence):
     from ablate.trainer.architecture import read_architecture
-    from ablate.trainer.model import check_layout
+    from ablate.trainer.layout import check_layout
 
     with pytest.raises(UserError, match=sentence):
         check_layout(read_architecture(tiny_checkpoint), replace(cases.SINGLE, **changes))
+
+
+ENGINE = replace(cases.SINGLE, transformer_engine=True, precision="bf16", fp8="hybrid")
+
+
+@pytest.mark.parametrize(
+    ("parallel", "installed", "sentence"),
+    [
+        (replace(ENGINE, attention="flash"), {"transformer_engine"}, "the package flash_attn is not installed"),
+        (replace(ENGINE, precision="fp32"), {"transformer_engine"}, "rounds products of bf16 weights, not fp32"),
+        (replace(ENGINE, tensor=4), {"transformer_engine"}, "wants 16 x parallel.tensor=4 to divide the hidden size"),
+    ],
+)
+def test_what_transformer_engine_cannot_do_is_said(tiny_checkpoint, monkeypatch, parallel, installed, sentence):
+    from ablate.trainer import layout
+    from ablate.trainer.architecture import read_architecture
+
+    monkeypatch.setattr(layout.importlib.util, "find_spec", lambda name: name if name in installed else None)
+    with pytest.raises(UserError, match=sentence):
+        layout.check_transformer_engine(read_architecture(tiny_checkpoint), parallel)
+
+
+def test_fp8_and_the_attention_kernel_reach_megatron(tiny_checkpoint):
+    from ablate.trainer.architecture import Yarn, read_architecture
+    from ablate.trainer.model import transformer_config
+
+    architecture = read_architecture(tiny_checkpoint)
+    yarn = Yarn(factor=2.0, original_context=48, beta_fast=32.0, beta_slow=1.0)  # without it rope is Engine's, not here
+    config = transformer_config(architecture, replace(ENGINE, attention="flash", fp8_recipe="blockwise"), yarn)
+    assert (config.fp8, config.fp8_recipe, config.attention_backend.name) == ("hybrid", "blockwise", "flash")
+    off = transformer_config(architecture, cases.SINGLE, None)
+    assert off.fp8 is None
+    assert off.attention_backend.name == "auto"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import random
+import shutil
+import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,6 +52,10 @@ def prepare_environment(config: EngineConfig) -> None:
         wanted["TORCHDYNAMO_DISABLE"] = "1"
     for name, value in wanted.items():
         os.environ.setdefault(name, value)
+    if "VLLM_RPC_BASE_PATH" not in os.environ:  # vLLM leaves its sockets behind, in the system's /tmp by default
+        sockets = tempfile.mkdtemp(prefix="ablate-")
+        atexit.register(shutil.rmtree, sockets, ignore_errors=True)
+        os.environ["VLLM_RPC_BASE_PATH"] = sockets
 
 
 @contextmanager
@@ -59,10 +66,11 @@ def environment_for_children(num_threads: int) -> Iterator[None]:
         os.environ.pop(name, None)
     os.environ.setdefault("PYTHONWARNINGS", "ignore::FutureWarning")  # vLLM's import walks over deprecated torch names
     os.environ.setdefault("OMP_NUM_THREADS", str(num_threads))  # else as many as the machine has cores
+    os.environ.setdefault("TORCH_LOGS", "-torch._library.triton")  # "Triton not available", on a CPU
     try:
         yield
     finally:
-        for name in (*LAUNCHER_VARIABLES, "PYTHONWARNINGS", "OMP_NUM_THREADS"):
+        for name in (*LAUNCHER_VARIABLES, "PYTHONWARNINGS", "OMP_NUM_THREADS", "TORCH_LOGS"):
             os.environ.pop(name, None)
             if name in before:
                 os.environ[name] = before[name]

@@ -5,7 +5,7 @@ Shape suffixes: B rows, S tokens of a row, T = S - 1 predictions, P groups (prob
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -77,8 +77,17 @@ def optimizer_step(batch: TrainBatch, rows: Tensor, objective: Objective) -> Tra
 
 
 def take_rows(batch: TrainBatch, rows: Tensor) -> TrainBatch:
+    return each_tensor(batch, lambda tensor: tensor[rows])
+
+
+def on_device(batch: TrainBatch, device: torch.device) -> TrainBatch:
+    """Batches live on the CPU; a micro-batch goes where the model is when its turn comes."""
+    return each_tensor(batch, lambda tensor: tensor.to(device))
+
+
+def each_tensor(batch: TrainBatch, change: Callable[[Tensor], Tensor]) -> TrainBatch:
     tensors = {field.name: getattr(batch, field.name) for field in fields(batch)}
-    return TrainBatch(**{name: None if tensor is None else tensor[rows] for name, tensor in tensors.items()})
+    return TrainBatch(**{name: None if tensor is None else change(tensor) for name, tensor in tensors.items()})
 
 
 def row_lengths(batch: TrainBatch) -> list[int]:
@@ -98,7 +107,7 @@ class MicroBatch:
 
 
 def plan_micro_batches(
-    lengths: Sequence[int], max_tokens: int, *, num_ranks: int, multiple_of: int, packing: bool
+    lengths: Sequence[int], max_tokens: int, *, num_ranks: int, row_multiple: int, multiple_of: int, packing: bool
 ) -> list[list[MicroBatch]]:
     """Split rows into micro-batches, equally many for every data-parallel rank.
 
@@ -106,9 +115,10 @@ def plan_micro_batches(
 
     Args:
         lengths: tokens of each row.
-        max_tokens: of one micro-batch at most, padding included.
+        max_tokens: of one micro-batch at most, padding included; context ranks share them.
         num_ranks: data-parallel ranks.
-        multiple_of: sequence lengths divide by it (the tensor group's size under sequence parallelism).
+        row_multiple: the length of every row divides by it, packed or not.
+        multiple_of: so does what the model sees by this: a padded row, or packed rows end to end.
         packing: rows are laid end to end instead of padded.
 
     Returns:
@@ -118,12 +128,12 @@ def plan_micro_batches(
         UserError: when a single row is longer than the budget.
     """
 
-    def round_up(length: int) -> int:
-        return -(-length // multiple_of) * multiple_of
+    def round_up(length: int, multiple: int = multiple_of) -> int:
+        return -(-length // multiple) * multiple
 
     def size_of(rows: Sequence[int]) -> int:
         if packing:
-            return round_up(sum(lengths[row] for row in rows))
+            return round_up(sum(round_up(lengths[row], row_multiple) for row in rows))
         return round_up(max(lengths[row] for row in rows)) * len(rows)
 
     def micro_batch(rows: Sequence[int], is_filler: bool = False) -> MicroBatch:
@@ -164,7 +174,7 @@ def deal(micro_batches: list[MicroBatch], num_ranks: int) -> list[list[MicroBatc
 
 def cut(batch: TrainBatch, micro_batch: MicroBatch) -> TrainBatch:
     """The micro-batch's rows, without the padding beyond its own longest row."""
-    taken = take_rows(batch, torch.tensor(micro_batch.rows, device=batch.tokens_BS.device))
+    taken = take_rows(batch, torch.tensor(micro_batch.rows))
     num_tokens = micro_batch.num_tokens
     missing = num_tokens - taken.tokens_BS.shape[1]
     per_token = {}

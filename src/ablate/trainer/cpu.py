@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
+import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -60,6 +61,8 @@ CPU = torch.device("cpu")
 
 def import_megatron() -> None:
     """Import Megatron-Core; on a machine without CUDA, map its CUDA onto the CPU. May be called again."""
+    # Read when CUDA starts; Megatron's overlap of products with collectives counts on their order in one queue.
+    os.environ.setdefault("CUDA_DEVICE_MAX_CONNECTIONS", "1")
     with warnings.catch_warnings():
         for message in EXPECTED_WARNINGS:
             warnings.filterwarnings("ignore", message=message)
@@ -110,8 +113,8 @@ def copy_module(module: ModuleType) -> ModuleType:
 
 def on_cpu(factory: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(factory)
-    def create(*args: Any, device: Any = None, **options: Any) -> Any:
-        return factory(*args, device=CPU if is_cuda(device) else device, **options)
+    def create(*args: Any, device: Any = None, pin_memory: bool = False, **options: Any) -> Any:
+        return factory(*args, device=CPU if is_cuda(device) else device, **options)  # nothing to pin memory for
 
     return create
 

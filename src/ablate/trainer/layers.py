@@ -10,11 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ablate.trainer import cpu
+from ablate.trainer import context, cpu
 
 cpu.import_megatron()
 
 from megatron.core.models.gpt.gpt_layer_specs import get_gpt_layer_local_spec  # noqa: E402
+from megatron.core.process_groups_config import ProcessGroupCollection  # noqa: E402
 from megatron.core.transformer.transformer_block import TransformerBlockSubmodules  # noqa: E402
 from megatron.core.transformer.transformer_config import TransformerConfig  # noqa: E402
 
@@ -33,12 +34,21 @@ class RMSNorm(torch.nn.RMSNorm):
 class CausalAttention(torch.nn.Module):
     """Causal attention by torch's fused kernel: no S x S matrix of scores is stored, on a CPU or a GPU.
 
-    Rows are padded on the right, so the causal mask alone keeps padding out of every real position.
+    Rows are padded on the right, so the causal mask alone keeps padding out of every real position. Under context
+    parallelism every process asks with its own positions, and joins the keys and values of all.
     """
 
-    def __init__(self, config: TransformerConfig, layer_number: int, attn_mask_type: Any, **unused: Any) -> None:
+    def __init__(
+        self,
+        config: TransformerConfig,
+        layer_number: int,
+        attn_mask_type: Any,
+        pg_collection: ProcessGroupCollection,
+        **unused: Any,
+    ) -> None:
         super().__init__()
         self.dropout = config.attention_dropout
+        self.context_group = pg_collection.cp
 
     def forward(
         self,
@@ -55,19 +65,47 @@ class CausalAttention(torch.nn.Module):
         Packed rows are attended one by one: each sees itself only.
         """
         if packed_seq_params is None:
-            return self._attend(query, key, value).flatten(2)
+            lengths = [len(query) * self.context_group.size()]
+            return self._attend_rows(query, key, value, lengths).flatten(2)
         lengths = packed_seq_params.cu_seqlens_q.diff().tolist()
-        rows = zip(*(x[:, None].split(lengths) for x in (query, key, value)), strict=True)
-        return torch.cat([self._attend(*row) for row in rows]).flatten(1)
+        return self._attend_rows(query[:, None], key[:, None], value[:, None], lengths).flatten(2)[:, 0]
 
-    def _attend(self, query_SBHD: Tensor, key_SBGD: Tensor, value_SBGD: Tensor) -> Tensor:
+    def _attend_rows(self, query: Tensor, key: Tensor, value: Tensor, lengths: list[int]) -> Tensor:
+        """Attend row by row; query, key and value hold this process's positions of all rows."""
+        if self.context_group.size() > 1:
+            return self._attend_parts(query, key, value, lengths)
+        if len(lengths) == 1:
+            return self._attend(query, key, value, first=0)
+        rows = zip(*(x.split(lengths) for x in (query, key, value)), strict=True)
+        return torch.cat([self._attend(*row, first=0) for row in rows])
+
+    def _attend_parts(self, query: Tensor, key: Tensor, value: Tensor, lengths: list[int]) -> Tensor:
+        """Attend with the two parts of every row that this context rank holds."""
+        rank, size = self.context_group.rank(), self.context_group.size()
+        both = context.joined(torch.cat((key, value), dim=-1), lengths, self.context_group, sum_gradients=True)
+        key, value = both.chunk(2, dim=-1)
+        query_rows = query.split([length // size for length in lengths])
+        attended = []
+        for query_row, key_row, value_row in zip(query_rows, key.split(lengths), value.split(lengths), strict=True):
+            part = len(query_row) // 2
+            for index, query_part in zip((rank, 2 * size - 1 - rank), query_row.split(part), strict=True):
+                end = (index + 1) * part
+                attended.append(self._attend(query_part, key_row[:end], value_row[:end], first=index * part))
+        return torch.cat(attended)
+
+    def _attend(self, query_SBHD: Tensor, key_SBGD: Tensor, value_SBGD: Tensor, first: int) -> Tensor:
+        """Queries from position ``first`` of a row on, against the keys of its start up to the last of them."""
         query_BHSD, key_BGSD, value_BGSD = (x.permute(1, 2, 0, 3) for x in (query_SBHD, key_SBGD, value_SBGD))
+        seen = None
+        if first:
+            seen = torch.ones(len(query_SBHD), len(key_SBGD), dtype=torch.bool, device=query_SBHD.device).tril(first)
         attended_BHSD = torch.nn.functional.scaled_dot_product_attention(
             query_BHSD,
             key_BGSD,
             value_BGSD,
+            attn_mask=seen,
             dropout_p=self.dropout if self.training else 0.0,
-            is_causal=True,
+            is_causal=not first,
             enable_gqa=key_BGSD.shape[1] != query_BHSD.shape[1],
         )
         return attended_BHSD.permute(2, 0, 1, 3)

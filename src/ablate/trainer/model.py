@@ -5,16 +5,15 @@ Shape suffixes: B rows, S tokens of a row, D hidden size, V words of this rank's
 
 from __future__ import annotations
 
-import importlib.util
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ablate.config import ParallelConfig
-from ablate.errors import UserError
 from ablate.trainer import cpu
 from ablate.trainer.architecture import Architecture, Yarn
+from ablate.trainer.layout import check_layout
 
 cpu.import_megatron()
 
@@ -28,6 +27,7 @@ from megatron.core.tensor_parallel.layers import (  # noqa: E402
     set_defaults_if_not_set_tensor_model_parallel_attributes,
     set_tensor_model_parallel_attributes,
 )
+from megatron.core.transformer.enums import AttnBackend  # noqa: E402
 from megatron.core.transformer.transformer_config import TransformerConfig  # noqa: E402
 
 from ablate.trainer.layers import local_spec  # noqa: E402
@@ -57,33 +57,6 @@ class PolicyModel(GPTModel):
         return self.output_layer.weight
 
 
-def check_layout(architecture: Architecture, parallel: ParallelConfig) -> None:
-    """Raise ``UserError`` for the first dimension of the model that the layout does not divide."""
-    for name, value, key, size in (
-        ("attention heads", architecture.num_heads, "tensor", parallel.tensor),
-        ("key/value heads", architecture.num_kv_heads, "tensor", parallel.tensor),
-        ("MLP columns", architecture.mlp_size, "tensor", parallel.tensor),
-        ("words of the vocabulary", architecture.vocab_size, "tensor", parallel.tensor),
-        ("layers", architecture.num_layers, "pipeline", parallel.pipeline),
-    ):
-        if value % size:
-            raise UserError(f"{value} {name} do not divide by parallel.{key}={size}: choose a divisor of {value}")
-    if parallel.sequence_parallel and parallel.tensor == 1:
-        raise UserError(
-            "parallel.sequence_parallel=true splits over the tensor group: set parallel.tensor to 2 or more"
-        )
-    if parallel.context > 1:
-        raise UserError(
-            f"parallel.context={parallel.context} is not built (a row's tokens are not split over processes): "
-            "use parallel.context=1 and more of parallel.tensor with sequence_parallel, or parallel.recompute=full"
-        )
-    if parallel.transformer_engine and importlib.util.find_spec("transformer_engine") is None:
-        raise UserError(
-            "parallel.transformer_engine=true but the package transformer_engine is not installed: "
-            "install requirements.txt on a GPU machine, or set parallel.transformer_engine=false"
-        )
-
-
 def transformer_config(architecture: Architecture, parallel: ParallelConfig, yarn: Yarn | None) -> TransformerConfig:
     """Megatron's configuration of the model. Fusions belong to Transformer Engine; there is no dropout."""
     dtype, fused = DTYPES[parallel.precision], parallel.transformer_engine
@@ -105,6 +78,7 @@ def transformer_config(architecture: Architecture, parallel: ParallelConfig, yar
         tensor_model_parallel_size=parallel.tensor,
         pipeline_model_parallel_size=parallel.pipeline,
         context_parallel_size=parallel.context,
+        attention_backend=AttnBackend[parallel.attention],
         sequence_parallel=parallel.sequence_parallel,
         params_dtype=dtype,
         pipeline_dtype=dtype,
@@ -123,6 +97,7 @@ def transformer_config(architecture: Architecture, parallel: ParallelConfig, yar
         gradient_accumulation_fusion=False,  # needs Apex or Transformer Engine's own linear layers
         persist_layer_norm=fused,
         **recomputation(parallel),
+        **eight_bits(parallel),
     )
     if yarn is not None:
         config.yarn_rotary_scaling_factor = yarn.factor
@@ -139,6 +114,15 @@ def recomputation(parallel: ParallelConfig) -> dict[str, Any]:
     if parallel.recompute == "full":
         return {"recompute_granularity": "full", "recompute_method": "uniform", "recompute_num_layers": 1}
     return {}
+
+
+def eight_bits(parallel: ParallelConfig) -> dict[str, Any]:
+    """FP8 for the layers' products; the output projection is ours (``ablate.trainer.logprobs``) and stays as it is.
+
+    Only recipes that scale by the values at hand: delayed scaling scales by those of earlier passes, so that a
+    log-probability would depend on what was computed before it, and on whether the run was resumed in between.
+    """
+    return {} if parallel.fp8 == "none" else {"fp8": parallel.fp8, "fp8_recipe": parallel.fp8_recipe}
 
 
 def build_model(

@@ -1,7 +1,7 @@
 """A micro-batch as the model takes it: rows padded to one length, or packed end to end without padding.
 
 Shape suffixes: B rows, S tokens of a row, T = S - 1 predictions, N packed tokens. What is asked of the model is laid
-out as its output is, sequence first: [T, B] or [N, 1].
+out as its output is, sequence first: [S, B] or [N, 1].
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ablate.config import ParallelConfig
 from ablate.trainer import cpu
 from ablate.trainer.batching import row_lengths
+from ablate.trainer.layout import row_multiple, sequence_multiple
 from ablate.types import TrainBatch
 
 cpu.import_megatron()
@@ -26,30 +28,40 @@ class ModelInput:
     """What goes into the model, and which of its outputs predict response tokens."""
 
     tokens: Tensor  # [B, S] or [1, N]
-    targets: Tensor  # [T, B] or [N, 1]: the token that each output predicts
-    mask: Tensor  # [T, B] or [N, 1]: is it a response token?
+    targets: Tensor  # [S, B] or [N, 1]: the token that each output predicts; anything where there is none
+    mask: Tensor  # [S, B] or [N, 1]: is it a response token?
+    lengths: tuple[int, ...]  # S, or of the packed rows, padding included; context ranks cut each on its own
     packed: PackedSeqParams | None
     to_rows: Callable[[Tensor], Tensor]  # values laid out as ``targets`` -> [B, T], 0 outside the mask
+
+
+def lay_out(batch: TrainBatch, parallel: ParallelConfig) -> ModelInput:
+    """The whole micro-batch; what context ranks take of it is theirs to cut (``ablate.trainer.context``)."""
+    if parallel.packing:
+        return packed_input(batch, row_multiple(parallel), sequence_multiple(parallel))
+    return padded_input(batch)
 
 
 def padded_input(batch: TrainBatch) -> ModelInput:
     """Rows as they are: padding stands on the right, where causal attention keeps it out of every real position."""
     return ModelInput(
         tokens=batch.tokens_BS,
-        targets=batch.tokens_BS[:, 1:].t(),
-        mask=batch.mask_BT.t(),
+        targets=batch.tokens_BS.roll(-1, dims=1).t(),
+        mask=torch.nn.functional.pad(batch.mask_BT, (0, 1)).t(),  # a row's last token predicts nothing
+        lengths=(batch.tokens_BS.shape[1],),
         packed=None,
-        to_rows=Tensor.t,
+        to_rows=lambda values_SB: values_SB[:-1].t(),
     )
 
 
-def packed_input(batch: TrainBatch, multiple_of: int) -> ModelInput:
+def packed_input(batch: TrainBatch, row_multiple: int, multiple_of: int) -> ModelInput:
     """Rows end to end; each attends to itself alone, and its positions start at 0.
 
     Args:
-        multiple_of: N is made to divide by it, with a row of padding tokens (under sequence parallelism).
+        row_multiple: the length of each row is made to divide by it, with padding tokens.
+        multiple_of: so is N, with a row of padding tokens; it divides by ``row_multiple``.
     """
-    lengths = row_lengths(batch)
+    lengths = [-(-length // row_multiple) * row_multiple for length in row_lengths(batch)]
     num_missing = -sum(lengths) % multiple_of
     rows = [row[:length] for row, length in zip(batch.tokens_BS, lengths, strict=True)]
     tokens_N = torch.cat([*rows, batch.tokens_BS.new_zeros(num_missing)])
@@ -67,10 +79,13 @@ def packed_input(batch: TrainBatch, multiple_of: int) -> ModelInput:
         tokens=tokens_N[None],
         targets=tokens_N.roll(-1)[:, None],
         mask=mask_N[:, None],
+        lengths=tuple(lengths),
         packed=PackedSeqParams(
             qkv_format="thd",
             cu_seqlens_q=ends,
             cu_seqlens_kv=ends,
+            cu_seqlens_q_padded=ends,  # a row's padding counts as its own: it stands behind all that could see it
+            cu_seqlens_kv_padded=ends,
             max_seqlen_q=max(lengths),
             max_seqlen_kv=max(lengths),
         ),

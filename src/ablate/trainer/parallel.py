@@ -12,9 +12,9 @@ import torch
 import torch.distributed as dist
 
 from ablate.config import ParallelConfig
-from ablate.errors import UserError
 from ablate.trainer import cpu
 from ablate.trainer.failure import Watch
+from ablate.trainer.layout import check_world_size
 
 cpu.import_megatron()
 
@@ -51,6 +51,15 @@ class World:
     @property
     def tensor_size(self) -> int:
         return parallel_state.get_tensor_model_parallel_world_size()
+
+    @property
+    def context_group(self) -> dist.ProcessGroup:
+        return parallel_state.get_context_parallel_group()
+
+    @property
+    def speaks_for_its_rows(self) -> bool:
+        """Of the ranks that end up with the same log-probabilities of the same rows, the one whose are taken."""
+        return self.tensor_rank == 0 and self.context_group.rank() == 0
 
     @property
     def data_rank(self) -> int:
@@ -159,19 +168,3 @@ def lay_out(parallel: ParallelConfig) -> None:
     state = torch.get_rng_state()
     model_parallel_cuda_manual_seed(0, force_reset_rng=True)
     torch.set_rng_state(state)
-
-
-def check_world_size(parallel: ParallelConfig, size: int) -> None:
-    """Raise ``UserError`` unless ``size`` processes can hold the layout."""
-    model_size = parallel.tensor * parallel.pipeline * parallel.context
-    if size % model_size:
-        raise UserError(
-            f"parallel.tensor={parallel.tensor} x pipeline={parallel.pipeline} x context={parallel.context} = "
-            f"{model_size} processes per model copy do not divide the {size} started: "
-            f"launch with torchrun --nproc-per-node {model_size} or a multiple of it"
-        )
-    if parallel.world_size is not None and parallel.world_size != size:
-        raise UserError(
-            f"parallel.world_size={parallel.world_size} but {size} processes were started: "
-            f"launch with torchrun --nproc-per-node {parallel.world_size} or set parallel.world_size=null"
-        )

@@ -17,12 +17,12 @@ from torch import Tensor
 from ablate.config import ModelConfig, OptimConfig, ParallelConfig
 from ablate.errors import UserError
 from ablate.objectives.base import Objective
-from ablate.trainer import batching, checkpoint, cpu, weights
+from ablate.trainer import batching, checkpoint, context, cpu, layout, weights
 from ablate.trainer.architecture import read_architecture, yarn_for
 from ablate.trainer.batching import MicroBatch
 from ablate.trainer.logprobs import response_logp_entropy
 from ablate.trainer.model import build_model
-from ablate.trainer.model_input import ModelInput, packed_input, padded_input
+from ablate.trainer.model_input import ModelInput, lay_out
 from ablate.trainer.optimizer import build_optimizer, build_scheduler, wrap_data_parallel
 from ablate.trainer.parallel import open_world
 from ablate.types import TrainBatch
@@ -61,29 +61,6 @@ class Trainer:
     ) -> None:
         self.world = open_world(parallel)
         self.pending_save: checkpoint.Pending | None = None
-        self.reset(
-            model_dir,
-            model,
-            parallel,
-            optim,
-            context_length=context_length,
-            total_optimizer_steps=total_optimizer_steps,
-            temperature=temperature,
-        )
-
-    def reset(
-        self,
-        model_dir: Path,
-        model: ModelConfig,
-        parallel: ParallelConfig,
-        optim: OptimConfig,
-        *,
-        context_length: int,
-        total_optimizer_steps: int,
-        temperature: float,
-    ) -> None:
-        """Start over from ``model_dir`` with a new optimizer and schedule, in the same processes and layout."""
-        self.finish_save()
         self.model_dir, self.parallel, self.temperature = Path(model_dir), parallel, temperature
         self.architecture = read_architecture(self.model_dir)
         self.yarn = yarn_for(self.model_dir, context_length, model.original_context)
@@ -153,7 +130,7 @@ class Trainer:
         return metrics
 
     def gradient(self, batch: TrainBatch, objective: Objective) -> Tensor:
-        """d loss / d parameters as one flat float32 vector, by the path of ``step`` and without an update.
+        """d loss / d parameters as one flat float32 vector on the CPU, by the path of ``step`` and without an update.
 
         Raises:
             UserError: in a job of several processes, where each holds a part of the vector.
@@ -163,7 +140,7 @@ class Trainer:
         self.data_parallel.zero_grad_buffer()
         self.optimizer.zero_grad()  # after a step ``grad`` is ``main_grad``, and a backward pass would count it twice
         self._run(batch, objective.loss, forward_only=False)
-        flat = torch.cat([parameter.main_grad.float().flatten() for parameter in self.model.parameters()])
+        flat = torch.cat([parameter.main_grad.float().flatten().cpu() for parameter in self.model.parameters()])
         self.data_parallel.zero_grad_buffer()
         return flat
 
@@ -179,7 +156,7 @@ class Trainer:
     ) -> None:
         """Write a checkpoint of ``step``; see ``ablate.trainer.checkpoint.begin_save``.
 
-        An asynchronous one counts from the next ``save``, ``load``, ``reset`` or ``finish_save`` on.
+        An asynchronous one counts from the next ``save``, ``load`` or ``finish_save`` on.
         """
         self.finish_save()
         self.pending_save = checkpoint.begin_save(
@@ -215,7 +192,8 @@ class Trainer:
             batching.row_lengths(batch),
             self.parallel.max_tokens_per_micro_batch,
             num_ranks=world.data_size,
-            multiple_of=self.multiple_of,
+            row_multiple=layout.row_multiple(self.parallel),
+            multiple_of=layout.sequence_multiple(self.parallel),
             packing=self.parallel.packing,
         )[world.data_rank]
         with cpu.answering_for_cuda():
@@ -230,14 +208,9 @@ class Trainer:
             )
         return list(zip(plan, results, strict=True)) if world.is_last_stage else []
 
-    @property
-    def multiple_of(self) -> int:
-        """Sequence lengths divide by it."""
-        return self.world.tensor_size if self.parallel.sequence_parallel else 1
-
     def _forward(self, batches: Iterator[TrainBatch], model: torch.nn.Module, loss_of: LossOf) -> tuple[Tensor, Any]:
-        batch = next(batches)
-        given = packed_input(batch, self.multiple_of) if self.parallel.packing else padded_input(batch)
+        batch = batching.on_device(next(batches), self.world.device)
+        given = context.share_of(lay_out(batch, self.parallel), self.world.context_group)
         output = model(given.tokens, None, None, packed_seq_params=given.packed)
         return output, partial(self._loss, batch, given, loss_of)
 
@@ -245,7 +218,7 @@ class Trainer:
         self, batch: TrainBatch, given: ModelInput, loss_of: LossOf, hidden: Tensor
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         logp, entropy = response_logp_entropy(
-            hidden[: len(given.targets)],
+            hidden,
             self.model.output_weight_VD,
             given.targets,
             mask=given.mask,
@@ -260,20 +233,20 @@ class Trainer:
         return loss, torch.zeros((), dtype=torch.int), result
 
     def _gather(self, batch: TrainBatch, done: Done) -> tuple[Tensor, Tensor]:
-        """Put the micro-batches' results back into the rows of ``batch``, on all ranks."""
+        """Put the micro-batches' results back into the rows of ``batch``, on all ranks, on the CPU as batches are."""
         whole_2BT = torch.zeros(2, *batch.mask_BT.shape, device=self.world.device)
-        if self.world.tensor_rank == 0:
+        if self.world.speaks_for_its_rows:
             for micro_batch, result in done:
                 if not micro_batch.is_filler:
                     width = min(whole_2BT.shape[2], micro_batch.num_tokens - 1)
                     for whole_BT, name in zip(whole_2BT, ("logp_BT", "entropy_BT"), strict=True):
                         whole_BT[list(micro_batch.rows), :width] = result[name][:, :width]
-        logp_BT, entropy_BT = self.world.sum_over_ranks(whole_2BT)
+        logp_BT, entropy_BT = self.world.sum_over_ranks(whole_2BT).cpu()
         return logp_BT, entropy_BT
 
     def _total_loss(self, done: Done) -> float:
         total = torch.zeros((), device=self.world.device)
-        if self.world.tensor_rank == 0:
+        if self.world.speaks_for_its_rows:
             for _, result in done:
                 total += result["loss"]
         return self.world.sum_over_ranks(total).item()
