@@ -2,7 +2,7 @@
 # With ABLATE_DRY_RUN set, commands are printed with their environment instead of run.
 
 overrides_of_task() { # into the array `overrides`: line SLURM_ARRAY_TASK_ID (from 0) of the list that ablate.plan wrote
-  read -r -a overrides < <(sed -n "$((SLURM_ARRAY_TASK_ID + 1))p" "$ABLATE_TASKS")
+  eval "overrides=($(sed -n "$((SLURM_ARRAY_TASK_ID + 1))p" "$ABLATE_TASKS"))" # quoted by ablate.plan
   if [ "${#overrides[@]}" = 0 ]; then
     echo "error: $ABLATE_TASKS has no line for task $SLURM_ARRAY_TASK_ID" >&2
     exit 2
@@ -27,13 +27,20 @@ start() { # start NAME=VALUE ... COMMAND ...: in the background, in a process gr
 forward() { # forward SIGNAL: to the program, which checkpoints and leaves
   asked=$1
   echo "$(date +%FT%T) $1 received: asking the run to stop"
+  until deliver "$1" 2> /dev/null; do # what shall get it may not have started yet
+    kill -0 "$child" 2> /dev/null || break
+    sleep 1
+  done
+}
+
+deliver() {
   # USR1 reaches the leader's process alone: the engine's and the judge's would die of it.
   case $1:$program in
     USR1:python) kill -USR1 "$child" ;;
     USR1:torchrun) pkill -USR1 -P "$child" ;;
     USR1:srun) kill -USR1 "$(cat "$ABLATE_LEADER_PID_FILE")" ;; # node.sh of the first node, where this script runs too
     *) kill "-$1" -- "-$child" ;;
-  esac 2> /dev/null
+  esac
 }
 
 wait_for_end() { # of `child`; its exit code is in `code`

@@ -154,12 +154,14 @@ def test_during_makes_the_earlier_optimizer_steps_again_and_looks_at_the_last_on
     from omegaconf import OmegaConf
 
     from ablate.config import parse
-    from ablate.laboratory.run import Place, batches_at, open_trainer
+    from ablate.laboratory.run import Place, batches_at
+    from ablate.session import open_trainer
+    from ablate.warm_start import ensure_model
 
     run = run_of(recorded_run)
     config = parse(OmegaConf.load(run.config_path))
     objective, recorded = build(config.objective), read_step(run, 2)
-    trainer = open_trainer(config)
+    trainer = open_trainer(config, ensure_model(config))
     batch = batches_at(Place(run.checkpoints_path, 1, 2, "during"), trainer, recorded, objective)(objective)
     assert batch.num_rows == 12
     assert batch.weight_BT.sum().item() == pytest.approx(1.0, abs=1e-5)
@@ -174,29 +176,15 @@ def test_a_gradient_of_the_trainer_is_what_its_optimizer_would_step_along(record
     from omegaconf import OmegaConf
 
     from ablate.config import parse
-    from ablate.laboratory.run import open_trainer
+    from ablate.session import open_trainer
+    from ablate.warm_start import ensure_model
 
     run = run_of(recorded_run)
     config = parse(OmegaConf.load(run.config_path))
     objective = build(config.objective)
-    trainer = open_trainer(config)
+    trainer = open_trainer(config, ensure_model(config))
     batch = recorded_batch(read_step(run, 1), objective)
     norm = trainer.gradient(batch, objective).norm().item()
     assert trainer.step(batch, objective)["train/grad_norm"] == pytest.approx(norm, rel=1e-5)
     after_a_step, again = trainer.gradient(batch, objective), trainer.gradient(batch, objective)
     assert torch.equal(after_a_step, again)  # nothing of the step is left in it
-
-
-def test_a_run_from_before_a_key_existed_is_still_readable(recorded_run, tmp_path):
-    from omegaconf import OmegaConf
-
-    from ablate.laboratory.command import run_config
-
-    recorded = OmegaConf.load(recorded_run / "config.yaml")
-    del recorded.parallel.num_threads
-    OmegaConf.save(recorded, tmp_path / "config.yaml")
-    config = run_config(tmp_path / "config.yaml", ["parallel.max_tokens_per_micro_batch=4096"])
-    assert config.parallel.num_threads > 0
-    assert config.parallel.max_tokens_per_micro_batch == 4096
-    assert config.context.length == 120  # the run's own
-    assert config.objective == OmegaConf.to_container(recorded.objective)

@@ -44,6 +44,13 @@ def test_an_array_has_one_task_per_cell_and_each_trains_that_cell(tmp_path):
     assert all("torch.distributed.run" not in command for command in trained)
 
 
+def test_an_override_with_spaces_and_quotes_reaches_its_task_whole(tmp_path):
+    template = "data.template='Solve this: {statement}'"
+    lines = dry_run(tmp_path, "experiment=tiny", "objective=grpo", "seed=0", template)
+    (command,) = commands(lines, "ablate.train")
+    assert template in command
+
+
 def test_every_task_shows_the_environment_of_its_commands(tmp_path):
     lines = dry_run(tmp_path, "experiment=tiny", "objective=grpo", "seed=0")
     for name in ("ABLATE_ROOT", "ABLATE_TASKS", "OMP_NUM_THREADS", "HF_HUB_OFFLINE", "SLURM_ARRAY_TASK_ID"):
