@@ -117,7 +117,8 @@ def print_table(rows: list[dict], options: argparse.Namespace) -> None:
         )
         duration = f"{naive['total_s']:.1f}{mark} | {fused['total_s']:.1f} | {fused['total_s'] / naive['total_s']:.2f}"
         print(f"| {row['tokens']} | {memory} | {duration} |")
-    print("* not run: carried on linearly from the longest naive run")
+    if any(row["naive"].get("carried_on") for row in rows):
+        print("* not run: carried on linearly from the longest naive run")
 
 
 if __name__ == "__main__":

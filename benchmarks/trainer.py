@@ -112,7 +112,7 @@ def trainer_steps(trainer: Trainer, batch: TrainBatch, objective: Any) -> dict[s
 def plan_of(trainer: Trainer, batch: TrainBatch) -> list[batching.MicroBatch]:
     lengths = batching.row_lengths(batch)
     budget, packing = trainer.parallel.max_tokens_per_micro_batch, trainer.parallel.packing
-    return batching.plan_micro_batches(lengths, budget, num_ranks=1, multiple_of=1, packing=packing)[0]
+    return batching.plan_micro_batches(lengths, budget, num_ranks=1, row_multiple=1, multiple_of=1, packing=packing)[0]
 
 
 def smallest_cpu_s(contenders: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
