@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator
 
-from analysis.style import GREY, label, looks, new_figure, save, styled
+from analysis.style import GREY, label, looks, new_figure, percent_label, save, styled
 
 WIDTH = 7.0  # inches: two columns of a printed page
 AS_CONFIGURED = "as configured"
@@ -87,7 +87,7 @@ def mass_by_length(rows: pd.DataFrame, rollouts: pd.DataFrame) -> Figure:
                 part["length"], part["mass"], linestyle="", markersize=3.5, alpha=0.65, label=label(name), **style
             )
         left.set(xlabel="response length (tokens)", ylabel="share of the gradient's mass")
-        left.yaxis.set_major_formatter(PercentFormatter(1.0))
+        left.yaxis.set_major_formatter(percent_label)
         left.set_ylim(bottom=0)
         left.set_title("One mark per rollout that trains")
         draw_shares(right, rows, names)
@@ -112,7 +112,7 @@ def draw_shares(axis: Axes, rows: pd.DataFrame, names: list[str]) -> None:
         axis.hlines(tokens[bucket], place - 0.45, place + 0.45, color=GREY, linewidth=1.4, linestyle="--", zorder=3)
     axis.set_xticks(range(len(buckets)), [bucket.replace("-", "–") for bucket in buckets])
     axis.set(xlabel="response length (tokens)", ylabel="share of the gradient's mass")
-    axis.yaxis.set_major_formatter(PercentFormatter(1.0))
+    axis.yaxis.set_major_formatter(percent_label)
     axis.set_title(f"Checkpoint {newest['checkpoint'].max()} (dashed: share of tokens)")
 
 
@@ -135,7 +135,7 @@ def ratio_histograms(rows: pd.DataFrame) -> Figure:
             if kind == "token":
                 axis.set_yscale("log")  # the tail is what a clip is for
             else:
-                axis.yaxis.set_major_formatter(PercentFormatter(1.0))
+                axis.yaxis.set_major_formatter(percent_label)
             clips = newest[(newest["measure"] == f"clip_range_{kind}") & (newest["toggle"] == AS_CONFIGURED)]
             draw_clips(axis, clips, names, look, middles)
             axis.set(xlabel="ratio", ylabel=f"share of {kind}s", title=title)

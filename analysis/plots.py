@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, MaxNLocator, PercentFormatter
+from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from analysis.arms import WARM_START
 from analysis.curves import curve, curve_band
-from analysis.style import BLACK, GREY, label, looks, new_figure, styled
+from analysis.style import BLACK, GREY, label, looks, new_figure, percent_label, styled
 
 SEED_ALPHA, BAND_ALPHA = 0.45, 0.18
 WIDTH = 7.0  # inches: two columns of a printed page
@@ -37,7 +37,7 @@ def learning_curves(
             draw_cell(axis, curves, band, cell, look[cell].colour)
             axis.set_title(label(cell).replace(", ", "\n"), color=look[cell].colour, fontweight="bold")
             axis.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-            axis.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+            axis.yaxis.set_major_formatter(percent_label)
         for axis in axes[len(cells) :]:
             axis.set_axis_off()
         figure.supxlabel("step (one rollout batch)", fontsize=9)
@@ -74,7 +74,7 @@ def over_steps(
             axis.set_xlabel("step (one rollout batch)")
             axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
             if name in percent:
-                axis.yaxis.set_major_formatter(PercentFormatter(1.0))
+                axis.yaxis.set_major_formatter(percent_label)
         legend_below(figure, axes[0])
     return figure
 
@@ -98,7 +98,7 @@ def clip_fraction(metrics: pd.DataFrame, cells: Sequence[str], window: int) -> F
         axis.set_yscale("symlog", linthresh=1e-3)
         axis.set_ylim(-1e-4, top * 2)
         axis.set_yticks([tick for tick in (0.0, 1e-3, 1e-2, 1e-1, 1.0) if tick <= top * 2])
-        axis.yaxis.set_major_formatter(PercentFormatter(1.0))
+        axis.yaxis.set_major_formatter(percent_label)
         axis.minorticks_off()
     return figure
 
@@ -138,7 +138,7 @@ def score_by_context(frame: pd.DataFrame, ylabel: str) -> Figure:
         axis.grid(axis="x", visible=False)
         axis.set_xlabel("context at evaluation (prompt and response)")
         axis.set_ylabel(ylabel)
-        axis.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        axis.yaxis.set_major_formatter(percent_label)
         legend_below(figure, axis)
     return figure
 
@@ -201,7 +201,7 @@ def decomposition(frame: pd.DataFrame) -> Figure:
             axis.set_xlabel("share finished")
             axis.grid(visible=False)
             for side in (axis.xaxis, axis.yaxis):
-                side.set_major_formatter(PercentFormatter(1.0, decimals=0))
+                side.set_major_formatter(percent_label)
         axes[0].set_ylabel("passed, of the finished")
         legend_below(figure, axes[0])
     return figure
@@ -231,7 +231,7 @@ def interaction(frame: pd.DataFrame, cells: pd.DataFrame, x: str, line: str, yla
             axis.set_xticks(range(len(levels)), [level_label(x, level) for level in levels])
             axis.set_xlim(-0.4, len(levels) - 0.6)
             axis.set_title(f"{context:,} tokens")
-            axis.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+            axis.yaxis.set_major_formatter(percent_label)
         axes[0].set_ylabel(ylabel)
         legend_below(figure, axes[0])
     return figure
@@ -258,7 +258,7 @@ def compute_axes(metrics: pd.DataFrame, spent: pd.DataFrame, cells: Sequence[str
             axis.set_xlabel(panels[column])
             axis.xaxis.set_major_locator(MaxNLocator(4, integer=column != "seconds"))
             axis.xaxis.set_major_formatter(EngFormatter(sep=""))
-            axis.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+            axis.yaxis.set_major_formatter(percent_label)
         axes[0].set_ylabel(f"pass rate of rollouts\n(mean of {window} steps)")
         legend_below(figure, axes[0])
     return figure

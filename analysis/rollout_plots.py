@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
 
 from analysis.plots import WIDTH, legend_below
-from analysis.style import label, looks, new_figure, styled
+from analysis.style import label, looks, new_figure, percent_label, styled
 
 
 def mass_against_length(mass: pd.DataFrame) -> Figure:
@@ -23,7 +22,7 @@ def mass_against_length(mass: pd.DataFrame) -> Figure:
             axis.scatter(here["length"], here["mass"], s=16, color=look[cell].colour, marker=look[cell].marker)
             axis.axhline(equal, color="#767676", linestyle="dashed", linewidth=0.9)
             axis.set_title(label(cell).replace(", ", "\n"), color=look[cell].colour, fontweight="bold")
-            axis.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+            axis.yaxis.set_major_formatter(percent_label)
         for axis in axes[len(cells) :]:
             axis.set_axis_off()
         figure.supxlabel("response length (tokens)", fontsize=9)
@@ -44,6 +43,6 @@ def clip_against_movement(clipped: pd.DataFrame) -> Figure:
         axis.set_xscale("log")
         axis.set_xlabel("movement of the policy (standard deviation of a token's log ratio, nats)")
         axis.set_ylabel("tokens clipped")
-        axis.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        axis.yaxis.set_major_formatter(percent_label)
         legend_below(figure, axis)
     return figure

@@ -94,3 +94,8 @@ def save(figure: Figure, folder: Path, name: str) -> list[Path]:
         figure.savefig(paths[0])
         figure.savefig(paths[1], metadata={"Date": None})
     return paths
+
+
+def percent_label(share: float, _position: int | None = None) -> str:
+    """A share as an axis shows it, never rounded to another tick's: 97.5 %, and 0.1 % where the axis is logarithmic."""
+    return f"{100 * share:.4g}%"

@@ -145,3 +145,10 @@ def test_a_legend_of_long_names_does_not_squeeze_the_axes(crossed_runs, settings
     figure = plots.score_by_context(compare(crossed_runs, settings).frame, "Pass@1")
     figure.draw_without_rendering()
     assert figure.axes[0].get_position().width > 0.75
+
+
+def test_ticks_that_stand_apart_have_labels_that_differ():
+    shares = (0.0, 0.001, 0.01, 0.29, 0.925, 0.95, 0.975, 1.0)
+    assert [style.percent_label(share) for share in shares] == [
+        *("0%", "0.1%", "1%", "29%", "92.5%", "95%", "97.5%", "100%")
+    ]
