@@ -51,14 +51,32 @@ class Row:
 
 
 def cpu_of_tree(pid: int) -> float:
-    """CPU seconds of a process, its living descendants, and all that any of them has waited for."""
+    """CPU seconds of a process, its living descendants, and all that any of them has waited for.
+
+    A descendant that ends while it is read has moved what it used into its parent's sum, which may be read already: so
+    the tree is read again.
+    """
+    while True:
+        try:
+            return sum(map(cpu_of_process, tree_of(pid)))
+        except (FileNotFoundError, ProcessLookupError):
+            if not Path(f"/proc/{pid}").exists():
+                raise
+
+
+def cpu_of_process(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    own = sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return own + sum(cpu_of_tree(int(child)) for child in children)
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+
+
+def tree_of(pid: int) -> list[int]:
+    """Every thread is asked for its children: a process belongs to the thread that started it."""
+    children = " ".join(path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children"))
+    return [pid, *(below for child in children.split() for below in tree_of(int(child)))]
 
 
 def measured(way: str, num_programs: int, run: Callable[[], None], cpu_s: Callable[[], float]) -> Row:
+    time.sleep(SETTLE_S)  # what the warm-up left behind ends outside the measured time
     before, started = cpu_s(), time.perf_counter()
     run()
     elapsed_s = time.perf_counter() - started
