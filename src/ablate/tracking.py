@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -32,6 +33,11 @@ class WandbMirror:
         import wandb
 
         experiment, cell, seed = run_path.parts[-3:]
+        # Also before the run: W&B's own telemetry asks the settings of the process, not those of a run, whether it may
+        # use the network.
+        if config.wandb == "offline":
+            os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+        wandb.setup(settings=wandb.Settings(mode=config.wandb, silent=True))
         self.run = wandb.init(
             project=config.wandb_project,
             mode=config.wandb,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import random
 import shutil
 from dataclasses import replace
@@ -161,6 +162,14 @@ def test_sampling_leaves_the_callers_threads_and_random_state_alone(engine):
         assert torch.equal(torch.get_rng_state(), random_state)
     finally:
         torch.set_num_threads(1)
+
+
+def test_sampling_changes_no_log_level(engine, monkeypatch):
+    """A Ctrl-C while a level is set leaves logging's lock held, and the process hangs at its end."""
+    changed = []
+    monkeypatch.setattr(logging.Logger, "setLevel", lambda *arguments: changed.append(arguments))
+    sample(engine, requests_for(1))
+    assert changed == []
 
 
 def test_an_exception_in_the_callback_leaves_the_engine_clean(engine):

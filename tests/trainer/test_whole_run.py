@@ -13,6 +13,8 @@ from ablate.records import RunDirectory
 
 LAYOUTS = ("tp2", "pp2", "dp2")
 LIMIT_S = 280
+# Between engine and trainer: rounding, of which only the size can be compared.
+GAPS = ("policy/mismatch_mean_abs", "policy/mismatch_abs_max", "policy/mismatch_kl")
 SHORT = [
     *("experiment=tiny", "objective=gspo", "seed=0", "context.steps=2", "checkpoint.every=0", "eval.at_start=false"),
     *("rollout.prompts_per_step=4", "rollout.samples_per_prompt=4", "rollout.engine.mode=child"),
@@ -49,8 +51,12 @@ def series(tiny_model, tmp_path_factory):
 def test_metrics_of_a_run_do_not_depend_on_the_layout(series, layout):
     assert [row["step"] for row in series["single"]] == [1, 2]
     for expected, found in zip(series["single"], series[layout], strict=True):
-        # The gap between engine and trainer is itself of the order of rounding.
-        assert found == pytest.approx(expected, rel=2e-5, abs=2e-6)
+        assert max(abs(metrics[name]) for metrics in (expected, found) for name in GAPS) < 2e-5
+        assert without_gaps(found) == pytest.approx(without_gaps(expected), rel=2e-5, abs=2e-6)
+
+
+def without_gaps(metrics: dict[str, float]) -> dict[str, float]:
+    return {name: value for name, value in metrics.items() if name not in GAPS}
 
 
 def test_there_was_something_to_learn_from(series):

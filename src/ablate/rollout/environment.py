@@ -52,6 +52,9 @@ def prepare_environment(config: EngineConfig) -> None:
         wanted["TORCHDYNAMO_DISABLE"] = "1"
     for name, value in wanted.items():
         os.environ.setdefault(name, value)
+    # Here, once, and not around every call: a Ctrl-C inside ``setLevel`` leaves logging's lock held (Python 3.11), and the
+    # process hangs at its end as soon as another thread logs.
+    logging.getLogger("torch._library.triton").setLevel(logging.ERROR)  # "Triton not available", on a CPU
     if "VLLM_RPC_BASE_PATH" not in os.environ:  # vLLM leaves its sockets behind, in the system's /tmp by default
         sockets = tempfile.mkdtemp(prefix="ablate-")
         atexit.register(shutil.rmtree, sockets, ignore_errors=True)
@@ -94,7 +97,6 @@ def caller_unchanged(num_threads: int) -> Iterator[None]:
     try:
         with torch.random.fork_rng(devices=devices), warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
-            logging.getLogger("torch._library.triton").setLevel(logging.ERROR)  # "Triton not available", on a CPU
             set_num_threads(num_threads)
             yield
     finally:
