@@ -52,8 +52,8 @@ def prepare_environment(config: EngineConfig) -> None:
         wanted["TORCHDYNAMO_DISABLE"] = "1"
     for name, value in wanted.items():
         os.environ.setdefault(name, value)
-    # Here, once, and not around every call: a Ctrl-C inside ``setLevel`` leaves logging's lock held (Python 3.11), and the
-    # process hangs at its end as soon as another thread logs.
+    # Once, not around every call: a Ctrl-C inside ``setLevel`` leaves logging's lock held (Python 3.11), and then
+    # another thread that logs hangs the process at its end.
     logging.getLogger("torch._library.triton").setLevel(logging.ERROR)  # "Triton not available", on a CPU
     if "VLLM_RPC_BASE_PATH" not in os.environ:  # vLLM leaves its sockets behind, in the system's /tmp by default
         sockets = tempfile.mkdtemp(prefix="ablate-")
