@@ -8,6 +8,8 @@ export ABLATE_LOGS="${ABLATE_LOGS:-$ABLATE_ROOT/outputs/slurm}" # task lists and
 export ABLATE_PARTITION="${ABLATE_PARTITION-}"
 export ABLATE_ACCOUNT="${ABLATE_ACCOUNT-}"
 export ABLATE_TIME_LIMIT="${ABLATE_TIME_LIMIT-24:00:00}" # shorter than a run is fine: it checkpoints and is queued again
+# How long before the limit a task is asked to stop: longer than one step, an evaluation and a checkpoint take.
+export ABLATE_STOP_LEAD_S="${ABLATE_STOP_LEAD_S-120}" # nouscoder_14b: a step is tens of minutes, so 7200
 export ABLATE_CPUS_PER_TASK="${ABLATE_CPUS_PER_TASK-2}"
 export ABLATE_MEMORY="${ABLATE_MEMORY-}"                     # per node, such as 16G
 export ABLATE_GPUS_PER_NODE="${ABLATE_GPUS_PER_NODE-0}"
@@ -27,5 +29,5 @@ export ABLATE_SERVER_DEADLINE_S="${ABLATE_SERVER_DEADLINE_S-900}"
 export OMP_NUM_THREADS="${OMP_NUM_THREADS-1}"
 export HF_HUB_OFFLINE=1
 export VLLM_NO_USAGE_STATS=1
-# export NCCL_SOCKET_IFNAME=ib0
+# export NCCL_SOCKET_IFNAME=ib0 GLOO_SOCKET_IFNAME=ib0
 # module load cuda/13.0

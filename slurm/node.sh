@@ -4,6 +4,6 @@ set -uo pipefail
 source "$ABLATE_ROOT/slurm/launch.sh"
 program=torchrun
 [ "$SLURM_PROCID" = 0 ] && echo $$ > "$ABLATE_LEADER_PID_FILE"
-start "$@"
+start "PET_NODE_RANK=$SLURM_PROCID" "$@" # torchrun's --node-rank: rank 0 is on the node that hears USR1
 wait_for_end
 exit "$code"

@@ -48,6 +48,7 @@ fi
 ask() { if [ -n "$2" ]; then options+=("$1=$2"); fi; }
 options+=(--parsable "--chdir=$ABLATE_ROOT" "--output=$ABLATE_LOGS/%A_%a.log" --export=ALL)
 options+=("--array=0-$((num_tasks - 1))${ABLATE_MAX_RUNNING:+%$ABLATE_MAX_RUNNING}")
+options+=("--signal=B:USR1@$ABLATE_STOP_LEAD_S")
 ask --partition "$ABLATE_PARTITION"
 ask --account "$ABLATE_ACCOUNT"
 ask --time "$ABLATE_TIME_LIMIT"

@@ -109,6 +109,10 @@ class Session:
                 else:
                     for _ in weights:
                         pass
+        is_replaced = any(factor != 1 for factor in self.config.eval.context_factors)
+        if progress.step > 0 and is_replaced and self.config.rollout.engine.mode != "server":
+            # A GPU holds one engine at a time: the next batch's starts again, from the weights before training.
+            self.hand_weights_to_engine(length)
         metrics = self.trainer.broadcast(metrics)
         if progress.step > 0:  # the weights before training are no checkpoint to come back to
             progress.scores[progress.step] = metrics["eval/pass@1/x1"]

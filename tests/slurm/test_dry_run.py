@@ -85,7 +85,7 @@ def test_the_reference_run_has_two_trainer_nodes_and_a_server_on_every_gpu_of_fo
     assert "--nodelist=node0,node1" in trainer
     assert trainer[trainer.index("--nnodes") + 1] == "2"
     assert trainer[trainer.index("--nproc-per-node") + 1] == "8"
-    assert trainer[trainer.index("--rdzv-endpoint") + 1] == "node0:29500"
+    assert trainer[trainer.index("--master-addr") + 1] == "node0"
     (urls,) = [word for word in trainer if word.startswith("rollout.engine.urls=")]
     assert len(urls.split(",")) == 4 * 8
     assert urls.endswith("http://node5:8007]")

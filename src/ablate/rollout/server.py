@@ -132,8 +132,10 @@ async def each_server(urls: Sequence[str], call: Any) -> list[Any]:
     """Run ``call(session, url)`` for all servers at once and return the results in order."""
     from aiohttp import ClientSession, ClientTimeout, TCPConnector
 
+    # Not kept alive: vLLM closes an idle connection after 5 s, and a POST that meets a closed one is not tried again.
+    connector = TCPConnector(limit=0, force_close=True)
     timeout = ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S)
-    async with ClientSession(connector=TCPConnector(limit=0), timeout=timeout) as session:
+    async with ClientSession(connector=connector, timeout=timeout) as session:
         return await all_or_none([call(session, url) for url in urls])
 
 

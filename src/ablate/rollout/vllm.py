@@ -10,6 +10,7 @@ more than one process, and the engine must be a child.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 from collections.abc import Iterable, Sequence
@@ -148,21 +149,30 @@ class VllmEngine:
         self._llm.add_request(request_id, tokens_input(list(request.prompt_ids)), params)
 
     def close(self) -> None:
-        """End the child process; an inline engine only lets go of its memory.
+        """End the child process, or let go of an inline engine's memory: a GPU has to hold the next one.
 
-        vLLM's own shutdown of an in-process engine destroys ``torch.distributed``, the trainer's world included.
+        vLLM's own shutdown of an in-process engine destroys ``torch.distributed``, the trainer's world included: its
+        parts are shut down instead. It also froze the garbage collector's objects, its own among them.
         """
         if self._mode == "child":
             self._llm.engine_core.shutdown()
-        del self._llm
+            return
+        core = self._llm.engine_core.engine_core
+        core.model_executor.shutdown()
+        core.scheduler.shutdown()
+        del core, self._llm
+        gc.unfreeze()
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
 
 def start(model_dir: Path, config: EngineConfig, arguments: dict[str, Any]) -> LLMEngine:
     """Start vLLM on ``model_dir``; takes about 6 s, most of it imports."""
     check_world(config)
     prepare_environment(config)
-    if torch.cuda.is_available():
-        close_engines()  # each one takes its share of the whole device: two do not fit
+    if one_at_a_time():
+        close_engines()
     with caller_unchanged(config.num_threads), environment_for_children(config.num_threads):
         from vllm.engine.arg_utils import EngineArgs
         from vllm.v1.engine.llm_engine import LLMEngine
@@ -189,6 +199,11 @@ def start(model_dir: Path, config: EngineConfig, arguments: dict[str, Any]) -> L
     if config.mode == "inline":
         llm.engine_core._finalizer.detach()  # it would destroy torch.distributed: see VllmEngine.close
     return llm
+
+
+def one_at_a_time() -> bool:
+    """On a GPU each engine takes its share of the whole device: two do not fit."""
+    return torch.cuda.is_available()
 
 
 def check_world(config: EngineConfig) -> None:

@@ -63,6 +63,9 @@ def import_megatron() -> None:
     """Import Megatron-Core; on a machine without CUDA, map its CUDA onto the CPU. May be called again."""
     # Read when CUDA starts; Megatron's overlap of products with collectives counts on their order in one queue.
     os.environ.setdefault("CUDA_DEVICE_MAX_CONNECTIONS", "1")
+    if not torch.cuda.is_available():
+        for name in ("transformer_engine", "apex"):  # installed or not: their optimizers and norms need CUDA
+            sys.modules.setdefault(name, None)
     with warnings.catch_warnings():
         for message in EXPECTED_WARNINGS:
             warnings.filterwarnings("ignore", message=message)

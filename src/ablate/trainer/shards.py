@@ -99,7 +99,9 @@ def read_trained(trainer: Trainer, directory: Path, num_steps: int) -> None:
         read_main_weights_elsewhere(wanted["optimizer"], is_split, trainer.parallel.precision)
     state = dist_checkpointing.load(wanted, str(directory))
     if is_split != was_split:
-        state["optimizer"] = restated(state["optimizer"], settings, is_split, num_steps)
+        state["optimizer"] = restated(state["optimizer"], settings, is_split)
+    if not is_split:
+        count_steps(state["optimizer"], counts_in_groups(trainer.optimizer), num_steps)
     trainer.model.load_state_dict(state["model"])
     trainer.optimizer.load_state_dict(state["optimizer"])
     for optimizer in distributed_optimizers(trainer):
@@ -133,7 +135,7 @@ def read_main_weights_elsewhere(optimizer_state: dict[str, Any], is_split: bool,
             tensor.key = tensor.key.replace("optimizer.state.fp32_param.", "optimizer.state.param.")
 
 
-def restated(loaded: dict[str, Any], settings: list[dict[str, Any]], is_split: bool, num_steps: int) -> dict[str, Any]:
+def restated(loaded: dict[str, Any], settings: list[dict[str, Any]], is_split: bool) -> dict[str, Any]:
     """A checkpoint's optimizer state in the form of the other kind of optimizer, with the reader's own settings."""
     if is_split:
         sharding = METADATA["distrib_optim_sharding_type"]
@@ -141,9 +143,26 @@ def restated(loaded: dict[str, Any], settings: list[dict[str, Any]], is_split: b
         return {"optimizer": groups, "param_state": loaded["param_state"], "param_state_sharding_type": sharding}
     main = {name: loaded[name] for name in ("fp32_from_fp16_params",) if name in loaded}
     states = loaded["optimizer"]["state"] if main else loaded["state"]
-    step = torch.tensor(float(num_steps))  # torch's AdamW keeps it per parameter
-    own = {"state": states | {"common_step": step}, "param_groups": settings}
+    own = {"state": states, "param_groups": settings}
     return {"optimizer": own, **main} if main else own
+
+
+def counts_in_groups(optimizer: MegatronOptimizer) -> bool:
+    """Transformer Engine's Adam counts its steps once per group of parameters, torch's in the state of each one."""
+    return not isinstance(optimizer.optimizer, torch.optim.Adam | torch.optim.AdamW)
+
+
+def count_steps(loaded: dict[str, Any], in_groups: bool, num_steps: int) -> None:
+    """Put the number of steps where the reader's Adam keeps it, whichever of the two wrote the checkpoint."""
+    own = loaded.get("optimizer", loaded)
+    own["state"].pop("common_step", None)
+    for group in own["param_groups"]:
+        group.pop("step", None)
+    if in_groups:
+        for group in own["param_groups"]:
+            group["step"] = num_steps
+    else:
+        own["state"]["common_step"] = torch.tensor(float(num_steps))
 
 
 def sharded_state(trainer: Trainer, is_loading: bool) -> dict[str, Any]:
@@ -185,6 +204,9 @@ def restore_step_count(optimizer: DistributedOptimizer, num_steps: int) -> None:
     for state in optimizer.optimizer.state.values():
         if "step" in state:
             state["step"] = torch.full_like(state["step"], num_steps)
+    if counts_in_groups(optimizer):
+        for group in optimizer.optimizer.param_groups:
+            group["step"] = num_steps
 
 
 @contextlib.contextmanager
