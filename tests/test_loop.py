@@ -132,6 +132,26 @@ def test_ctrl_c_leaves_the_sweep_at_once_and_the_cell_resumable(tmp_path, tiny_m
     assert json.loads(run.manifest_path.read_text())["attempts"][0]["stop"]
 
 
+ONE_ENGINE_AT_A_TIME = """
+import runpy
+from ablate.rollout import vllm
+vllm.one_at_a_time = lambda: True  # as on a GPU
+runpy.run_module("ablate.train", run_name="__main__", alter_sys=True)
+"""
+
+
+def test_where_one_engine_fits_at_a_time_training_goes_on_with_the_new_weights_after_an_evaluation(
+    tmp_path, tiny_model
+):
+    changes = ["objective=grpo", "eval.every=1", "optim.lr=0.003", "logging.wandb=disabled", "checkpoint.every=0"]
+    command = [sys.executable, "-c", ONE_ENGINE_AT_A_TIME, f"paths.outputs={tmp_path}", *SHORT, *changes]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=280)
+    assert result.returncode == 0, result.stderr
+    gaps = [row["policy/mismatch_abs_max"] for row in run_of(tmp_path, "grpo").metrics()]
+    assert len(gaps) == 2
+    assert max(gaps) < 1e-4
+
+
 @pytest.mark.timeout(400)
 def test_a_stage_continues_from_the_best_checkpoint_of_the_one_before(tmp_path, tiny_model):
     """And a run that is killed in its second stage leaves the records of an unbroken one."""

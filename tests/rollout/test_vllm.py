@@ -6,6 +6,7 @@ import json
 import logging
 import random
 import shutil
+import weakref
 from dataclasses import replace
 
 import pytest
@@ -14,8 +15,8 @@ from transformers import AutoConfig, Qwen3ForCausalLM
 
 from ablate.errors import UserError
 from ablate.rollout.engine import Request, yarn_factor
-from ablate.rollout.settings import CPU_TOKENS_PER_STEP, eos_ids, read_hf_config, yarn_overrides
-from ablate.rollout.vllm import open_engine
+from ablate.rollout.settings import CPU_TOKENS_PER_STEP, engine_arguments, eos_ids, read_hf_config, yarn_overrides
+from ablate.rollout.vllm import VllmEngine, open_engine, start
 
 CONTEXT = 160
 # fp32 kernels sum in other orders: measured gaps are below 1e-5
@@ -213,6 +214,19 @@ def test_opening_with_the_same_settings_again_gives_the_same_engine_with_the_wei
     again = open_engine(tiny_checkpoint, engine_config, CONTEXT, 1.0, CONTEXT)
     assert again is engine
     assert sample(again, requests) == expected
+
+
+def test_a_closed_engine_lets_go_of_its_memory_and_of_nothing_else(engine, engine_config, tiny_checkpoint):
+    config = replace(engine_config, mode="inline")
+    expected = sample(engine, requests_for(4))
+    other = VllmEngine(start(tiny_checkpoint, config, engine_arguments(config, 64, {}, on_cpu=True)), config, [])
+    runner = other._llm.engine_core.engine_core.model_executor.driver_worker.worker.model_runner
+    held = [weakref.ref(runner.get_model()), *map(weakref.ref, runner.kv_caches)]
+    del runner
+    other.close()
+    assert [reference() for reference in held] == [None] * len(held)
+    assert torch.distributed.is_initialized()
+    assert sample(engine, requests_for(4)) == expected
 
 
 def test_a_directory_without_a_model_is_the_users_mistake(tmp_path, engine_config):

@@ -8,6 +8,7 @@ from pathlib import Path
 import cases
 import pytest
 import torch
+from fused_adam_double import use_fused_adam
 
 from ablate.errors import UserError
 from ablate.trainer.batching import make_batch
@@ -73,6 +74,26 @@ def test_bf16_resumes_bit_for_bit_and_across_kinds_of_optimizer(tiny_checkpoint,
         train(resumed, batch, 2)
         weights = cases.gathered(unbroken)
         assert all(torch.equal(weights[name], tensor) for name, tensor in resumed.hf_tensors()), root.name
+
+
+@pytest.mark.parametrize(("writer", "reader"), [(False, False), (False, True), (True, False), (True, True)])
+@pytest.mark.parametrize("written_by", ["torch", "transformer_engine"])
+def test_transformer_engines_adam_continues_its_own_and_torchs_count_of_steps(
+    tiny_checkpoint, tmp_path, batch, monkeypatch, writer, reader, written_by
+):
+    if written_by == "transformer_engine":
+        use_fused_adam(monkeypatch)
+    unbroken = cases.open_trainer(tiny_checkpoint, replace(cases.SINGLE, distributed_optimizer=writer))
+    train(unbroken, batch, 2)
+    save(unbroken, tmp_path, 2)
+    train(unbroken, batch, 2)
+    use_fused_adam(monkeypatch)
+    resumed = cases.open_trainer(tiny_checkpoint, replace(cases.SINGLE, distributed_optimizer=reader))
+    resumed.load(tmp_path, 2)
+    train(resumed, batch, 2)
+    weights = cases.gathered(unbroken)
+    for name, tensor in resumed.hf_tensors():
+        torch.testing.assert_close(tensor, weights[name], rtol=1e-5, atol=1e-6)
 
 
 def test_nothing_to_resume_is_none(trainer, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -27,6 +28,21 @@ def test_outside_megatron_torch_is_as_it_was(tiny_checkpoint):
         torch.zeros(1).cuda()
     with torch.device("meta"):
         assert torch.empty(2).device.type == "meta"
+
+
+def test_without_a_gpu_packages_that_need_one_are_not_there_for_megatron(tmp_path):
+    """The warm start hides the GPUs of a machine that has Transformer Engine, whose Adam would ask for one."""
+    for name in ("transformer_engine", "apex"):
+        (tmp_path / f"{name}.py").write_text("raise RuntimeError('no CUDA')\n")
+    script = (
+        "from ablate.trainer import cpu\n"
+        "cpu.import_megatron()\n"
+        "from megatron.core import optimizer\n"
+        "assert optimizer.USING_PYTORCH_OPTIMIZER"
+    )
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
 
 
 def test_transformers_loads_the_same_model_after_megatron_was_mapped(tiny_checkpoint):
