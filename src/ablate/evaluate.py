@@ -24,24 +24,25 @@ OWN_KEYS = ("checkpoint", "out")
 
 
 def evaluate(config: RunConfig, checkpoint: Path | None) -> list[EvalRow]:
-    """Load the weights and sample every evaluation problem at every context factor."""
+    """Sample every evaluation problem at every context factor; one process does, whatever layout the run had."""
     from ablate.sampling import open_sampling
-    from ablate.session import open_trainer, shared_verifier
+    from ablate.session import shared_verifier
     from ablate.trainer.checkpoint import step_of
+    from ablate.trainer.whole import checkpoint_tensors
     from ablate.warm_start import ensure_model
 
     verifier = shared_verifier(config.verify)
     model_dir = ensure_model(config)
-    trainer = open_trainer(config, model_dir)
-    step = 0
+    length = config.context.stages[-1].length
+    step, weights = 0, model_dir
     if checkpoint is not None:
         step = step_of(checkpoint.name)
-        trainer.load(checkpoint.parent, step)
+        tensors = checkpoint_tensors(checkpoint, model_dir, config.parallel, length)
+        weights = [(name, tensor.cpu()) for name, tensor in tensors]  # a GPU is the engine's alone
     sampling = open_sampling(config, model_dir, verifier)
-    length = config.context.stages[-1].length
     rows: list[EvalRow] = []
     for factor in config.eval.context_factors:
-        rows += sampling.evaluate(trainer.hf_tensors(), step, length, factor)
+        rows += sampling.evaluate(weights, step, length, factor)
     return rows
 
 

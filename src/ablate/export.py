@@ -69,22 +69,11 @@ def step_of(checkpoint: Path) -> int:
 
 def write_weights(config: RunConfig, model_dir: Path, checkpoint: Path, directory: Path, max_file_bytes: int) -> None:
     """Read the checkpoint's weights under a layout of one process and write them under Hugging Face's names."""
-    from ablate.trainer.architecture import read_architecture
-    from ablate.trainer.checkpoint import find_damage
-    from ablate.trainer.model import build_model
-    from ablate.trainer.parallel import open_world
-    from ablate.trainer.shards import read_weights
-    from ablate.trainer.weights import hf_tensors, write_weight_files
+    from ablate.trainer.weights import write_weight_files
+    from ablate.trainer.whole import checkpoint_tensors
 
-    parallel = config.parallel.alone()
-    world = open_world(parallel)
-    damage = find_damage(checkpoint, world)
-    if damage is not None:
-        raise UserError(f"{checkpoint} cannot be exported: {damage}: name another checkpoint")
-    architecture = read_architecture(model_dir)
-    model = build_model(architecture, parallel, None, config.context.stages[-1].length, world.device)
-    read_weights(model, checkpoint)
-    write_weight_files(hf_tensors(model, architecture, world), directory, max_file_bytes)
+    longest = config.context.stages[-1].length
+    write_weight_files(checkpoint_tensors(checkpoint, model_dir, config.parallel, longest), directory, max_file_bytes)
 
 
 def model_config(config: RunConfig, base: dict[str, Any]) -> dict[str, Any]:

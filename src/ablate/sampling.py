@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,9 +21,9 @@ from ablate.types import EvalRow, RolloutGroup
 from ablate.verify import Verifier
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    pass
 
-Weights = Iterable[tuple[str, "Tensor"]]
+Weights = "Iterable[tuple[str, Tensor]] | Path"
 
 
 @dataclass(frozen=True)

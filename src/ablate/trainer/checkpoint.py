@@ -157,7 +157,8 @@ def find_damage(directory: Path, world: World) -> str | None:
     complete = directory / COMPLETE
     if not world.broadcast(complete.is_file()):
         return f"{COMPLETE} is missing"
-    expected = world.broadcast(read_record(complete))
+    # Read by one: another node of a shared disk may not see the file yet.
+    expected = world.broadcast(read_record(complete) if world.rank == 0 else None)
     if expected is None:
         return f"{COMPLETE} is not readable"
     found = fingerprints(directory, world)
