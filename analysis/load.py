@@ -135,7 +135,8 @@ def swept_keys(runs: Sequence[Run]) -> list[str]:
 
 
 def identity(run: Run, keys: Sequence[str]) -> dict[str, Any]:
-    settings = {key: run.settings.get(key) for key in keys}
+    values = {key: run.settings.get(key) for key in keys}
+    settings = {key: str(value) if isinstance(value, list) else value for key, value in values.items()}
     return {"run": run.name, "cell": run.cell, "objective": run.objective, "seed": run.seed, **settings}
 
 
@@ -174,13 +175,21 @@ def seconds_by_step(run: Run) -> pd.DataFrame:
     path = run.directory.trace_path
     if not path.exists():
         return pd.DataFrame(columns=["step", "seconds"])
-    text = path.read_text().strip().rstrip("]").rstrip().rstrip(",")
-    spans = [span for span in json.loads(text + "]") if span.get("ph") == "X"]
+    spans = [span for span in map(whole_span, path.read_text().splitlines()) if span is not None]
     by_step: dict[int, list[tuple[float, float]]] = {}
     for span in spans:
         by_step.setdefault(int(span["args"]["step"]), []).append((span["ts"], span["ts"] + span["dur"]))
     seconds = {step: covered(intervals) / 1e6 for step, intervals in sorted(by_step.items())}
     return pd.DataFrame({"step": list(seconds), "seconds": list(seconds.values())})
+
+
+def whole_span(line: str) -> dict[str, Any] | None:
+    """The span on one line of a trace; None for a bracket, and for what a kill left half-written."""
+    try:
+        span = json.loads(line.strip().rstrip("],"))
+    except ValueError:
+        return None
+    return span if isinstance(span, dict) and span.get("ph") == "X" else None
 
 
 def covered(intervals: Sequence[tuple[float, float]]) -> float:

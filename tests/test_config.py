@@ -6,9 +6,10 @@ import sys
 import pytest
 from omegaconf import OmegaConf
 
-from ablate.cli import compose, recorded
+from ablate.cli import compose, own_keys, recorded
 from ablate.config import parse
 from ablate.errors import UserError
+from ablate.records import checkpoint_directory
 
 MISTAKES = {
     "optim.steps_per_batch=3": "8 prompts x 8 samples = 64 rollouts do not divide into 3 optimizer steps: change",
@@ -22,6 +23,16 @@ MISTAKES = {
     "eval.pass_at=[100]": "pass@100 needs at least as many samples",
     "rollout.engine.dtype=null": "rollout.engine.dtype: Incompatible value",
     "cell=..": "names a directory",
+    "cell=../elsewhere": "names a directory",
+    "optim.lr=inf": "optim.lr must be above 0, not inf",
+    "optim.min_lr=1": "optim.min_lr=1.0 is above optim.lr",
+    "optim.clip_grad=nan": "optim.clip_grad must be 0 or above, not nan",
+    "optim.beta1=1": "optim.beta1 must be below 1",
+    "rollout.top_p=2": "rollout.top_p must be above 0 and at most 1",
+    "rollout.max_refill_rounds=-1": "rollout.max_refill_rounds must be 0 or above",
+    "verify.max_tests=0": "would pass every program",
+    "eval.pass_at=[0]": "pass@k needs k of 1 or more",
+    "eval.context_factors=[0]": "each must be above 0",
 }  # fmt: skip
 
 
@@ -46,15 +57,32 @@ def test_an_unknown_key_is_refused():
 
 @pytest.mark.parametrize(
     "arguments",
-    [["objective=nope"], ["optim.lr=fast"], ["data.train=/no/such/file.jsonl"], ["optim.steps_per_batch=3"]],
-)
+    [["objective=nope"], ["optim.lr=fast"], ["data.train=/no/such/file.jsonl"], ["optim.steps_per_batch=3"],
+     ["eval.context_factors=[2]"], ["eval.pass_at=[2]"], ["paths.outputs=/dev/null"]],
+)  # fmt: skip
 def test_ablate_train_exits_with_2_and_one_sentence(arguments, tmp_path):
-    command = [sys.executable, "-m", "ablate.train", f"paths.outputs={tmp_path}", *arguments]
+    command = [sys.executable, "-m", "ablate.train", *arguments]
+    if not arguments[0].startswith("paths."):
+        command.append(f"paths.outputs={tmp_path}")
     result = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert result.returncode == 2, result.stderr
     assert "Traceback" not in result.stderr
     assert result.stderr.startswith("error: ")
     assert len(result.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("word", ["checkpoint", "--out"])
+def test_a_word_that_is_no_key_and_value_is_not_dropped(word):
+    with pytest.raises(UserError, match="not of the form key=value"):
+        own_keys(["eval.seed=1", word], ("checkpoint", "out"))
+
+
+@pytest.mark.parametrize("name", ["step_1/../other", "notes.txt", "step_000001"])
+def test_what_is_no_checkpoint_of_a_run_is_refused(tmp_path, name):
+    (tmp_path / "notes.txt").write_text("x" * 5000)
+    (tmp_path / "step_000001").mkdir()
+    with pytest.raises(UserError, match=r"name a directory checkpoints/step_"):
+        checkpoint_directory(tmp_path / name)
 
 
 def test_a_run_from_before_a_key_existed_is_still_readable(tmp_path):

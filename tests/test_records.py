@@ -57,6 +57,16 @@ def test_a_half_written_line_is_dropped_and_said(run, num_bytes):
     assert run.keep_records_through(2) == []
 
 
+@pytest.mark.parametrize("broken", [b'{"step": 1, "tra', b'["a"]', b"\xff"])
+def test_a_broken_line_before_the_last_is_named_and_nothing_is_dropped(run, broken):
+    content = broken + b'\n{"step": 2}\n'
+    run.path.mkdir(parents=True)
+    run.metrics_path.write_bytes(content)
+    with pytest.raises(UserError, match=r"metrics\.jsonl, line 1, is no JSON object"):
+        run.keep_records_through(2)
+    assert run.metrics_path.read_bytes() == content
+
+
 def test_without_a_checkpoint_nothing_is_kept(run):
     fill(run, 2)
     run.keep_records_through(-1)

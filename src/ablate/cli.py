@@ -30,6 +30,25 @@ def run_main(main: Callable[[], object]) -> None:
         stop(f"there is no configuration {error.missing_cfg_file}{choices}")
     except (UserError, HydraException, OmegaConfBaseException) as error:
         stop(" ".join(line.strip() for line in str(error).strip().splitlines() if line.strip()))
+    except OSError as error:  # of a path that the user named, or of one below it
+        if error.filename is None or error.strerror is None:
+            raise
+        stop(f"{error.filename}: {error.strerror.lower()}: name a path that exists and can be used")
+
+
+def own_keys(words: Sequence[str], names: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """Split a command line into an entry point's own ``key=value`` words and the overrides.
+
+    Raises:
+        UserError: for a word that is no ``key=value``.
+    """
+    for word in words:
+        if "=" not in word:
+            raise UserError(f"{word} is not of the form key=value: write {word.lstrip('-')}=VALUE, or leave it out")
+    pairs = dict(word.split("=", 1) for word in words)
+    return {name: pairs[name] for name in names if name in pairs}, [
+        word for word in words if word.split("=", 1)[0] not in names
+    ]
 
 
 def compose(overrides: Sequence[str], with_hydra: bool = False) -> Any:

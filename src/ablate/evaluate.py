@@ -14,7 +14,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ablate.cli import compose, recorded, run_main
+from ablate.cli import compose, own_keys, recorded, run_main
+from ablate.errors import UserError
 
 if TYPE_CHECKING:
     from ablate.config import RunConfig
@@ -50,12 +51,13 @@ def main() -> None:
     if {"-h", "--help"} & set(sys.argv[1:]):
         print(__doc__)
         return
-    own = dict(word.split("=", 1) for word in sys.argv[1:] if word.split("=", 1)[0] in OWN_KEYS and "=" in word)
-    overrides = [word for word in sys.argv[1:] if word.split("=", 1)[0] not in OWN_KEYS]
+    own, overrides = own_keys(sys.argv[1:], OWN_KEYS)
     from ablate.config import parse
     from ablate.evals.evaluate import summarise
     from ablate.records import checkpoint_directory, write_parquet
 
+    if "out" in own and Path(own["out"]).exists():
+        raise UserError(f"out={own['out']} exists already: name a new file, or remove it")
     checkpoint = checkpoint_directory(Path(own["checkpoint"])) if "checkpoint" in own else None
     values = recorded(checkpoint.resolve().parents[1] / "config.yaml", overrides) if checkpoint else compose(overrides)
     config = parse(values)

@@ -14,11 +14,14 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, TextIO
 
 from ablate.cli import CONF_DIR, run_main, stop
 from ablate.config import VerifyConfig, section
+from ablate.config.checks import check_values
 from ablate.errors import UserError
+from ablate.records import write_atomic
 from ablate.types import Problem, TestCase, Verdict, VerdictKind
 from ablate.verify.cache import verdict_key
 from ablate.verify.jobs import make_job
@@ -123,17 +126,24 @@ def verdict_row(submission: Submission, key: str, verdict: Verdict) -> dict[str,
 def keep_finished(out: Path) -> set[str]:
     """Drop what an earlier run left half-written or could not judge; return the keys of the rest."""
     kept, keys = [], set()
-    for line in out.read_text(encoding="utf-8").splitlines() if out.exists() else []:
+    lines = out.read_bytes().splitlines(keepends=True) if out.exists() else []
+    for number, line in enumerate(lines, start=1):
         try:
             row = json.loads(line)
             finished = row["verdict"] != VerdictKind.infrastructure_error
             keys.add(row["key"]) if finished else None
-        except (ValueError, KeyError, TypeError):
-            continue
+        except (ValueError, KeyError, TypeError) as error:
+            is_torn = number == len(lines) and line.startswith(b"{") and not line.endswith(b"\n")
+            if is_torn and isinstance(error, ValueError):
+                continue
+            raise UserError(
+                f"out={out} holds something else than verdicts (line {number}), and would be written over: "
+                "name another file, or remove this one"
+            ) from None
         if finished:
             kept.append(line)
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+    write_atomic(out, b"".join(kept).decode())
     return keys
 
 
@@ -231,8 +241,13 @@ def run_configured(config: dict[str, Any]) -> None:
     for key in ("cases", "out"):
         if config[key] in (None, "???"):
             raise UserError(f"{key} is missing: give {key}=FILE.jsonl")
+    if not isinstance(config["extract"], bool):
+        raise UserError(f"extract must be true or false, not {config['extract']}")
+    if not isinstance(config["recheck"], int) or config["recheck"] < 0:
+        raise UserError(f"recheck must be a whole number of 0 or more, not {config['recheck']}")
     verify = section(VerifyConfig, config["verify"], "verify")
-    judge(verify, Path(str(config["cases"])), Path(str(config["out"])), bool(config["extract"]), int(config["recheck"]))
+    check_values(SimpleNamespace(verify=verify), "verify.")
+    judge(verify, Path(str(config["cases"])), Path(str(config["out"])), config["extract"], config["recheck"])
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ablate.cli import compose, run_main
+from ablate.cli import compose, own_keys, run_main
 from ablate.errors import UserError
 from ablate.records import CellState, RunDirectory, run_path
 
@@ -114,8 +114,7 @@ def main() -> None:
     if not sys.argv[1:] or {"-h", "--help"} & set(sys.argv[1:]):
         print(__doc__)
         return
-    own = dict(word.split("=", 1) for word in sys.argv[1:] if word.split("=", 1)[0] in OWN_KEYS and "=" in word)
-    overrides = [word for word in sys.argv[1:] if word.split("=", 1)[0] not in OWN_KEYS]
+    own, overrides = own_keys(sys.argv[1:], OWN_KEYS)
     if not any(word.startswith("experiment=") for word in overrides):
         raise UserError("experiment=NAME is needed: a file of conf/experiment without its ending")
     cells = plan(overrides)

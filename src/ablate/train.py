@@ -65,12 +65,14 @@ def run_cell(values: DictConfig) -> str:
     from omegaconf import OmegaConf
 
     from ablate.config import parse
+    from ablate.config.checks import check_scored
     from ablate.provenance import config_changes
     from ablate.records import RunDirectory, run_path
     from ablate.trainer.architecture import Architecture
     from ablate.trainer.layout import check_layout, check_world_size
 
     config = parse(values)
+    check_scored(config)
     # At once, not after the warm start.
     check_world_size(config.parallel, int(os.environ.get("WORLD_SIZE", "1")))
     if config.model.architecture is not None:

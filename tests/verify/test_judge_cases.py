@@ -14,6 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from ablate.errors import UserError
+from ablate.judge import keep_finished
+
 CASES = Path(__file__).parent / "judge_cases.jsonl"
 # Those that run out of 15 s do so at 1.5 s too, and the slowest that passes needs 0.4 s on an idle machine.
 SCALED = ["verify.time_limit_s=1.5", "verify.cache_dir=unused"]
@@ -88,6 +91,14 @@ def test_a_half_written_line_and_an_infrastructure_error_are_judged_again(tmp_pa
     out.write_text('{"key": "k", "verdict": "infrastructure_error"}\n{"key": "x", "verd')
     run_judge(f"cases={cases}", f"out={out}", *SCALED)
     assert [row["verdict"] for row in read_rows(out)] == ["accepted"]
+
+
+@pytest.mark.parametrize("content", ["notes\n", '{"id": "a"}\n', "notes"])
+def test_a_file_that_holds_no_verdicts_is_never_written_over(tmp_path, content):
+    (tmp_path / "notes").write_text(content)
+    with pytest.raises(UserError, match="holds something else than verdicts"):
+        keep_finished(tmp_path / "notes")
+    assert (tmp_path / "notes").read_text() == content
 
 
 def test_answers_with_fences_are_extracted_on_request(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from ablate.config.schema import ContextConfig, RunConfig
@@ -44,7 +45,34 @@ POSITIVE = (
     "eval.samples_per_problem",
     "eval.temperature",
     "checkpoint.keep",
+    "verify.queue_size",
+    "verify.output_limit_kib",
+    "verify.max_processes",
+    "optim.eps",
+    "parallel.timeout_s",
+    "parallel.logp_chunk_tokens",
+    "rollout.engine.max_num_seqs",
+    "rollout.engine.num_threads",
+    "eval.bootstrap_resamples",
 )
+
+NOT_NEGATIVE = (
+    "rollout.max_refill_rounds",
+    "rollout.infrastructure_retries",
+    "verify.retries",
+    "verify.wall_factor",
+    "optim.min_lr",
+    "optim.warmup_steps",
+    "optim.weight_decay",
+    "optim.clip_grad",
+    "optim.beta1",
+    "optim.beta2",
+    "eval.every",
+    "checkpoint.every",
+)
+
+AT_MOST_1 = ("rollout.top_p", "eval.top_p", "rollout.engine.gpu_memory_utilization")
+BELOW_1 = ("optim.beta1", "optim.beta2")
 
 
 def value_at(config: RunConfig, key: str) -> Any:
@@ -56,13 +84,10 @@ def value_at(config: RunConfig, key: str) -> Any:
 
 def check(config: RunConfig) -> None:
     """Raise ``UserError`` for the first rule that ``config`` breaks."""
-    for key, allowed in CHOICES.items():
-        if value_at(config, key) not in allowed:
-            raise UserError(f"{key}={value_at(config, key)} is not one of {', '.join(allowed)}")
-    for key in POSITIVE:
-        if not value_at(config, key) > 0:
-            raise UserError(f"{key} must be above 0, not {value_at(config, key)}")
+    check_values(config)
     check_split(config)
+    if config.optim.min_lr > config.optim.lr:
+        raise UserError(f"optim.min_lr={config.optim.min_lr} is above optim.lr={config.optim.lr}: lower it")
     check_stages(config.context, config.model.original_context)
     longest, budget = max(stage.length for stage in config.context.stages), config.parallel.max_tokens_per_micro_batch
     if longest > budget:
@@ -77,8 +102,44 @@ def check(config: RunConfig) -> None:
             f"pass@{max(config.eval.pass_at)} needs at least as many samples, but "
             f"eval.samples_per_problem={config.eval.samples_per_problem}: raise it or change eval.pass_at"
         )
-    if "\n" in config.cell or not config.cell.strip("./ "):
+    if min(config.eval.pass_at, default=1) < 1:
+        raise UserError(f"eval.pass_at={config.eval.pass_at}: pass@k needs k of 1 or more")
+    if not all(0 < factor < math.inf for factor in config.eval.context_factors):
+        raise UserError(f"eval.context_factors={config.eval.context_factors}: each must be above 0")
+    if "\n" in config.cell or not config.cell.strip("./ ") or "/" in config.cell:
         raise UserError(f"cell={config.cell!r} names a directory: use letters, digits, '_', '-', '=' and '.'")
+
+
+def check_values(config: Any, part: str = "") -> None:
+    """Raise ``UserError`` for the first value of the keys that begin with ``part`` that breaks its rule.
+
+    ``config`` needs those sections only, and ``verify``.
+    """
+    for key, allowed in CHOICES.items():
+        if key.startswith(part) and value_at(config, key) not in allowed:
+            raise UserError(f"{key}={value_at(config, key)} is not one of {', '.join(allowed)}")
+    ranges = (
+        (POSITIVE, "above 0", lambda value: 0 < value < math.inf),
+        (NOT_NEGATIVE, "0 or above", lambda value: 0 <= value < math.inf),
+        (AT_MOST_1, "above 0 and at most 1", lambda value: 0 < value <= 1),
+        (BELOW_1, "below 1", lambda value: value < 1),
+    )
+    for keys, rule, holds in ranges:
+        for key in keys:
+            if key.startswith(part) and not holds(value_at(config, key)):
+                raise UserError(f"{key} must be {rule}, not {value_at(config, key)}")
+    max_tests = config.verify.max_tests
+    if max_tests is not None and max_tests < 1:
+        raise UserError(f"verify.max_tests={max_tests} would pass every program: give 1 or more, or null for all")
+
+
+def check_scored(config: RunConfig) -> None:
+    """What training needs of its evaluations: the best checkpoint is chosen by Pass@1 at the training context."""
+    if 1 not in config.eval.pass_at or 1 not in config.eval.context_factors:
+        raise UserError(
+            f"training needs Pass@1 at its own context: have 1 in eval.pass_at={config.eval.pass_at} and in "
+            f"eval.context_factors={config.eval.context_factors}"
+        )
 
 
 def check_split(config: RunConfig) -> None:

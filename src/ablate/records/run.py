@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import socket
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
@@ -174,14 +175,20 @@ class RunDirectory:
         return [row for _, row in self._metric_lines()]
 
     def _metric_lines(self) -> Iterator[tuple[str, dict[str, float]]]:
-        """Whole lines only: a run that was killed can leave half a line at the end."""
+        """Whole lines only: a run that was killed can leave half a line at the end.
+
+        Raises:
+            UserError: for a broken line before the last; what follows it must not be lost.
+        """
         if not self.metrics_path.exists():
             return
-        for line in self.metrics_path.read_text().splitlines():
-            try:
-                yield line, json.loads(line)
-            except json.JSONDecodeError:
-                return
+        lines = self.metrics_path.read_text(errors="replace").splitlines()
+        for number, line in enumerate(lines, start=1):
+            row = parsed(line)
+            if row is not None:
+                yield line, row
+            elif number < len(lines):
+                raise UserError(f"{self.metrics_path}, line {number}, is no JSON object with a step: mend or remove it")
 
     def rollouts_file(self, step: int) -> Path:
         return self.rollouts_path / f"step_{step:05d}.parquet"
@@ -235,16 +242,32 @@ class RunDirectory:
                 file.write(opening + json.dumps({**span, "args": {"step": step}}) + ",\n")
 
 
+def parsed(line: str) -> dict[str, Any] | None:
+    """A line of metrics.jsonl; None if it is broken."""
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return None
+    return row if isinstance(row, dict) and "step" in row else None
+
+
 def run_path(config: RunConfig) -> Path:
     """The directory is a function of the configuration, so that the same cell always finds its own records."""
     return Path(config.paths.outputs) / config.experiment / config.cell / f"seed{config.seed}"
 
 
 def checkpoint_directory(checkpoint: Path) -> Path:
-    """Follow ``checkpoints/latest`` and ``checkpoints/best``, which name a directory beside them."""
-    named = checkpoint.parent / checkpoint.read_text().strip() if checkpoint.is_file() else checkpoint
+    """Follow ``checkpoints/latest`` and ``checkpoints/best``, which name a directory beside them.
+
+    Raises:
+        UserError: where there is no checkpoint of a run.
+    """
+    is_name = checkpoint.name in ("latest", "best") and checkpoint.is_file()
+    named = checkpoint.parent / checkpoint.read_text().strip() if is_name else checkpoint
     if not named.is_dir():
         raise UserError(f"checkpoint={checkpoint} does not exist: name a directory checkpoints/step_… of a run")
+    if not re.fullmatch(r"step_\d+", named.name) or named.resolve().parent.name != "checkpoints":
+        raise UserError(f"checkpoint={checkpoint} is no checkpoint: name a directory checkpoints/step_… of a run")
     return named
 
 
