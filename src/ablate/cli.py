@@ -31,9 +31,13 @@ def run_main(main: Callable[[], object]) -> None:
     except (UserError, HydraException, OmegaConfBaseException) as error:
         stop(" ".join(line.strip() for line in str(error).strip().splitlines() if line.strip()))
     except OSError as error:  # of a path that the user named, or of one below it
-        if error.filename is None or error.strerror is None:
-            raise
+        if error.filename is None or error.strerror is None or is_sweep():
+            raise  # of a sweep: a cell has failed, and the last lines say which
         stop(f"{error.filename}: {error.strerror.lower()}: name a path that exists and can be used")
+
+
+def is_sweep() -> bool:
+    return bool({"-m", "--multirun"} & set(sys.argv[1:]))
 
 
 def own_keys(words: Sequence[str], names: Sequence[str]) -> tuple[dict[str, str], list[str]]:

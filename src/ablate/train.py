@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import hydra
 
-from ablate.cli import CONF_DIR, run_main, stop
+from ablate.cli import CONF_DIR, is_sweep, run_main, stop
 from ablate.errors import UserError
 
 if TYPE_CHECKING:
@@ -147,5 +147,5 @@ if __name__ == "__main__":
         traceback.print_exc()  # here, and not by the interpreter, so that the summary of a sweep comes last
         sys.exit(1)
     finally:
-        if failed_cells and {"-m", "--multirun"} & set(sys.argv):
+        if failed_cells and is_sweep():
             print(f"failed cells: {len(failed_cells)}", *failed_cells, sep="\n  ", file=sys.stderr)
