@@ -16,9 +16,10 @@ from torch import Tensor
 from ablate import objectives
 from ablate.errors import UserError
 from ablate.laboratory.measures import rollout_rows
-from ablate.laboratory.recorded import RecordedStep, read_step, recorded_batch
+from ablate.laboratory.recorded import recorded_batch
 from ablate.objectives import Objective
 from ablate.objectives.step import loss_and_gradient
+from ablate.records.rollouts import RecordedStep, read_step
 from ablate.types import TrainBatch
 from analysis.load import Experiment
 

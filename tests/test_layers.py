@@ -13,7 +13,7 @@ SRC = Path(__file__).parents[1] / "src" / "ablate"
 ORDER = [
     ["errors", "seeding", "types"],  # L0
     ["config", "cli"],
-    ["objectives", "data", "verify", "evals", "records", "provenance", "progress", "tracking"],  # L1
+    ["objectives", "data", "verify", "evals", "records", "provenance", "progress", "tracking", "preemption"],  # L1
     ["rollout", "trainer"],  # L2
     ["sampling", "warm_start", "model_card"],  # L3
     ["session"],

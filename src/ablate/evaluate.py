@@ -27,9 +27,9 @@ OWN_KEYS = ("checkpoint", "out")
 def evaluate(config: RunConfig, checkpoint: Path | None) -> list[EvalRow]:
     """Sample every evaluation problem at every context factor; one process does, whatever layout the run had."""
     from ablate.sampling import open_sampling
-    from ablate.session import shared_verifier
     from ablate.trainer.checkpoint import step_of
     from ablate.trainer.whole import checkpoint_tensors
+    from ablate.verify.shared import shared_verifier
     from ablate.warm_start import ensure_model
 
     verifier = shared_verifier(config.verify)

@@ -6,38 +6,31 @@ groups and decisions by broadcast. A process that runs several cells (a sweep) k
 
 from __future__ import annotations
 
-import atexit
-import signal
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from ablate import objectives
-from ablate.config import RunConfig, VerifyConfig
+from ablate.config import RunConfig
 from ablate.evals.evaluate import summarise
+from ablate.preemption import Preempted, noted_signals
 from ablate.progress import Display, SilentDisplay, open_display
 from ablate.records import RunDirectory
+from ablate.records.rollouts import rows_of_step
 from ablate.sampling import Sampling, open_sampling
 from ablate.tracking import Mirror, NoMirror, open_mirror
-from ablate.trainer.batching import in_loss
 from ablate.trainer.failure import ending_together
+from ablate.trainer.open import open_trainer
 from ablate.trainer.step import Trainer
 from ablate.types import RolloutGroup, TrainBatch
-from ablate.verify import Verifier, open_verifier
+from ablate.verify.shared import shared_verifier
 from ablate.warm_start import ensure_model
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
-
-
-class Preempted(Exception):
-    """The process was asked to stop and has written a checkpoint."""
 
 
 @dataclass
@@ -127,13 +120,12 @@ class Session:
             self.mirror.log(step, metrics)
         self.display.step(step, metrics)
 
-    def save_rollouts(self, step: int, groups: list[RolloutGroup], batch: TrainBatch, parts: list[Tensor]) -> None:
-        """Save what the step trained on; ``parts`` are the rows of each optimizer step."""
+    def save_rollouts(
+        self, step: int, groups: list[RolloutGroup], batch: TrainBatch, rows_of_updates: list[Tensor]
+    ) -> None:
+        """Save what the step trained on; ``rows_of_updates`` are the rows of the batch that each update trained on."""
         if self.is_leader and self.config.logging.save_rollouts:
-            sampled = [row for group in groups for row in sampled_rows(group)]
-            trained = trained_rows(batch, parts)
-            rows = [{"step": step} | left | right for left, right in zip(sampled, trained, strict=True)]
-            self.run.write_rollouts(step, rows)
+            self.run.write_rollouts(step, rows_of_step(step, groups, batch, rows_of_updates))
 
     # --- checkpoints ------------------------------------------------------------------------------------------------
 
@@ -204,75 +196,3 @@ def open_session(config: RunConfig, config_yaml: str, run: RunDirectory, is_lead
         stack.callback(display.close)
         yield Session(config, run, objective, trainer, sampling, display, mirror, received_signals)
         trainer.finish_save()
-
-
-# Of this process, by what they were opened for: the cells of a sweep share them.
-open_verifiers: dict[str, Verifier] = {}
-
-
-def shared_verifier(config: VerifyConfig) -> Verifier:
-    """Return this process's verifier with these settings; it is closed when the process ends."""
-    key = repr(config)
-    if key not in open_verifiers:
-        open_verifiers[key] = open_verifier(config)
-        atexit.register(open_verifiers[key].close)
-    return open_verifiers[key]
-
-
-def open_trainer(config: RunConfig, model_dir: Path) -> Trainer:
-    """Return a trainer that starts from ``model_dir``."""
-    stages = config.context.stages
-    return Trainer(
-        model_dir,
-        config.model,
-        config.parallel,
-        config.optim,
-        context_length=max(stage.length for stage in stages),
-        total_optimizer_steps=sum(stage.steps for stage in stages) * config.optim.steps_per_batch,
-        temperature=config.rollout.temperature,
-    )
-
-
-@contextmanager
-def noted_signals() -> Iterator[list[int]]:
-    """Note signals that ask to stop instead of dying of them; the loop looks after every step."""
-    received: list[int] = []
-    before = {number: signal.signal(number, lambda number, _: received.append(number)) for number in STOP_SIGNALS}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def sampled_rows(group: RolloutGroup) -> Iterator[dict[str, Any]]:
-    """What was sampled and how it was judged. No seconds: they would differ between equal runs."""
-    for completion, verdict, reward in zip(group.completions, group.verdicts, group.rewards, strict=True):
-        yield {
-            "problem_id": group.problem.id,
-            "difficulty": group.problem.difficulty,
-            "sample": completion.sample,
-            "seed": completion.seed,
-            "prompt_ids": list(completion.prompt_ids),
-            "response_ids": list(completion.response_ids),
-            "rollout_logp": list(completion.logp),
-            "text": completion.text,
-            "finished": completion.finished,
-            "reward": reward,
-            "verdict": str(verdict.kind),
-            "num_passed": verdict.num_passed,
-            "num_tests": verdict.num_tests,
-        }
-
-
-def trained_rows(batch: TrainBatch, parts: list[Tensor]) -> Iterator[dict[str, Any]]:
-    """What the trainer made of each row, in the order of the batch."""
-    optimizer_step = {int(row): index for index, rows in enumerate(parts) for row in rows}
-    is_in_loss_B = in_loss(batch)
-    for row in range(batch.num_rows):
-        yield {
-            "old_logp": batch.old_logp_BT[row][batch.mask_BT[row]].tolist(),
-            "advantage": batch.advantage_B[row].item(),
-            "in_loss": bool(is_in_loss_B[row]),
-            "optimizer_step": optimizer_step[row],
-        }

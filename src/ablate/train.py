@@ -97,8 +97,9 @@ def run_cell(values: DictConfig) -> str:
 def attempt(config: RunConfig, config_yaml: str, run: RunDirectory, is_leader: bool) -> str:
     """Train one cell and leave in its manifest how it ended."""
     from ablate.loop import train
+    from ablate.preemption import Preempted
     from ablate.provenance import dirty_diff, facts
-    from ablate.session import Preempted, open_session
+    from ablate.session import open_session
 
     if is_leader:
         run.begin_attempt(facts(config_yaml), dirty_diff())

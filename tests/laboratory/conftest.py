@@ -25,7 +25,7 @@ def recorded_run(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path
     from ablate.config import parse
     from ablate.objectives import build
     from ablate.records import RunDirectory
-    from ablate.session import sampled_rows, trained_rows
+    from ablate.records.rollouts import rows_of_step
     from ablate.trainer.batching import make_batch, optimizer_step, step_rows
     from ablate.trainer.step import Trainer
 
@@ -59,9 +59,7 @@ def recorded_run(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path
         parts = step_rows(batch.num_rows, 2, seed=step)
         for rows in parts:
             trainer.step(optimizer_step(batch, rows, objective), objective)
-        sampled = [row for group in groups for row in sampled_rows(group)]
-        trained = trained_rows(batch, parts)
-        run.write_rollouts(step, [{"step": step} | a | b for a, b in zip(sampled, trained, strict=True)])
+        run.write_rollouts(step, rows_of_step(step, groups, batch, parts))
         trainer.save(run.checkpoints_path, step, {"step": step}, keep=5, best=None)
     return run.path
 

@@ -12,8 +12,9 @@ from ablate import replay
 from ablate.errors import UserError
 from ablate.laboratory import measures
 from ablate.laboratory.bench import AS_CONFIGURED
-from ablate.laboratory.recorded import cut_into_groups, read_step, recorded_batch, run_of
+from ablate.laboratory.recorded import recorded_batch, run_of
 from ablate.objectives import build
+from ablate.records.rollouts import cut_into_groups, read_step
 from ablate.replay import preset_config
 from ablate.trainer.batching import make_batch
 
@@ -155,7 +156,7 @@ def test_during_makes_the_earlier_optimizer_steps_again_and_looks_at_the_last_on
 
     from ablate.config import parse
     from ablate.laboratory.run import Place, batches_at
-    from ablate.session import open_trainer
+    from ablate.trainer.open import open_trainer
     from ablate.warm_start import ensure_model
 
     run = run_of(recorded_run)
@@ -176,7 +177,7 @@ def test_a_gradient_of_the_trainer_is_what_its_optimizer_would_step_along(record
     from omegaconf import OmegaConf
 
     from ablate.config import parse
-    from ablate.session import open_trainer
+    from ablate.trainer.open import open_trainer
     from ablate.warm_start import ensure_model
 
     run = run_of(recorded_run)

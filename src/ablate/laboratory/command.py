@@ -13,8 +13,9 @@ from ablate.cli import recorded as recorded_config
 from ablate.config import parse
 from ablate.errors import UserError
 from ablate.laboratory.bench import Settings
-from ablate.laboratory.recorded import RecordedStep, run_of
+from ablate.laboratory.recorded import run_of
 from ablate.laboratory.run import built_variants, places_of, run_laboratory
+from ablate.records.rollouts import RecordedStep
 
 MOMENTS = ("after", "during")
 

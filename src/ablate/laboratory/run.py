@@ -11,13 +11,14 @@ from typing import Any
 from ablate.config import RunConfig
 from ablate.errors import UserError
 from ablate.laboratory.bench import AS_CONFIGURED, BatchFor, Settings, Variants, examine
-from ablate.laboratory.recorded import RecordedStep, read_step, recorded_batch
+from ablate.laboratory.recorded import recorded_batch
 from ablate.laboratory.table import markdown
 from ablate.objectives import Objective, build
 from ablate.records import RunDirectory, write_atomic, write_parquet
-from ablate.session import open_trainer
+from ablate.records.rollouts import RecordedStep, read_step
 from ablate.trainer.batching import optimizer_step
 from ablate.trainer.checkpoint import newest_first, step_of
+from ablate.trainer.open import open_trainer
 from ablate.trainer.step import Trainer
 from ablate.warm_start import ensure_model
 
@@ -77,7 +78,7 @@ def batches_at(place: Place, trainer: Trainer, recorded: RecordedStep, objective
     trainer.load(place.root, place.checkpoint)
     if place.moment == "after":
         return partial(recorded_batch, recorded)
-    *before, last = recorded.parts
+    *before, last = recorded.rows_of_updates
     batch = recorded_batch(recorded, objective)
     if objective.needs_reference:
         batch = replace(batch, ref_logp_BT=trainer.reference_logp(batch))

@@ -1,0 +1,22 @@
+"""The trainer of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ablate.config import RunConfig
+from ablate.trainer.step import Trainer
+
+
+def open_trainer(config: RunConfig, model_dir: Path) -> Trainer:
+    """Return a trainer whose weights start from ``model_dir``, for every stage of the run."""
+    stages = config.context.stages
+    return Trainer(
+        model_dir,
+        config.model,
+        config.parallel,
+        config.optim,
+        context_length=max(stage.length for stage in stages),
+        total_optimizer_steps=sum(stage.steps for stage in stages) * config.optim.steps_per_batch,
+        temperature=config.rollout.temperature,
+    )
