@@ -102,7 +102,7 @@ def clip_sentences(experiment: Experiment, comparison: Comparison) -> list[str]:
         sentences.append(
             f"The clip was never live in {listed(dead)}: within a rollout batch the policy never left the one that "
             "sampled it, every ratio was 1, and the token and the sequence ratio have the same gradient. Between these "
-            "cells a comparison of ratios or clip ranges means nothing; train with optim.steps_per_batch above 1."
+            "cells a comparison of ratios or clip ranges means nothing; train with optim.updates_per_batch above 1."
         )
     metrics = experiment.metrics
     binds = metrics[metrics["name"].isin(["policy/clip_low", "policy/clip_high"])].groupby("cell")["value"].max()

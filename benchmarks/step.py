@@ -110,7 +110,7 @@ def one_step(clock, config, engine, judge, tasks, trainer, objective, length: in
     with clock("old log-probabilities"):
         batch = replace(batch, old_logp_BT=trainer.logp(batch)[0])
     with clock("update"):
-        for rows in step_rows(batch.num_rows, config.optim.steps_per_batch, seed=step):
+        for rows in step_rows(batch.num_rows, config.optim.updates_per_batch, seed=step):
             trainer.step(optimizer_step(batch, rows, objective), objective)
     with clock("weights to engine"):
         engine.load_weights(trainer.hf_tensors())
@@ -189,7 +189,7 @@ def compose(model_dir: Path, overrides: list[str]):
     from ablate.config import parse
 
     sizes = [f"rollout.prompts_per_step={NUM_PROMPTS}", f"rollout.samples_per_prompt={NUM_SAMPLES}"]
-    mine = [f"model.path={model_dir}", "model.original_context=512", "optim.steps_per_batch=1", *sizes]
+    mine = [f"model.path={model_dir}", "model.original_context=512", "optim.updates_per_batch=1", *sizes]
     mine.append("verify.cache=false")  # every program is run; training itself remembers verdicts
     with initialize_config_dir(CONF_DIR, version_base="1.3"):
         return parse(hydra_compose("train", [*mine, *overrides]))

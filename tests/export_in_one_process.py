@@ -15,9 +15,9 @@ from pathlib import Path
 import torch
 from omegaconf import OmegaConf
 
-from ablate import export
 from ablate.cli import compose
 from ablate.config import RunConfig, parse
+from ablate.export.__main__ import main as export_main
 from ablate.records import RunDirectory
 from ablate.rollout.engine import Request
 from ablate.rollout.vllm import close_engines, open_engine
@@ -39,7 +39,7 @@ def main() -> None:
     run.append_eval([evaluated(problem, sample) for problem in range(4) for sample in range(2)])
     trainer_logp = train_and_save(config, model_dir, run)
     sys.argv[1:] = [f"checkpoint={run.checkpoints_path / 'latest'}", f"out={root / 'exported'}"]
-    export.main()
+    export_main()
     ids, logp = sampled(config, root / "exported")
     print(json.dumps({"trainer_logp": trainer_logp, "response_ids": ids, "vllm_logp": logp}))
 

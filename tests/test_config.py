@@ -12,7 +12,7 @@ from ablate.errors import UserError
 from ablate.records import checkpoint_directory
 
 MISTAKES = {
-    "optim.steps_per_batch=3": "8 prompts x 8 samples = 64 rollouts do not divide into 3 optimizer steps: change",
+    "optim.updates_per_batch=3": "8 prompts x 8 samples = 64 rollouts are not divisible by 3 updates: change",
     "optim.lr=fast": "optim.lr: Value 'fast'",
     "optim.lr=-1": "optim.lr must be above 0, not -1",
     "verify.backend=docker": "verify.backend=docker is not one of local, modal",
@@ -46,7 +46,7 @@ def test_a_mistake_is_named(override):
 
 def test_every_value_of_the_schema_comes_from_yaml():
     config = parse(compose([]))
-    assert config.optim.steps_per_batch >= 2, "with one optimizer step a batch every ratio is 1"
+    assert config.optim.updates_per_batch >= 2, "with one update per batch every ratio is 1"
     assert config.context.stages[0].length == config.context.length
 
 
@@ -57,7 +57,7 @@ def test_an_unknown_key_is_refused():
 
 @pytest.mark.parametrize(
     "arguments",
-    [["objective=nope"], ["optim.lr=fast"], ["data.train=/no/such/file.jsonl"], ["optim.steps_per_batch=3"],
+    [["objective=nope"], ["optim.lr=fast"], ["data.train=/no/such/file.jsonl"], ["optim.updates_per_batch=3"],
      ["eval.context_factors=[2]"], ["eval.pass_at=[2]"], ["paths.outputs=/dev/null"]],
 )  # fmt: skip
 def test_ablate_train_exits_with_2_and_one_sentence(arguments, tmp_path):

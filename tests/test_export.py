@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from ablate import export, model_card
 from ablate.cli import compose
 from ablate.config import parse
 from ablate.errors import UserError
+from ablate.export import model_card
+from ablate.export.model_directory import export, model_config
 from ablate.trainer.weights import Checkpoint, write_weight_files
 
 SCRIPT = Path(__file__).with_name("export_in_one_process.py")
@@ -95,15 +96,15 @@ def test_the_card_names_base_data_objective_steps_scores_and_licence(exported):
 def test_a_directory_that_exists_is_not_overwritten(exported):
     directory, _ = exported
     with pytest.raises(UserError, match="exists already"):
-        export.export(directory.parent / "run" / "checkpoints" / "latest", directory)
+        export(directory.parent / "run" / "checkpoints" / "latest", directory)
 
 
 def test_a_checkpoint_without_its_run_is_refused_in_one_sentence(tmp_path):
     (tmp_path / "checkpoints" / "step_000003").mkdir(parents=True)
     with pytest.raises(UserError, match=r"config\.yaml does not exist"):
-        export.export(tmp_path / "checkpoints" / "step_000003", tmp_path / "out")
+        export(tmp_path / "checkpoints" / "step_000003", tmp_path / "out")
     with pytest.raises(UserError, match="does not exist"):
-        export.export(tmp_path / "checkpoints" / "step_000004", tmp_path / "out")
+        export(tmp_path / "checkpoints" / "step_000004", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -121,12 +122,12 @@ def test_big_weights_go_into_numbered_files_with_an_index(tmp_path):
 
 def test_a_context_beyond_the_original_one_is_exported_with_yarn():
     config = parse(compose(["context.length=320"]))
-    values = export.model_config(config, {"rope_theta": 1e6, "torch_dtype": "bfloat16"})
+    values = model_config(config, {"rope_theta": 1e6, "torch_dtype": "bfloat16"})
     assert values["rope_parameters"]["factor"] == 2.0
     assert values["rope_parameters"]["original_max_position_embeddings"] == 160
     assert values["max_position_embeddings"] == 320
     assert values["dtype"] == "float32"
-    assert "rope_parameters" not in export.model_config(parse(compose([])), {"rope_theta": 1e6})
+    assert "rope_parameters" not in model_config(parse(compose([])), {"rope_theta": 1e6})
 
 
 def test_a_card_says_when_its_scores_are_older_than_the_checkpoint():

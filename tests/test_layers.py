@@ -12,13 +12,13 @@ SRC = Path(__file__).parents[1] / "src" / "ablate"
 # From the bottom up; a part imports only from lists above its own.
 ORDER = [
     ["errors", "seeding", "types"],  # L0
-    ["config", "cli"],
+    ["config", "cli", "files", "hf_config"],
     ["objectives", "data", "verify", "evals", "records", "provenance", "progress", "tracking", "preemption"],  # L1
     ["rollout", "trainer"],  # L2
-    ["sampling", "warm_start", "model_card"],  # L3
+    ["sampling", "warm_start"],  # L3
     ["session"],
     ["loop", "laboratory"],
-    ["train", "evaluate", "judge", "replay", "export", "plan", "report"],  # L4: entry points
+    ["train", "evaluate", "judge", "replay", "export", "plan", "report", "serve"],  # L4: entry points
 ]
 LAYER = {part: layer for layer, parts in enumerate(ORDER) for part in parts}
 ENTRY_POINTS = ORDER[-1]
@@ -28,7 +28,7 @@ HOMES = {
     "modal": {"verify/modal.py"},
     "transformers": {"data/tokenizer.py"},
     "wandb": {"tracking.py"},
-    "rich": {"progress.py"},
+    "rich": {"display.py"},
     "atroposlib": {"rollout/atropos.py"},
     "safetensors": {"trainer/weights.py"},
     "pyarrow": {"records/files.py"},

@@ -21,7 +21,7 @@ from ablate.cli import CONF_DIR, run_main, stop
 from ablate.config import VerifyConfig, section
 from ablate.config.checks import check_values
 from ablate.errors import UserError
-from ablate.records import write_atomic
+from ablate.files import write_atomic
 from ablate.types import Problem, TestCase, Verdict, VerdictKind
 from ablate.verify.cache import verdict_key
 from ablate.verify.jobs import make_job

@@ -49,7 +49,7 @@ def train_one_step(session: Session, progress: Progress, length: int) -> dict[st
         batch = batch_of(session, groups, step)
         parts = step_rows(
             batch.num_rows,
-            session.config.optim.steps_per_batch,
+            session.config.optim.updates_per_batch,
             derive_seed(session.config.seed, "optimizer steps", step),
         )
         with session.timed("update", step):  # every optimizer step has its own N, T and weights

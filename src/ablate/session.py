@@ -15,9 +15,9 @@ import yaml
 
 from ablate import objectives
 from ablate.config import RunConfig
+from ablate.display import Display, SilentDisplay, open_display
 from ablate.evals.evaluate import summarise
 from ablate.preemption import Preempted, noted_signals
-from ablate.progress import Display, SilentDisplay, open_display
 from ablate.records import RunDirectory
 from ablate.records.rollouts import rows_of_step
 from ablate.sampling import Sampling, open_sampling

@@ -18,7 +18,8 @@ import numpy as np
 from omegaconf import OmegaConf
 
 from ablate.cli import compose
-from ablate.records import RunDirectory, write_atomic
+from ablate.files import write_atomic
+from ablate.records import RunDirectory
 from ablate.types import EvalRow
 
 NUM_STEPS = 16

@@ -13,7 +13,7 @@ from ablate.provenance import flatten
 from analysis.load import is_under, load_experiment, may_be_a_factor
 from analysis.one_factor import check_one_factor, what_differs
 
-EXPERIMENTS = ("main", "ratio_x_weight", "clip_higher", "overlong", "dynamic_sampling", "steps_per_batch")
+EXPERIMENTS = ("main", "ratio_x_weight", "clip_higher", "overlong", "dynamic_sampling", "updates_per_batch")
 
 
 def change(copied_runs, cell: str, old: str, new: str) -> None:

@@ -14,8 +14,9 @@ import torch
 from transformers import AutoConfig, Qwen3ForCausalLM
 
 from ablate.errors import UserError
+from ablate.hf_config import read_hf_config
 from ablate.rollout.engine import Request, yarn_factor
-from ablate.rollout.settings import CPU_TOKENS_PER_STEP, engine_arguments, eos_ids, read_hf_config, yarn_overrides
+from ablate.rollout.settings import CPU_TOKENS_PER_STEP, engine_arguments, eos_ids, yarn_overrides
 from ablate.rollout.vllm import VllmEngine, open_engine, start
 
 CONTEXT = 160

@@ -80,7 +80,7 @@ OPTIM = OptimConfig(
     beta2=0.99,
     eps=1e-2,
     clip_grad=0.5,
-    steps_per_batch=1,
+    updates_per_batch=1,
     old_logp="trainer",
 )
 

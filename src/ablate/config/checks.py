@@ -36,7 +36,7 @@ POSITIVE = (
     "verify.time_limit_s",
     "verify.memory_limit_mib",
     "optim.lr",
-    "optim.steps_per_batch",
+    "optim.updates_per_batch",
     "parallel.tensor",
     "parallel.pipeline",
     "parallel.context",
@@ -143,11 +143,11 @@ def check_scored(config: RunConfig) -> None:
 
 
 def check_split(config: RunConfig) -> None:
-    rollout, num_steps = config.rollout, config.optim.steps_per_batch
-    if config.rollouts_per_step % num_steps:
+    rollout, num_updates = config.rollout, config.optim.updates_per_batch
+    if config.rollouts_per_step % num_updates:
         raise UserError(
             f"{rollout.prompts_per_step} prompts x {rollout.samples_per_prompt} samples = {config.rollouts_per_step} "
-            f"rollouts do not divide into {num_steps} optimizer steps: change optim.steps_per_batch"
+            f"rollouts are not divisible by {num_updates} updates: change optim.updates_per_batch"
         )
 
 

@@ -140,7 +140,7 @@ class OptimConfig:
     beta2: float = MISSING
     eps: float = MISSING
     clip_grad: float = MISSING
-    steps_per_batch: int = MISSING  # optimizer steps per rollout batch
+    updates_per_batch: int = MISSING  # optimizer steps on each rollout batch
     old_logp: str = MISSING  # trainer (recomputed) | rollout (the engine's own)
 
 

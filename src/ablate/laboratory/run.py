@@ -10,11 +10,12 @@ from typing import Any
 
 from ablate.config import RunConfig
 from ablate.errors import UserError
+from ablate.files import write_atomic
 from ablate.laboratory.bench import AS_CONFIGURED, BatchFor, Settings, Variants, examine
 from ablate.laboratory.recorded import recorded_batch
 from ablate.laboratory.table import markdown
 from ablate.objectives import Objective, build
-from ablate.records import RunDirectory, write_atomic, write_parquet
+from ablate.records import RunDirectory, write_parquet
 from ablate.records.rollouts import RecordedStep, read_step
 from ablate.trainer.batching import optimizer_step
 from ablate.trainer.checkpoint import newest_first, step_of

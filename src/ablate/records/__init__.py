@@ -15,7 +15,7 @@
 A record of step k is trusted once a checkpoint of a step >= k exists; resuming drops the rest and makes it again.
 """
 
-from ablate.records.files import read_parquet, write_atomic, write_parquet
+from ablate.records.files import read_parquet, write_parquet
 from ablate.records.run import CellState, RunDirectory, checkpoint_directory, run_path
 
 __all__ = [
@@ -24,6 +24,5 @@ __all__ = [
     "checkpoint_directory",
     "read_parquet",
     "run_path",
-    "write_atomic",
     "write_parquet",
 ]

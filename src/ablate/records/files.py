@@ -1,24 +1,13 @@
-"""Files that are there whole or not at all, and parquet as rows."""
+"""Parquet files as rows. The home of pyarrow."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ablate.errors import UserError
-
-
-def write_atomic(path: Path, text: str) -> None:
-    """Replace ``path`` in one step: a reader, or a run that comes after a kill, sees the old text or the new."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    with scratch.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    scratch.replace(path)
+from ablate.files import scratch_path
 
 
 def write_parquet(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -27,7 +16,7 @@ def write_parquet(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     import pyarrow.parquet as pq
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    scratch = scratch_path(path)
     pq.write_table(pa.Table.from_pylist(list(rows)), scratch)
     scratch.replace(path)
 

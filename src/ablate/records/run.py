@@ -16,7 +16,8 @@ from typing import IO, Any
 
 from ablate.config import RunConfig
 from ablate.errors import UserError
-from ablate.records.files import read_parquet, write_atomic, write_parquet
+from ablate.files import write_atomic
+from ablate.records.files import read_parquet, write_parquet
 from ablate.types import EvalRow
 
 STATUSES = ("running", "preempted", "failed", "done")

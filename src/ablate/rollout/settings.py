@@ -8,6 +8,7 @@ from typing import Any
 
 from ablate.config import EngineConfig
 from ablate.errors import UserError
+from ablate.hf_config import rope_theta, yarn_betas
 
 GIB = 1024**3
 CPU_TOKENS_PER_STEP = 8192  # prompts and single next tokens of one engine step; any whole prompt must fit
@@ -57,14 +58,6 @@ def serve_command(model_dir: Path | str, arguments: dict[str, Any]) -> list[str]
     return words
 
 
-def read_hf_config(model_dir: Path) -> dict[str, Any]:
-    """Read a model directory's ``config.json``."""
-    path = model_dir / "config.json"
-    if not path.is_file():
-        raise UserError(f"{model_dir} holds no config.json: model.path must be a Hugging Face directory")
-    return json.loads(path.read_text())
-
-
 def eos_ids(model_dir: Path, hf_config: dict[str, Any]) -> list[int]:
     """The tokens that end a response: those of ``generation_config.json`` (Qwen3 has two), else of ``config.json``."""
     path = model_dir / "generation_config.json"
@@ -95,15 +88,13 @@ def yarn_overrides(
                 f"context.length, or set model.original_context={num_positions} to have positions stretched by YaRN"
             )
         return {}
-    nested = hf_config.get("rope_parameters") or {}  # transformers 5; before, rope_theta stood at the top
-    betas = {name: hf_config[f"yarn_{name}"] for name in ("beta_fast", "beta_slow") if f"yarn_{name}" in hf_config}
     return {
         "rope_parameters": {
             "rope_type": "yarn",
-            "rope_theta": nested.get("rope_theta", hf_config.get("rope_theta")),
+            "rope_theta": rope_theta(hf_config),
             "factor": float(yarn_factor),
             "original_max_position_embeddings": original_context,
-            **betas,
+            **yarn_betas(hf_config),
         },
         "max_position_embeddings": context_length,
     }

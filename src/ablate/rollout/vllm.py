@@ -23,10 +23,11 @@ import torch.distributed
 
 from ablate.config import EngineConfig
 from ablate.errors import UserError
+from ablate.hf_config import read_hf_config
 from ablate.rollout.engine import Engine, OnFinish, Request, Sampled
 from ablate.rollout.environment import caller_unchanged, environment_for_children, prepare_environment
 from ablate.rollout.server import ServerEngine
-from ablate.rollout.settings import engine_arguments, eos_ids, read_hf_config, serve_command, yarn_overrides
+from ablate.rollout.settings import engine_arguments, eos_ids, serve_command, yarn_overrides
 from ablate.rollout.weights_file import weights_file
 
 if TYPE_CHECKING:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ablate.errors import UserError
+from ablate.hf_config import read_hf_config, rope_theta, yarn_betas
 
 
 @dataclass(frozen=True)
@@ -44,22 +43,11 @@ PAPER_BETAS = {"beta_fast": 32.0, "beta_slow": 1.0}  # and transformers' and vLL
 
 
 def yarn_for(model_dir: Path, context_length: int, original_context: int) -> Yarn | None:
-    """YaRN by the ratio of the contexts; None where the weights were trained for ``context_length``.
-
-    A tiny model's config.json has ``yarn_beta_fast`` and ``yarn_beta_slow`` of its own (see conf/model/tiny.yaml).
-    """
+    """YaRN by the ratio of the contexts; None where the weights were trained for ``context_length``."""
     if context_length <= original_context:
         return None
-    values = read_config(model_dir)
-    betas = {name: values.get(f"yarn_{name}", paper) for name, paper in PAPER_BETAS.items()}
+    betas = PAPER_BETAS | yarn_betas(read_hf_config(model_dir))
     return Yarn(factor=context_length / original_context, original_context=original_context, **betas)
-
-
-def read_config(model_dir: Path) -> dict[str, Any]:
-    path = Path(model_dir) / "config.json"
-    if not path.is_file():
-        raise UserError(f"{path} does not exist: model.path must be a Hugging Face model directory")
-    return json.loads(path.read_text())
 
 
 def read_architecture(model_dir: Path) -> Architecture:
@@ -68,7 +56,7 @@ def read_architecture(model_dir: Path) -> Architecture:
     Raises:
         UserError: when the file is missing or the model is not a Qwen3.
     """
-    values, path = read_config(model_dir), Path(model_dir) / "config.json"
+    values, path = read_hf_config(model_dir), Path(model_dir) / "config.json"
     if values.get("model_type") != "qwen3":
         raise UserError(f"{path}: model_type={values.get('model_type')!r} is not supported: use a qwen3 checkpoint")
     if values.get("attention_bias") or values.get("use_sliding_window"):
@@ -85,8 +73,3 @@ def read_architecture(model_dir: Path) -> Architecture:
         rope_theta=rope_theta(values),
         tied_embeddings=values["tie_word_embeddings"],
     )
-
-
-def rope_theta(values: dict[str, Any]) -> float:
-    """transformers 5 writes ``rope_parameters.rope_theta``, transformers 4 wrote ``rope_theta``."""
-    return (values.get("rope_parameters") or values)["rope_theta"]

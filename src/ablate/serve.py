@@ -1,9 +1,10 @@
-"""Print the vLLM servers of a run, one a line: node index, its GPUs, port offset, then the words after ``python``.
+"""``python -m ablate.serve``: the vLLM servers of a run, as commands.
 
-    python slurm/server_commands.py NUM_NODES GPUS_PER_NODE experiment=nouscoder_14b objective=dapo
+    python -m ablate.serve NUM_NODES GPUS_PER_NODE experiment=nouscoder_14b objective=dapo
 
-A server serves one context length, so every training and evaluation context gets servers of its own. With 0 GPUs a node
-has one CPU server per context.
+Prints one line for each server: the index of its node, its GPUs, its port offset, then the words after
+``python``. A server serves one context length, so every training context and every evaluation context gets its own
+servers. With 0 GPUs a node has one CPU server for each context.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from typing import Any
 from ablate.cli import compose, run_main
 from ablate.config import RunConfig, parse
 from ablate.errors import UserError
+from ablate.hf_config import read_hf_config
 from ablate.rollout.engine import yarn_factor
-from ablate.rollout.settings import engine_arguments, read_hf_config, serve_command, yarn_overrides
+from ablate.rollout.settings import engine_arguments, serve_command, yarn_overrides
 
 EVALUATION_SHARE = 8  # our choice: a context that is only evaluated gets one server in eight
 
@@ -65,7 +67,7 @@ def server_lines(config: RunConfig, num_nodes: int, gpus_per_node: int) -> list[
     size = config.rollout.engine.tensor_parallel
     if gpus_per_node % size:
         raise UserError(
-            f"ABLATE_GPUS_PER_NODE={gpus_per_node} does not divide by rollout.engine.tensor_parallel={size}: lower it"
+            f"ABLATE_GPUS_PER_NODE={gpus_per_node} is not divisible by rollout.engine.tensor_parallel={size}: lower it"
         )
     num_contexts = len(config.context.stages) * len(config.eval.context_factors)
     servers_per_node = gpus_per_node // size or num_contexts
@@ -79,7 +81,13 @@ def server_lines(config: RunConfig, num_nodes: int, gpus_per_node: int) -> list[
 
 
 def main() -> None:
-    num_nodes, gpus_per_node, *overrides = sys.argv[1:]
+    words = sys.argv[1:]
+    if {"-h", "--help"} & set(words):
+        print(__doc__)
+        return
+    if len(words) < 2 or not all(word.isdecimal() for word in words[:2]):
+        raise UserError("two numbers come first: python -m ablate.serve NUM_NODES GPUS_PER_NODE experiment=NAME")
+    num_nodes, gpus_per_node, *overrides = words
     print(*server_lines(parse(compose(overrides)), int(num_nodes), int(gpus_per_node)), sep="\n")
 
 

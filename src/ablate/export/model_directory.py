@@ -1,23 +1,16 @@
-"""``python -m ablate.export``: a checkpoint as a Hugging Face model directory, with a model card.
-
-    python -m ablate.export checkpoint=outputs/tiny/grpo/seed0/checkpoints/step_000040 out=exported
-    python -m ablate.export checkpoint=outputs/tiny/grpo/seed0/checkpoints/best out=exported
-
-Writes safetensors, config.json, generation_config.json, the tokenizer and README.md into a new directory; one process
-does, whatever layout the run had. The run's records must lie beside the checkpoint. Keys: checkpoint=DIR, out=DIR.
-"""
+"""Write a checkpoint of a run as a Hugging Face model directory."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ablate.cli import recorded, run_main
+from ablate.cli import recorded
 from ablate.errors import UserError
+from ablate.hf_config import read_hf_config, rope_theta, yarn_betas
 
 if TYPE_CHECKING:
     from ablate.config import RunConfig
@@ -34,11 +27,10 @@ def export(checkpoint: Path, out: Path, max_file_bytes: int = MAX_FILE_BYTES) ->
     """Write the model directory ``out``; it appears whole or not at all.
 
     Raises:
-        UserError: when ``out`` exists, the checkpoint is missing or damaged, or its run's records are not beside it.
+        UserError: when ``out`` exists, the checkpoint is missing or damaged, or its run's records are not next to it.
     """
-
     from ablate.config import parse
-    from ablate.model_card import model_card
+    from ablate.export.model_card import model_card
     from ablate.records import RunDirectory, checkpoint_directory
     from ablate.warm_start import ensure_model
 
@@ -52,7 +44,7 @@ def export(checkpoint: Path, out: Path, max_file_bytes: int = MAX_FILE_BYTES) ->
     scratch.mkdir(parents=True)
     try:
         write_weights(config, model_dir, checkpoint, scratch, max_file_bytes)
-        write_json(scratch / "config.json", model_config(config, read_json(model_dir / "config.json")))
+        write_json(scratch / "config.json", model_config(config, read_hf_config(model_dir)))
         write_json(scratch / "generation_config.json", generation_config(config, model_dir))
         for name in TOKENIZER_FILES:
             if (model_dir / name).is_file():
@@ -83,21 +75,20 @@ def model_config(config: RunConfig, base: dict[str, Any]) -> dict[str, Any]:
     longest = max(stage.length for stage in config.context.stages)
     original = config.model.original_context
     if longest > original:
-        theta = (base.get("rope_parameters") or base)["rope_theta"]
         values["max_position_embeddings"] = longest
         values["rope_parameters"] = {
             "rope_type": "yarn",
-            "rope_theta": theta,
+            "rope_theta": rope_theta(base),
             "factor": longest / original,
             "original_max_position_embeddings": original,
-            **{name: base[f"yarn_{name}"] for name in ("beta_fast", "beta_slow") if f"yarn_{name}" in base},
+            **yarn_betas(base),
         }
     return values
 
 
 def generation_config(config: RunConfig, model_dir: Path) -> dict[str, Any]:
     """The sampling under which the scores of the model card were measured, and the base model's special tokens."""
-    base = read_json(model_dir / "config.json")
+    base = read_hf_config(model_dir)
     own = model_dir / "generation_config.json"
     base |= read_json(own) if own.is_file() else {}
     tokens = {key: base[key] for key in ("bos_token_id", "eos_token_id", "pad_token_id") if base.get(key) is not None}
@@ -112,21 +103,3 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def write_json(path: Path, values: dict[str, Any]) -> None:
     path.write_text(json.dumps(values, indent=2) + "\n")
-
-
-def main() -> None:
-    words = sys.argv[1:]
-    if not words or {"-h", "--help"} & set(words):
-        print(__doc__)
-        return
-    given = dict(word.split("=", 1) if "=" in word else (word, "") for word in words)
-    unknown = sorted(set(given) - {"checkpoint", "out"})
-    if unknown or set(given) != {"checkpoint", "out"}:
-        named = f"{unknown[0]} is not a key" if unknown else "both keys are needed"
-        raise UserError(f"{named}: python -m ablate.export checkpoint=DIR out=DIR")
-    export(Path(given["checkpoint"]), Path(given["out"]))
-    print(f"{given['out']}: written")
-
-
-if __name__ == "__main__":
-    run_main(main)

@@ -49,7 +49,7 @@ def training_settings(config: RunConfig, step: int, manifest: dict[str, Any]) ->
     yield "rollouts a step", f"{rollout.prompts_per_step} problems x {rollout.samples_per_prompt} samples"
     yield "sampling", f"temperature {rollout.temperature:g}, top-p {rollout.top_p:g}"
     yield "optimizer", f"AdamW, learning rate {optim.lr:g} ({optim.schedule}, {optim.warmup_steps} steps of warm-up)"
-    yield "optimizer steps a rollout batch", str(optim.steps_per_batch)
+    yield "optimizer steps a rollout batch", str(optim.updates_per_batch)
     yield "seed", str(config.seed)
     yield "commit", str(manifest.get("commit")) + (" with uncommitted changes" if manifest.get("dirty") else "")
 
