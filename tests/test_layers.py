@@ -15,7 +15,7 @@ ORDER = [
     ["config", "cli", "files", "hf_config"],
     ["objectives", "data", "verify", "evals", "records", "provenance", "progress", "tracking", "preemption"],  # L1
     ["rollout", "trainer"],  # L2
-    ["sampling", "warm_start"],  # L3
+    ["check_run", "sampling", "warm_start"],  # L3
     ["session"],
     ["loop", "laboratory"],
     ["train", "evaluate", "judge", "replay", "export", "plan", "report", "serve"],  # L4: entry points

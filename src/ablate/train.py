@@ -64,19 +64,12 @@ def run_cell(values: DictConfig) -> str:
     """Take the cell's directory and train it, unless it is done already."""
     from omegaconf import OmegaConf
 
-    from ablate.config import parse
-    from ablate.config.checks import check_scored
+    from ablate.check_run import check_files, check_run
     from ablate.provenance import config_changes
     from ablate.records import RunDirectory, run_path
-    from ablate.trainer.architecture import Architecture
-    from ablate.trainer.layout import check_layout, check_world_size
 
-    config = parse(values)
-    check_scored(config)
-    # At once, not after the warm start.
-    check_world_size(config.parallel, int(os.environ.get("WORLD_SIZE", "1")))
-    if config.model.architecture is not None:
-        check_layout(Architecture(**config.model.architecture), config.parallel)
+    config = check_run(values, num_processes=int(os.environ.get("WORLD_SIZE", "1")))
+    check_files(config)
     config_yaml = OmegaConf.to_yaml(values, resolve=True)
     run = RunDirectory(run_path(config))
     is_leader = os.environ.get("RANK", "0") == "0"

@@ -1,0 +1,68 @@
+"""Everything about a run that can be known before anything slow starts: ``train``, ``plan`` and ``submit.sh`` use it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ablate.config import RunConfig, parse
+from ablate.config.checks import check_scored
+from ablate.errors import UserError
+
+
+def check_run(values: Any, num_processes: int | None = None) -> RunConfig:
+    """Return the checked configuration of a run whose objective builds and whose layout fits.
+
+    Args:
+        values: what Hydra composed.
+        num_processes: the processes that will train; None while that is not known.
+
+    Raises:
+        UserError: naming the first rule that the configuration breaks. Files that are missing are not among the rules:
+            they may be fetched before the run starts (see ``missing_files``).
+    """
+    from ablate import objectives
+    from ablate.trainer.layout import check_layout, check_world_size
+
+    config = parse(values)
+    check_scored(config)
+    objectives.build(config.objective)
+    parallel = config.parallel
+    model_size = parallel.tensor * parallel.pipeline * parallel.context
+    check_world_size(parallel, num_processes or parallel.world_size or model_size)
+    architecture = known_architecture(config)
+    if architecture is not None:
+        check_layout(architecture, parallel)
+    return config
+
+
+def known_architecture(config: RunConfig) -> Any:
+    """The shape that conf/model pins, else that of config.json at model.path; None where neither is there yet."""
+    from ablate.trainer.architecture import Architecture, read_architecture
+
+    if config.model.architecture is not None:
+        return Architecture(**config.model.architecture)
+    if config.model.path is not None and (Path(config.model.path) / "config.json").is_file():
+        return read_architecture(Path(config.model.path))
+    return None
+
+
+def missing_files(config: RunConfig) -> list[str]:
+    """A sentence for each file of data or model that the run would read and that is not there."""
+    from ablate.data.problems import problems_path
+
+    sentences = []
+    for where in dict.fromkeys((config.data.train, config.data.eval)):
+        try:
+            problems_path(where)
+        except UserError as error:
+            sentences.append(str(error))
+    if config.model.path is not None and not (Path(config.model.path) / "config.json").is_file():
+        sentences.append(f"model.path={config.model.path} has no config.json: fetch the model, or change model.path")
+    return sentences
+
+
+def check_files(config: RunConfig) -> None:
+    """Raise ``UserError`` for the first file that is missing."""
+    for sentence in missing_files(config):
+        raise UserError(sentence)
