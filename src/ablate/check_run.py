@@ -1,4 +1,4 @@
-"""Everything about a run that can be known before anything slow starts: ``train``, ``plan`` and ``submit.sh`` use it."""
+"""What can be known of a run before anything slow starts. ``train``, ``plan`` and ``submit.sh`` use it."""
 
 from __future__ import annotations
 
