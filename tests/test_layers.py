@@ -13,7 +13,7 @@ SRC = Path(__file__).parents[1] / "src" / "ablate"
 ORDER = [
     ["errors", "seeding", "types"],  # L0
     ["config", "cli", "files", "hf_config"],
-    ["objectives", "data", "verify", "evals", "records", "provenance", "progress", "tracking", "preemption"],  # L1
+    ["objectives", "data", "verify", "evals", "records", "provenance", "display", "tracking", "preemption"],  # L1
     ["rollout", "trainer"],  # L2
     ["check_run", "sampling", "warm_start"],  # L3
     ["session"],
