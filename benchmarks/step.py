@@ -87,8 +87,9 @@ def measure(model_dir: Path, options: argparse.Namespace) -> tuple[list[Clock], 
 
 def one_step(clock, config, engine, judge, tasks, trainer, objective, length: int, step: int) -> int:
     """One step as in ablate.loop; returns how many response tokens it trained on."""
+    from ablate.objectives.batch import update_batch
     from ablate.rollout.collect import collect_groups
-    from ablate.trainer.batching import make_batch, optimizer_step, step_rows
+    from ablate.trainer.batching import make_batch, rows_of_updates
 
     timed_engine = TimedEngine(engine, clock)
     with clock("rollout"):
@@ -110,8 +111,8 @@ def one_step(clock, config, engine, judge, tasks, trainer, objective, length: in
     with clock("old log-probabilities"):
         batch = replace(batch, old_logp_BT=trainer.logp(batch)[0])
     with clock("update"):
-        for rows in step_rows(batch.num_rows, config.optim.updates_per_batch, seed=step):
-            trainer.step(optimizer_step(batch, rows, objective), objective)
+        for rows in rows_of_updates(batch.num_rows, config.optim.updates_per_batch, seed=step):
+            trainer.step(update_batch(batch, rows, objective), objective)
     with clock("weights to engine"):
         engine.load_weights(trainer.hf_tensors())
     return int(batch.mask_BT.sum())

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from ablate.objectives.batch import update_batch
 from ablate.seeding import derive_seed
 from ablate.session import Progress, Session
-from ablate.trainer.batching import make_batch, optimizer_step, step_rows
+from ablate.trainer.batching import make_batch, rows_of_updates
 from ablate.types import RolloutGroup, TrainBatch
 
 
@@ -47,19 +48,19 @@ def train_one_step(session: Session, progress: Progress, length: int) -> dict[st
         groups, metrics = session.collect(progress, length)
     if groups:
         batch = batch_of(session, groups, step)
-        parts = step_rows(
+        rows_of_each = rows_of_updates(
             batch.num_rows,
             session.config.optim.updates_per_batch,
             derive_seed(session.config.seed, "optimizer steps", step),
         )
-        with session.timed("update", step):  # every optimizer step has its own N, T and weights
+        with session.timed("update", step):  # every update has its own N, T and weights
             updates = [
-                session.trainer.step(optimizer_step(batch, rows, session.objective), session.objective)
-                for rows in parts
+                session.trainer.step(update_batch(batch, rows, session.objective), session.objective)
+                for rows in rows_of_each
             ]
         with session.timed("weights", step):
             session.hand_weights_to_engine(length)
-        session.save_rollouts(step, groups, batch, parts)
+        session.save_rollouts(step, groups, batch, rows_of_each)
         metrics |= over_optimizer_steps(updates)
     progress.step = step
     return metrics

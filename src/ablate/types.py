@@ -145,7 +145,7 @@ class TrainBatch:
 
     ``weight_BT`` was computed once over the whole optimizer step (all ranks, all micro-batches), so the loss is
     ``-(weight * surrogate).sum()`` and no other line divides. ``mask_BT`` is True exactly where token t + 1 belongs to
-    the response. Rows that are not in the loss have weight 0 everywhere.
+    the response. Rows that are not in the loss have weight 0 everywhere; a row in the loss may have weight 0 as well.
 
     Example: prompt ``[5, 6]``, response ``[7, 2]``, padded to S = 5: ``tokens = [5, 6, 7, 2, 0]``,
     ``mask = [F, T, T, F]``; ``old_logp[1]`` is log p(7 | 5 6).
@@ -156,6 +156,7 @@ class TrainBatch:
     old_logp_BT: Tensor  # nats, before the first optimizer step of this rollout batch; 0 outside the mask
     rollout_logp_BT: Tensor  # nats, the engine's; 0 outside the mask
     advantage_B: Tensor
+    in_loss_B: Tensor  # bool: does the row count in N and T?
     weight_BT: Tensor
     ref_logp_BT: Tensor | None = None  # nats, a frozen reference's; only with a KL term
 

@@ -24,9 +24,10 @@ def recorded_run(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path
     from ablate.cli import compose
     from ablate.config import parse
     from ablate.objectives import build
+    from ablate.objectives.batch import update_batch
     from ablate.records import RunDirectory
     from ablate.records.rollouts import rows_of_step
-    from ablate.trainer.batching import make_batch, optimizer_step, step_rows
+    from ablate.trainer.batching import make_batch, rows_of_updates
     from ablate.trainer.step import Trainer
 
     out = tmp_path_factory.mktemp("recorded")
@@ -56,9 +57,9 @@ def recorded_run(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path
         groups = random_groups(random.Random(step))
         batch = make_batch(groups, objective)
         batch = replace(batch, old_logp_BT=trainer.logp(batch)[0])
-        parts = step_rows(batch.num_rows, 2, seed=step)
+        parts = rows_of_updates(batch.num_rows, 2, seed=step)
         for rows in parts:
-            trainer.step(optimizer_step(batch, rows, objective), objective)
+            trainer.step(update_batch(batch, rows, objective), objective)
         run.write_rollouts(step, rows_of_step(step, groups, batch, parts))
         trainer.save(run.checkpoints_path, step, {"step": step}, keep=5, best=None)
     return run.path

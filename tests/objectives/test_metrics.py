@@ -21,6 +21,7 @@ def batch_of(rows, advantages, objective, in_loss=None):
         old_logp_BT=old,
         rollout_logp_BT=torch.where(mask, -1.25, 0.0).double(),
         advantage_B=torch.tensor(advantages, dtype=torch.float64),
+        in_loss_B=kept,
         weight_BT=objective.weights(mask, kept),
     )
     return old + shift, batch

@@ -17,7 +17,7 @@ def rollouts(seed, scale=0.3, **changes):
 
 
 def gradient(objective, rollouts):
-    return loss_and_gradient(objective, rollouts.logp_BT, step_batch(objective, rollouts)[0])
+    return loss_and_gradient(objective, rollouts.logp_BT, step_batch(objective, rollouts))
 
 
 def assert_same(first, second):
@@ -80,11 +80,11 @@ def test_leave_one_out_is_the_centred_reward_times_g_over_g_minus_1(objective, s
 def test_zero_advantage_keeps_the_rollout_in_n_and_t_and_mask_takes_it_out(objective, seed):
     some = rollouts(seed)
     zeroed, masked = objective("grpo", overlong="zero_advantage"), objective("grpo", overlong="mask")
-    batch_zeroed, in_loss_zeroed = step_batch(zeroed, some)
-    batch_masked, in_loss_masked = step_batch(masked, some)
+    batch_zeroed = step_batch(zeroed, some)
+    batch_masked = step_batch(masked, some)
     truncated_B = some.truncated_PG.flatten()
-    assert in_loss_zeroed.all()
-    assert torch.equal(in_loss_masked, ~some.truncated_PG)
+    assert batch_zeroed.in_loss_B.all()
+    assert torch.equal(batch_masked.in_loss_B, ~truncated_B)
     assert torch.equal(batch_zeroed.advantage_B, batch_masked.advantage_B)  # both in the group's mean and std
     assert (batch_zeroed.weight_BT[truncated_B].sum(dim=1) > 0).all()
     assert (batch_masked.weight_BT[truncated_B] == 0).all()

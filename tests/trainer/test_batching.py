@@ -1,8 +1,9 @@
-"""Rows, optimizer steps and micro-batches: nothing is lost, nothing counts twice."""
+"""Rows, updates and micro-batches: nothing is lost, nothing counts twice."""
 
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import cases
 import pytest
@@ -11,15 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ablate.errors import UserError
-from ablate.trainer.batching import (
-    cut,
-    in_loss,
-    make_batch,
-    optimizer_step,
-    plan_micro_batches,
-    row_lengths,
-    step_rows,
-)
+from ablate.objectives.batch import update_batch
+from ablate.trainer.batching import cut, make_batch, plan_micro_batches, row_lengths, rows_of_updates
 from ablate.types import Completion, Problem, RolloutGroup, Verdict, VerdictKind
 
 
@@ -47,29 +41,55 @@ def test_rows_stand_in_the_order_of_groups_and_samples():
 
 
 @pytest.mark.parametrize("name", cases.OBJECTIVES)
-@pytest.mark.parametrize("num_steps", [1, 2, 3, 5])
-def test_weights_of_every_optimizer_step_sum_to_1(name, num_steps):
+@pytest.mark.parametrize("num_updates", [1, 2, 3, 5])
+def test_weights_of_every_update_sum_to_1(name, num_updates):
     objective = cases.objective_named(name, overlong="off")
     batch = make_batch(cases.rollout_groups(), objective)
-    for rows in step_rows(batch.num_rows, num_steps, seed=3):
-        assert optimizer_step(batch, rows, objective).weight_BT.sum().item() == pytest.approx(1, abs=1e-6)
+    for rows in rows_of_updates(batch.num_rows, num_updates, seed=3):
+        assert update_batch(batch, rows, objective).weight_BT.sum().item() == pytest.approx(1, abs=1e-6)
 
 
-def test_a_masked_row_has_no_weight_in_any_optimizer_step():
+def test_a_masked_row_has_no_weight_in_any_update():
     objective = cases.objective_named("gspo_plus", overlong="mask")
     batch = make_batch(cases.rollout_groups(), objective)
-    is_in_loss = in_loss(batch)
-    assert is_in_loss.tolist() == [True, True, True, False] * 3
-    for rows in step_rows(batch.num_rows, 2, seed=0):
-        assert torch.equal(in_loss(optimizer_step(batch, rows, objective)), is_in_loss[rows])
+    assert batch.in_loss_B.tolist() == [True, True, True, False] * 3
+    for rows in rows_of_updates(batch.num_rows, 2, seed=0):
+        update = update_batch(batch, rows, objective)
+        assert torch.equal((update.weight_BT != 0).any(dim=1), batch.in_loss_B[rows])
+
+
+@pytest.mark.parametrize("name", cases.OBJECTIVES)
+def test_one_update_of_all_rows_is_the_batch_as_built(name):
+    objective = cases.objective_named(name)
+    batch = make_batch(cases.rollout_groups(), objective)
+    update = update_batch(batch, torch.arange(batch.num_rows), objective)
+    assert all(
+        torch.equal(a, b) for a, b in zip(vars(update).values(), vars(batch).values(), strict=True) if b is not None
+    )
+
+
+def test_a_row_in_the_loss_counts_in_n_even_where_its_weight_is_0():
+    """A user's weight part may leave rows at 0. N counts them in the batch, in an update and in the metrics alike."""
+
+    def three_of_four(mask_BT, in_loss_B):
+        weight_BT = mask_BT / (in_loss_B.sum() * mask_BT.sum(dim=1, keepdim=True).clamp(min=1)).double()
+        return weight_BT * (torch.arange(len(weight_BT)) % 4 != 3)[:, None]
+
+    grpo = cases.objective_named("grpo", overlong="off")
+    objective = replace(grpo, slots=replace(grpo.slots, weight=three_of_four))
+    batch = make_batch(cases.rollout_groups(), objective)
+    update = update_batch(batch, torch.arange(batch.num_rows), objective)
+    assert batch.weight_BT.sum().item() == pytest.approx(0.75, abs=1e-6)
+    assert update.weight_BT.sum().item() == pytest.approx(0.75, abs=1e-6)
+    assert objective.metrics(update.old_logp_BT, update)["policy/rows_in_loss"] == batch.num_rows
 
 
 @given(st.integers(1, 40), st.integers(1, 5), st.integers(0, 2**31 - 1))
-def test_optimizer_steps_share_out_all_rows_once_and_equally(num_rows, num_steps, seed):
-    parts = step_rows(num_rows, num_steps, seed)
+def test_updates_share_out_all_rows_once_and_equally(num_rows, num_updates, seed):
+    parts = rows_of_updates(num_rows, num_updates, seed)
     assert sorted(torch.cat(parts).tolist()) == list(range(num_rows))
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
-    assert all(torch.equal(a, b) for a, b in zip(parts, step_rows(num_rows, num_steps, seed), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(parts, rows_of_updates(num_rows, num_updates, seed), strict=True))
 
 
 LENGTHS = st.lists(st.integers(2, 60), min_size=1, max_size=40)

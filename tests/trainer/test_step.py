@@ -11,7 +11,8 @@ import torch
 from ablate import objectives
 from ablate.config import OptimConfig
 from ablate.errors import UserError
-from ablate.trainer.batching import make_batch, take_rows
+from ablate.objectives.batch import select_rows
+from ablate.trainer.batching import make_batch
 from ablate.trainer.optimizer import build_scheduler
 
 
@@ -45,7 +46,7 @@ def test_a_step_does_not_depend_on_padding_or_on_the_order_of_rows(trainer, batc
 
     per_token = ("tokens_BS", "mask_BT", "old_logp_BT", "rollout_logp_BT", "weight_BT")
     padded = replace(batch, **{name: pad(getattr(batch, name)) for name in per_token})
-    shuffled = take_rows(batch, torch.randperm(batch.num_rows, generator=torch.Generator().manual_seed(2)))
+    shuffled = select_rows(batch, torch.randperm(batch.num_rows, generator=torch.Generator().manual_seed(2)))
     for other in (padded, shuffled):
         again = cases.open_trainer(tiny_checkpoint, cases.SINGLE)
         found = again.step(other, objective)

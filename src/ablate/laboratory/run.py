@@ -15,9 +15,9 @@ from ablate.laboratory.bench import AS_CONFIGURED, BatchFor, Settings, Variants,
 from ablate.laboratory.recorded import recorded_batch
 from ablate.laboratory.table import markdown
 from ablate.objectives import Objective, build
+from ablate.objectives.batch import update_batch
 from ablate.records import RunDirectory, write_parquet
 from ablate.records.rollouts import RecordedStep, read_step
-from ablate.trainer.batching import optimizer_step
 from ablate.trainer.checkpoint import newest_first, step_of
 from ablate.trainer.open import open_trainer
 from ablate.trainer.step import Trainer
@@ -84,8 +84,8 @@ def batches_at(place: Place, trainer: Trainer, recorded: RecordedStep, objective
     if objective.needs_reference:
         batch = replace(batch, ref_logp_BT=trainer.reference_logp(batch))
     for rows in before:
-        trainer.step(optimizer_step(batch, rows, objective), objective)
-    return lambda other: optimizer_step(recorded_batch(recorded, other), last, other)
+        trainer.step(update_batch(batch, rows, objective), objective)
+    return lambda other: update_batch(recorded_batch(recorded, other), last, other)
 
 
 def built_variants(

@@ -62,14 +62,14 @@ def replay(case: Mapping[str, Any], preset_config: PresetConfig) -> dict[str, An
     check_fields(case)
     objective = build(case_config(case, preset_config(case["objective"])))
     rollouts = case_rollouts(case)
-    batch, in_loss_PG = step_batch(objective, rollouts)
+    batch = step_batch(objective, rollouts)
     loss, grad_BT = loss_and_gradient(objective, rollouts.logp_BT, batch)
     lengths = rollouts.length_PG.flatten().tolist()
     return {
-        "advantage": batch.advantage_B.reshape(in_loss_PG.shape).tolist(),
+        "advantage": batch.advantage_B.view_as(rollouts.reward_PG).tolist(),
         "loss": loss.item(),
         "grad": [row[:length].tolist() for row, length in zip(grad_BT, lengths, strict=True)],
-        "in_loss": in_loss_PG.tolist(),
+        "in_loss": batch.in_loss_B.view_as(rollouts.reward_PG).tolist(),
     }
 
 

@@ -31,7 +31,7 @@ def golden_values(preset_config: Callable[[str], Mapping[str, Any]]) -> dict[str
         values[name] = {}
         for label, shape in SHAPES.items():
             rollouts = random_rollouts(shape)
-            batch, _ = step_batch(objective, rollouts)
+            batch = step_batch(objective, rollouts)
             loss, gradient_BT = loss_and_gradient(objective, rollouts.logp_BT, batch)
             values[name][f"{label} loss"] = f"{loss.item():.12g}"
             values[name][f"{label} gradient norm"] = f"{gradient_BT.norm().item():.12g}"

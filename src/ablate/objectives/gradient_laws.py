@@ -11,13 +11,14 @@ from torch import Tensor
 
 from ablate.objectives import closed_form, parts
 from ablate.objectives.base import Objective
+from ablate.objectives.batch import select_rows
 from ablate.objectives.invariance_laws import relative
-from ablate.objectives.step import StepRollouts, loss_and_gradient, select_rows, step_batch
+from ablate.objectives.step import StepRollouts, loss_and_gradient, step_batch
 from ablate.types import TrainBatch
 
 
 def autograd_is_the_closed_form(objective: Objective, rollouts: StepRollouts) -> float:
-    batch, _ = step_batch(objective, rollouts)
+    batch = step_batch(objective, rollouts)
     _, gradient_BT = loss_and_gradient(objective, rollouts.logp_BT, batch)
     return relative(gradient_BT, closed_form.closed_form_gradient(objective, rollouts.logp_BT, batch))
 
@@ -25,7 +26,7 @@ def autograd_is_the_closed_form(objective: Objective, rollouts: StepRollouts) ->
 def central_differences(objective: Objective, rollouts: StepRollouts) -> float:
     """Every token of at most 40, stepped up and down; tokens within reach of a kink of the clip are left out."""
     step_nats = 1e-6
-    batch, _ = step_batch(objective, rollouts)
+    batch = step_batch(objective, rollouts)
     _, gradient_BT = loss_and_gradient(objective, rollouts.logp_BT, batch)
     smooth_BT = rollouts.mask_BT & ~near_kink(objective, rollouts.logp_BT, batch, 10 * step_nats)
     worst = 0.0
@@ -55,9 +56,7 @@ def clip_bounds(objective: Objective) -> list[float]:
 
 def saturation(objective: Objective, rollouts: StepRollouts) -> float:
     """Outside the clip: gradient exactly 0 on the pessimistic side for both signs of A, and not 0 on the other side."""
-    batch, _ = step_batch(
-        replace(objective, correction=None, kl=None, overlong="off", dynamic_sampling=False), rollouts
-    )
+    batch = step_batch(replace(objective, correction=None, kl=None, overlong="off", dynamic_sampling=False), rollouts)
     low, high = 1 - objective.knobs.get("clip_low", 1.0), 1 + objective.knobs.get("clip_high", math.inf)
     deviation = 0.0
     for bound, away in ((low, -0.1), (high, 0.1)):
@@ -79,7 +78,7 @@ def on_policy_token_and_sequence_ratio_agree(objective: Objective, rollouts: Ste
     gradients = []
     for ratio in (parts.token, parts.sequence, parts.sequence_value_token_gradient):
         swapped = replace(objective, slots=replace(objective.slots, ratio=partial(ratio)))
-        batch, _ = step_batch(swapped, on_policy)
+        batch = step_batch(swapped, on_policy)
         gradients.append(loss_and_gradient(swapped, on_policy.logp_BT, batch)[1])
     return max(relative(gradient, gradients[0]) for gradient in gradients[1:])
 
@@ -88,7 +87,7 @@ def stable_in_float32(objective: Objective, rollouts: StepRollouts) -> float:
     """Log-ratios of +-30 nats: finite, and the float32 gradient is the float64 one to 1e-3 of its largest entry."""
     direction_BT = torch.where(rollouts.logp_BT > rollouts.old_logp_BT, 30.0, -30.0)
     extreme_BT = rollouts.old_logp_BT + direction_BT * rollouts.mask_BT
-    batch, _ = step_batch(objective, rollouts)
+    batch = step_batch(objective, rollouts)
     return float32_deviation(objective, extreme_BT, batch)
 
 
@@ -101,7 +100,7 @@ def stable_over_80000_tokens(objective: Objective, rollouts: StepRollouts) -> fl
     }
     per_group = {name: getattr(rollouts, name)[:1, :2] for name in ("reward_PG", "truncated_PG")}
     length_PG = long["mask_BT"].sum(dim=1)[None]
-    batch, _ = step_batch(objective, StepRollouts(**per_group, **long, length_PG=length_PG))
+    batch = step_batch(objective, StepRollouts(**per_group, **long, length_PG=length_PG))
     return float32_deviation(objective, long["logp_BT"], batch)
 
 

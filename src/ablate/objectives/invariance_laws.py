@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from ablate.objectives.base import Objective
-from ablate.objectives.step import StepRollouts, loss_and_gradient, select_rows, step_batch
+from ablate.objectives.batch import select_rows
+from ablate.objectives.step import StepRollouts, loss_and_gradient, step_batch
 
 GARBAGE = 1e4  # stands where no response token is; whatever is there must not matter
 
@@ -23,13 +24,13 @@ def relative(actual: Tensor, expected: Tensor) -> float:
 
 
 def weights_sum_to_one(objective: Objective, rollouts: StepRollouts) -> float:
-    batch, in_loss_PG = step_batch(objective, rollouts)
-    return abs(batch.weight_BT.sum().item() - float(in_loss_PG.any()))
+    batch = step_batch(objective, rollouts)
+    return abs(batch.weight_BT.sum().item() - float(batch.in_loss_B.any()))
 
 
 def micro_batches_add_up(objective: Objective, rollouts: StepRollouts) -> float:
     """One micro-batch per row, each computed on its own, against the whole step."""
-    batch, _ = step_batch(objective, rollouts)
+    batch = step_batch(objective, rollouts)
     loss, gradient_BT = loss_and_gradient(objective, rollouts.logp_BT, batch)
     rows = [torch.tensor([row]) for row in range(batch.num_rows)]
     pieces = [loss_and_gradient(objective, rollouts.logp_BT[row], select_rows(batch, row)) for row in rows]
@@ -40,7 +41,7 @@ def micro_batches_add_up(objective: Objective, rollouts: StepRollouts) -> float:
 def padding_changes_nothing(objective: Objective, rollouts: StepRollouts) -> float:
     """Prompt positions before and padding after every response, with garbage in them."""
     before, after = 3, 2
-    batch, _ = step_batch(objective, rollouts)
+    batch = step_batch(objective, rollouts)
     loss, gradient_BT = loss_and_gradient(objective, rollouts.logp_BT, batch)
 
     def pad(value_BT: Tensor, filling: float) -> Tensor:
@@ -53,13 +54,13 @@ def padding_changes_nothing(objective: Objective, rollouts: StepRollouts) -> flo
         **{name: pad(getattr(rollouts, name), GARBAGE) for name in ("logp_BT", "rollout_logp_BT", "ref_logp_BT")},
         old_logp_BT=pad(rollouts.old_logp_BT, -GARBAGE),
     )
-    padded_loss, padded_BT = loss_and_gradient(objective, padded.logp_BT, step_batch(objective, padded)[0])
+    padded_loss, padded_BT = loss_and_gradient(objective, padded.logp_BT, step_batch(objective, padded))
     outside = padded_BT[~padded.mask_BT].abs().sum().item()
     return max(relative(padded_loss, loss), relative(padded_BT[:, before:-after], gradient_BT), outside)
 
 
 def row_order_changes_nothing(objective: Objective, rollouts: StepRollouts) -> float:
-    batch, _ = step_batch(objective, rollouts)
+    batch = step_batch(objective, rollouts)
     loss, gradient_BT = loss_and_gradient(objective, rollouts.logp_BT, batch)
     order_B = torch.arange(batch.num_rows).flip(0)
     other_loss, other_BT = loss_and_gradient(objective, rollouts.logp_BT[order_B], select_rows(batch, order_B))
@@ -70,8 +71,8 @@ def group_order_changes_nothing(objective: Objective, rollouts: StepRollouts) ->
     num_groups, group_size = rollouts.reward_PG.shape
     order_P = torch.arange(num_groups).roll(1)
     other = rollouts.select_groups(order_P)
-    loss, gradient_BT = loss_and_gradient(objective, rollouts.logp_BT, step_batch(objective, rollouts)[0])
-    other_loss, other_BT = loss_and_gradient(objective, other.logp_BT, step_batch(objective, other)[0])
+    loss, gradient_BT = loss_and_gradient(objective, rollouts.logp_BT, step_batch(objective, rollouts))
+    other_loss, other_BT = loss_and_gradient(objective, other.logp_BT, step_batch(objective, other))
     row_B = (order_P[:, None] * group_size + torch.arange(group_size)).flatten()
     return max(relative(other_loss, loss), relative(other_BT, gradient_BT[row_B]))
 
@@ -92,15 +93,15 @@ def advantage_change(objective: Objective, rollouts: StepRollouts, reward_PG: Te
 
 
 def gradient_vanishes_without_advantage(objective: Objective, rollouts: StepRollouts) -> float:
-    batch, _ = step_batch(objective, rollouts)
+    batch = step_batch(objective, rollouts)
     batch = replace(batch, advantage_B=torch.zeros_like(batch.advantage_B))
     return loss_and_gradient(objective, rollouts.logp_BT, batch)[1].abs().max().item()
 
 
 def rows_out_of_the_loss_do_not_matter(objective: Objective, rollouts: StepRollouts) -> float:
     """Their gradient is 0, and so is the effect of their log-probabilities on the loss and on other rows."""
-    batch, in_loss_PG = step_batch(objective, rollouts)
-    out_B1 = ~in_loss_PG.flatten()[:, None]
+    batch = step_batch(objective, rollouts)
+    out_B1 = ~batch.in_loss_B[:, None]
     loss, gradient_BT = loss_and_gradient(objective, rollouts.logp_BT, batch)
     other_BT = torch.where(out_B1, rollouts.logp_BT - 30.0, rollouts.logp_BT)
     other_loss, other_gradient_BT = loss_and_gradient(objective, other_BT, batch)

@@ -30,7 +30,7 @@ def step_metrics(objective: Objective, logp_BT: Tensor, batch: TrainBatch) -> di
     Buckets are quarters: ``position_1`` is the first quarter of every response, ``length_4`` holds the longest
     quarter of the rows.
     """
-    active_BT = batch.weight_BT > 0
+    active_BT = batch.mask_BT & batch.in_loss_B[:, None]
     if not active_BT.any():
         return {"policy/rows_in_loss": 0.0, "policy/clip_is_live": 0.0}
     advantage_B = batch.advantage_B.double()[active_BT.any(dim=1)]

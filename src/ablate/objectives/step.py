@@ -5,13 +5,14 @@ Shape suffixes: P prompts, G samples of one prompt, B = P G rows in row-major or
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
 
 from ablate.errors import UserError
 from ablate.objectives.base import Objective
+from ablate.objectives.batch import build_batch
 from ablate.types import TrainBatch
 
 
@@ -40,32 +41,16 @@ class StepRollouts:
         )
 
 
-def step_batch(objective: Objective, rollouts: StepRollouts) -> tuple[TrainBatch, Tensor]:
-    """The step's ``TrainBatch``, and in_loss_PG.
+def step_batch(objective: Objective, rollouts: StepRollouts) -> TrainBatch:
+    """Build the ``TrainBatch`` of the step, with the function that training uses.
 
     Raises:
-        UserError: when the objective has a KL term and the rollouts no reference log-probabilities.
+        UserError: when the objective has a KL term and the rollouts have no reference log-probabilities.
     """
     if objective.needs_reference and rollouts.ref_logp_BT is None:
         raise UserError(f"kl={objective.part_names['kl']} needs ref_logp: add it, or set kl to null")
-    advantage_PG, in_loss_PG = objective.advantages(rollouts.reward_PG, rollouts.truncated_PG, rollouts.length_PG)
-    num_rows, num_positions = rollouts.mask_BT.shape
-    batch = TrainBatch(
-        tokens_BS=torch.zeros(num_rows, num_positions + 1, dtype=torch.int64),
-        mask_BT=rollouts.mask_BT,
-        old_logp_BT=rollouts.old_logp_BT,
-        rollout_logp_BT=rollouts.rollout_logp_BT,
-        advantage_B=advantage_PG.flatten(),
-        weight_BT=objective.weights(rollouts.mask_BT, in_loss_PG.flatten()),
-        ref_logp_BT=rollouts.ref_logp_BT,
-    )
-    return batch, in_loss_PG
-
-
-def select_rows(batch: TrainBatch, index_B: Tensor) -> TrainBatch:
-    """A micro-batch, or the rows in another order: weights and advantages go with their rows."""
-    rows = {name: value[index_B] for name, value in vars(batch).items() if value is not None}
-    return replace(batch, **rows)
+    given = {field.name: getattr(rollouts, field.name) for field in fields(rollouts) if field.name != "logp_BT"}
+    return build_batch(objective, **given)
 
 
 def loss_and_gradient(objective: Objective, logp_BT: Tensor, batch: TrainBatch) -> tuple[Tensor, Tensor]:

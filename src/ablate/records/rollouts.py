@@ -75,12 +75,11 @@ def sampled_rows(group: RolloutGroup) -> Iterator[dict[str, Any]]:
 def trained_rows(batch: TrainBatch, rows_of_updates: Sequence[Tensor]) -> Iterator[dict[str, Any]]:
     """What the trainer computed for each row of the batch."""
     update_of_row = {int(row): index for index, rows in enumerate(rows_of_updates) for row in rows}
-    in_loss_B = (batch.weight_BT != 0).any(dim=1)
     for row in range(batch.num_rows):
         yield {
             "old_logp": batch.old_logp_BT[row][batch.mask_BT[row]].tolist(),
             "advantage": batch.advantage_B[row].item(),
-            "in_loss": bool(in_loss_B[row]),
+            "in_loss": bool(batch.in_loss_B[row]),
             "optimizer_step": update_of_row[row],
         }
 

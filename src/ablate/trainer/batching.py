@@ -1,93 +1,78 @@
-"""From groups of verified rollouts to batches, optimizer steps and micro-batches. Pure functions, no Megatron.
+"""From groups of verified rollouts to batches, updates and micro-batches. Pure functions, no Megatron.
 
 Shape suffixes: B rows, S tokens of a row, T = S - 1 predictions, P groups (problems), G samples of one group.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from ablate.errors import UserError
 from ablate.objectives.base import Objective
-from ablate.types import Completion, RolloutGroup, TrainBatch
+from ablate.objectives.batch import build_batch, each_tensor, select_rows
+from ablate.types import RolloutGroup, TrainBatch
+
+Row = tuple[Sequence[int], Sequence[int], Sequence[float]]  # tokens of prompt and response, log p of the response
 
 
 def make_batch(groups: Sequence[RolloutGroup], objective: Objective) -> TrainBatch:
-    """Lay whole groups out as rows, in group order, with advantages, and weights as for one optimizer step.
+    """Return the rollouts of whole groups as rows, in group order, with advantages and weights.
 
-    ``old_logp_BT`` is the engine's own until the trainer has recomputed it. A row that is not in the loss (masked as
-    overlong, or of a dropped group) has weight 0.
+    ``old_logp_BT`` holds the engine's values until the trainer has recomputed them.
 
     Args:
         groups: all of the same size G.
     """
     completions = [completion for group in groups for completion in group.completions]
     reward_PG = torch.tensor([group.rewards for group in groups], dtype=torch.float64)
-    truncated_PG = torch.tensor([not completion.finished for completion in completions]).view_as(reward_PG)
-    length_PG = torch.tensor([len(completion.response_ids) for completion in completions]).view_as(reward_PG)
-    advantage_PG, in_loss_PG = objective.advantages(reward_PG, truncated_PG, length_PG)
-    tokens_BS, mask_BT, rollout_logp_BT = lay_out(completions)
-    return TrainBatch(
-        tokens_BS=tokens_BS,
+    tokens_BS, mask_BT, logp_BT = to_tensors([(c.prompt_ids, c.response_ids, c.logp) for c in completions])
+    return build_batch(
+        objective,
+        reward_PG=reward_PG,
+        truncated_PG=torch.tensor([not c.finished for c in completions]).view_as(reward_PG),
+        length_PG=torch.tensor([len(c.response_ids) for c in completions]).view_as(reward_PG),
         mask_BT=mask_BT,
-        old_logp_BT=rollout_logp_BT,
-        rollout_logp_BT=rollout_logp_BT,
-        advantage_B=advantage_PG.flatten().float(),
-        weight_BT=objective.weights(mask_BT, in_loss_PG.flatten()).float(),
+        old_logp_BT=logp_BT,
+        rollout_logp_BT=logp_BT,
+        tokens_BS=tokens_BS,
     )
 
 
-def lay_out(completions: Sequence[Completion]) -> tuple[Tensor, Tensor, Tensor]:
-    """Return tokens_BS (padded with 0 on the right), mask_BT and rollout_logp_BT."""
-    num_tokens = max(len(c.prompt_ids) + len(c.response_ids) for c in completions)
-    tokens_BS = torch.zeros(len(completions), num_tokens, dtype=torch.int64)
-    mask_BT = torch.zeros(len(completions), num_tokens - 1, dtype=torch.bool)
-    logp_BT = torch.zeros(len(completions), num_tokens - 1)
-    for row, c in enumerate(completions):
-        start, end = len(c.prompt_ids), len(c.prompt_ids) + len(c.response_ids)
-        tokens_BS[row, :end] = torch.tensor(c.prompt_ids + c.response_ids)
-        mask_BT[row, start - 1 : end - 1] = True  # position t describes the prediction of token t + 1
-        logp_BT[row, start - 1 : end - 1] = torch.tensor(c.logp)
+def to_tensors(rows: Sequence[Row]) -> tuple[Tensor, Tensor, Tensor]:
+    """Lay (prompt tokens, response tokens, log-probabilities of the response) out as rows of one length.
+
+    Returns:
+        tokens_BS (padded with 0 on the right), mask_BT and logp_BT (nats, 0 outside the mask).
+    """
+    num_tokens = max(len(prompt) + len(response) for prompt, response, _ in rows)
+    tokens_BS = torch.zeros(len(rows), num_tokens, dtype=torch.int64)
+    mask_BT = torch.zeros(len(rows), num_tokens - 1, dtype=torch.bool)
+    logp_BT = torch.zeros(len(rows), num_tokens - 1)
+    for index, (prompt, response, logp) in enumerate(rows):
+        start, end = len(prompt), len(prompt) + len(response)
+        tokens_BS[index, :end] = torch.tensor((*prompt, *response))
+        mask_BT[index, start - 1 : end - 1] = True  # position t describes the prediction of token t + 1
+        logp_BT[index, start - 1 : end - 1] = torch.tensor(logp)
     return tokens_BS, mask_BT, logp_BT
 
 
-def in_loss(batch: TrainBatch) -> Tensor:
-    """Bool [B]: the rows that carry weight."""
-    return (batch.weight_BT != 0).any(dim=1)
-
-
-def step_rows(num_rows: int, num_steps: int, seed: int) -> list[Tensor]:
-    """Which rows of a rollout batch each optimizer step trains on: a seeded shuffle, cut into equal parts.
+def rows_of_updates(num_rows: int, num_updates: int, seed: int) -> list[Tensor]:
+    """Return the rows of a rollout batch that each update trains on: a seeded shuffle, cut into equal parts.
 
     Args:
         seed: of this batch (derive it from the run's seed and the step), so that resuming repeats the same split.
     """
     order = torch.randperm(num_rows, generator=torch.Generator().manual_seed(seed))
-    return [rows.sort().values for rows in order.tensor_split(num_steps)]
-
-
-def optimizer_step(batch: TrainBatch, rows: Tensor, objective: Objective) -> TrainBatch:
-    """The rows of one optimizer step, weighted among themselves: N and T count this step's rows only."""
-    taken = take_rows(batch, rows)
-    return replace(taken, weight_BT=objective.weights(taken.mask_BT, in_loss(taken)).float())
-
-
-def take_rows(batch: TrainBatch, rows: Tensor) -> TrainBatch:
-    return each_tensor(batch, lambda tensor: tensor[rows])
+    return [rows.sort().values for rows in order.tensor_split(num_updates)]
 
 
 def on_device(batch: TrainBatch, device: torch.device) -> TrainBatch:
-    """Batches live on the CPU; a micro-batch goes where the model is when its turn comes."""
+    """Batches live on the CPU; a micro-batch moves to the model's device when its turn comes."""
     return each_tensor(batch, lambda tensor: tensor.to(device))
-
-
-def each_tensor(batch: TrainBatch, change: Callable[[Tensor], Tensor]) -> TrainBatch:
-    tensors = {field.name: getattr(batch, field.name) for field in fields(batch)}
-    return TrainBatch(**{name: None if tensor is None else change(tensor) for name, tensor in tensors.items()})
 
 
 def row_lengths(batch: TrainBatch) -> list[int]:
@@ -98,7 +83,7 @@ def row_lengths(batch: TrainBatch) -> list[int]:
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """Rows that go through the model together; filler rows carry weight 0."""
+    """Rows that go through the model together; filler rows are not in the loss."""
 
     rows: tuple[int, ...]
     num_tokens: int  # of the longest row
@@ -117,8 +102,8 @@ def plan_micro_batches(
         lengths: tokens of each row.
         max_tokens: of one micro-batch at most, padding included; context ranks share them.
         num_ranks: data-parallel ranks.
-        row_multiple: the length of every row divides by it, packed or not.
-        multiple_of: so does what the model sees by this: a padded row, or packed rows end to end.
+        row_multiple: every row is padded to a multiple of this.
+        multiple_of: the micro-batch as a whole (a padded row, or packed rows) is padded to a multiple of this.
         packing: rows are laid end to end instead of padded.
 
     Returns:
@@ -174,7 +159,7 @@ def deal(micro_batches: list[MicroBatch], num_ranks: int) -> list[list[MicroBatc
 
 def cut(batch: TrainBatch, micro_batch: MicroBatch) -> TrainBatch:
     """The micro-batch's rows, without the padding beyond its own longest row."""
-    taken = take_rows(batch, torch.tensor(micro_batch.rows))
+    taken = select_rows(batch, torch.tensor(micro_batch.rows))
     num_tokens = micro_batch.num_tokens
     missing = num_tokens - taken.tokens_BS.shape[1]
     per_token = {}
@@ -186,4 +171,5 @@ def cut(batch: TrainBatch, micro_batch: MicroBatch) -> TrainBatch:
         per_token[name] = tensor
     if micro_batch.is_filler:
         per_token["weight_BT"] = torch.zeros_like(per_token["weight_BT"])
+        return replace(taken, in_loss_B=torch.zeros_like(taken.in_loss_B), **per_token)
     return replace(taken, **per_token)

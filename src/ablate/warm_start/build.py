@@ -139,15 +139,21 @@ def supervised_batch(rows: list[tuple[tuple[int, ...], tuple[int, ...]]], object
     """Lay (prompt, response) pairs out as a batch in which every row counts; nothing was sampled, so log p is 0."""
     import torch
 
-    from ablate.trainer.batching import lay_out
-    from ablate.types import Completion, TrainBatch
+    from ablate.objectives.batch import build_batch
+    from ablate.trainer.batching import to_tensors
 
-    completions = [
-        Completion("", 0, 0, prompt, response, (0.0,) * len(response), "", True) for prompt, response in rows
-    ]
-    tokens_BS, mask_BT, logp_BT = lay_out(completions)
-    weight_BT = objective.weights(mask_BT, torch.ones(len(rows), dtype=torch.bool)).float()
-    return TrainBatch(tokens_BS, mask_BT, logp_BT, logp_BT, torch.ones(len(rows)), weight_BT)
+    tokens_BS, mask_BT, logp_BT = to_tensors([(prompt, response, (0.0,) * len(response)) for prompt, response in rows])
+    reward_PG = torch.ones(len(rows), 1, dtype=torch.float64)
+    return build_batch(
+        objective,
+        reward_PG=reward_PG,
+        truncated_PG=torch.zeros_like(reward_PG, dtype=torch.bool),
+        length_PG=mask_BT.sum(dim=1).view_as(reward_PG),
+        mask_BT=mask_BT,
+        old_logp_BT=logp_BT,
+        rollout_logp_BT=logp_BT,
+        tokens_BS=tokens_BS,
+    )
 
 
 def main(directory: str) -> None:
