@@ -32,8 +32,8 @@ from omegaconf import OmegaConf
 
 from ablate.config import VerifyConfig
 from ablate.types import Problem, TestCase
-from ablate.verify import Verifier, open_verifier
 from ablate.verify.inside import kernel
+from ablate.verify.verifier import Verifier, open_verifier
 
 CONF = Path(__file__).parents[1] / "conf" / "verify" / "local.yaml"
 PASSING = "a, b = map(int, input().split())\nprint(a + b)\n"

@@ -53,7 +53,7 @@ def measure(model_dir: Path, options: argparse.Namespace) -> tuple[list[Clock], 
     from ablate.data.prompts import make_prompts
     from ablate.rollout.vllm import open_engine
     from ablate.trainer.step import Trainer
-    from ablate.verify import open_verifier
+    from ablate.verify.verifier import open_verifier
 
     tokenizer = save_random_model(model_dir, can_end=options.lengths == "natural")
     config = compose(model_dir, options.override)

@@ -25,7 +25,7 @@ from ablate.files import write_atomic
 from ablate.types import Problem, TestCase, Verdict, VerdictKind
 from ablate.verify.cache import verdict_key
 from ablate.verify.jobs import make_job
-from ablate.verify.pool import Verifier, open_verifier
+from ablate.verify.verifier import Verifier, open_verifier
 
 BAR_WIDTH = 30
 

@@ -18,7 +18,7 @@ from ablate.rollout.evaluation import evaluate
 from ablate.rollout.vllm import open_engine
 from ablate.seeding import derive_seed
 from ablate.types import EvalRow, RolloutGroup
-from ablate.verify import Verifier
+from ablate.verify.verifier import Verifier
 
 if TYPE_CHECKING:
     pass

@@ -4,7 +4,7 @@ from ablate.cli import compose
 from ablate.config import parse
 from ablate.data.problems import load_problems
 from ablate.types import VerdictKind
-from ablate.verify import open_verifier
+from ablate.verify.verifier import open_verifier
 
 PROBLEMS = [*load_problems("shipped:tiny_train.jsonl"), *load_problems("shipped:tiny_eval.jsonl")]
 

@@ -9,7 +9,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from ablate.config import VerifyConfig
-from ablate.verify import open_verifier
+from ablate.verify.verifier import open_verifier
 
 sys.path.insert(0, str(Path(__file__).parent))  # importlib mode leaves it out: hostile.py lies beside the tests
 

@@ -10,7 +10,7 @@ import hostile
 import pytest
 
 from ablate.types import Problem, TestCase, VerdictKind
-from ablate.verify import open_verifier
+from ablate.verify.verifier import open_verifier
 
 HONEST = ("a, b = map(int, input().split())\nprint(a + b)", Problem("add", "", (TestCase("3 4\n", "7\n"),) * 2, "easy"))
 TARGET = Problem("contained", "", (TestCase("", "contained"), TestCase("1", "contained")), "easy")

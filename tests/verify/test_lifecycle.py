@@ -18,7 +18,8 @@ import pytest
 
 from ablate.errors import UserError
 from ablate.types import Problem, TestCase, VerdictKind
-from ablate.verify import open_verifier, worker
+from ablate.verify import local
+from ablate.verify.verifier import open_verifier
 
 SRC = Path(__file__).parents[2] / "src"
 ADD = Problem("add", "", (TestCase("3 4\n", "7\n"), TestCase("30 40\n", "70\n")), "easy")
@@ -91,8 +92,8 @@ def test_without_retries_a_killed_worker_is_an_infrastructure_error(make_config,
 
 def sabotage(monkeypatch, line: str) -> None:
     """Make every new supervisor run ``line`` before it starts."""
-    broken = worker.START.replace("supervisor.main(", f"{line}\nsupervisor.main(")
-    monkeypatch.setattr(worker, "START", broken)
+    broken = local.START.replace("supervisor.main(", f"{line}\nsupervisor.main(")
+    monkeypatch.setattr(local, "START", broken)
 
 
 FAULTS = {
@@ -133,8 +134,8 @@ def test_a_fault_of_the_machine_is_an_infrastructure_error(make_config, monkeypa
 
 
 STARTS = {
-    "a missing interpreter": "from dataclasses import replace\nfrom ablate.verify import interpreter\n"
-    "find = interpreter.find_view\ninterpreter.find_view = lambda: replace(find(), executable='/python/bin/nowhere')",
+    "a missing interpreter": "from dataclasses import replace\nfrom ablate.verify import sandbox_view\n"
+    "find = sandbox_view.find_view\nsandbox_view.find_view = lambda: replace(find(), executable='/python/bin/nowhere')",
     "an end before the start": "sys.exit(3)",
 }
 
@@ -174,7 +175,7 @@ import sys, time
 sys.path.insert(0, {tests!r})
 from conftest import configured
 from ablate.types import Problem, TestCase
-from ablate.verify import open_verifier
+from ablate.verify.verifier import open_verifier
 verifier = open_verifier(configured(workers=2, time_limit_s=60))
 problem = Problem("p", "", (TestCase("", ""),), "easy")
 for _ in range(2):
@@ -256,7 +257,7 @@ NOT_ROOT = """
 import sys
 sys.path.insert(0, {src!r})
 from ablate.verify.jobs import Job
-from ablate.verify.worker import Worker
+from ablate.verify.local import Worker
 worker = Worker()
 worker.start()
 limits = dict(time_limit_s=2, wall_limit_s=9, memory_limit_mib=256, output_limit_kib=64, max_processes=16, max_tests=None)

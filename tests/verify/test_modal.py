@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ablate.errors import UserError
-from ablate.verify import open_verifier
+from ablate.verify.verifier import open_verifier
 
 pytest.importorskip("modal")
 needs_root = pytest.mark.skipif(os.getuid() != 0, reason="the double runs its execs as root, as Modal does")

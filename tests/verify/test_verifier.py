@@ -11,8 +11,8 @@ from test_lifecycle import children
 
 from ablate.errors import UserError
 from ablate.types import Problem, TestCase, VerdictKind
-from ablate.verify import open_verifier
 from ablate.verify.jobs import hardest_first, make_job
+from ablate.verify.verifier import open_verifier
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "src" / "ablate" / "verify" / "inside"))  # as the sandbox does
 

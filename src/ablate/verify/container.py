@@ -19,7 +19,7 @@ from pathlib import Path
 
 from ablate.verify.cgroups import Group
 from ablate.verify.inside import kernel
-from ablate.verify.interpreter import View
+from ablate.verify.sandbox_view import View
 
 INSIDE = Path(__file__).parent / "inside"
 # Read once: what a container runs must not change, nor vanish, while the judge lives.

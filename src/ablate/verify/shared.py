@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 
 from ablate.config import VerifyConfig
-from ablate.verify.pool import Verifier, open_verifier
+from ablate.verify.verifier import Verifier, open_verifier
 
 _open_verifiers: dict[str, Verifier] = {}
 

@@ -15,7 +15,7 @@ import sys
 import time
 
 from ablate.types import VerdictKind
-from ablate.verify import cgroups, compare, interpreter
+from ablate.verify import cgroups, compare, sandbox_view
 from ablate.verify.container import (
     Container,
     ContainerError,
@@ -190,7 +190,7 @@ class Supervisor:
     """Serves jobs from one line with one container until the line ends."""
 
     def __init__(self, line: socket.socket, group: cgroups.Group | None) -> None:
-        view = interpreter.find_view()
+        view = sandbox_view.find_view()
         bwrap = find_bubblewrap()
         binds = stage(bwrap, view) if os.getuid() == 0 else list(view.binds)
         self.line = line

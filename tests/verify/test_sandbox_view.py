@@ -11,7 +11,7 @@ import pytest
 
 from ablate.verify.container import STAGES, free_directory
 from ablate.verify.inside import kernel
-from ablate.verify.interpreter import find_view
+from ablate.verify.sandbox_view import find_view
 
 
 def test_the_view_holds_the_interpreter_its_library_and_shared_libraries_only():

@@ -24,7 +24,7 @@ from ablate.verify.compare import COMPARISONS
 from ablate.verify.container import MISSING_BUBBLEWRAP
 from ablate.verify.extract import EXTRACTIONS
 from ablate.verify.jobs import CANCELLED, Job, infrastructure_error, make_job, verdict_of
-from ablate.verify.worker import Worker, WorkerError
+from ablate.verify.local import Worker, WorkerError
 
 if TYPE_CHECKING:
     from ablate.verify.modal import ModalWorker
