@@ -22,7 +22,6 @@ class Arm:
 
     cell: str
     context: int
-    context_factor: float
     seeds: tuple[int, ...]
     runs: tuple[str, ...]
     problem_ids: tuple[str, ...]
@@ -85,11 +84,10 @@ def arm_of(cell: str, rows: pd.DataFrame) -> Arm:
             f"problems x {shape[2]} samples: evaluate all its runs on the same problems"
         )
     runs = tuple(ordered.groupby("seed")["run"].first())
-    factor = float(ordered["context_factor"].iloc[0])
     judged_SPN = (ordered["verdict"] != VerdictKind.infrastructure_error).to_numpy(bool).reshape(shape)
     passed_SPN = ordered["passed"].to_numpy(bool).reshape(shape) & judged_SPN
     finished_SPN = ordered["finished"].to_numpy(bool).reshape(shape) & judged_SPN
-    return Arm(cell, context, factor, tuple(seeds), runs, tuple(problems), passed_SPN, finished_SPN, judged_SPN)
+    return Arm(cell, context, tuple(seeds), runs, tuple(problems), passed_SPN, finished_SPN, judged_SPN)
 
 
 def check_problems(arms: Sequence[Arm]) -> None:

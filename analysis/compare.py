@@ -42,7 +42,7 @@ class Comparison:
 def compare(experiment: Experiment, settings: Settings) -> Comparison:
     """Score every arm and hold it against the baseline at the same context.
 
-    Columns of ``frame``: cell, context, context_factor, num_seeds, num_problems, num_samples, point, low, high,
+    Columns of ``frame``: cell, context, num_seeds, num_problems, num_samples, point, low, high,
     gain, gain_low, gain_high (over the warm start, on the same problems; NaN without one), difference, difference_low,
     difference_high, probability, p, p_holm (to the baseline; NaN for itself and without matched seeds), num_matched,
     num_unjudged, finished, passed_finished, passed_unfinished (shares of the judged), clip_is_live, runs.
@@ -106,7 +106,6 @@ def outcome_shares(arm: Arm) -> dict[str, object]:
     return {
         "cell": arm.cell,
         "context": arm.context,
-        "context_factor": arm.context_factor,
         "num_seeds": len(arm.seeds),
         "num_problems": arm.passed_SPN.shape[1],
         "num_samples": arm.passed_SPN.shape[2],

@@ -32,7 +32,8 @@ MISTAKES = {
     "rollout.max_refill_rounds=-1": "rollout.max_refill_rounds must be 0 or above",
     "verify.max_tests=0": "would pass every program",
     "eval.pass_at=[0]": "pass@k needs k of 1 or more",
-    "eval.context_factors=[0]": "each must be above 0",
+    "eval.contexts=[{length:0,every:0}]": "needs length above 0 and every of 0 or above",
+    "eval.contexts=[{length:160,every:1},{length:160,every:0}]": "names a context twice",
 }  # fmt: skip
 
 
@@ -58,7 +59,7 @@ def test_an_unknown_key_is_refused():
 @pytest.mark.parametrize(
     "arguments",
     [["objective=nope"], ["optim.lr=fast"], ["data.train=/no/such/file.jsonl"], ["optim.updates_per_batch=3"],
-     ["eval.context_factors=[2]"], ["eval.pass_at=[2]"], ["paths.outputs=/dev/null"]],
+     ["eval.select_at=99"], ["eval.pass_at=[2]"], ["paths.outputs=/dev/null"]],
 )  # fmt: skip
 def test_ablate_train_exits_with_2_and_one_sentence(arguments, tmp_path):
     command = [sys.executable, "-m", "ablate.train", *arguments]

@@ -51,11 +51,11 @@ def test_a_run_leaves_its_records(sweep):
     rows = run.metrics()
     assert [row["step"] for row in rows] == [1, 2]
     assert {"train/loss", "policy/clip_high", "policy/entropy", "rollout/pass_rate"} <= rows[0].keys()
-    assert {"eval/pass@1/x1", "eval/pass@1/x2", "eval/truncated/x2"} <= rows[1].keys()
+    assert {"eval/pass@1/160", "eval/pass@1/320", "eval/truncated/320"} <= rows[1].keys()
     table = pq.read_table(run.rollouts_file(1))
     assert table.num_rows == 16
     assert {"response_ids", "rollout_logp", "old_logp", "advantage", "verdict"} <= set(table.column_names)
-    assert {row.context_factor for row in run.eval_rows()} == {1.0, 2.0}
+    assert {row.context for row in run.eval_rows()} == {160, 320}
     assert run.manifest()["packages"]["megatron-core"]
     assert any(run.checkpoints_path.glob("step_*"))
     assert any((run.path / "wandb").glob("offline-run-*/*.wandb")), "the mirror of metrics.jsonl"
@@ -69,7 +69,7 @@ def test_evaluating_the_last_checkpoint_gives_the_last_evaluation_of_the_run(swe
     assert result.returncode == 0, result.stderr
     rows = pq.read_table(tmp_path / "rows.parquet").to_pylist()
     assert rows == [vars(row) for row in run.eval_rows()]
-    assert f"eval/pass@1/x1 {run.metrics()[-1]['eval/pass@1/x1']:.4f}" in " ".join(result.stdout.split())
+    assert f"eval/pass@1/160 {run.metrics()[-1]['eval/pass@1/160']:.4f}" in " ".join(result.stdout.split())
 
 
 def test_arms_of_a_comparison_see_the_same_problems_with_the_same_random_numbers(sweep):
@@ -161,18 +161,18 @@ def test_a_stage_continues_from_the_best_checkpoint_of_the_one_before(tmp_path, 
         "context=two_stages",
         stages,
         "eval.every=1",
-        "eval.context_factors=[1]",
+        "eval.contexts=[{length:160,every:1}]",
         "checkpoint.every=10",
         "optim.lr=0.003",
     ]
     whole = train(tmp_path / "whole", *arguments, "logging.display=plain")
     assert whole.returncode == 0, whole.stderr
     run = run_of(tmp_path / "whole", "grpo")
-    scores = {row["step"]: row["eval/pass@1/x1"] for row in run.metrics()}
+    scores = {row["step"]: row["eval/pass@1/160"] for row in run.metrics()}
     best = max((1, 2, 3), key=lambda step: (scores[step], step))
     assert best != 3, "with this learning rate the model gets worse, or the test tests nothing"
     assert f"stage 2 continues from step {best}" in whole.stdout
-    assert {row.context for row in run.eval_rows()} == {128, 160}
+    assert {row.context for row in run.eval_rows()} == {160}, "selected at one context in every stage"
 
     command = [*TRAIN, f"paths.outputs={tmp_path / 'killed'}", *SHORT, *arguments]
     killed = run_of(tmp_path / "killed", "grpo")

@@ -17,7 +17,7 @@ SHOWN = {
     "policy/clip_high": ("clip+", "{:.3f}"),
     "policy/clip_low": ("clip-", "{:.3f}"),
 }
-SCORE = re.compile(r"eval/pass@1/x[\d.]+")
+SCORE = re.compile(r"eval/pass@1/\d+")
 
 
 class Display(Protocol):

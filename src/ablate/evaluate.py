@@ -25,7 +25,7 @@ OWN_KEYS = ("checkpoint", "out")
 
 
 def evaluate(config: RunConfig, checkpoint: Path | None) -> list[EvalRow]:
-    """Sample every evaluation problem at every context factor; one process does, whatever layout the run had."""
+    """Sample every evaluation problem at all ``eval.contexts``, in one process whatever layout the run had."""
     from ablate.sampling import open_sampling
     from ablate.trainer.checkpoint import step_of
     from ablate.trainer.whole import checkpoint_tensors
@@ -42,8 +42,8 @@ def evaluate(config: RunConfig, checkpoint: Path | None) -> list[EvalRow]:
         weights = [(name, tensor.cpu()) for name, tensor in tensors]  # a GPU is the engine's alone
     sampling = open_sampling(config, model_dir, verifier)
     rows: list[EvalRow] = []
-    for factor in config.eval.context_factors:
-        rows += sampling.evaluate(weights, step, length, factor)
+    for context in config.eval.contexts:
+        rows += sampling.evaluate(weights, step, context.length)
     return rows
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from ablate.config import EvalConfig
 from ablate.objectives.batch import update_batch
 from ablate.seeding import derive_seed
 from ablate.session import Progress, Session
@@ -23,7 +24,8 @@ def train(session: Session) -> None:
     config = session.config
     progress = session.restore()
     if progress.step == 0 and config.eval.at_start:
-        session.record(0, session.evaluate(progress, config.context.stages[0].length))
+        contexts = [context.length for context in config.eval.contexts]
+        session.record(0, session.evaluate(progress, contexts, config.context.stages[0].length))
     last_step = 0
     for index, stage in enumerate(config.context.stages):
         last_step += stage.steps
@@ -33,8 +35,9 @@ def train(session: Session) -> None:
         while progress.step < last_step:
             metrics = train_one_step(session, progress, stage.length)
             is_last = progress.step == last_step
-            if is_due(config.eval.every, progress.step) or (is_last and config.eval.at_end):
-                metrics |= session.evaluate(progress, stage.length)
+            contexts = due_contexts(config.eval, progress.step, is_last)
+            if contexts:
+                metrics |= session.evaluate(progress, contexts, stage.length)
             session.record(progress.step, metrics)
             if is_last or is_due(config.checkpoint.every, progress.step) or session.is_best(progress):
                 session.checkpoint(progress)
@@ -89,6 +92,12 @@ def over_optimizer_steps(updates: list[dict[str, float]]) -> dict[str, float]:
         is_extreme = name.endswith(("_max", "clip_is_live"))
         merged[name] = max(values) if is_extreme else sum(values) / len(values)
     return merged
+
+
+def due_contexts(config: EvalConfig, step: int, is_last: bool) -> list[int]:
+    """Lengths of the contexts to evaluate after ``step``; ``is_last``: it is the last step of its stage."""
+    at_end = is_last and config.at_end
+    return [context.length for context in config.contexts if at_end or is_due(context.every, step)]
 
 
 def is_due(every: int, step: int) -> bool:

@@ -69,10 +69,9 @@ class Sampling:
         )
         return groups, stats.metrics(), sampler.state()
 
-    def evaluate(self, weights: Weights, step: int, length: int, factor: float) -> list[EvalRow]:
-        """Sample every evaluation problem with ``weights`` in a context of ``factor * length`` tokens."""
-        context = round(factor * length)
-        engine = self.engine(context)
+    def evaluate(self, weights: Weights, step: int, length: int) -> list[EvalRow]:
+        """Sample every evaluation problem with ``weights`` in a context of ``length`` tokens."""
+        engine = self.engine(length)
         engine.load_weights(weights)
         return evaluate(
             engine,
@@ -80,8 +79,7 @@ class Sampling:
             self.eval_tasks,
             config=self.config.eval,
             step=step,
-            context_length=context,
-            context_factor=factor,
+            context_length=length,
             infrastructure_retries=self.config.rollout.infrastructure_retries,
             decode=self.decode,
         )

@@ -31,12 +31,11 @@ def context_of_each_server(config: RunConfig, num_servers: int) -> list[int]:
         UserError: when there are fewer servers than contexts.
     """
     trained = list(dict.fromkeys(stage.length for stage in config.context.stages))
-    evaluated = {round(factor * length) for factor in config.eval.context_factors for length in trained}
-    only_evaluated = sorted(evaluated - set(trained))
+    only_evaluated = sorted({context.length for context in config.eval.contexts} - set(trained))
     if num_servers < len(trained) + len(only_evaluated):
         raise UserError(
             f"{num_servers} servers are too few for {len(trained) + len(only_evaluated)} context lengths: "
-            "raise ABLATE_GENERATION_NODES, or lower eval.context_factors"
+            "raise ABLATE_GENERATION_NODES, or evaluate at fewer eval.contexts"
         )
     contexts = only_evaluated * max(1, num_servers // EVALUATION_SHARE)
     if len(contexts) + len(trained) > num_servers:
@@ -69,7 +68,8 @@ def server_lines(config: RunConfig, num_nodes: int, gpus_per_node: int) -> list[
         raise UserError(
             f"ABLATE_GPUS_PER_NODE={gpus_per_node} is not divisible by rollout.engine.tensor_parallel={size}: lower it"
         )
-    num_contexts = len(config.context.stages) * len(config.eval.context_factors)
+    lengths = {stage.length for stage in config.context.stages} | {each.length for each in config.eval.contexts}
+    num_contexts = len(lengths)
     servers_per_node = gpus_per_node // size or num_contexts
     lines = []
     for index, context in enumerate(context_of_each_server(config, num_nodes * servers_per_node)):

@@ -6,7 +6,7 @@ groups and decisions by broadcast. A process that runs several cells (a sweep) k
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 class Progress:
     """Where a run stands; travels inside every checkpoint.
 
-    ``scores`` holds Pass@1 at the training context by step, for every evaluation of the present stage.
+    ``scores`` holds Pass@1 at ``eval.select_at`` by step, for every evaluation of the present stage.
     """
 
     step: int = 0
@@ -47,7 +47,7 @@ class Progress:
 
     @property
     def best_step(self) -> int | None:
-        """The step with the best score of the stage; of equals the later one."""
+        """The step with the best score of the stage; ties go to the later step."""
         return max(self.scores, key=lambda step: (self.scores[step], step), default=None)
 
 
@@ -89,26 +89,31 @@ class Session:
             for _ in weights:
                 pass
 
-    def evaluate(self, progress: Progress, length: int) -> dict[str, float]:
-        """Evaluate the present weights at every context factor, append to eval.parquet and note the score."""
+    def evaluate(self, progress: Progress, contexts: Sequence[int], length: int) -> dict[str, float]:
+        """Evaluate the present weights at ``contexts``, append to eval.parquet and note the score that selects.
+
+        Args:
+            length: tokens of the context that trains; its engine gets the weights again.
+        """
         metrics: dict[str, float] = {}
-        for factor in self.config.eval.context_factors:
-            with self.timed(f"evaluate_x{factor:g}", progress.step):
+        for context in contexts:
+            with self.timed(f"evaluate_{context}", progress.step):
                 weights = self.trainer.hf_tensors()
                 if self.sampling is not None:
-                    rows = self.sampling.evaluate(weights, progress.step, length, factor)
+                    rows = self.sampling.evaluate(weights, progress.step, context)
                     self.run.append_eval(rows)
                     metrics |= summarise(rows, self.config.eval)
                 else:
                     for _ in weights:
                         pass
-        is_replaced = any(factor != 1 for factor in self.config.eval.context_factors)
+        is_replaced = any(context != length for context in contexts)
         if progress.step > 0 and is_replaced and self.config.rollout.engine.mode != "server":
             # A GPU holds one engine at a time: the next batch's starts again, from the weights before training.
             self.hand_weights_to_engine(length)
         metrics = self.trainer.broadcast(metrics)
-        if progress.step > 0:  # the weights before training are no checkpoint to come back to
-            progress.scores[progress.step] = metrics["eval/pass@1/x1"]
+        score = metrics.get(f"eval/pass@1/{self.config.eval.select_at}")
+        if progress.step > 0 and score is not None:  # no checkpoint holds the weights before training
+            progress.scores[progress.step] = score
         return metrics
 
     # --- records ----------------------------------------------------------------------------------------------------

@@ -171,7 +171,6 @@ class EvalRow:
 
     step: int
     context: int  # tokens, prompt and response
-    context_factor: float  # 1 at the training context, 2 at twice that by YaRN
     problem_id: str
     difficulty: str
     sample: int

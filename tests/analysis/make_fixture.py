@@ -25,7 +25,7 @@ from ablate.types import EvalRow
 NUM_STEPS = 16
 NUM_PROBLEMS = 16
 NUM_SAMPLES = 4
-CONTEXTS = ((160, 1.0), (320, 2.0))
+CONTEXTS = (160, 320)
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,8 @@ def eval_rows(truth: Truth, seed: int, step: int) -> list[EvalRow]:
     rng = np.random.default_rng([seed, step, int(1000 * truth.gain)] if step else [0])
     gain = truth.gain + 0.15 * rng.normal() if step else 0.0
     rows = []
-    for context, factor in CONTEXTS:
-        fits = sigmoid((1.6 if factor == 1 else 4.0) + 0.5 * gain)
+    for context in CONTEXTS:
+        fits = sigmoid((1.6 if context == 160 else 4.0) + 0.5 * gain)
         for problem, ability in enumerate(ability_P):
             for sample in range(NUM_SAMPLES):
                 finished = bool(rng.random() < fits)
@@ -72,7 +72,7 @@ def eval_rows(truth: Truth, seed: int, step: int) -> list[EvalRow]:
                 verdict = "accepted" if passed else "wrong_answer" if finished else "no_code"
                 difficulty = ("easy", "medium", "hard")[problem % 3]
                 rows.append(
-                    EvalRow(step, context, factor, f"synthetic-{problem:02d}", difficulty, sample, num_tokens,
+                    EvalRow(step, context, f"synthetic-{problem:02d}", difficulty, sample, num_tokens,
                             finished, passed, verdict)
                 )  # fmt: skip
     return rows

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from zlib import crc32
 
 import pytest
-from omegaconf import OmegaConf
 
-from ablate.config import EvalConfig, section
+from ablate.cli import compose
+from ablate.config import parse
 from ablate.data.tokenizer import load_tokenizer
 from ablate.rollout.evaluation import evaluate
 from ablate.seeding import derive_seed
 from ablate.types import Problem, Prompt, TestCase, Verdict, VerdictKind
-
-CONF = Path(__file__).parents[2] / "conf"
 
 
 class SeedRecordingEngine:
@@ -54,9 +51,9 @@ def tasks(tiny_checkpoint):
 
 @pytest.fixture
 def run(engine, tasks):
-    def evaluate_at(step: int, context_length: int, context_factor: float):
+    def evaluate_at(step: int, context_length: int):
         recording = SeedRecordingEngine(engine)
-        config = section(EvalConfig, OmegaConf.load(CONF / "eval" / "tiny.yaml"), "eval")
+        config = parse(compose([])).eval
         rows = evaluate(
             recording,
             JudgeByText(),
@@ -64,7 +61,6 @@ def run(engine, tasks):
             config=config,
             step=step,
             context_length=context_length,
-            context_factor=context_factor,
             infrastructure_retries=0,
             decode=str,
         )
@@ -74,8 +70,8 @@ def run(engine, tasks):
 
 
 def test_every_step_and_context_asks_the_same_seeds_at_the_evaluation_temperature(run, tasks):
-    _, first, config = run(step=0, context_length=40, context_factor=1)
-    _, later, _ = run(step=9, context_length=60, context_factor=1.5)
+    _, first, config = run(step=0, context_length=40)
+    _, later, _ = run(step=9, context_length=60)
     assert [request.seed for request in first] == [request.seed for request in later]
     assert [request.seed for request in first] == [
         derive_seed(config.seed, "eval", problem.id, sample)
@@ -86,10 +82,10 @@ def test_every_step_and_context_asks_the_same_seeds_at_the_evaluation_temperatur
 
 
 def test_rows_say_where_they_come_from_and_keep_the_order_of_problems_and_samples(run, tasks):
-    rows, _, config = run(step=9, context_length=60, context_factor=1.5)
+    rows, _, config = run(step=9, context_length=60)
     assert [(row.problem_id, row.sample) for row in rows] == [
         (problem.id, sample) for problem, _ in tasks for sample in range(config.samples_per_problem)
     ]
-    assert {(row.step, row.context, row.context_factor) for row in rows} == {(9, 60, 1.5)}
+    assert {(row.step, row.context) for row in rows} == {(9, 60)}
     assert {row.passed for row in rows} == {True, False}
     assert all(row.num_tokens > 0 for row in rows)

@@ -22,7 +22,7 @@ SHORT = [
         "rollout.engine.kv_cache_gib=0.125",
         "eval.samples_per_problem=1",
         "eval.pass_at=[1]",
-        "eval.context_factors=[1]",
+        "eval.contexts=[{length:160,every:0}]",
     ),
     *("logging.display=plain", "logging.wandb=disabled"),
 ]

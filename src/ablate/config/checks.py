@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ablate.config.schema import ContextConfig, RunConfig
+from ablate.config.schema import ContextConfig, EvalConfig, RunConfig
 from ablate.errors import UserError
 
 CHOICES = {
@@ -104,8 +104,7 @@ def check(config: RunConfig) -> None:
         )
     if min(config.eval.pass_at, default=1) < 1:
         raise UserError(f"eval.pass_at={config.eval.pass_at}: pass@k needs k of 1 or more")
-    if not all(0 < factor < math.inf for factor in config.eval.context_factors):
-        raise UserError(f"eval.context_factors={config.eval.context_factors}: each must be above 0")
+    check_eval_contexts(config.eval)
     if "\n" in config.cell or not config.cell.strip("./ ") or "/" in config.cell:
         raise UserError(f"cell={config.cell!r} names a directory: use letters, digits, '_', '-', '=' and '.'")
 
@@ -133,12 +132,27 @@ def check_values(config: Any, part: str = "") -> None:
         raise UserError(f"verify.max_tests={max_tests} would pass every program: give 1 or more, or null for all")
 
 
+def check_eval_contexts(config: EvalConfig) -> None:
+    lengths = [context.length for context in config.contexts]
+    for context in config.contexts:
+        if context.length < 1 or context.every < 0:
+            raise UserError(
+                "eval.contexts needs length above 0 and every of 0 or above, not "
+                f"{{length: {context.length}, every: {context.every}}}"
+            )
+    if len(set(lengths)) < len(lengths):
+        raise UserError(f"eval.contexts of {lengths} tokens names a context twice: give each length one schedule")
+
+
 def check_scored(config: RunConfig) -> None:
-    """What training needs of its evaluations: the best checkpoint is chosen by Pass@1 at the training context."""
-    if 1 not in config.eval.pass_at or 1 not in config.eval.context_factors:
+    """Training chooses the best checkpoint by Pass@1 at ``eval.select_at``, so it must evaluate that."""
+    if 1 not in config.eval.pass_at:
+        raise UserError(f"Pass@1 selects the best checkpoint: add 1 to eval.pass_at={config.eval.pass_at}")
+    lengths = [context.length for context in config.eval.contexts]
+    if config.eval.select_at not in lengths:
         raise UserError(
-            f"training needs Pass@1 at its own context: have 1 in eval.pass_at={config.eval.pass_at} and in "
-            f"eval.context_factors={config.eval.context_factors}"
+            f"eval.select_at={config.eval.select_at} is not a length of eval.contexts ({lengths}): add that context, "
+            "or select at one of them"
         )
 
 

@@ -145,14 +145,21 @@ class OptimConfig:
 
 
 @dataclass
+class EvalContextConfig:
+    length: int = MISSING  # tokens of prompt and response; beyond model.original_context by YaRN
+    every: int = MISSING  # steps; 0: only where eval.at_start and eval.at_end say
+
+
+@dataclass
 class EvalConfig:
-    every: int = MISSING  # steps; 0: only where at_start and at_end say
+    every: int = MISSING  # steps: the schedule that `contexts` may refer to
     at_start: bool = MISSING
     at_end: bool = MISSING
+    contexts: list[EvalContextConfig] = MISSING
+    select_at: int = MISSING  # tokens: Pass@1 at this context chooses the best checkpoint of every stage
     samples_per_problem: int = MISSING
     temperature: float = MISSING
     top_p: float = MISSING
-    context_factors: list[float] = MISSING  # of the training context; above 1 by YaRN
     pass_at: list[int] = MISSING
     bootstrap_resamples: int = MISSING
     seed: int = MISSING  # the same for every arm

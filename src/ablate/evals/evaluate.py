@@ -13,7 +13,6 @@ from ablate.types import Completion, EvalRow, Problem, Verdict, VerdictKind
 def eval_rows(
     step: int,
     context: int,
-    context_factor: float,
     problem: Problem,
     completions: Sequence[Completion],
     verdicts: Sequence[Verdict],
@@ -23,7 +22,6 @@ def eval_rows(
         EvalRow(
             step=step,
             context=context,
-            context_factor=context_factor,
             problem_id=problem.id,
             difficulty=problem.difficulty,
             sample=completion.sample,
@@ -37,25 +35,25 @@ def eval_rows(
 
 
 def summarise(rows: Sequence[EvalRow], config: EvalConfig) -> dict[str, float]:
-    """The metrics of one evaluation, with x the context factor and d the difficulty.
+    """The metrics of one evaluation, for each context of c tokens and each difficulty d.
 
-    ``eval/pass@k/x1`` with ``.../low`` and ``.../high`` (95 %, over problems), ``eval/pass@1/x1/d``,
-    ``eval/truncated/x1``, ``eval/length_mean/x1`` (response tokens), ``eval/infrastructure_errors/x1`` (samples without
-    a verdict: they count nowhere else).
+    ``eval/pass@k/c`` with ``.../low`` and ``.../high`` (95 %, over problems), ``eval/pass@1/c/d``,
+    ``eval/truncated/c``, ``eval/length_mean/c`` (response tokens), ``eval/infrastructure_errors/c`` (samples without
+    a verdict: no other metric counts them).
 
     Raises:
         ValueError: for rows of different steps.
     """
     if len({row.step for row in rows}) > 1:
-        raise ValueError(f"rows of one step wanted, not of steps {sorted({row.step for row in rows})}")
+        raise ValueError(f"all rows must be of one step, not of {sorted({row.step for row in rows})}")
     metrics: dict[str, float] = {}
-    for factor in sorted({row.context_factor for row in rows}):
-        metrics |= summarise_context([row for row in rows if row.context_factor == factor], f"x{factor:g}", config)
+    for context in sorted({row.context for row in rows}):
+        metrics |= summarise_context([row for row in rows if row.context == context], context, config)
     return metrics
 
 
-def summarise_context(rows: Sequence[EvalRow], context: str, config: EvalConfig) -> dict[str, float]:
-    """The metrics of one context; ``context`` is the last part of their names."""
+def summarise_context(rows: Sequence[EvalRow], context: int, config: EvalConfig) -> dict[str, float]:
+    """The metrics of one context; ``context`` (tokens) is part of their names."""
     judged = [row for row in rows if row.verdict != VerdictKind.infrastructure_error]
     metrics = {f"eval/infrastructure_errors/{context}": float(len(rows) - len(judged))}
     if not judged:

@@ -62,13 +62,16 @@ def evaluation_text(config: RunConfig, rows: Sequence[EvalRow], step: int) -> st
     rows = [row for row in rows if row.step == max(steps)]
     metrics = summarise(rows, config.eval)
     lines = []
-    for context, factor in sorted({(row.context, row.context_factor) for row in rows}):
-        name = f"x{factor:g}"
-        scores = [score_text(metrics, f"eval/pass@{k}/{name}") for k in config.eval.pass_at]
+    for context in sorted({row.context for row in rows}):
+        scores = [score_text(metrics, f"eval/pass@{k}/{context}") for k in config.eval.pass_at]
         finished = (
-            f"{100 * (1 - metrics[f'eval/truncated/{name}']):.1f} %" if f"eval/truncated/{name}" in metrics else "-"
+            f"{100 * (1 - metrics[f'eval/truncated/{context}']):.1f} %"
+            if f"eval/truncated/{context}" in metrics
+            else "-"
         )
-        lines.append((f"{context:,}" + (" (YaRN)" if factor > 1 else ""), *scores, finished))
+        lines.append(
+            (f"{context:,}" + (" (YaRN)" if context > config.model.original_context else ""), *scores, finished)
+        )
     num_problems, num_samples = len({row.problem_id for row in rows}), len({row.sample for row in rows})
     when = "at this step" if max(steps) == step else f"at step {max(steps)}, before this checkpoint's step {step}"
     about = (

@@ -20,7 +20,6 @@ def evaluate(
     config: EvalConfig,
     step: int,
     context_length: int,
-    context_factor: float,
     infrastructure_retries: int,
     decode: Decode,
 ) -> list[EvalRow]:
@@ -29,8 +28,7 @@ def evaluate(
     Seeds depend on (``config.seed``, problem, sample) alone: every arm, step and context is asked the same.
 
     Args:
-        context_length: tokens of prompt and response at this factor; ``engine`` was opened for it.
-        context_factor: of the training context.
+        context_length: tokens of prompt and response; ``engine`` was opened for it.
     """
     judged = sample_and_judge(
         engine,
@@ -43,7 +41,5 @@ def evaluate(
         decode=decode,
     )
     return [
-        row
-        for each in judged
-        for row in eval_rows(step, context_length, context_factor, each.problem, each.completions, each.verdicts)
+        row for each in judged for row in eval_rows(step, context_length, each.problem, each.completions, each.verdicts)
     ]
