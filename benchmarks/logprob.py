@@ -53,7 +53,7 @@ def in_own_process(form: str, num_tokens: int, options: argparse.Namespace) -> d
 def measure(form: str, num_tokens: int, hidden_size: int, chunk_tokens: int) -> dict:
     import torch
 
-    from ablate.trainer.logprobs import response_logp_entropy
+    from ablate.trainer.model.logprobs import response_logp_entropy
 
     generator = torch.Generator().manual_seed(0)
     hidden = torch.randn(num_tokens, hidden_size, generator=generator, requires_grad=True)

@@ -52,7 +52,7 @@ def measure(model_dir: Path, options: argparse.Namespace) -> tuple[list[Clock], 
     from ablate.data.problems import load_problems
     from ablate.data.prompts import make_prompts
     from ablate.rollout.vllm import open_engine
-    from ablate.trainer.step import Trainer
+    from ablate.trainer.trainer import Trainer
     from ablate.verify.verifier import open_verifier
 
     tokenizer = save_random_model(model_dir, can_end=options.lengths == "natural")

@@ -23,7 +23,7 @@ from ablate import objectives
 from ablate.cli import compose
 from ablate.config import RunConfig, parse
 from ablate.trainer import batching
-from ablate.trainer.step import Trainer
+from ablate.trainer.trainer import Trainer
 from ablate.types import Completion, Problem, RolloutGroup, TrainBatch, Verdict, VerdictKind
 
 SIZES = {  # hidden, MLP, layers

@@ -15,9 +15,9 @@ from ablate.config import parse
 from ablate.errors import UserError
 from ablate.export import model_card
 from ablate.export.model_directory import export, model_config
-from ablate.trainer.weights import Checkpoint, write_weight_files
+from ablate.trainer.model.weight_files import WeightReader, write_weight_files
 
-SCRIPT = Path(__file__).with_name("export_in_one_process.py")
+SCRIPT = Path(__file__).parent / "trainer" / "export_in_one_process.py"
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +115,7 @@ def test_big_weights_go_into_numbered_files_with_an_index(tmp_path):
         *(f"model-0000{index}-of-00004.safetensors" for index in (1, 2, 3, 4)),
         "model.safetensors.index.json",
     ]
-    with Checkpoint(tmp_path) as checkpoint:
+    with WeightReader(tmp_path) as checkpoint:
         for name, tensor in tensors.items():
             assert torch.equal(checkpoint.read(name, (10, 5)), tensor)
 

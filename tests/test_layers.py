@@ -30,7 +30,7 @@ HOMES = {
     "wandb": {"tracking.py"},
     "rich": {"display.py"},
     "atroposlib": {"rollout/atropos.py"},
-    "safetensors": {"trainer/weights.py"},
+    "safetensors": {"trainer/model/weight_files.py"},
     "pyarrow": {"records/files.py"},
 }
 MODULES = sorted(path for path in SRC.rglob("*.py"))

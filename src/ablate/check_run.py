@@ -22,7 +22,7 @@ def check_run(values: Any, num_processes: int | None = None) -> RunConfig:
             they may be fetched before the run starts (see ``missing_files``).
     """
     from ablate import objectives
-    from ablate.trainer.layout import check_layout, check_world_size
+    from ablate.trainer.parallel.layout import check_layout, check_world_size
 
     config = parse(values)
     check_scored(config)

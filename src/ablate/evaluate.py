@@ -27,8 +27,8 @@ OWN_KEYS = ("checkpoint", "out")
 def evaluate(config: RunConfig, checkpoint: Path | None) -> list[EvalRow]:
     """Sample every evaluation problem at all ``eval.contexts``, in one process whatever layout the run had."""
     from ablate.sampling import open_sampling
-    from ablate.trainer.checkpoint import step_of
-    from ablate.trainer.whole import checkpoint_tensors
+    from ablate.trainer.checkpoint.directory import step_of
+    from ablate.trainer.checkpoint.whole_weights import checkpoint_tensors
     from ablate.verify.shared import shared_verifier
     from ablate.warm_start import ensure_model
 

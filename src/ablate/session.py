@@ -22,9 +22,9 @@ from ablate.records import RunDirectory
 from ablate.records.rollouts import rows_of_step
 from ablate.sampling import Sampling, open_sampling
 from ablate.tracking import Mirror, NoMirror, open_mirror
-from ablate.trainer.failure import ending_together
 from ablate.trainer.open import open_trainer
-from ablate.trainer.step import Trainer
+from ablate.trainer.parallel.failure import ending_together
+from ablate.trainer.trainer import Trainer
 from ablate.types import RolloutGroup, TrainBatch
 from ablate.verify.shared import shared_verifier
 from ablate.warm_start import ensure_model

@@ -28,7 +28,7 @@ def recorded_run(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path
     from ablate.records import RunDirectory
     from ablate.records.rollouts import rows_of_step
     from ablate.trainer.batching import make_batch, rows_of_updates
-    from ablate.trainer.step import Trainer
+    from ablate.trainer.trainer import Trainer
 
     out = tmp_path_factory.mktemp("recorded")
     values = compose(

@@ -45,7 +45,7 @@ def sample(model_dir: str, mode: str) -> list[list[int]]:
 
 
 def open_trainers_world(num_ranks: int) -> None:
-    from ablate.trainer.parallel import open_world
+    from ablate.trainer.parallel.world import open_world
 
     parallel = section(ParallelConfig, OmegaConf.load(CONF / "parallel" / "single.yaml"), "parallel")
     world = open_world(parallel)

@@ -17,7 +17,7 @@ from ablate import objectives
 from ablate.config import ModelConfig, OptimConfig, ParallelConfig
 from ablate.objectives import Objective
 from ablate.trainer.batching import make_batch
-from ablate.trainer.step import Trainer
+from ablate.trainer.trainer import Trainer
 from ablate.types import Completion, Problem, RolloutGroup, TrainBatch, Verdict, VerdictKind
 
 TEMPERATURE = 0.8

@@ -12,7 +12,7 @@ import torch.distributed as dist
 
 from ablate.cli import run_main
 from ablate.errors import UserError
-from ablate.trainer.failure import Watch, ending_together
+from ablate.trainer.parallel.failure import Watch, ending_together
 
 CULPRIT = 1
 

@@ -17,7 +17,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-from ablate.trainer import cpu, parallel
+from ablate.trainer import cpu
+from ablate.trainer.parallel import world
 
 CUDA = torch.device("cuda", 0)
 CROSSING = {torch.ops.aten.copy_.default, torch.ops.aten._to_copy.default}
@@ -120,5 +121,5 @@ def pretended_cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     sent = Sent()
     with monkeypatch.context() as patch, Naming(sent), Devices(sent):
         patch.setattr(cpu, "CPU", CUDA)  # where Megatron's CUDA is mapped
-        patch.setattr(parallel, "own_device", lambda: CUDA)
+        patch.setattr(world, "own_device", lambda: CUDA)
         yield

@@ -12,7 +12,7 @@ from fused_adam_double import use_fused_adam
 
 from ablate.errors import UserError
 from ablate.trainer.batching import make_batch
-from ablate.trainer.step import Trainer
+from ablate.trainer.trainer import Trainer
 
 EXTRA = {"step": 3, "scores": {0: 0.25, 3: 0.5}, "sampler": {"order": [3, 1, 2]}, "rng": torch.arange(4)}
 

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ablate.trainer.logprobs import response_logp_entropy
+from ablate.trainer.model.logprobs import response_logp_entropy
 
 VOCAB, HIDDEN = 37, 6
 

@@ -72,7 +72,7 @@ def share_of(rank: int, parallel: ParallelConfig, shape: dict) -> Share:
     from megatron.core import parallel_state
 
     from ablate.trainer.architecture import Architecture
-    from ablate.trainer.model import build_model
+    from ablate.trainer.model.policy import build_model
 
     dist.init_process_group("fake", store=FakeStore(), rank=rank, world_size=parallel.world_size)
     try:

@@ -61,8 +61,8 @@ def step_of(checkpoint: Path) -> int:
 
 def write_weights(config: RunConfig, model_dir: Path, checkpoint: Path, directory: Path, max_file_bytes: int) -> None:
     """Read the checkpoint's weights under a layout of one process and write them under Hugging Face's names."""
-    from ablate.trainer.weights import write_weight_files
-    from ablate.trainer.whole import checkpoint_tensors
+    from ablate.trainer.checkpoint.whole_weights import checkpoint_tensors
+    from ablate.trainer.model.weight_files import write_weight_files
 
     longest = config.context.stages[-1].length
     write_weight_files(checkpoint_tensors(checkpoint, model_dir, config.parallel, longest), directory, max_file_bytes)

@@ -18,9 +18,9 @@ from ablate.objectives import Objective, build
 from ablate.objectives.batch import update_batch
 from ablate.records import RunDirectory, write_parquet
 from ablate.records.rollouts import RecordedStep, read_step
-from ablate.trainer.checkpoint import newest_first, step_of
+from ablate.trainer.checkpoint.directory import newest_first, step_of
 from ablate.trainer.open import open_trainer
-from ablate.trainer.step import Trainer
+from ablate.trainer.trainer import Trainer
 from ablate.warm_start import ensure_model
 
 ROWS_FILE, ROLLOUTS_FILE, TABLE_FILE = "laboratory.parquet", "rollouts.parquet", "laboratory.md"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ablate.config import RunConfig
-from ablate.trainer.step import Trainer
+from ablate.trainer.trainer import Trainer
 
 
 def open_trainer(config: RunConfig, model_dir: Path) -> Trainer:

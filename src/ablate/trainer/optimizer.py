@@ -6,7 +6,7 @@ import math
 
 from ablate.config import OptimConfig, ParallelConfig
 from ablate.trainer import cpu
-from ablate.trainer.model import DTYPES, PolicyModel
+from ablate.trainer.model.policy import DTYPES, PolicyModel
 
 cpu.import_megatron()
 

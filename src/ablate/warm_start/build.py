@@ -29,8 +29,8 @@ STEPS_BETWEEN_LINES = 25
 def build(model: ModelConfig, parallel: ParallelConfig, out_dir: Path, say: Callable[[str], None]) -> None:
     """Train ``model`` and write it to ``out_dir``, in this process alone."""
     from ablate import objectives
-    from ablate.trainer.step import Trainer
-    from ablate.trainer.weights import write_weight_files
+    from ablate.trainer.model.weight_files import write_weight_files
+    from ablate.trainer.trainer import Trainer
 
     config = build_config(model)
     write_model_files(model, config, out_dir)
@@ -99,11 +99,11 @@ def initial_weights(model_dir: Path, config: BuildConfig) -> Iterator[tuple[str,
     import torch
 
     from ablate.trainer.architecture import read_architecture
-    from ablate.trainer.weights import slots
+    from ablate.trainer.model.weights import megatron_weights
 
     generator = torch.Generator().manual_seed(config.seed)
-    for slot in slots(read_architecture(model_dir), fused_norms=False):
-        for name, shape in slot.hf:
+    for weight in megatron_weights(read_architecture(model_dir), fused_norms=False):
+        for name, shape in weight.hf:
             is_norm = len(shape) == 1
             yield (
                 name,

@@ -10,11 +10,11 @@ from torch import Tensor
 from ablate.config import ParallelConfig
 from ablate.errors import UserError
 from ablate.trainer.architecture import read_architecture
-from ablate.trainer.checkpoint import find_damage
-from ablate.trainer.model import build_model
-from ablate.trainer.parallel import open_world
-from ablate.trainer.shards import read_weights
-from ablate.trainer.weights import hf_tensors
+from ablate.trainer.checkpoint.directory import find_damage
+from ablate.trainer.checkpoint.shards import read_weights
+from ablate.trainer.model.policy import build_model
+from ablate.trainer.model.weights import hf_tensors
+from ablate.trainer.parallel.world import open_world
 
 
 def checkpoint_tensors(

@@ -7,15 +7,17 @@ out as its output is, sequence first: [S, B] or [N, 1].
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.distributed import ProcessGroup
 
 from ablate.config import ParallelConfig
 from ablate.trainer import cpu
 from ablate.trainer.batching import row_lengths
-from ablate.trainer.layout import row_multiple, sequence_multiple
+from ablate.trainer.parallel.context_parallel import joined, positions_held
+from ablate.trainer.parallel.layout import row_multiple, sequence_multiple
 from ablate.types import TrainBatch
 
 cpu.import_megatron()
@@ -35,8 +37,8 @@ class ModelInput:
     to_rows: Callable[[Tensor], Tensor]  # values laid out as ``targets`` -> [B, T], 0 outside the mask
 
 
-def lay_out(batch: TrainBatch, parallel: ParallelConfig) -> ModelInput:
-    """The whole micro-batch; what context ranks take of it is theirs to cut (``ablate.trainer.context``)."""
+def model_input(batch: TrainBatch, parallel: ParallelConfig) -> ModelInput:
+    """Lay the whole micro-batch out for the model; ``share_of`` cuts it for context parallelism."""
     if parallel.packing:
         return packed_input(batch, row_multiple(parallel), sequence_multiple(parallel))
     return padded_input(batch)
@@ -90,4 +92,18 @@ def packed_input(batch: TrainBatch, row_multiple: int, multiple_of: int) -> Mode
             max_seqlen_kv=max(lengths),
         ),
         to_rows=to_rows,
+    )
+
+
+def share_of(whole: ModelInput, group: ProcessGroup) -> ModelInput:
+    """Return the part of a micro-batch that this context rank's model reads; ``to_rows`` joins all ranks' outputs."""
+    if group.size() == 1:
+        return whole
+    held = positions_held(whole.lengths, group.rank(), group.size()).to(whole.tokens.device)
+    return replace(
+        whole,
+        tokens=whole.tokens[:, held],
+        targets=whole.targets[held],
+        mask=whole.mask[held],
+        to_rows=lambda values: whole.to_rows(joined(values, whole.lengths, group, sum_gradients=False)),
     )

@@ -21,7 +21,7 @@ from ablate.export.__main__ import main as export_main
 from ablate.records import RunDirectory
 from ablate.rollout.engine import Request
 from ablate.rollout.vllm import close_engines, open_engine
-from ablate.trainer.step import Trainer
+from ablate.trainer.trainer import Trainer
 from ablate.types import EvalRow, TrainBatch
 
 TOKENS = tuple(range(3, 33))

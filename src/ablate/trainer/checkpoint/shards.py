@@ -21,8 +21,8 @@ from megatron.core.optimizer import MegatronOptimizer  # noqa: E402
 from megatron.core.optimizer.distrib_optimizer import DistributedOptimizer  # noqa: E402
 
 if TYPE_CHECKING:
-    from ablate.trainer.model import PolicyModel
-    from ablate.trainer.step import Trainer
+    from ablate.trainer.model.policy import PolicyModel
+    from ablate.trainer.trainer import Trainer
 
 # Gathers the optimizer's shards into whole parameters, so that tensor and pipeline sizes may change on loading too.
 METADATA = {"distrib_optim_sharding_type": "fully_reshardable", "chained_optim_avoid_prefix": True}

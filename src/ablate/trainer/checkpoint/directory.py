@@ -21,11 +21,11 @@ import torch
 import torch.distributed as dist
 
 from ablate.errors import UserError
-from ablate.trainer import shards
+from ablate.trainer.checkpoint import shards
 
 if TYPE_CHECKING:
-    from ablate.trainer.parallel import World
-    from ablate.trainer.step import Trainer
+    from ablate.trainer.parallel.world import World
+    from ablate.trainer.trainer import Trainer
 
 EXTRA, COMPLETE = "extra.pt", "complete.json"
 LATEST, BEST = "latest", "best"

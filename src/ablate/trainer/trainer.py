@@ -17,14 +17,17 @@ from torch import Tensor
 from ablate.config import ModelConfig, OptimConfig, ParallelConfig
 from ablate.errors import UserError
 from ablate.objectives.base import Objective
-from ablate.trainer import batching, checkpoint, context, cpu, layout, weights
+from ablate.trainer import batching, cpu
 from ablate.trainer.architecture import read_architecture, yarn_for
 from ablate.trainer.batching import MicroBatch
-from ablate.trainer.logprobs import response_logp_entropy
-from ablate.trainer.model import build_model
-from ablate.trainer.model_input import ModelInput, lay_out
+from ablate.trainer.checkpoint import directory as checkpoint
+from ablate.trainer.model import weights
+from ablate.trainer.model.logprobs import response_logp_entropy
+from ablate.trainer.model.model_input import ModelInput, model_input, share_of
+from ablate.trainer.model.policy import build_model
 from ablate.trainer.optimizer import build_optimizer, build_scheduler, wrap_data_parallel
-from ablate.trainer.parallel import open_world
+from ablate.trainer.parallel import layout
+from ablate.trainer.parallel.world import open_world
 from ablate.types import TrainBatch
 
 cpu.import_megatron()
@@ -210,7 +213,7 @@ class Trainer:
 
     def _forward(self, batches: Iterator[TrainBatch], model: torch.nn.Module, loss_of: LossOf) -> tuple[Tensor, Any]:
         batch = batching.on_device(next(batches), self.world.device)
-        given = context.share_of(lay_out(batch, self.parallel), self.world.context_group)
+        given = share_of(model_input(batch, self.parallel), self.world.context_group)
         output = model(given.tokens, None, None, packed_seq_params=given.packed)
         return output, partial(self._loss, batch, given, loss_of)
 

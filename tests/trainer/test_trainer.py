@@ -220,7 +220,7 @@ def test_a_layout_that_cannot_work_is_said_in_a_sentence(tiny_checkpoint, batch,
 )
 def test_what_the_model_does_not_divide_by_is_said(tiny_checkpoint, changes, sentence):
     from ablate.trainer.architecture import read_architecture
-    from ablate.trainer.layout import check_layout
+    from ablate.trainer.parallel.layout import check_layout
 
     with pytest.raises(UserError, match=sentence):
         check_layout(read_architecture(tiny_checkpoint), replace(cases.SINGLE, **changes))
@@ -238,8 +238,8 @@ ENGINE = replace(cases.SINGLE, transformer_engine=True, precision="bf16", fp8="h
     ],
 )
 def test_what_transformer_engine_cannot_do_is_said(tiny_checkpoint, monkeypatch, parallel, installed, sentence):
-    from ablate.trainer import layout
     from ablate.trainer.architecture import read_architecture
+    from ablate.trainer.parallel import layout
 
     monkeypatch.setattr(layout.importlib.util, "find_spec", lambda name: name if name in installed else None)
     with pytest.raises(UserError, match=sentence):
@@ -248,7 +248,7 @@ def test_what_transformer_engine_cannot_do_is_said(tiny_checkpoint, monkeypatch,
 
 def test_fp8_and_the_attention_kernel_reach_megatron(tiny_checkpoint):
     from ablate.trainer.architecture import Yarn, read_architecture
-    from ablate.trainer.model import transformer_config
+    from ablate.trainer.model.policy import transformer_config
 
     architecture = read_architecture(tiny_checkpoint)
     yarn = Yarn(factor=2.0, original_context=48, beta_fast=32.0, beta_slow=1.0)  # without it rope is Engine's, not here

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ablate.trainer import context, cpu
+from ablate.trainer import cpu
+from ablate.trainer.parallel import context_parallel
 
 cpu.import_megatron()
 
@@ -82,7 +83,7 @@ class CausalAttention(torch.nn.Module):
     def _attend_parts(self, query: Tensor, key: Tensor, value: Tensor, lengths: list[int]) -> Tensor:
         """Attend with the two parts of every row that this context rank holds."""
         rank, size = self.context_group.rank(), self.context_group.size()
-        both = context.joined(torch.cat((key, value), dim=-1), lengths, self.context_group, sum_gradients=True)
+        both = context_parallel.joined(torch.cat((key, value), dim=-1), lengths, self.context_group, sum_gradients=True)
         key, value = both.chunk(2, dim=-1)
         query_rows = query.split([length // size for length in lengths])
         attended = []

@@ -11,8 +11,6 @@ Shape suffixes: N positions of all rows laid end to end, L = N / C positions of 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -23,9 +21,6 @@ from ablate.trainer import cpu
 cpu.import_megatron()
 
 from megatron.core.tensor_parallel import gather_from_sequence_parallel_region  # noqa: E402
-
-if TYPE_CHECKING:
-    from ablate.trainer.model_input import ModelInput
 
 
 def positions_held(lengths: Sequence[int], rank: int, size: int) -> Tensor:
@@ -53,17 +48,3 @@ def joined(held: Tensor, lengths: Sequence[int], group: ProcessGroup, *, sum_gra
     by_rank = gather_from_sequence_parallel_region(held, tensor_parallel_output_grad=sum_gradients, group=group)
     order = torch.cat([positions_held(lengths, rank, group.size()) for rank in range(group.size())])
     return by_rank.index_select(0, order.argsort().to(held.device))
-
-
-def share_of(given: ModelInput, group: ProcessGroup) -> ModelInput:
-    """What this process's model takes of a micro-batch, and how its outputs become whole rows again."""
-    if group.size() == 1:
-        return given
-    held = positions_held(given.lengths, group.rank(), group.size()).to(given.tokens.device)
-    return replace(
-        given,
-        tokens=given.tokens[:, held],
-        targets=given.targets[held],
-        mask=given.mask[held],
-        to_rows=lambda values: given.to_rows(joined(values, given.lengths, group, sum_gradients=False)),
-    )

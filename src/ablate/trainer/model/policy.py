@@ -13,7 +13,7 @@ from torch import Tensor
 from ablate.config import ParallelConfig
 from ablate.trainer import cpu
 from ablate.trainer.architecture import Architecture, Yarn
-from ablate.trainer.layout import check_layout
+from ablate.trainer.parallel.layout import check_layout
 
 cpu.import_megatron()
 
@@ -30,7 +30,7 @@ from megatron.core.tensor_parallel.layers import (  # noqa: E402
 from megatron.core.transformer.enums import AttnBackend  # noqa: E402
 from megatron.core.transformer.transformer_config import TransformerConfig  # noqa: E402
 
-from ablate.trainer.layers import local_spec  # noqa: E402
+from ablate.trainer.model.layers import local_spec  # noqa: E402
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -38,7 +38,7 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 class PolicyModel(GPTModel):
     """GPTModel whose last stage returns hidden states [S, B, D]: the vocabulary is projected with the log-probability.
 
-    A whole row of logits at 151,936 words is never stored (see ``ablate.trainer.logprobs``).
+    A whole row of logits at 151,936 words is never stored (see ``ablate.trainer.model.logprobs``).
     """
 
     def _postprocess(self, hidden_states: Tensor, **unused: Any) -> Tensor:
@@ -117,7 +117,7 @@ def recomputation(parallel: ParallelConfig) -> dict[str, Any]:
 
 
 def eight_bits(parallel: ParallelConfig) -> dict[str, Any]:
-    """FP8 for the layers' products; the output projection is ours (``ablate.trainer.logprobs``) and stays as it is.
+    """FP8 for the layers' products; the output projection (``ablate.trainer.model.logprobs``) keeps its precision.
 
     Only recipes that scale by the values at hand: delayed scaling scales by those of earlier passes, so that a
     log-probability would depend on what was computed before it, and on whether the run was resumed in between.

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ablate.trainer import context, layout
+from ablate.trainer.parallel import context_parallel, layout
 
 SIZES = st.integers(1, 4)
 PARTS = st.lists(st.integers(1, 6), min_size=1, max_size=5)
@@ -19,7 +19,7 @@ PARTS = st.lists(st.integers(1, 6), min_size=1, max_size=5)
 @given(PARTS, SIZES)
 def test_every_position_is_held_by_one_rank(parts, size):
     lengths = [2 * size * part for part in parts]
-    held = torch.cat([context.positions_held(lengths, rank, size) for rank in range(size)])
+    held = torch.cat([context_parallel.positions_held(lengths, rank, size) for rank in range(size)])
     assert sorted(held.tolist()) == list(range(sum(lengths)))
 
 
@@ -28,13 +28,13 @@ def test_every_rank_has_the_same_work_in_every_row(parts, size):
     """Causal attention at position p compares p + 1 pairs."""
     for part in parts:
         length = 2 * size * part
-        pairs = {int((context.positions_held([length], rank, size) + 1).sum()) for rank in range(size)}
+        pairs = {int((context_parallel.positions_held([length], rank, size) + 1).sum()) for rank in range(size)}
         assert pairs == {length * (length + 1) // 2 // size}
 
 
 def test_rows_are_cut_as_megatron_s_rotary_embedding_assumes():
-    assert context.positions_held([8, 4], rank=0, size=2).tolist() == [0, 1, 6, 7, 8, 11]
-    assert context.positions_held([8, 4], rank=1, size=2).tolist() == [2, 3, 4, 5, 9, 10]
+    assert context_parallel.positions_held([8, 4], rank=0, size=2).tolist() == [0, 1, 6, 7, 8, 11]
+    assert context_parallel.positions_held([8, 4], rank=1, size=2).tolist() == [2, 3, 4, 5, 9, 10]
 
 
 @pytest.mark.parametrize(

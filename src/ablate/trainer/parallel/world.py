@@ -13,8 +13,8 @@ import torch.distributed as dist
 
 from ablate.config import ParallelConfig
 from ablate.trainer import cpu
-from ablate.trainer.failure import Watch
-from ablate.trainer.layout import check_world_size
+from ablate.trainer.parallel.failure import Watch
+from ablate.trainer.parallel.layout import check_world_size
 
 cpu.import_megatron()
 
@@ -82,10 +82,6 @@ class World:
         return parallel_state.get_pipeline_model_parallel_world_size()
 
     @property
-    def is_first_stage(self) -> bool:
-        return self.pipeline_rank == 0
-
-    @property
     def is_last_stage(self) -> bool:
         return self.pipeline_rank == self.pipeline_size - 1
 
@@ -122,7 +118,7 @@ def open_world(parallel: ParallelConfig) -> World:
         open_process_group(size, timedelta(seconds=parallel.timeout_s), device)
     watch = watch_others(dist.get_rank(), size, parallel.silence_s) if size > 1 else None
     with cpu.answering_for_cuda():
-        lay_out(parallel)
+        make_groups(parallel)
     return World(rank=dist.get_rank(), size=size, device=device, watch=watch)
 
 
@@ -147,7 +143,7 @@ def open_process_group(size: int, timeout: timedelta, device: torch.device) -> N
         dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1, timeout=timeout)
 
 
-def lay_out(parallel: ParallelConfig) -> None:
+def make_groups(parallel: ParallelConfig) -> None:
     sizes = (parallel.tensor, parallel.pipeline, parallel.context)
     if parallel_state.is_initialized():
         now = (
