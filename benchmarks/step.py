@@ -1,8 +1,8 @@
 """Seconds per RL step, by stage: python benchmarks/step.py
 
-8 prompts x 8 samples x 128 response tokens on a Qwen3 of 0.7M random parameters: sampled by vLLM, judged in the real
-sandbox, trained by Megatron-Core; every part as a run has it. Random weights write no programs, so the judge is handed
-the problem's reference (every second sample) or a wrong program in place of what was sampled.
+8 prompts x 8 samples x 128 response tokens on a Qwen3 of 0.7M random parameters: sampled by vLLM, verified in the real
+sandbox, trained by Megatron-Core; every part as a run has it. Random weights write no programs, so the verifier is
+given the problem's reference (every second sample) or a wrong program in place of what was sampled.
 
 --lengths equal    every response has 128 tokens, as in the peer's measurement
 --lengths natural  a response may end earlier (the end of sequence is one of 104 tokens)
@@ -74,33 +74,33 @@ def measure(model_dir: Path, options: argparse.Namespace) -> tuple[list[Clock], 
     engine = open_engine(model_dir, config.rollout.engine, length, 1.0, length)
     objective = objectives.build(config.objective)
     clocks, tokens = [], []
-    with open_verifier(config.verify) as verifier:
+    with open_verifier(config.verify) as opened:
+        verifier = EverySecondRight(opened)
         for step in range(options.steps + 2):
             clock = Clock()
             tasks = list(zip(problems, prompts, strict=True))
-            num_tokens = one_step(clock, config, engine, Judge(verifier), tasks, trainer, objective, length, step)
+            num_tokens = one_step(clock, config, engine, verifier, tasks, trainer, objective, length, step)
             if step >= 2:
                 clocks.append(clock)
                 tokens.append(num_tokens)
     return clocks, tokens
 
 
-def one_step(clock, config, engine, judge, tasks, trainer, objective, length: int, step: int) -> int:
+def one_step(clock, config, engine, verifier, tasks, trainer, objective, length: int, step: int) -> int:
     """One step as in ablate.loop; returns how many response tokens it trained on."""
     from ablate.objectives.batch import update_batch
     from ablate.rollout.collect import collect_groups
+    from ablate.rollout.draws import Conditions, Sampler
     from ablate.trainer.batching import make_batch, rows_of_updates
 
     timed_engine = TimedEngine(engine, clock)
     with clock("rollout"):
         groups, _ = collect_groups(
-            timed_engine,
-            judge,
+            Sampler(timed_engine, verifier, decode=str),
+            Conditions(length, config.rollout.temperature, config.rollout.top_p, config.rollout.infrastructure_retries),
             lambda count: tasks[:count],
             config=config.rollout,
-            context_length=length,
             keeps=lambda rewards: True,
-            decode=str,
             seed=0,
             step=step,
         )
@@ -144,8 +144,8 @@ class TimedEngine:
             self.engine.sample(requests, on_finish)
 
 
-class Judge:
-    """Hands the verifier the reference and a wrong program in turn."""
+class EverySecondRight:
+    """Hands the verifier a wrong program and the reference in turn, whatever was sampled."""
 
     def __init__(self, verifier) -> None:
         self.verifier = verifier

@@ -43,7 +43,8 @@ def evaluate(config: RunConfig, checkpoint: Path | None) -> list[EvalRow]:
     sampling = open_sampling(config, model_dir, verifier)
     rows: list[EvalRow] = []
     for context in config.eval.contexts:
-        rows += sampling.evaluate(weights, step, context.length)
+        sampling.load_weights(context.length, (0, step), weights)
+        rows += sampling.evaluate(step, context.length)
     return rows
 
 

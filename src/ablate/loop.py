@@ -1,76 +1,77 @@
-"""THE loop: sample, verify, group, step; the same on two cores and on forty-eight GPUs."""
+"""The loop: sample, verify, group, update; the same on two cores and on forty-eight GPUs."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from ablate.config import EvalConfig
 from ablate.objectives.batch import update_batch
 from ablate.seeding import derive_seed
-from ablate.session import Progress, Session
+from ablate.session import RunState, Session
 from ablate.trainer.batching import make_batch, rows_of_updates
 from ablate.types import RolloutGroup, TrainBatch
 
 
 def train(session: Session) -> None:
-    """Train one cell through its context stages, from wherever its newest checkpoint stands.
+    """Train one cell through its context stages, starting from its newest checkpoint.
 
-    What is recorded of step k is a function of the configuration alone: an interrupted run leaves the records that an
-    unbroken one would have left.
+    The records of step k are a function of the configuration alone: an interrupted run that continues leaves the same
+    records as an unbroken run.
 
     Raises:
         Preempted: after a checkpoint, when the process was asked to stop.
     """
     config = session.config
-    progress = session.restore()
-    if progress.step == 0 and config.eval.at_start:
-        contexts = [context.length for context in config.eval.contexts]
-        session.record(0, session.evaluate(progress, contexts, config.context.stages[0].length))
+    state = session.restore()
+    if state.step == 0 and config.eval.at_start:
+        session.record(0, session.evaluate(state, [context.length for context in config.eval.contexts]))
     last_step = 0
     for index, stage in enumerate(config.context.stages):
         last_step += stage.steps
-        if index < progress.stage:  # an earlier attempt went further
+        if index < state.stage:  # an earlier attempt finished this stage
             continue
-        session.enter_stage(index, progress)
-        while progress.step < last_step:
-            metrics = train_one_step(session, progress, stage.length)
-            is_last = progress.step == last_step
-            contexts = due_contexts(config.eval, progress.step, is_last)
+        session.enter_stage(index, state)
+        while state.step < last_step:
+            metrics, state.sampler = train_one_step(session, state, stage.length)
+            state.step += 1
+            is_last = state.step == last_step
+            contexts = due_contexts(config.eval, state.step, is_last)
             if contexts:
-                metrics |= session.evaluate(progress, contexts, stage.length)
-            session.record(progress.step, metrics)
-            if is_last or is_due(config.checkpoint.every, progress.step) or session.is_best(progress):
-                session.checkpoint(progress)
-            session.leave_if_preempted(progress)
+                metrics |= session.evaluate(state, contexts)
+            session.record(state.step, metrics)
+            if is_last or is_due(config.checkpoint.every, state.step) or session.is_best(state):
+                session.checkpoint(state)
+            session.leave_if_preempted(state)
 
 
-def train_one_step(session: Session, progress: Progress, length: int) -> dict[str, float]:
-    """One rollout batch: collect it, take its optimizer steps, hand the new weights to the engine."""
-    step = progress.step + 1
+def train_one_step(session: Session, state: RunState, context_length: int) -> tuple[dict[str, float], dict[str, Any]]:
+    """Collect one rollout batch and take its updates; ``state`` is that after the step before, and stays so.
+
+    Returns:
+        The metrics of the step, and the problem sampler's state after it.
+    """
+    step = state.step + 1
+    with session.timed("weights", step):
+        session.update_engine(state.weights_version, context_length)
     with session.timed("rollout", step):  # sample -> verify -> group, refilled under dynamic sampling
-        groups, metrics = session.collect(progress, length)
+        groups, metrics, sampler = session.collect(state.sampler, step, context_length)
     if groups:
         batch = batch_of(session, groups, step)
-        rows_of_each = rows_of_updates(
-            batch.num_rows,
-            session.config.optim.updates_per_batch,
-            derive_seed(session.config.seed, "optimizer steps", step),
-        )
+        seed = derive_seed(session.config.seed, "optimizer steps", step)
+        rows_of_each = rows_of_updates(batch.num_rows, session.config.optim.updates_per_batch, seed)
         with session.timed("update", step):  # every update has its own N, T and weights
             updates = [
                 session.trainer.step(update_batch(batch, rows, session.objective), session.objective)
                 for rows in rows_of_each
             ]
-        with session.timed("weights", step):
-            session.hand_weights_to_engine(length)
         session.save_rollouts(step, groups, batch, rows_of_each)
-        metrics |= over_optimizer_steps(updates)
-    progress.step = step
-    return metrics
+        metrics |= over_updates(updates)
+    return metrics, sampler
 
 
 def batch_of(session: Session, groups: list[RolloutGroup], step: int) -> TrainBatch:
-    """Advantages over groups, and the log-probabilities that the updates of this batch are measured against."""
+    """Lay the groups out with their advantages, and with the log-probabilities that ratios are taken against."""
     batch = make_batch(groups, session.objective)
     if session.config.optim.old_logp == "trainer":
         with session.timed("old_logp", step):
@@ -81,10 +82,10 @@ def batch_of(session: Session, groups: list[RolloutGroup], step: int) -> TrainBa
     return batch
 
 
-def over_optimizer_steps(updates: list[dict[str, float]]) -> dict[str, float]:
-    """Mean over the optimizer steps of one batch; the largest for a maximum, and for whether the clip was live.
+def over_updates(updates: list[dict[str, float]]) -> dict[str, float]:
+    """Average each metric over the updates of one batch; take the largest of a maximum and of ``clip_is_live``.
 
-    An optimizer step without a row in the loss says less than the others; a metric is the mean of those that have it.
+    Updates with no row in the loss report fewer metrics; each metric is averaged over the updates that report it.
     """
     merged = {}
     for name in sorted({name for update in updates for name in update}):

@@ -2,33 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from ablate.config import RunConfig
 from ablate.data.problems import load_problems
 from ablate.data.prompts import make_prompts, within
 from ablate.data.sampler import ProblemSampler
 from ablate.data.tokenizer import load_tokenizer
-from ablate.rollout.collect import Decode, Task, collect_groups
+from ablate.evals.evaluate import eval_rows
+from ablate.rollout.collect import collect_groups
+from ablate.rollout.draws import Conditions, Decode, Sampler, Task, draw_samples
 from ablate.rollout.engine import Engine
-from ablate.rollout.evaluation import evaluate
 from ablate.rollout.vllm import open_engine
 from ablate.seeding import derive_seed
 from ablate.types import EvalRow, RolloutGroup
 from ablate.verify.verifier import Verifier
 
 if TYPE_CHECKING:
-    pass
+    from torch import Tensor
 
-Weights = "Iterable[tuple[str, Tensor]] | Path"
+WeightsVersion = tuple[int, int]  # (stage, step) after which the trainer had these weights
 
 
-@dataclass(frozen=True)
+@dataclass
 class Sampling:
-    """Samples and judges; knows nothing of training."""
+    """Samples and verifies; knows nothing of training.
+
+    ``versions`` remembers which weights each open engine holds. Where only one engine fits on the device, opening
+    another closes the first, and an engine that is opened again holds none of the trainer's weights.
+    """
 
     config: RunConfig
     model_dir: Path
@@ -36,57 +43,74 @@ class Sampling:
     train_tasks: Sequence[Task]
     eval_tasks: Sequence[Task]
     verifier: Verifier
+    versions: WeakKeyDictionary[Engine, WeightsVersion] = field(default_factory=WeakKeyDictionary)
 
-    def engine(self, length: int) -> Engine:
-        """The engine for a context of ``length`` tokens; beyond the model's own context positions stretch by YaRN."""
+    def engine(self, context_length: int) -> Engine:
+        """The engine for a context; beyond the model's own context, positions are stretched by YaRN."""
         original = self.config.model.original_context
-        return open_engine(self.model_dir, self.config.rollout.engine, length, max(1.0, length / original), original)
+        factor = max(1.0, context_length / original)
+        return open_engine(self.model_dir, self.config.rollout.engine, context_length, factor, original)
+
+    def has_weights(self, context_length: int, version: WeightsVersion) -> bool:
+        """Does the engine for this context hold these weights?"""
+        return self.versions.get(self.engine(context_length)) == version
+
+    def load_weights(
+        self, context_length: int, version: WeightsVersion, weights: Iterable[tuple[str, Tensor]] | Path
+    ) -> None:
+        """Replace the weights of the engine for this context; see ``Engine.load_weights``."""
+        engine = self.engine(context_length)
+        engine.load_weights(weights)
+        self.versions[engine] = version
+
+    def sampler(self, context_length: int) -> Sampler:
+        return Sampler(self.engine(context_length), self.verifier, self.decode)
 
     def collect(
-        self, state: dict[str, Any] | None, step: int, length: int, keeps: Callable[[Sequence[float]], bool]
+        self, state: dict[str, Any] | None, step: int, context_length: int, keeps: Callable[[Sequence[float]], bool]
     ) -> tuple[list[RolloutGroup], dict[str, float], dict[str, Any]]:
-        """Return the groups of one step, ``rollout/...`` metrics and the sampler's state after it.
+        """Return the groups of one step, ``rollout/...`` metrics and the problem sampler's state after it.
 
-        The first round of every step draws from the run's own order of problems, and refills from an order of the
-        step's: so all arms of a comparison see the same problems at the same step, however often one of them refills.
+        The first round of every step draws from the run's order of problems; refills draw from an order that belongs
+        to the step. So all arms of a comparison see the same problems at the same step, however often one arm refills.
         """
-        seed, data = self.config.seed, self.config.data
-        sampler = ProblemSampler(len(self.train_tasks), seed, data.shuffle)
+        seed, data, rollout = self.config.seed, self.config.data, self.config.rollout
+        problems = ProblemSampler(len(self.train_tasks), seed, data.shuffle)
         if state is not None:
-            sampler.restore(state)
-        first = iter([sampler])
+            problems.restore(state)
+        first = iter([problems])
         refills = ProblemSampler(len(self.train_tasks), derive_seed(seed, "refill", step), data.shuffle)
         groups, stats = collect_groups(
-            self.engine(length),
-            self.verifier,
+            self.sampler(context_length),
+            Conditions(context_length, rollout.temperature, rollout.top_p, rollout.infrastructure_retries),
             lambda count: [self.train_tasks[index] for index in next(first, refills).take(count)],
-            config=self.config.rollout,
-            context_length=length,
+            config=rollout,
             keeps=keeps,
-            decode=self.decode,
             seed=seed,
             step=step,
         )
-        return groups, stats.metrics(), sampler.state()
+        return groups, stats.metrics(), problems.state()
 
-    def evaluate(self, weights: Weights, step: int, length: int) -> list[EvalRow]:
-        """Sample every evaluation problem with ``weights`` in a context of ``length`` tokens."""
-        engine = self.engine(length)
-        engine.load_weights(weights)
-        return evaluate(
-            engine,
-            self.verifier,
-            self.eval_tasks,
-            config=self.config.eval,
-            step=step,
-            context_length=length,
-            infrastructure_retries=self.config.rollout.infrastructure_retries,
-            decode=self.decode,
+    def evaluate(self, step: int, context_length: int) -> list[EvalRow]:
+        """Sample and verify every evaluation problem with the weights of the engine for ``context_length``.
+
+        The seed of a sample depends on (``eval.seed``, problem, sample) alone: every arm, step and context uses the
+        same seeds.
+        """
+        config, retries = self.config.eval, self.config.rollout.infrastructure_retries
+        verified = self.sampler(context_length).sample_and_verify(
+            draw_samples(self.eval_tasks, config.samples_per_problem, (config.seed, "eval"), Counter()),
+            Conditions(context_length, config.temperature, config.top_p, retries),
         )
+        return [
+            row
+            for each in verified
+            for row in eval_rows(step, context_length, each.problem, each.completions, each.verdicts)
+        ]
 
 
 def open_sampling(config: RunConfig, model_dir: Path, verifier: Verifier) -> Sampling:
-    """Load problems and tokenizer; the engine starts with the first context that is asked for."""
+    """Load problems and tokenizer; an engine starts when its context is first asked for."""
     tokenizer = load_tokenizer(model_dir)
 
     def tasks(path: str) -> list[Task]:

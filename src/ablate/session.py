@@ -20,7 +20,7 @@ from ablate.evals.evaluate import summarise
 from ablate.preemption import Preempted, noted_signals
 from ablate.records import RunDirectory
 from ablate.records.rollouts import rows_of_step
-from ablate.sampling import Sampling, open_sampling
+from ablate.sampling import Sampling, WeightsVersion, open_sampling
 from ablate.tracking import Mirror, NoMirror, open_mirror
 from ablate.trainer.open import open_trainer
 from ablate.trainer.parallel.failure import ending_together
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Progress:
+class RunState:
     """Where a run stands; travels inside every checkpoint.
 
     ``scores`` holds Pass@1 at ``eval.select_at`` by step, for every evaluation of the present stage.
@@ -42,13 +42,18 @@ class Progress:
 
     step: int = 0
     stage: int = 0
-    sampler: dict[str, Any] | None = None
+    sampler: dict[str, Any] | None = None  # of the problem sampler, after the problems of ``step`` were drawn
     scores: dict[int, float] = field(default_factory=dict)
 
     @property
     def best_step(self) -> int | None:
         """The step with the best score of the stage; ties go to the later step."""
         return max(self.scores, key=lambda step: (self.scores[step], step), default=None)
+
+    @property
+    def weights_version(self) -> WeightsVersion:
+        """Names the trainer's weights; a stage may begin with other weights than the step before it ended with."""
+        return self.stage, self.step
 
 
 @dataclass
@@ -73,47 +78,44 @@ class Session:
 
     # --- parts of a step --------------------------------------------------------------------------------------------
 
-    def collect(self, progress: Progress, length: int) -> tuple[list[RolloutGroup], dict[str, float]]:
-        """Sample and judge the next rollout batch on the leader and hand it to every rank."""
+    def update_engine(self, version: WeightsVersion, context_length: int) -> None:
+        """Give the engine for ``context_length`` the trainer's weights, which are ``version``, unless it has them."""
+        is_stale = self.sampling is not None and not self.sampling.has_weights(context_length, version)
+        if self.trainer.broadcast(is_stale):
+            weights = self.trainer.hf_tensors()  # a gather: every rank takes part
+            if self.sampling is not None:
+                self.sampling.load_weights(context_length, version, weights)
+            else:
+                for _ in weights:
+                    pass
+
+    def collect(
+        self, sampler: dict[str, Any] | None, step: int, context_length: int
+    ) -> tuple[list[RolloutGroup], dict[str, float], dict[str, Any]]:
+        """Sample and verify the rollout batch of ``step`` on the leader and hand it to every rank.
+
+        Returns:
+            The groups, ``rollout/...`` metrics, and the problem sampler's state after the step.
+        """
         collected = None
         if self.sampling is not None:
-            collected = self.sampling.collect(progress.sampler, progress.step + 1, length, self.objective.keeps)
-        groups, metrics, progress.sampler = self.trainer.broadcast(collected)
-        return groups, metrics
+            collected = self.sampling.collect(sampler, step, context_length, self.objective.keeps)
+        return self.trainer.broadcast(collected)
 
-    def hand_weights_to_engine(self, length: int) -> None:
-        weights = self.trainer.hf_tensors()  # a gather: every rank takes part
-        if self.sampling is not None:
-            self.sampling.engine(length).load_weights(weights)
-        else:
-            for _ in weights:
-                pass
-
-    def evaluate(self, progress: Progress, contexts: Sequence[int], length: int) -> dict[str, float]:
-        """Evaluate the present weights at ``contexts``, append to eval.parquet and note the score that selects.
-
-        Args:
-            length: tokens of the context that trains; its engine gets the weights again.
-        """
+    def evaluate(self, state: RunState, contexts: Sequence[int]) -> dict[str, float]:
+        """Evaluate the present weights at ``contexts``, append to eval.parquet and note the score that selects."""
         metrics: dict[str, float] = {}
         for context in contexts:
-            with self.timed(f"evaluate_{context}", progress.step):
-                weights = self.trainer.hf_tensors()
+            with self.timed(f"evaluate_{context}", state.step):
+                self.update_engine(state.weights_version, context)
                 if self.sampling is not None:
-                    rows = self.sampling.evaluate(weights, progress.step, context)
+                    rows = self.sampling.evaluate(state.step, context)
                     self.run.append_eval(rows)
                     metrics |= summarise(rows, self.config.eval)
-                else:
-                    for _ in weights:
-                        pass
-        is_replaced = any(context != length for context in contexts)
-        if progress.step > 0 and is_replaced and self.config.rollout.engine.mode != "server":
-            # A GPU holds one engine at a time: the next batch's starts again, from the weights before training.
-            self.hand_weights_to_engine(length)
         metrics = self.trainer.broadcast(metrics)
         score = metrics.get(f"eval/pass@1/{self.config.eval.select_at}")
-        if progress.step > 0 and score is not None:  # no checkpoint holds the weights before training
-            progress.scores[progress.step] = score
+        if state.step > 0 and score is not None:  # no checkpoint holds the weights before training
+            state.scores[state.step] = score
         return metrics
 
     # --- records ----------------------------------------------------------------------------------------------------
@@ -134,49 +136,48 @@ class Session:
 
     # --- checkpoints ------------------------------------------------------------------------------------------------
 
-    def restore(self) -> Progress:
+    def restore(self) -> RunState:
         """Continue at the newest whole checkpoint; drop records of later steps, which will be made again."""
         extra = self.trainer.load_newest(self.run.checkpoints_path, self.display.say)
-        progress = Progress(**extra) if extra else Progress()
+        state = RunState(**extra) if extra else RunState()
         if self.is_leader:
-            for repair in self.run.keep_records_through(progress.step if extra else -1):
+            for repair in self.run.keep_records_through(state.step if extra else -1):
                 self.display.say(f"repaired {repair}")
         if extra:
-            self.display.say(f"continuing after step {progress.step}")
-        return progress
+            self.display.say(f"continuing after step {state.step}")
+        return state
 
-    def checkpoint(self, progress: Progress) -> None:
+    def checkpoint(self, state: RunState) -> None:
         keep = self.config.checkpoint
-        with self.timed("checkpoint", progress.step):
+        with self.timed("checkpoint", state.step):
             self.trainer.save(
                 self.run.checkpoints_path,
-                progress.step,
-                asdict(progress),
+                state.step,
+                asdict(state),
                 keep=keep.keep,
-                best=progress.best_step if keep.keep_best else None,
+                best=state.best_step if keep.keep_best else None,
                 asynchronous=keep.asynchronous,
             )
 
-    def is_best(self, progress: Progress) -> bool:
+    def is_best(self, state: RunState) -> bool:
         """Was this step evaluated, and is it the best of its stage so far? Then its checkpoint must exist."""
-        return self.config.checkpoint.keep_best and progress.best_step == progress.step
+        return self.config.checkpoint.keep_best and state.best_step == state.step
 
-    def enter_stage(self, index: int, progress: Progress) -> None:
+    def enter_stage(self, index: int, state: RunState) -> None:
         """Begin a context stage; one after the first, from the best checkpoint of the stage before."""
-        if index > progress.stage:
-            best = progress.best_step
-            if best is not None and best != progress.step:
+        if index > state.stage:
+            best = state.best_step
+            if best is not None and best != state.step:
                 self.trainer.load(self.run.checkpoints_path, best)
                 self.display.say(f"stage {index + 1} continues from step {best}, the best of stage {index}")
-            progress.stage, progress.scores = index, {}
-        self.hand_weights_to_engine(self.config.context.stages[index].length)
+            state.stage, state.scores = index, {}
 
-    def leave_if_preempted(self, progress: Progress) -> None:
+    def leave_if_preempted(self, state: RunState) -> None:
         """After SIGTERM or SIGUSR1: write a checkpoint and leave."""
         if self.trainer.broadcast(bool(self.received_signals)):
-            self.checkpoint(progress)
+            self.checkpoint(state)
             self.trainer.finish_save()
-            self.display.say(f"asked to stop: checkpoint written after step {progress.step}")
+            self.display.say(f"asked to stop: checkpoint written after step {state.step}")
             raise Preempted
 
 

@@ -1,4 +1,4 @@
-"""Groups: sampled by the real engine, judged while others are sampled, refilled, the same whenever they end."""
+"""Groups: sampled by the real engine, verified while others are sampled, refilled, the same in any order of ending."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from omegaconf import OmegaConf
 from ablate.config import RolloutConfig, section
 from ablate.data.tokenizer import load_tokenizer
 from ablate.errors import UserError
-from ablate.rollout.collect import collect_groups, draw_samples, num_to_draw, sample_and_judge
+from ablate.rollout.collect import collect_groups, num_to_draw
+from ablate.rollout.draws import Conditions, Sampler, draw_samples
 from ablate.seeding import derive_seed
 from ablate.types import Problem, Prompt, TestCase, Verdict, VerdictKind
 
@@ -30,7 +31,7 @@ def verdict(kind: VerdictKind) -> Verdict:
     return Verdict(kind, num_passed=0, num_tests=1, first_failed=None, cpu_s=0.0, wall_s=0.0, peak_mib=0.0)
 
 
-class ScriptedJudge:
+class ScriptedVerifier:
     """Answers by ``rule(problem, text) -> VerdictKind``, at once or from threads that answer in another order."""
 
     def __init__(self, rule, threads: ThreadPoolExecutor | None = None):
@@ -53,7 +54,7 @@ def by_text(problem, text):
 
 
 def by_problem(**kinds):
-    """``by_problem(p1="accepted")``: every program of p1 is accepted, others are judged by their text."""
+    """``by_problem(p1="accepted")``: every program of p1 is accepted, others pass or fail by their text."""
     return lambda problem, text: VerdictKind(kinds[problem.id]) if problem.id in kinds else by_text(problem, text)
 
 
@@ -82,19 +83,17 @@ def config():
 
 @pytest.fixture
 def collect(engine, tasks, config, tiny_checkpoint):
-    """``collect(judge, ...)``: one step on p0, p1, ... with what is not given left as usual."""
+    """``collect(verifier, ...)``: one step on p0, p1, ... with what is not given left as usual."""
     tokenizer = load_tokenizer(tiny_checkpoint)
 
-    def collect_step(judge, *, keeps=lambda rewards: True, step=3, seed=0, problems=tasks, **changes):
+    def collect_step(verifier, *, keeps=lambda rewards: True, step=3, seed=0, problems=tasks, **changes):
         source = cycle(problems)
         return collect_groups(
-            engine,
-            judge,
+            Sampler(engine, verifier, lambda ids: tokenizer.decode(ids, skip_special_tokens=True)),
+            Conditions(CONTEXT, config.temperature, config.top_p, config.infrastructure_retries),
             lambda count: list(islice(source, count)),
             config=replace(config, **changes),
-            context_length=CONTEXT,
             keeps=keeps,
-            decode=lambda ids: tokenizer.decode(ids, skip_special_tokens=True),
             seed=seed,
             step=step,
         )
@@ -107,7 +106,7 @@ def ids_of(groups):
 
 
 def test_a_group_holds_the_samples_of_one_problem_in_order_with_seeds_derived_from_what_they_are_for(collect, tasks):
-    groups, stats = collect(ScriptedJudge(by_text))
+    groups, stats = collect(ScriptedVerifier(by_text))
     assert ids_of(groups) == ["p0", "p1", "p2", "p3"]
     for group, (problem, prompt) in zip(groups, tasks, strict=False):
         assert [completion.sample for completion in group.completions] == [0, 1, 2, 3]
@@ -115,15 +114,15 @@ def test_a_group_holds_the_samples_of_one_problem_in_order_with_seeds_derived_fr
             assert completion.seed == derive_seed(0, "rollout", 3, problem.id, completion.sample)
             assert completion.prompt_ids == prompt.token_ids
             assert len(completion.logp) == len(completion.response_ids)
-        judged = [by_text(problem, completion.text) for completion in group.completions]
-        assert [each.kind for each in group.verdicts] == judged
+        expected = [by_text(problem, completion.text) for completion in group.completions]
+        assert [each.kind for each in group.verdicts] == expected
     assert stats.num_groups == 4
     assert stats.num_refill_rounds == 0
     assert not stats.is_short
 
 
 def test_prompt_and_response_together_end_at_the_context_limit(collect):
-    groups, stats = collect(ScriptedJudge(by_text))
+    groups, stats = collect(ScriptedVerifier(by_text))
     completions = [completion for group in groups for completion in group.completions]
     cut_off = [completion for completion in completions if not completion.finished]
     assert cut_off
@@ -133,10 +132,10 @@ def test_prompt_and_response_together_end_at_the_context_limit(collect):
 
 
 def test_a_step_is_a_function_of_run_seed_and_step(collect):
-    once, _ = collect(ScriptedJudge(by_text))
-    again, _ = collect(ScriptedJudge(by_text))
-    other_step, _ = collect(ScriptedJudge(by_text), step=4)
-    other_seed, _ = collect(ScriptedJudge(by_text), seed=1)
+    once, _ = collect(ScriptedVerifier(by_text))
+    again, _ = collect(ScriptedVerifier(by_text))
+    other_step, _ = collect(ScriptedVerifier(by_text), step=4)
+    other_seed, _ = collect(ScriptedVerifier(by_text), seed=1)
     assert once == again
     assert once != other_step
     assert once != other_seed
@@ -152,31 +151,31 @@ def test_groups_do_not_depend_on_when_verdicts_arrive(collect):
         someone_answered.set()
         return by_text(problem, text)
 
-    at_once, _ = collect(ScriptedJudge(by_text), keeps=is_mixed)
+    at_once, _ = collect(ScriptedVerifier(by_text), keeps=is_mixed)
     with ThreadPoolExecutor(16) as threads:
-        late, _ = collect(ScriptedJudge(late_for_p0, threads), keeps=is_mixed)
+        late, _ = collect(ScriptedVerifier(late_for_p0, threads), keeps=is_mixed)
     assert late == at_once
 
 
-def test_a_finished_completion_is_judged_before_the_last_one_is_sampled(collect):
+def test_a_finished_completion_is_verified_before_the_last_one_is_sampled(collect):
     events = []
 
-    class OrderedJudge(ScriptedJudge):
+    class OrderedVerifier(ScriptedVerifier):
         def submit_answer(self, problem, text):
             events.append("submitted")
             future = super().submit_answer(problem, text)
-            future.add_done_callback(lambda _: events.append("judged"))
+            future.add_done_callback(lambda _: events.append("verified"))
             return future
 
     with ThreadPoolExecutor(2) as threads:
-        collect(OrderedJudge(by_text, threads))
-    assert events.count("submitted") == events.count("judged") == 16
-    assert events.index("judged") < len(events) - 1 - events[::-1].index("submitted")
+        collect(OrderedVerifier(by_text, threads))
+    assert events.count("submitted") == events.count("verified") == 16
+    assert events.index("verified") < len(events) - 1 - events[::-1].index("submitted")
 
 
 def test_dropped_groups_are_replaced_until_the_batch_is_full(collect):
-    judge = ScriptedJudge(by_problem(p0="accepted", p2="wrong_answer", p3="time_limit"))
-    groups, stats = collect(judge, keeps=is_mixed)
+    verifier = ScriptedVerifier(by_problem(p0="accepted", p2="wrong_answer", p3="time_limit"))
+    groups, stats = collect(verifier, keeps=is_mixed)
     assert len(groups) == 4
     assert all(is_mixed(group.rewards) for group in groups)
     assert ids_of(groups) == sorted(ids_of(groups), key=lambda name: int(name[1:]))  # the order of drawing
@@ -195,7 +194,7 @@ def test_rates_are_of_every_rollout_before_the_filter_unless_they_say_otherwise(
         passed.append(rule(problem, text) is VerdictKind.accepted)
         return rule(problem, text)
 
-    groups, stats = collect(ScriptedJudge(noted), keeps=is_mixed)
+    groups, stats = collect(ScriptedVerifier(noted), keeps=is_mixed)
     trained = [reward > 0 for group in groups for reward in group.rewards]
     assert len(passed) == 4 * stats.num_groups > len(trained)
     assert stats.pass_rate == sum(passed) / len(passed)
@@ -206,7 +205,7 @@ def test_rates_are_of_every_rollout_before_the_filter_unless_they_say_otherwise(
 def test_a_problem_drawn_again_in_the_same_step_is_sampled_with_new_seeds(collect, tasks):
     first_of_round_2 = [False] * 4 + [True] * 4
     answers = iter(first_of_round_2)
-    groups, stats = collect(ScriptedJudge(by_text), keeps=lambda rewards: next(answers), problems=tasks[:1])
+    groups, stats = collect(ScriptedVerifier(by_text), keeps=lambda rewards: next(answers), problems=tasks[:1])
     completions = [completion for group in groups for completion in group.completions]
     assert stats.num_refill_rounds == 1
     assert [completion.sample for completion in completions] == list(range(16, 32))
@@ -216,12 +215,12 @@ def test_a_problem_drawn_again_in_the_same_step_is_sampled_with_new_seeds(collec
 
 
 def test_a_batch_that_stays_short_is_trained_or_refused_as_configured(collect):
-    judge = ScriptedJudge(by_problem(**{f"p{index}": "wrong_answer" for index in range(1, 12)}))
-    groups, stats = collect(judge, keeps=is_mixed, on_short_batch="train", max_refill_rounds=1)
+    verifier = ScriptedVerifier(by_problem(**{f"p{index}": "wrong_answer" for index in range(1, 12)}))
+    groups, stats = collect(verifier, keeps=is_mixed, on_short_batch="train", max_refill_rounds=1)
     assert len(groups) < 4
     assert stats.is_short
     with pytest.raises(UserError, match=r"of 4 groups after 1 refill rounds.*raise rollout\.max_refill_rounds"):
-        collect(judge, keeps=is_mixed, on_short_batch="error", max_refill_rounds=1)
+        collect(verifier, keeps=is_mixed, on_short_batch="error", max_refill_rounds=1)
 
 
 def failing(num_failures: int, problem_ids: set[str]):
@@ -237,16 +236,16 @@ def failing(num_failures: int, problem_ids: set[str]):
 
 
 def test_a_passing_failure_of_the_infrastructure_changes_nothing(collect):
-    healthy, _ = collect(ScriptedJudge(by_text))
-    judge = ScriptedJudge(failing(2, {"p1", "p2"}))
-    groups, stats = collect(judge)
+    healthy, _ = collect(ScriptedVerifier(by_text))
+    verifier = ScriptedVerifier(failing(2, {"p1", "p2"}))
+    groups, stats = collect(verifier)
     assert groups == healthy
     assert stats.num_infrastructure_errors == 0
-    assert len(judge.asked) == 16 + 2 * 8
+    assert len(verifier.asked) == 16 + 2 * 8
 
 
-def test_a_group_that_cannot_be_judged_is_dropped_counted_and_replaced(collect):
-    groups, stats = collect(ScriptedJudge(failing(100, {"p1"})))
+def test_a_group_without_a_verdict_is_dropped_counted_and_replaced(collect):
+    groups, stats = collect(ScriptedVerifier(failing(100, {"p1"})))
     assert ids_of(groups) == ["p0", "p2", "p3", "p4"]
     assert all(each.kind is not VerdictKind.infrastructure_error for group in groups for each in group.verdicts)
     assert stats.num_groups_failed == 1
@@ -258,23 +257,15 @@ def test_a_prompt_that_fills_the_context_is_the_users_mistake(collect, tasks):
     problem, _ = tasks[0]
     too_long = (problem, Prompt(problem.id, "", tuple(range(3, 3 + CONTEXT))))
     with pytest.raises(UserError, match=r"problem p0 has 40 tokens"):
-        collect(ScriptedJudge(by_text), problems=[too_long])
+        collect(ScriptedVerifier(by_text), problems=[too_long])
 
 
 def test_results_keep_the_order_of_the_draws_although_short_ones_end_first(engine, tasks, config):
     draws = draw_samples(tasks[::-1], 2, (0, "order"), Counter())
-    judged = sample_and_judge(
-        engine,
-        ScriptedJudge(by_text),
-        draws,
-        context_length=CONTEXT,
-        temperature=1.0,
-        top_p=1.0,
-        infrastructure_retries=0,
-        decode=str,
-    )
-    assert [each.problem.id for each in judged] == [problem.id for problem, _ in tasks[::-1]]
-    assert [completion.seed for each in judged for completion in each.completions] == [
+    sampler = Sampler(engine, ScriptedVerifier(by_text), decode=str)
+    verified = sampler.sample_and_verify(draws, Conditions(CONTEXT, 1.0, 1.0, infrastructure_retries=0))
+    assert [each.problem.id for each in verified] == [problem.id for problem, _ in tasks[::-1]]
+    assert [completion.seed for each in verified for completion in each.completions] == [
         seed for draw in draws for seed in draw.seeds
     ]
 
