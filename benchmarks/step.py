@@ -68,7 +68,7 @@ def measure(model_dir: Path, options: argparse.Namespace) -> tuple[list[Clock], 
         config.parallel,
         config.optim,
         context_length=length,
-        total_optimizer_steps=100,
+        total_updates=100,
         temperature=config.rollout.temperature,
     )
     engine = open_engine(model_dir, config.rollout.engine, length, 1.0, length)
@@ -112,9 +112,9 @@ def one_step(clock, config, engine, verifier, tasks, trainer, objective, length:
         batch = replace(batch, old_logp_BT=trainer.logp(batch)[0])
     with clock("update"):
         for rows in rows_of_updates(batch.num_rows, config.optim.updates_per_batch, seed=step):
-            trainer.step(update_batch(batch, rows, objective), objective)
+            trainer.update(update_batch(batch, rows, objective), objective)
     with clock("weights to engine"):
-        engine.load_weights(trainer.hf_tensors())
+        trainer.gather_weights(engine.load_weights)
     return int(batch.mask_BT.sum())
 
 

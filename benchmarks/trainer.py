@@ -63,7 +63,7 @@ def measure(size: str, max_tokens: int, config: RunConfig, rounds: int) -> dict[
             parallel,
             config.optim,
             context_length=1024,
-            total_optimizer_steps=1000,
+            total_updates=1000,
             temperature=1.0,
         )
         model = plain_model(model_dir)
@@ -98,9 +98,9 @@ def trainer_steps(trainer: Trainer, batch: TrainBatch, objective: Any) -> dict[s
     groups, logp_BT = rollout_groups(), batch.old_logp_BT
     leaf_BT = logp_BT.clone().requires_grad_()
     return {
-        "step": lambda: trainer.step(batch, objective),
-        "step_without_metrics": lambda: trainer.step(batch, objective, with_metrics=False),
-        "bare_step": lambda: trainer.step(batch, likelihood, with_metrics=False),  # its loss is one product and a sum
+        "step": lambda: trainer.update(batch, objective),
+        "step_without_metrics": lambda: trainer.update(batch, objective, with_metrics=False),
+        "bare_step": lambda: trainer.update(batch, likelihood, with_metrics=False),  # its loss is one product and a sum
         "logp": lambda: trainer.logp(batch),
         "of_which_objective": lambda: objective.loss(leaf_BT, batch).backward(),
         "of_which_metrics": lambda: objective.metrics(logp_BT, batch),

@@ -62,7 +62,7 @@ def train_one_step(session: Session, state: RunState, context_length: int) -> tu
         rows_of_each = rows_of_updates(batch.num_rows, session.config.optim.updates_per_batch, seed)
         with session.timed("update", step):  # every update has its own N, T and weights
             updates = [
-                session.trainer.step(update_batch(batch, rows, session.objective), session.objective)
+                session.trainer.update(update_batch(batch, rows, session.objective), session.objective)
                 for rows in rows_of_each
             ]
         session.save_rollouts(step, groups, batch, rows_of_each)

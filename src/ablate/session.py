@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -81,13 +82,11 @@ class Session:
     def update_engine(self, version: WeightsVersion, context_length: int) -> None:
         """Give the engine for ``context_length`` the trainer's weights, which are ``version``, unless it has them."""
         is_stale = self.sampling is not None and not self.sampling.has_weights(context_length, version)
-        if self.trainer.broadcast(is_stale):
-            weights = self.trainer.hf_tensors()  # a gather: every rank takes part
+        if self.trainer.world.broadcast(is_stale):
+            load = None
             if self.sampling is not None:
-                self.sampling.load_weights(context_length, version, weights)
-            else:
-                for _ in weights:
-                    pass
+                load = partial(self.sampling.load_weights, context_length, version)
+            self.trainer.gather_weights(load)
 
     def collect(
         self, sampler: dict[str, Any] | None, step: int, context_length: int
@@ -100,7 +99,7 @@ class Session:
         collected = None
         if self.sampling is not None:
             collected = self.sampling.collect(sampler, step, context_length, self.objective.keeps)
-        return self.trainer.broadcast(collected)
+        return self.trainer.world.broadcast(collected)
 
     def evaluate(self, state: RunState, contexts: Sequence[int]) -> dict[str, float]:
         """Evaluate the present weights at ``contexts``, append to eval.parquet and note the score that selects."""
@@ -112,7 +111,7 @@ class Session:
                     rows = self.sampling.evaluate(state.step, context)
                     self.run.append_eval(rows)
                     metrics |= summarise(rows, self.config.eval)
-        metrics = self.trainer.broadcast(metrics)
+        metrics = self.trainer.world.broadcast(metrics)
         score = metrics.get(f"eval/pass@1/{self.config.eval.select_at}")
         if state.step > 0 and score is not None:  # no checkpoint holds the weights before training
             state.scores[state.step] = score
@@ -138,7 +137,7 @@ class Session:
 
     def restore(self) -> RunState:
         """Continue at the newest whole checkpoint; drop records of later steps, which will be made again."""
-        extra = self.trainer.load_newest(self.run.checkpoints_path, self.display.say)
+        extra = self.trainer.checkpoints.load_newest(self.run.checkpoints_path, self.display.say)
         state = RunState(**extra) if extra else RunState()
         if self.is_leader:
             for repair in self.run.keep_records_through(state.step if extra else -1):
@@ -150,7 +149,7 @@ class Session:
     def checkpoint(self, state: RunState) -> None:
         keep = self.config.checkpoint
         with self.timed("checkpoint", state.step):
-            self.trainer.save(
+            self.trainer.checkpoints.save(
                 self.run.checkpoints_path,
                 state.step,
                 asdict(state),
@@ -168,15 +167,15 @@ class Session:
         if index > state.stage:
             best = state.best_step
             if best is not None and best != state.step:
-                self.trainer.load(self.run.checkpoints_path, best)
+                self.trainer.checkpoints.load(self.run.checkpoints_path, best)
                 self.display.say(f"stage {index + 1} continues from step {best}, the best of stage {index}")
             state.stage, state.scores = index, {}
 
     def leave_if_preempted(self, state: RunState) -> None:
         """After SIGTERM or SIGUSR1: write a checkpoint and leave."""
-        if self.trainer.broadcast(bool(self.received_signals)):
+        if self.trainer.world.broadcast(bool(self.received_signals)):
             self.checkpoint(state)
-            self.trainer.finish_save()
+            self.trainer.checkpoints.finish_save()
             self.display.say(f"asked to stop: checkpoint written after step {state.step}")
             raise Preempted
 
@@ -201,4 +200,4 @@ def open_session(config: RunConfig, config_yaml: str, run: RunDirectory, is_lead
         stack.callback(mirror.close)
         stack.callback(display.close)
         yield Session(config, run, objective, trainer, sampling, display, mirror, received_signals)
-        trainer.finish_save()
+        trainer.checkpoints.finish_save()

@@ -50,7 +50,7 @@ def recorded_run(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path
         config.parallel,
         config.optim,
         context_length=120,
-        total_optimizer_steps=4,
+        total_updates=4,
         temperature=config.rollout.temperature,
     )
     for step in (1, 2):
@@ -59,9 +59,9 @@ def recorded_run(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path
         batch = replace(batch, old_logp_BT=trainer.logp(batch)[0])
         parts = rows_of_updates(batch.num_rows, 2, seed=step)
         for rows in parts:
-            trainer.step(update_batch(batch, rows, objective), objective)
+            trainer.update(update_batch(batch, rows, objective), objective)
         run.write_rollouts(step, rows_of_step(step, groups, batch, parts))
-        trainer.save(run.checkpoints_path, step, {"step": step}, keep=5, best=None)
+        trainer.checkpoints.save(run.checkpoints_path, step, {"step": step}, keep=5, best=None)
     return run.path
 
 

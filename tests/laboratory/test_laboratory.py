@@ -166,10 +166,11 @@ def test_during_makes_the_earlier_optimizer_steps_again_and_looks_at_the_last_on
     batch = batches_at(Place(run.checkpoints_path, 1, 2, "during"), trainer, recorded, objective)(objective)
     assert batch.num_rows == 12
     assert batch.weight_BT.sum().item() == pytest.approx(1.0, abs=1e-5)
-    trainer.step(batch, objective)
-    replayed = {name: tensor.clone() for name, tensor in trainer.hf_tensors()}
-    trainer.load(run.checkpoints_path, 2)
-    for name, tensor in trainer.hf_tensors():
+    trainer.update(batch, objective)
+    replayed = trainer.gather_weights(lambda weights: {name: tensor.clone() for name, tensor in weights})
+    trainer.checkpoints.load(run.checkpoints_path, 2)
+    loaded = trainer.gather_weights(lambda weights: {name: tensor.clone() for name, tensor in weights})
+    for name, tensor in loaded.items():
         assert torch.equal(tensor, replayed[name]), name
 
 
@@ -186,6 +187,6 @@ def test_a_gradient_of_the_trainer_is_what_its_optimizer_would_step_along(record
     trainer = open_trainer(config, ensure_model(config))
     batch = recorded_batch(read_step(run, 1), objective)
     norm = trainer.gradient(batch, objective).norm().item()
-    assert trainer.step(batch, objective)["train/grad_norm"] == pytest.approx(norm, rel=1e-5)
+    assert trainer.update(batch, objective)["train/grad_norm"] == pytest.approx(norm, rel=1e-5)
     after_a_step, again = trainer.gradient(batch, objective), trainer.gradient(batch, objective)
     assert torch.equal(after_a_step, again)  # nothing of the step is left in it

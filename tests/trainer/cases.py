@@ -103,7 +103,7 @@ def open_trainer(
         parallel,
         optim,
         context_length=context_length,
-        total_optimizer_steps=10,
+        total_updates=10,
         temperature=TEMPERATURE,
     )
 
@@ -140,7 +140,7 @@ def off_policy_batch(objective: Objective, logp_BT: torch.Tensor) -> TrainBatch:
 
 
 def gathered(trainer: Trainer) -> dict[str, torch.Tensor]:
-    return {name: tensor.clone() for name, tensor in trainer.hf_tensors()}
+    return trainer.gather_weights(lambda weights: {name: tensor.clone() for name, tensor in weights})
 
 
 def gathered_gradients(trainer: Trainer) -> dict[str, torch.Tensor]:
@@ -169,10 +169,10 @@ def run_layout(model_dir: Path, parallel: ParallelConfig, old_logp_BT: torch.Ten
         trainer = open_trainer(model_dir, parallel)
         objective = objective_named(name)
         batch = off_policy_batch(objective, old_logp_BT)
-        found[name] = {"metrics": [trainer.step(batch, objective)]}
+        found[name] = {"metrics": [trainer.update(batch, objective)]}
         if not parallel.distributed_optimizer:  # there a rank holds only its own shard of the gradient
             found[name]["gradients"] = gathered_gradients(trainer)
-        found[name]["metrics"].append(trainer.step(batch, objective))
+        found[name]["metrics"].append(trainer.update(batch, objective))
         found[name]["weights"] = gathered(trainer)
     return found
 
@@ -180,10 +180,10 @@ def run_layout(model_dir: Path, parallel: ParallelConfig, old_logp_BT: torch.Ten
 def resume(model_dir: Path, parallel: ParallelConfig, checkpoints: Path, old_logp_BT: torch.Tensor) -> dict[str, Any]:
     """Load a checkpoint, whoever wrote it, and take the next step."""
     trainer = open_trainer(model_dir, parallel)
-    extra = trainer.load(checkpoints, 1)
+    extra = trainer.checkpoints.load(checkpoints, 1)
     found = {"extra": extra, "weights": gathered(trainer)}
     objective = objective_named("gspo_plus")
-    found["metrics"] = [trainer.step(off_policy_batch(objective, old_logp_BT), objective)]
+    found["metrics"] = [trainer.update(off_policy_batch(objective, old_logp_BT), objective)]
     found["next_weights"] = gathered(trainer)
     return found
 
@@ -196,9 +196,9 @@ def write_checkpoint(
     objective = objective_named("gspo_plus")
     batch = off_policy_batch(objective, old_logp_BT)
     for _ in range(2):
-        trainer.step(batch, objective)
-    trainer.save(checkpoints, 1, {"seen": {3: "x"}}, keep=1, best=None, asynchronous=asynchronous)
-    trainer.finish_save()
+        trainer.update(batch, objective)
+    trainer.checkpoints.save(checkpoints, 1, {"seen": {3: "x"}}, keep=1, best=None, asynchronous=asynchronous)
+    trainer.checkpoints.finish_save()
 
 
 def main() -> None:

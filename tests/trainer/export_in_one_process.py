@@ -68,14 +68,14 @@ def train_and_save(config: RunConfig, model_dir: Path, run: RunDirectory) -> lis
         config.parallel,
         config.optim,
         context_length=CONTEXT,
-        total_optimizer_steps=1,
+        total_updates=1,
         temperature=1.0,
     )
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in trainer.model.parameters():
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
-    trainer.save(run.checkpoints_path, STEP, {"step": STEP}, keep=1, best=None)
+    trainer.checkpoints.save(run.checkpoints_path, STEP, {"step": STEP}, keep=1, best=None)
     return trainer.logp(one_row(TOKENS))[0][0].tolist()
 
 

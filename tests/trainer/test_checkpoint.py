@@ -30,12 +30,12 @@ def trainer(tiny_checkpoint):
 
 
 def train(trainer: Trainer, batch, num_steps: int) -> list[dict[str, float]]:
-    return [trainer.step(batch, cases.objective_named("gspo")) for _ in range(num_steps)]
+    return [trainer.update(batch, cases.objective_named("gspo")) for _ in range(num_steps)]
 
 
 def save(trainer: Trainer, root: Path, *steps: int, keep: int = 5, best: int | None = None) -> None:
     for step in steps:
-        trainer.save(root, step, EXTRA | {"step": step}, keep=keep, best=best)
+        trainer.checkpoints.save(root, step, EXTRA | {"step": step}, keep=keep, best=best)
 
 
 def never(sentence: str) -> None:
@@ -48,16 +48,16 @@ def test_resuming_repeats_the_unbroken_run_bit_for_bit(tiny_checkpoint, tmp_path
     parallel = replace(cases.SINGLE, distributed_optimizer=distributed)
     unbroken = cases.open_trainer(tiny_checkpoint, parallel)
     train(unbroken, batch, 3)
-    unbroken.save(tmp_path, 3, EXTRA, keep=1, best=None, asynchronous=asynchronous)
+    unbroken.checkpoints.save(tmp_path, 3, EXTRA, keep=1, best=None, asynchronous=asynchronous)
     expected = train(unbroken, batch, 3)  # an asynchronous save must not see these
-    unbroken.finish_save()
+    unbroken.checkpoints.finish_save()
     resumed = cases.open_trainer(tiny_checkpoint, parallel)
-    extra = resumed.load_newest(tmp_path, never)
+    extra = resumed.checkpoints.load_newest(tmp_path, never)
     assert extra["scores"] == EXTRA["scores"]
     assert torch.equal(extra["rng"], EXTRA["rng"])
     assert train(resumed, batch, 3) == expected
     weights = cases.gathered(unbroken)
-    assert all(torch.equal(weights[name], tensor) for name, tensor in resumed.hf_tensors())
+    assert all(torch.equal(weights[name], tensor) for name, tensor in cases.gathered(resumed).items())
 
 
 def test_bf16_resumes_bit_for_bit_and_across_kinds_of_optimizer(tiny_checkpoint, tmp_path, batch):
@@ -70,10 +70,10 @@ def test_bf16_resumes_bit_for_bit_and_across_kinds_of_optimizer(tiny_checkpoint,
         save(unbroken, root, 2)
         train(unbroken, batch, 2)
         resumed = cases.open_trainer(tiny_checkpoint, reader)
-        resumed.load(root, 2)
+        resumed.checkpoints.load(root, 2)
         train(resumed, batch, 2)
         weights = cases.gathered(unbroken)
-        assert all(torch.equal(weights[name], tensor) for name, tensor in resumed.hf_tensors()), root.name
+        assert all(torch.equal(weights[name], tensor) for name, tensor in cases.gathered(resumed).items()), root.name
 
 
 @pytest.mark.parametrize(("writer", "reader"), [(False, False), (False, True), (True, False), (True, True)])
@@ -89,15 +89,15 @@ def test_transformer_engines_adam_continues_its_own_and_torchs_count_of_steps(
     train(unbroken, batch, 2)
     use_fused_adam(monkeypatch)
     resumed = cases.open_trainer(tiny_checkpoint, replace(cases.SINGLE, distributed_optimizer=reader))
-    resumed.load(tmp_path, 2)
+    resumed.checkpoints.load(tmp_path, 2)
     train(resumed, batch, 2)
     weights = cases.gathered(unbroken)
-    for name, tensor in resumed.hf_tensors():
+    for name, tensor in cases.gathered(resumed).items():
         torch.testing.assert_close(tensor, weights[name], rtol=1e-5, atol=1e-6)
 
 
 def test_nothing_to_resume_is_none(trainer, tmp_path):
-    assert trainer.load_newest(tmp_path / "absent", never) is None
+    assert trainer.checkpoints.load_newest(tmp_path / "absent", never) is None
 
 
 def truncate(file: Path) -> None:
@@ -124,12 +124,12 @@ def test_a_damaged_checkpoint_is_said_and_the_one_before_is_used(trainer, tmp_pa
     save(trainer, tmp_path, 1, 2)
     damage(tmp_path / "step_000002" / name)
     said = []
-    assert trainer.load_newest(tmp_path, said.append)["step"] == 1
+    assert trainer.checkpoints.load_newest(tmp_path, said.append)["step"] == 1
     assert len(said) == 1
     assert said[0].startswith(f"checkpoint step_000002 is skipped: {name} ")
     assert sentence in said[0]
     with pytest.raises(UserError, match="name another checkpoint"):
-        trainer.load(tmp_path, 2)
+        trainer.checkpoints.load(tmp_path, 2)
 
 
 @pytest.mark.parametrize("content", [None, "", '{"step": 2, "fi'])
@@ -138,7 +138,7 @@ def test_without_a_readable_record_of_its_files_a_checkpoint_is_skipped(trainer,
     record = tmp_path / "step_000002" / "complete.json"
     record.unlink() if content is None else record.write_text(content)
     said = []
-    assert trainer.load_newest(tmp_path, said.append)["step"] == 1
+    assert trainer.checkpoints.load_newest(tmp_path, said.append)["step"] == 1
     assert "complete.json is" in said[0]
 
 
@@ -147,9 +147,9 @@ def test_a_save_that_was_killed_leaves_nothing_that_counts(trainer, tmp_path):
     leftover = tmp_path / "step_000002.partial"
     leftover.mkdir()
     (leftover / "__0_0.distcp").write_bytes(b"half")
-    assert trainer.load_newest(tmp_path, never)["step"] == 1
+    assert trainer.checkpoints.load_newest(tmp_path, never)["step"] == 1
     save(trainer, tmp_path, 2)
-    assert trainer.load_newest(tmp_path, never)["step"] == 2
+    assert trainer.checkpoints.load_newest(tmp_path, never)["step"] == 2
     assert not leftover.exists()
 
 
@@ -164,9 +164,9 @@ def test_the_newest_and_the_best_are_kept(trainer, tmp_path):
 def test_what_was_saved_last_comes_first_even_if_its_step_is_lower(trainer, tmp_path):
     """A run that fell back to step 1 and went on must not jump to a later step of its former life."""
     save(trainer, tmp_path, 1, 9, 2)
-    assert trainer.load_newest(tmp_path, never)["step"] == 2
+    assert trainer.checkpoints.load_newest(tmp_path, never)["step"] == 2
     save(trainer, tmp_path, 3, keep=2)
-    assert trainer.load_newest(tmp_path, never)["step"] == 3
+    assert trainer.checkpoints.load_newest(tmp_path, never)["step"] == 3
     assert not (tmp_path / "step_000002").exists() or (tmp_path / "step_000003").exists()
 
 
@@ -175,5 +175,5 @@ def test_saving_a_step_again_replaces_it(trainer, tmp_path, batch):
     train(trainer, batch, 1)
     save(trainer, tmp_path, 1)
     weights = cases.gathered(trainer)
-    trainer.load(tmp_path, 1)
-    assert all(torch.equal(weights[name], tensor) for name, tensor in trainer.hf_tensors())
+    trainer.checkpoints.load(tmp_path, 1)
+    assert all(torch.equal(weights[name], tensor) for name, tensor in cases.gathered(trainer).items())

@@ -62,9 +62,9 @@ def steps(model_dir, parallel):
     trainer = cases.open_trainer(model_dir, parallel)
     logp_BT, _ = trainer.logp(batch)
     batch = replace(batch, old_logp_BT=logp_BT, ref_logp_BT=trainer.reference_logp(batch))
-    metrics = [trainer.step(batch, objective) for _ in range(2)]
+    metrics = [trainer.update(batch, objective) for _ in range(2)]
     gradient = trainer.gradient(batch, objective)
-    _, weight = next(iter(trainer.hf_tensors()))
+    _, weight = trainer.gather_weights(next)
     parameter = next(trainer.model.parameters())
     return {
         "metrics": metrics,

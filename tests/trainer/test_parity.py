@@ -198,7 +198,7 @@ def test_a_step_does_not_depend_on_the_micro_batch_split(alone, model_dirs, obje
     parallel = replace(cases.SINGLE, max_tokens_per_micro_batch=tokens, packing=packing)
     trainer = cases.open_trainer(model_dirs["tied"], parallel)
     built = cases.objective_named(objective)
-    metrics = trainer.step(cases.off_policy_batch(built, alone["tied"]["logp"]), built)
+    metrics = trainer.update(cases.off_policy_batch(built, alone["tied"]["logp"]), built)
     assert metrics == pytest.approx(expected["metrics"][0], rel=2e-5, abs=2e-6)
     assert largest_relative_gap(expected["gradients"], cases.gathered_gradients(trainer)) < 1e-5
 

@@ -29,16 +29,16 @@ def batch(trainer):
 
 def test_the_same_step_twice_is_the_same_bit_for_bit(trainer, batch, tiny_checkpoint):
     objective = cases.objective_named("gspo")
-    first = [trainer.step(batch, objective) for _ in range(2)], cases.gathered(trainer)
+    first = [trainer.update(batch, objective) for _ in range(2)], cases.gathered(trainer)
     again = cases.open_trainer(tiny_checkpoint, cases.SINGLE)
-    second = [again.step(batch, objective) for _ in range(2)], cases.gathered(again)
+    second = [again.update(batch, objective) for _ in range(2)], cases.gathered(again)
     assert first[0] == second[0]
     assert all(torch.equal(first[1][name], second[1][name]) for name in first[1])
 
 
 def test_a_step_does_not_depend_on_padding_or_on_the_order_of_rows(trainer, batch, tiny_checkpoint):
     objective = cases.objective_named("gspo_plus")
-    expected = trainer.step(batch, objective)
+    expected = trainer.update(batch, objective)
     gradients = cases.gathered_gradients(trainer)
 
     def pad(tensor):
@@ -49,7 +49,7 @@ def test_a_step_does_not_depend_on_padding_or_on_the_order_of_rows(trainer, batc
     shuffled = select_rows(batch, torch.randperm(batch.num_rows, generator=torch.Generator().manual_seed(2)))
     for other in (padded, shuffled):
         again = cases.open_trainer(tiny_checkpoint, cases.SINGLE)
-        found = again.step(other, objective)
+        found = again.update(other, objective)
         assert found["train/loss"] == pytest.approx(expected["train/loss"], abs=1e-6)
         for name, gradient in cases.gathered_gradients(again).items():
             torch.testing.assert_close(gradient, gradients[name], atol=1e-6, rtol=1e-4)
@@ -58,7 +58,7 @@ def test_a_step_does_not_depend_on_padding_or_on_the_order_of_rows(trainer, batc
 def test_a_batch_without_weight_changes_nothing_but_the_decay(tiny_checkpoint, batch):
     trainer = cases.open_trainer(tiny_checkpoint, cases.SINGLE)
     before = cases.gathered(trainer)
-    metrics = trainer.step(replace(batch, weight_BT=torch.zeros_like(batch.weight_BT)), cases.objective_named("gspo"))
+    metrics = trainer.update(replace(batch, weight_BT=torch.zeros_like(batch.weight_BT)), cases.objective_named("gspo"))
     assert metrics["train/grad_norm"] == 0
     decay = 1 - metrics["train/lr"] * cases.OPTIM.weight_decay
     for name, weight in cases.gathered(trainer).items():
@@ -71,7 +71,7 @@ def test_gradient_is_autograd_s_through_transformers(tiny_checkpoint, batch):
 
     objective = cases.objective_named("dapo")
     trainer = cases.open_trainer(tiny_checkpoint, cases.SINGLE)
-    metrics = trainer.step(batch, objective)
+    metrics = trainer.update(batch, objective)
     model = AutoModelForCausalLM.from_pretrained(tiny_checkpoint, dtype=torch.float32)
     logp_BTV = (model(batch.tokens_BS).logits[:, :-1] / 0.8).log_softmax(dim=-1)
     loss = objective.loss(logp_BTV.gather(2, batch.tokens_BS[:, 1:, None])[..., 0], batch)
@@ -87,7 +87,7 @@ def test_gradient_is_autograd_s_through_transformers(tiny_checkpoint, batch):
 def test_weights_after_a_step_are_those_of_torch_s_adamw(tiny_checkpoint, batch):
     trainer = cases.open_trainer(tiny_checkpoint, cases.SINGLE)
     before = cases.gathered(trainer)
-    metrics = trainer.step(batch, cases.objective_named("grpo"))
+    metrics = trainer.update(batch, cases.objective_named("grpo"))
     gradients = cases.gathered_gradients(trainer)
     parameters = {name: torch.nn.Parameter(weight) for name, weight in before.items()}
     groups = [
@@ -105,35 +105,43 @@ def test_weights_after_a_step_are_those_of_torch_s_adamw(tiny_checkpoint, batch)
 
 def test_reference_is_the_start_whatever_was_trained_since(trainer, batch):
     start = trainer.logp(batch)[0]
-    trainer.step(batch, cases.objective_named("grpo"))
+    trainer.update(batch, cases.objective_named("grpo"))
     trained, weights = trainer.logp(batch)[0], cases.gathered(trainer)
     assert torch.equal(trainer.reference_logp(batch), start)
     assert torch.equal(trainer.reference_logp(batch), start)
     assert torch.equal(trainer.logp(batch)[0], trained)
-    assert all(torch.equal(weights[name], tensor) for name, tensor in trainer.hf_tensors())
+    assert all(torch.equal(weights[name], tensor) for name, tensor in cases.gathered(trainer).items())
 
 
 def test_a_gradient_that_is_not_finite_is_not_passed_over(trainer, batch):
     broken = replace(batch, advantage_B=torch.full_like(batch.advantage_B, torch.nan))
     with pytest.raises(FloatingPointError, match=r"norm is nan at learning rate 0\.005"):
-        trainer.step(broken, cases.objective_named("grpo"))
+        trainer.update(broken, cases.objective_named("grpo"))
+
+
+def test_a_gather_of_the_weights_ends_whatever_its_sink_reads(trainer):
+    """Every rank has to reach the end: a sink that stops early would leave the others waiting in a collective."""
+    kept = []
+    trainer.gather_weights(kept.append)
+    assert next(kept[0], None) is None
+    assert trainer.gather_weights() is None
 
 
 def test_metrics_are_only_gathered_when_asked_for(trainer, batch):
-    metrics = trainer.step(batch, cases.objective_named("grpo"), with_metrics=False)
+    metrics = trainer.update(batch, cases.objective_named("grpo"), with_metrics=False)
     assert set(metrics) == {"train/loss", "train/grad_norm", "train/lr"}
 
 
 def test_entropy_is_a_mean_over_response_tokens(trainer, batch):
     entropy_BT = trainer.logp(batch)[1]
-    metrics = trainer.step(batch, cases.objective_named("grpo"))
+    metrics = trainer.update(batch, cases.objective_named("grpo"))
     assert metrics["policy/entropy"] == pytest.approx(entropy_BT[batch.mask_BT].mean().item(), rel=1e-6)
 
 
 def test_likelihood_of_demonstrations_rises(trainer):
     sft = objectives.build({"name": "sft", "dynamic_sampling": False, "overlong": "off", "swap": cases.NO_SWAP})
     batch = make_batch(cases.rollout_groups(), sft)
-    losses = [trainer.step(batch, sft, with_metrics=False)["train/loss"] for _ in range(8)]
+    losses = [trainer.update(batch, sft, with_metrics=False)["train/loss"] for _ in range(8)]
     assert losses[-1] < losses[0] - 0.1
 
 
@@ -160,7 +168,7 @@ def test_learning_rate_warms_up_then_follows_the_schedule(schedule, expected):
 def test_without_a_clip_the_norm_is_measured_and_nothing_is_scaled(tiny_checkpoint, batch):
     def gradients_with(optim: OptimConfig) -> tuple[float, torch.Tensor]:
         trainer = cases.open_trainer(tiny_checkpoint, cases.SINGLE, optim=optim)
-        norm = trainer.step(batch, cases.objective_named("grpo"))["train/grad_norm"]
+        norm = trainer.update(batch, cases.objective_named("grpo"))["train/grad_norm"]
         return norm, torch.cat([g.flatten() for g in cases.gathered_gradients(trainer).values()])
 
     norm, free = gradients_with(replace(cases.OPTIM, clip_grad=0.0))
@@ -175,7 +183,7 @@ def test_recomputing_activations_changes_no_gradient(tiny_checkpoint, batch, rec
     found = {}
     for name in ("none", recompute):
         trainer = cases.open_trainer(tiny_checkpoint, replace(cases.SINGLE, recompute=name))
-        trainer.step(batch, cases.objective_named("gspo"))
+        trainer.update(batch, cases.objective_named("gspo"))
         found[name] = cases.gathered_gradients(trainer)
     for name, gradient in found["none"].items():
         torch.testing.assert_close(found[recompute][name], gradient, atol=1e-6, rtol=1e-5)
@@ -186,11 +194,11 @@ def test_bf16_trains_fp32_main_weights(tiny_checkpoint, batch):
     reference = cases.open_trainer(tiny_checkpoint, cases.SINGLE)
     objective = cases.objective_named("grpo")
     for _ in range(2):
-        found, expected = trainer.step(batch, objective), reference.step(batch, objective)
+        found, expected = trainer.update(batch, objective), reference.update(batch, objective)
     assert found["train/loss"] == pytest.approx(expected["train/loss"], abs=0.05)
     main = {p.dtype for group in trainer.optimizer.param_groups for p in group["params"]}
     assert main == {torch.float32}
-    assert {tensor.dtype for _, tensor in trainer.hf_tensors()} == {torch.bfloat16}
+    assert {tensor.dtype for tensor in cases.gathered(trainer).values()} == {torch.bfloat16}
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,7 @@ def batches_at(place: Place, trainer: Trainer, recorded: RecordedStep, objective
     Args:
         objective: the run's own, which made its optimizer steps.
     """
-    trainer.load(place.root, place.checkpoint)
+    trainer.checkpoints.load(place.root, place.checkpoint)
     if place.moment == "after":
         return partial(recorded_batch, recorded)
     *before, last = recorded.rows_of_updates
@@ -84,7 +84,7 @@ def batches_at(place: Place, trainer: Trainer, recorded: RecordedStep, objective
     if objective.needs_reference:
         batch = replace(batch, ref_logp_BT=trainer.reference_logp(batch))
     for rows in before:
-        trainer.step(update_batch(batch, rows, objective), objective)
+        trainer.update(update_batch(batch, rows, objective), objective)
     return lambda other: update_batch(recorded_batch(recorded, other), last, other)
 
 

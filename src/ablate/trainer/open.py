@@ -17,6 +17,6 @@ def open_trainer(config: RunConfig, model_dir: Path) -> Trainer:
         config.parallel,
         config.optim,
         context_length=max(stage.length for stage in stages),
-        total_optimizer_steps=sum(stage.steps for stage in stages) * config.optim.updates_per_batch,
+        total_updates=sum(stage.steps for stage in stages) * config.optim.updates_per_batch,
         temperature=config.rollout.temperature,
     )

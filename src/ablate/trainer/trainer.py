@@ -1,4 +1,4 @@
-"""The trainer: log-probabilities, one optimizer step, weights out. The same code on one CPU core and on many GPUs.
+"""The trainer: log-probabilities, one update, weights out. The same code on one CPU core and on many GPUs.
 
 Shape suffixes: B rows, S tokens of a row, T = S - 1 predictions, D hidden size.
 """
@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -20,7 +20,8 @@ from ablate.objectives.base import Objective
 from ablate.trainer import batching, cpu
 from ablate.trainer.architecture import read_architecture, yarn_for
 from ablate.trainer.batching import MicroBatch
-from ablate.trainer.checkpoint import directory as checkpoint
+from ablate.trainer.checkpoint.directory import Checkpoints
+from ablate.trainer.checkpoint.shards import TrainingState
 from ablate.trainer.model import weights
 from ablate.trainer.model.logprobs import response_logp_entropy
 from ablate.trainer.model.model_input import ModelInput, model_input, share_of
@@ -35,6 +36,8 @@ cpu.import_megatron()
 from megatron.core.pipeline_parallel import get_forward_backward_func  # noqa: E402
 
 Done = list[tuple[MicroBatch, dict[str, Tensor]]]
+HfTensors = Iterator[tuple[str, Tensor]]  # (Hugging Face name, whole tensor)
+Result = TypeVar("Result")
 LossOf = Callable[[Tensor, TrainBatch], Tensor]  # of logp_BT and a micro-batch
 
 
@@ -44,7 +47,7 @@ class Trainer:
     Args:
         model_dir: a Hugging Face Qwen3 directory, where the weights start.
         context_length: tokens of a row; beyond ``model.original_context`` positions are stretched by YaRN.
-        total_optimizer_steps: the schedule's length.
+        total_updates: length of the learning-rate schedule, in updates.
         temperature: of the rollouts; divides the logits of every log-probability.
 
     Raises:
@@ -59,11 +62,10 @@ class Trainer:
         optim: OptimConfig,
         *,
         context_length: int,
-        total_optimizer_steps: int,
+        total_updates: int,
         temperature: float,
     ) -> None:
         self.world = open_world(parallel)
-        self.pending_save: checkpoint.Pending | None = None
         self.model_dir, self.parallel, self.temperature = Path(model_dir), parallel, temperature
         self.architecture = read_architecture(self.model_dir)
         self.yarn = yarn_for(self.model_dir, context_length, model.original_context)
@@ -72,16 +74,10 @@ class Trainer:
         with cpu.answering_for_cuda():
             self.data_parallel = wrap_data_parallel(self.model, parallel)
             self.optimizer = build_optimizer(self.data_parallel, parallel, optim)
-            self.scheduler = build_scheduler(self.optimizer, optim, total_optimizer_steps)
+            self.scheduler = build_scheduler(self.optimizer, optim, total_updates)
+        state = TrainingState(self.model, self.optimizer, self.scheduler, parallel.precision)
+        self.checkpoints = Checkpoints(state, self.world)
         self.reference: list[Tensor] | None = None
-
-    @property
-    def is_leader(self) -> bool:
-        return self.world.is_leader
-
-    def broadcast(self, value: Any) -> Any:
-        """Hand the leader's ``value`` to every rank."""
-        return self.world.broadcast(value)
 
     def logp(self, batch: TrainBatch) -> tuple[Tensor, Tensor]:
         """Log-probability [B, T] and entropy [B, T] of each response token, nats, 0 outside the mask, on all ranks."""
@@ -100,8 +96,8 @@ class Trainer:
         finally:
             self._copy_in(current)
 
-    def step(self, batch: TrainBatch, objective: Objective, *, with_metrics: bool = True) -> dict[str, float]:
-        """One optimizer step on all rows of ``batch``, whose weights sum to 1.
+    def update(self, batch: TrainBatch, objective: Objective, *, with_metrics: bool = True) -> dict[str, float]:
+        """One optimizer step on all rows of ``batch``.
 
         Returns:
             ``train/loss train/grad_norm train/lr``, and with metrics ``policy/entropy`` and the objective's own.
@@ -113,7 +109,7 @@ class Trainer:
         self.data_parallel.zero_grad_buffer()
         self.optimizer.zero_grad()
         done = self._run(batch, objective.loss, forward_only=False)
-        self.scheduler.step(increment=1)  # before the update, so that the first step of a warm-up does move
+        self.scheduler.step(increment=1)  # first, so that the first update of a warm-up changes the weights
         with cpu.answering_for_cuda():
             _, grad_norm, _ = self.optimizer.step()
         if not math.isfinite(grad_norm):
@@ -133,7 +129,7 @@ class Trainer:
         return metrics
 
     def gradient(self, batch: TrainBatch, objective: Objective) -> Tensor:
-        """d loss / d parameters as one flat float32 vector on the CPU, by the path of ``step`` and without an update.
+        """d loss / d parameters as one flat float32 vector on the CPU, computed as in ``update``. No weight changes.
 
         Raises:
             UserError: in a job of several processes, where each holds a part of the vector.
@@ -141,52 +137,23 @@ class Trainer:
         if self.world.size > 1:
             raise UserError(f"a whole gradient needs one process, not {self.world.size}: start it without torchrun")
         self.data_parallel.zero_grad_buffer()
-        self.optimizer.zero_grad()  # after a step ``grad`` is ``main_grad``, and a backward pass would count it twice
+        self.optimizer.zero_grad()  # after an update ``grad`` is ``main_grad``: a backward pass would add to it twice
         self._run(batch, objective.loss, forward_only=False)
         flat = torch.cat([parameter.main_grad.float().flatten().cpu() for parameter in self.model.parameters()])
         self.data_parallel.zero_grad_buffer()
         return flat
 
-    def save(
-        self,
-        root: Path,
-        step: int,
-        extra: dict[str, Any],
-        *,
-        keep: int,
-        best: int | None,
-        asynchronous: bool = False,
-    ) -> None:
-        """Write a checkpoint of ``step``; see ``ablate.trainer.checkpoint.begin_save``.
+    def gather_weights(self, sink: Callable[[HfTensors], Result] | None = None) -> Result | None:
+        """Hand every weight to ``sink`` and return its result; the ranks without a sink take part in the gather.
 
-        An asynchronous one counts from the next ``save``, ``load`` or ``finish_save`` on.
+        Args:
+            sink: receives (Hugging Face name, whole tensor) pairs, one tensor at a time. It may stop reading early.
         """
-        self.finish_save()
-        self.pending_save = checkpoint.begin_save(
-            self, Path(root), step, extra, keep=keep, best=best, asynchronous=asynchronous
-        )
-        if not asynchronous:
-            self.finish_save()
-
-    def finish_save(self) -> None:
-        """Wait for an asynchronous save, if one is under way. Call it before the process ends."""
-        if self.pending_save is not None:
-            pending, self.pending_save = self.pending_save, None
-            checkpoint.finish_save(pending, self.world)
-
-    def load(self, root: Path, step: int) -> dict[str, Any]:
-        """Load the checkpoint of ``step``, written under this layout or another; return the loop's state."""
-        self.finish_save()
-        return checkpoint.load_step(self, Path(root), step)
-
-    def load_newest(self, root: Path, say: Callable[[str], None]) -> dict[str, Any] | None:
-        """Load the newest undamaged checkpoint under ``root``; ``say`` which damaged ones were skipped."""
-        self.finish_save()
-        return checkpoint.load_newest(self, Path(root), say)
-
-    def hf_tensors(self) -> Iterator[tuple[str, Tensor]]:
-        """Yield (Hugging Face name, whole tensor) for every weight; every rank must iterate to the end."""
-        return weights.hf_tensors(self.model, self.architecture, self.world)
+        tensors = weights.hf_tensors(self.model, self.architecture, self.world)
+        result = None if sink is None else sink(tensors)
+        for _ in tensors:  # a gather: every rank has to reach its end
+            pass
+        return result
 
     def _run(self, batch: TrainBatch, loss_of: LossOf, *, forward_only: bool) -> Done:
         """Forward, and backward unless told not to, over this rank's micro-batches; results on the last stage only."""
@@ -206,7 +173,7 @@ class Trainer:
                 model=[self.data_parallel],
                 num_microbatches=len(plan),
                 seq_length=max(micro_batch.num_tokens for micro_batch in plan),
-                micro_batch_size=1,  # of no meaning with variable lengths
+                micro_batch_size=1,  # has no meaning with variable lengths
                 forward_only=forward_only,
             )
         return list(zip(plan, results, strict=True)) if world.is_last_stage else []

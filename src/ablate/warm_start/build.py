@@ -41,17 +41,17 @@ def build(model: ModelConfig, parallel: ParallelConfig, out_dir: Path, say: Call
         parallel,
         config.optim,
         context_length=model.original_context,
-        total_optimizer_steps=config.num_steps,
+        total_updates=config.num_steps,
         temperature=1.0,
     )
     objective = objectives.build(config.objective)
     started_s = time.monotonic()
     for step, batch in enumerate(lesson_batches(config, objective, out_dir, model.original_context), start=1):
-        loss = trainer.step(batch, objective, with_metrics=False)["train/loss"]
+        loss = trainer.update(batch, objective, with_metrics=False)["train/loss"]
         if step % STEPS_BETWEEN_LINES == 0 or step == config.num_steps:
             seconds = time.monotonic() - started_s
             say(f"warm start of {model.name}: step {step}/{config.num_steps}, loss {loss:.3f}, {seconds:.0f} s")
-    write_weight_files(trainer.hf_tensors(), out_dir, MAX_FILE_BYTES)
+    trainer.gather_weights(lambda weights: write_weight_files(weights, out_dir, MAX_FILE_BYTES))
 
 
 def write_model_files(model: ModelConfig, config: BuildConfig, out_dir: Path) -> None:

@@ -10,22 +10,19 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.distributed as dist
 
 from ablate.errors import UserError
+from ablate.files import write_atomic
 from ablate.trainer.checkpoint import shards
-
-if TYPE_CHECKING:
-    from ablate.trainer.parallel.world import World
-    from ablate.trainer.trainer import Trainer
+from ablate.trainer.parallel.world import World
 
 EXTRA, COMPLETE = "extra.pt", "complete.json"
 LATEST, BEST = "latest", "best"
@@ -35,7 +32,7 @@ READ_BYTES = 1 << 24
 
 @dataclass(frozen=True)
 class Pending:
-    """A checkpoint being written, under a name that no reader looks at."""
+    """A checkpoint that is being written, under a name that no reader looks at."""
 
     root: Path
     step: int
@@ -53,82 +50,110 @@ class Pending:
         return self.root / (self.name + PARTIAL_SUFFIX)
 
 
-def begin_save(
-    trainer: Trainer, root: Path, step: int, extra: dict[str, Any], *, keep: int, best: int | None, asynchronous: bool
-) -> Pending:
-    """Start to write the trainer's state after ``step``; it counts once ``finish_save`` has returned.
+class Checkpoints:
+    """Saves and loads the state of one trainer. Every rank calls the methods in the same order.
 
-    Args:
-        extra: the loop's state: tensors, numbers, strings, and dicts, lists and tuples of them.
-        keep: so many of the newest checkpoints stay.
-        best: the step whose checkpoint stays besides, and that ``best`` names.
-        asynchronous: return while a forked process still writes.
+    At most one save is under way: each method first waits for the one before.
     """
-    partial = root / (name_of(step) + PARTIAL_SUFFIX)
 
-    def make_room() -> None:
-        root.mkdir(parents=True, exist_ok=True)
-        for leftover in root.glob(f"step_*{PARTIAL_SUFFIX}"):  # of a process that was killed
-            shutil.rmtree(leftover)
-        partial.mkdir()
+    def __init__(self, state: shards.TrainingState, world: World) -> None:
+        self.state, self.world = state, world
+        self.pending: Pending | None = None
 
-    on_leader(trainer.world, make_room)
-    return Pending(root, step, copy.deepcopy(extra), keep, best, shards.write(trainer, partial, asynchronous))
+    def save(
+        self,
+        root: Path,
+        step: int,
+        extra: dict[str, Any],
+        *,
+        keep: int,
+        best: int | None,
+        asynchronous: bool = False,
+    ) -> None:
+        """Write the state after ``step`` to a directory under ``root``.
+
+        Args:
+            extra: the loop's state: tensors, numbers, strings, and dicts, lists and tuples of them.
+            keep: number of the newest checkpoints that stay.
+            best: the step whose checkpoint stays as well, and that the file ``best`` names.
+            asynchronous: return while a forked process still writes; the checkpoint counts after the next call.
+        """
+        self.finish_save()
+        root = Path(root)
+        partial = root / (name_of(step) + PARTIAL_SUFFIX)
+
+        def make_room() -> None:
+            root.mkdir(parents=True, exist_ok=True)
+            for leftover in root.glob(f"step_*{PARTIAL_SUFFIX}"):  # of a process that was killed
+                shutil.rmtree(leftover)
+            partial.mkdir()
+
+        on_leader(self.world, make_room)
+        writing = shards.write(self.state, partial, asynchronous)
+        self.pending = Pending(root, step, copy.deepcopy(extra), keep, best, writing)
+        if not asynchronous:
+            self.finish_save()
+
+    def finish_save(self) -> None:
+        """Wait for a save, if one is under way. Call it before the process ends."""
+        if self.pending is not None:
+            pending, self.pending = self.pending, None
+            publish(pending, self.world)
+
+    def load(self, root: Path, step: int) -> dict[str, Any]:
+        """Load the state after ``step``, written under this layout or another; return the loop's state.
+
+        Raises:
+            UserError: when the checkpoint is damaged.
+        """
+        self.finish_save()
+        directory = Path(root) / name_of(step)
+        damage = find_damage(directory, self.world)
+        if damage is not None:
+            raise UserError(f"{directory} cannot be loaded: {damage}: name another checkpoint")
+        return self._read(directory)
+
+    def load_newest(self, root: Path, say: Callable[[str], None]) -> dict[str, Any] | None:
+        """Load the newest undamaged checkpoint, ``say`` which damaged ones are skipped; None if there is none."""
+        self.finish_save()
+        for name in self.world.broadcast(newest_first(Path(root))):
+            damage = find_damage(Path(root) / name, self.world)
+            if damage is None:
+                return self._read(Path(root) / name)
+            if self.world.is_leader:
+                say(f"checkpoint {name} is skipped: {damage}")
+        return None
+
+    def _read(self, directory: Path) -> dict[str, Any]:
+        shards.read(self.state, directory)
+        return torch.load(directory / EXTRA, weights_only=True)
 
 
-def finish_save(pending: Pending, world: World) -> None:
-    """Wait for the files, record their hashes, move the checkpoint into place and drop what is not kept."""
+def publish(pending: Pending, world: World) -> None:
+    """Wait for the files, record their hashes, move the checkpoint into place and remove what is not kept."""
     pending.writing.wait()
     on_leader(world, lambda: torch.save(pending.extra, pending.partial / EXTRA))
     files = fingerprints(pending.partial, world)
 
-    def publish() -> None:
+    def move_into_place() -> None:
         record = {"step": pending.step, "files": files}
-        write_durably(pending.partial / COMPLETE, json.dumps(record, indent=1))
+        write_atomic(pending.partial / COMPLETE, json.dumps(record, indent=1))
         final = pending.root / pending.name
         if final.exists():  # made before a resumed run came here again
             shutil.rmtree(final)
         pending.partial.rename(final)
-        write_durably(pending.root / LATEST, pending.name)
+        write_atomic(pending.root / LATEST, pending.name)
         if pending.best is not None:
-            write_durably(pending.root / BEST, name_of(pending.best))
+            write_atomic(pending.root / BEST, name_of(pending.best))
         kept = {*newest_first(pending.root)[: pending.keep]} | ({name_of(pending.best)} if pending.best else set())
         for name in newest_first(pending.root):
             if name not in kept:
                 shutil.rmtree(pending.root / name)
 
-    on_leader(world, publish)
+    on_leader(world, move_into_place)
 
 
-def load_step(trainer: Trainer, root: Path, step: int) -> dict[str, Any]:
-    """Load weights, optimizer and place in the schedule as they were after ``step``; return the loop's state.
-
-    Raises:
-        UserError: when the checkpoint is damaged.
-    """
-    damage = find_damage(root / name_of(step), trainer.world)
-    if damage is not None:
-        raise UserError(f"{root / name_of(step)} cannot be loaded: {damage}: name another checkpoint")
-    return read(trainer, root / name_of(step))
-
-
-def load_newest(trainer: Trainer, root: Path, say: Callable[[str], None]) -> dict[str, Any] | None:
-    """Load the newest undamaged checkpoint, ``say`` which damaged ones are skipped; None where there is none."""
-    for name in trainer.world.broadcast(newest_first(root)):
-        damage = find_damage(root / name, trainer.world)
-        if damage is None:
-            return read(trainer, root / name)
-        if trainer.is_leader:
-            say(f"checkpoint {name} is skipped: {damage}")
-    return None
-
-
-def read(trainer: Trainer, directory: Path) -> dict[str, Any]:
-    shards.read(trainer, directory)
-    return torch.load(directory / EXTRA, weights_only=True)
-
-
-def on_leader(world: World, action: Any) -> None:
+def on_leader(world: World, action: Callable[[], object]) -> None:
     """Run ``action`` on the leader while the others wait."""
     if world.is_leader:
         action()
@@ -193,13 +218,3 @@ def name_of(step: int) -> str:
 
 def step_of(name: str) -> int:
     return int(name.removeprefix("step_"))
-
-
-def write_durably(path: Path, text: str) -> None:
-    """Write and move into place, so that a reader (or a crash) sees the old text or the new."""
-    scratch = path.with_name(path.name + PARTIAL_SUFFIX)
-    with scratch.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    scratch.replace(path)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import queue
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from ablate.trainer import cpu
+from ablate.trainer.model.policy import PolicyModel
 
 cpu.import_megatron()
 
@@ -19,13 +21,20 @@ from megatron.core.dist_checkpointing.strategies import filesystem_async  # noqa
 from megatron.core.dist_checkpointing.strategies.async_utils import AsyncCallsQueue  # noqa: E402
 from megatron.core.optimizer import MegatronOptimizer  # noqa: E402
 from megatron.core.optimizer.distrib_optimizer import DistributedOptimizer  # noqa: E402
-
-if TYPE_CHECKING:
-    from ablate.trainer.model.policy import PolicyModel
-    from ablate.trainer.trainer import Trainer
+from megatron.core.optimizer_param_scheduler import OptimizerParamScheduler  # noqa: E402
 
 # Gathers the optimizer's shards into whole parameters, so that tensor and pipeline sizes may change on loading too.
 METADATA = {"distrib_optim_sharding_type": "fully_reshardable", "chained_optim_avoid_prefix": True}
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """What Megatron's files hold of a trainer, and the precision of its weights."""
+
+    model: PolicyModel
+    optimizer: MegatronOptimizer
+    scheduler: OptimizerParamScheduler
+    precision: str
 
 
 class Writing:
@@ -41,35 +50,35 @@ class Writing:
                 self._calls.close()
 
 
-def write(trainer: Trainer, directory: Path, asynchronous: bool) -> Writing:
+def write(state: TrainingState, directory: Path, asynchronous: bool) -> Writing:
     """Write this rank's share into ``directory``, which exists and is empty.
 
     An asynchronous save writes from a forked copy of this process; what is trained meanwhile does not reach it.
     """
     with cpu.answering_for_cuda():
-        state = sharded_state(trainer, is_loading=False)
+        sharded = sharded_state(state, is_loading=False)
         if not asynchronous:
             with results_in_this_process():
-                dist_checkpointing.save(state, str(directory), content_metadata=dict(METADATA))
+                dist_checkpointing.save(sharded, str(directory), content_metadata=dict(METADATA))
             return Writing(None)
         request = dist_checkpointing.save(
-            state, str(directory), async_sharded_save=True, content_metadata=dict(METADATA)
+            sharded, str(directory), async_sharded_save=True, content_metadata=dict(METADATA)
         )
         calls = AsyncCallsQueue(persistent=False)
         calls.schedule_async_request(request)
         return Writing(calls)
 
 
-def read(trainer: Trainer, directory: Path) -> None:
-    """Load a checkpoint of the same model into ``trainer``, written under any layout, its optimizer split or not."""
+def read(state: TrainingState, directory: Path) -> None:
+    """Load a checkpoint of the same model into ``state``, written under any layout, its optimizer split or not."""
     num_steps = dist_checkpointing.load_common_state_dict(str(directory))["num_optimizer_steps"]
     with cpu.answering_for_cuda():
         if num_steps == 0:
-            read_untrained(trainer, directory)
+            read_untrained(state, directory)
         else:
-            read_trained(trainer, directory, num_steps)
-    trainer.scheduler.num_steps = num_steps
-    trainer.scheduler.step(increment=0)  # puts the learning rate of this step into the optimizer
+            read_trained(state, directory, num_steps)
+    state.scheduler.num_steps = num_steps
+    state.scheduler.step(increment=0)  # puts the learning rate of this step into the optimizer
 
 
 def read_weights(model: PolicyModel, directory: Path) -> None:
@@ -79,32 +88,32 @@ def read_weights(model: PolicyModel, directory: Path) -> None:
         model.load_state_dict(dist_checkpointing.load(state, str(directory))["model"])
 
 
-def read_untrained(trainer: Trainer, directory: Path) -> None:
+def read_untrained(state: TrainingState, directory: Path) -> None:
     """Before the first optimizer step there are weights only."""
-    trainer.model.load_state_dict(dist_checkpointing.load({"model": sharded_model(trainer)}, str(directory))["model"])
-    for optimizer in chained_optimizers(trainer):
+    state.model.load_state_dict(dist_checkpointing.load({"model": sharded_model(state)}, str(directory))["model"])
+    for optimizer in chained_optimizers(state):
         optimizer.optimizer.state.clear()
-    trainer.optimizer.reload_model_params()
+    state.optimizer.reload_model_params()
 
 
-def read_trained(trainer: Trainer, directory: Path, num_steps: int) -> None:
-    is_split, was_split = bool(distributed_optimizers(trainer)), has_split_optimizer(directory)
-    for optimizer in distributed_optimizers(trainer):
+def read_trained(state: TrainingState, directory: Path, num_steps: int) -> None:
+    is_split, was_split = bool(distributed_optimizers(state)), has_split_optimizer(directory)
+    for optimizer in distributed_optimizers(state):
         # Without states there is nothing for the loaded ones to be put into.
         optimizer._init_optimizer_states_with_dummy_values()
         accept_missing_states(optimizer)
-    wanted = sharded_state(trainer, is_loading=True)
+    wanted = sharded_state(state, is_loading=True)
     settings = param_groups(wanted["optimizer"])
     if is_split != was_split:
-        read_main_weights_elsewhere(wanted["optimizer"], is_split, trainer.parallel.precision)
-    state = dist_checkpointing.load(wanted, str(directory))
+        read_main_weights_elsewhere(wanted["optimizer"], is_split, state.precision)
+    loaded = dist_checkpointing.load(wanted, str(directory))
     if is_split != was_split:
-        state["optimizer"] = restated(state["optimizer"], settings, is_split)
+        loaded["optimizer"] = restated(loaded["optimizer"], settings, is_split)
     if not is_split:
-        count_steps(state["optimizer"], counts_in_groups(trainer.optimizer), num_steps)
-    trainer.model.load_state_dict(state["model"])
-    trainer.optimizer.load_state_dict(state["optimizer"])
-    for optimizer in distributed_optimizers(trainer):
+        count_steps(loaded["optimizer"], counts_in_groups(state.optimizer), num_steps)
+    state.model.load_state_dict(loaded["model"])
+    state.optimizer.load_state_dict(loaded["optimizer"])
+    for optimizer in distributed_optimizers(state):
         restore_step_count(optimizer, num_steps)
 
 
@@ -165,24 +174,24 @@ def count_steps(loaded: dict[str, Any], in_groups: bool, num_steps: int) -> None
         own["state"]["common_step"] = torch.tensor(float(num_steps))
 
 
-def sharded_state(trainer: Trainer, is_loading: bool) -> dict[str, Any]:
-    model, num_steps = sharded_model(trainer), trainer.scheduler.num_steps
+def sharded_state(state: TrainingState, is_loading: bool) -> dict[str, Any]:
+    model, num_steps = sharded_model(state), state.scheduler.num_steps
     if num_steps == 0 and not is_loading:
         return {"model": model, "num_optimizer_steps": 0}
-    optimizer = trainer.optimizer.sharded_state_dict(model, is_loading=is_loading, metadata=dict(METADATA))
+    optimizer = state.optimizer.sharded_state_dict(model, is_loading=is_loading, metadata=dict(METADATA))
     return {"model": model, "optimizer": optimizer, "num_optimizer_steps": num_steps}
 
 
-def sharded_model(trainer: Trainer) -> dict[str, Any]:
-    return trainer.model.sharded_state_dict(metadata=dict(METADATA))  # a copy: Megatron adds this layout's groups
+def sharded_model(state: TrainingState) -> dict[str, Any]:
+    return state.model.sharded_state_dict(metadata=dict(METADATA))  # a copy: Megatron adds this layout's groups
 
 
-def chained_optimizers(trainer: Trainer) -> list[MegatronOptimizer]:
-    return getattr(trainer.optimizer, "chained_optimizers", [trainer.optimizer])
+def chained_optimizers(state: TrainingState) -> list[MegatronOptimizer]:
+    return getattr(state.optimizer, "chained_optimizers", [state.optimizer])
 
 
-def distributed_optimizers(trainer: Trainer) -> list[DistributedOptimizer]:
-    return [optimizer for optimizer in chained_optimizers(trainer) if isinstance(optimizer, DistributedOptimizer)]
+def distributed_optimizers(state: TrainingState) -> list[DistributedOptimizer]:
+    return [optimizer for optimizer in chained_optimizers(state) if isinstance(optimizer, DistributedOptimizer)]
 
 
 def accept_missing_states(optimizer: DistributedOptimizer) -> None:
