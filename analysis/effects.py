@@ -13,7 +13,7 @@ from analysis.arms import Arm
 from analysis.compare import Comparison
 from analysis.load import Experiment
 
-RATIO, WEIGHT = "objective.swap.ratio", "objective.swap.weight"
+RATIO, WEIGHT = "objective.ratio", "objective.weight"
 
 
 def is_two_by_two(experiment: Experiment) -> bool:

@@ -18,7 +18,8 @@ from ablate.errors import UserError
 from ablate.laboratory.measures import rollout_rows
 from ablate.laboratory.recorded import recorded_batch
 from ablate.objectives import Objective
-from ablate.objectives.step import loss_and_gradient
+from ablate.objectives.laws.step import loss_and_gradient
+from ablate.objectives.metrics import step_metrics
 from ablate.records.rollouts import RecordedStep, read_step
 from ablate.types import TrainBatch
 from analysis.load import Experiment
@@ -69,7 +70,7 @@ def clip_against_movement(
     for cell, objective in cells.items():
         batch = recorded_batch(recorded, objective)
         for deviation in deviations:
-            metrics = objective.metrics(moved_policy(batch, deviation, seed), batch)
+            metrics = step_metrics(objective, moved_policy(batch, deviation, seed), batch)
             clipped = metrics.get("policy/clip_low", np.nan) + metrics.get("policy/clip_high", np.nan)
             rows.append((cell, deviation, clipped))
     return pd.DataFrame(rows, columns=["cell", "deviation", "clipped"])

@@ -20,8 +20,9 @@ from typing import Any
 import torch
 
 from ablate import objectives
-from ablate.cli import compose
+from ablate.cli import compose, objective_config
 from ablate.config import RunConfig, parse
+from ablate.objectives.metrics import step_metrics
 from ablate.trainer import batching
 from ablate.trainer.trainer import Trainer
 from ablate.types import Completion, Problem, RolloutGroup, TrainBatch, Verdict, VerdictKind
@@ -94,7 +95,7 @@ def plain_steps(model: Any, trainer: Trainer, batch: TrainBatch, objective: Any)
 
 
 def trainer_steps(trainer: Trainer, batch: TrainBatch, objective: Any) -> dict[str, Callable[[], object]]:
-    likelihood = objectives.build({"name": "sft", "dynamic_sampling": False, "overlong": "off"})
+    likelihood = objectives.build(objective_config("sft"))
     groups, logp_BT = rollout_groups(), batch.old_logp_BT
     leaf_BT = logp_BT.clone().requires_grad_()
     return {
@@ -103,7 +104,7 @@ def trainer_steps(trainer: Trainer, batch: TrainBatch, objective: Any) -> dict[s
         "bare_step": lambda: trainer.update(batch, likelihood, with_metrics=False),  # its loss is one product and a sum
         "logp": lambda: trainer.logp(batch),
         "of_which_objective": lambda: objective.loss(leaf_BT, batch).backward(),
-        "of_which_metrics": lambda: objective.metrics(logp_BT, batch),
+        "of_which_metrics": lambda: step_metrics(objective, logp_BT, batch),
         "of_which_micro_batches": lambda: [batching.cut(batch, m) for m in plan_of(trainer, batch)],
         "make_batch": lambda: batching.make_batch(groups, objective),
     }

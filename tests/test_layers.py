@@ -18,7 +18,7 @@ ORDER = [
     ["check_run", "sampling", "warm_start"],  # L3
     ["session"],
     ["loop", "laboratory"],
-    ["train", "evaluate", "judge", "replay", "export", "plan", "report", "serve"],  # L4: entry points
+    ["train", "evaluate", "judge", "replay", "laws", "export", "plan", "report", "serve"],  # L4: entry points
 ]
 LAYER = {part: layer for layer, parts in enumerate(ORDER) for part in parts}
 ENTRY_POINTS = ORDER[-1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -64,6 +65,31 @@ def compose(overrides: Sequence[str], with_hydra: bool = False) -> Any:
     if not GlobalHydra.instance().is_initialized():
         initialize_config_dir(CONF_DIR, version_base="1.3")
     return hydra_compose("train", overrides=list(overrides), return_hydra_config=with_hydra)
+
+
+def objective_names() -> list[str]:
+    """Names of the objectives in conf/objective."""
+    return sorted(path.stem for path in Path(CONF_DIR, "objective").glob("[!_]*.yaml"))
+
+
+def objective_config(name: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """The ``objective`` section that ``ablate.train objective=NAME`` would compose, as a plain mapping."""
+    return _objective_config(name, tuple(overrides)).copy()
+
+
+@cache
+def _objective_config(name: str, overrides: tuple[str, ...]) -> dict[str, Any]:
+    from hydra.errors import MissingConfigException
+    from omegaconf import OmegaConf
+
+    if not name.isidentifier():
+        raise UserError(f"objective {name!r} is not a name: use the name of a YAML file in conf/objective")
+    try:
+        config = compose([f"objective={name}", *overrides])
+    except MissingConfigException as error:
+        known = ", ".join(option for option in error.options or () if not option.startswith("_"))
+        raise UserError(f"objective {name!r} is unknown: use one of {known}, or add its YAML") from error
+    return OmegaConf.to_container(config.objective, resolve=True)
 
 
 def recorded(path: Path, overrides: Sequence[str]) -> Any:

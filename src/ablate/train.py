@@ -65,11 +65,13 @@ def run_cell(values: DictConfig) -> str:
     from omegaconf import OmegaConf
 
     from ablate.check_run import check_files, check_run
+    from ablate.objectives import canonical
     from ablate.provenance import config_changes
     from ablate.records import RunDirectory, run_path
 
     config = check_run(values, num_processes=int(os.environ.get("WORLD_SIZE", "1")))
     check_files(config)
+    OmegaConf.update(values, "objective", canonical(config.objective), merge=False, force_add=True)
     config_yaml = OmegaConf.to_yaml(values, resolve=True)
     run = RunDirectory(run_path(config))
     is_leader = os.environ.get("RANK", "0") == "0"

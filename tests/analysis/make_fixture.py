@@ -155,7 +155,7 @@ def write_ratio_x_weight(root: Path, num_seeds: int = 2) -> Path:
     for (ratio, weight), truth in RATIO_X_WEIGHT.items():
         cell = f"ratio={ratio}-weight={weight}"
         for seed in range(num_seeds):
-            factors = [f"ratio={ratio}", f"objective.swap.weight={weight}"]
+            factors = [f"ratio={ratio}", f"objective.weight={weight}"]
             config = config_of(["experiment=ratio_x_weight", *factors, f"seed={seed}"])
             write_run(root / "ratio_x_weight" / cell / f"seed{seed}", config, truth, seed)
     return root / "ratio_x_weight"

@@ -19,15 +19,15 @@ def test_every_finished_run_is_in_both_frames(main_runs):
 def test_a_row_knows_its_cell_its_seed_and_the_swept_keys(crossed_runs):
     row = crossed_runs.scores.iloc[0]
     assert row["run"] == f"{row['cell']}/seed{row['seed']}"
-    assert row["cell"] == f"ratio={row['objective.swap.ratio']}-weight={row['objective.swap.weight']}"
+    assert row["cell"] == f"ratio={row['objective.ratio']}-weight={row['objective.weight']}"
 
 
 def test_swept_keys_are_those_that_differ_and_never_the_seed(crossed_runs):
     assert swept_keys(crossed_runs.runs) == [
         "objective.clip_high",
         "objective.clip_low",
-        "objective.swap.ratio",
-        "objective.swap.weight",
+        "objective.ratio",
+        "objective.weight",
     ]
 
 

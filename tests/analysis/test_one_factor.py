@@ -46,10 +46,10 @@ def test_where_a_run_was_executed_is_no_factor(copied_runs):
 
 
 def test_a_factor_covers_the_keys_under_it_and_no_namesake(crossed_runs):
-    assert is_under("objective.swap.ratio", ["objective"])
+    assert is_under("objective.ratio", ["objective"])
     assert not is_under("objectives.swap", ["objective"])
     with pytest.raises(UserError, match=r"objective\.clip_high"):
-        check_one_factor(crossed_runs, ["objective.swap"], "refuse")
+        check_one_factor(crossed_runs, ["objective.ratio", "objective.weight"], "refuse")
 
 
 def test_runs_from_several_commits_or_packages_are_labelled(copied_runs):
@@ -68,7 +68,7 @@ def test_what_differs_names_the_keys_of_a_cell_against_the_baseline(crossed_runs
     assert what_differs(crossed_runs, cell, base) == [
         "objective.clip_high: 0.28 -> 0.0004",
         "objective.clip_low: 0.2 -> 0.0003",
-        "objective.swap.ratio: token -> sequence",
+        "objective.ratio: token -> sequence",
     ]
     assert what_differs(crossed_runs, base, base) == []
 

@@ -24,7 +24,7 @@ CONFIG = ReportConfig(
     folder="", on_extra_factor="refuse", pass_at=1, resamples=500, confidence=0.95, power=0.8, seed=0, window=3
 )
 
-FACTORS = ["objective.swap.ratio", "objective.swap.weight", "objective.clip_low", "objective.clip_high"]
+FACTORS = ["objective.ratio", "objective.weight", "objective.clip_low", "objective.clip_high"]
 BASELINE = "ratio=token-weight=sequence_mean"
 
 
@@ -101,14 +101,14 @@ def test_the_published_table_stands_beside_ours_with_its_source(written):
 def test_a_second_factor_is_refused_before_anything_is_written(recorded, tmp_path):
     config = replace(CONFIG, folder=str(tmp_path / "report"))
     with pytest.raises(UserError, match="also differ in"):
-        write_report(recorded / "ratio_x_weight", config, ["objective.swap.ratio"], BASELINE)
+        write_report(recorded / "ratio_x_weight", config, ["objective.ratio"], BASELINE)
     assert not (tmp_path / "report").exists()
 
 
 def test_a_labelled_second_factor_stands_in_page_and_table(recorded, tmp_path, monkeypatch):
     monkeypatch.setattr(page_module, "all_figures", lambda *_: [])  # they take most of a report's time
     config = replace(CONFIG, folder=str(tmp_path), on_extra_factor="label")
-    page, sentences = write_report(recorded / "ratio_x_weight", config, ["objective.swap.ratio"], BASELINE)
+    page, sentences = write_report(recorded / "ratio_x_weight", config, ["objective.ratio"], BASELINE)
     assert sentences[0].startswith("Not one factor.")
     assert "Not one factor." in page.read_text()
     assert "Not one factor." in (tmp_path / "table.md").read_text()

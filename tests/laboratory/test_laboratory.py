@@ -9,13 +9,13 @@ import torch
 from omegaconf.errors import OmegaConfBaseException
 
 from ablate import replay
+from ablate.cli import objective_config
 from ablate.errors import UserError
 from ablate.laboratory import measures
 from ablate.laboratory.bench import AS_CONFIGURED
 from ablate.laboratory.recorded import recorded_batch, run_of
 from ablate.objectives import build
 from ablate.records.rollouts import cut_into_groups, read_step
-from ablate.replay import preset_config
 from ablate.trainer.batching import make_batch
 
 FOUR = "[grpo,dapo,gspo,gspo_plus]"
@@ -108,7 +108,7 @@ def test_dynamic_sampling_leaves_out_the_group_with_one_outcome(results):
 
 def test_recorded_rollouts_are_the_batch_that_was_trained_on(recorded_run):
     recorded = read_step(run_of(recorded_run / "rollouts"), 2)
-    objective = build(preset_config("grpo"))
+    objective = build(objective_config("grpo"))
     batch = recorded_batch(recorded, objective)
     assert recorded.num_rollouts == batch.num_rows == 24
     assert [len(group.completions) for group in recorded.groups] == [6, 6, 6, 6]

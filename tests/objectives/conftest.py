@@ -5,8 +5,8 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from ablate.cli import objective_config
 from ablate.objectives import Objective, build
-from ablate.replay import preset_config
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -16,9 +16,9 @@ def one_thread():
 
 @pytest.fixture(scope="session")
 def objective() -> Callable[..., Objective]:
-    """``objective("grpo", clip_high=0.3)``: a preset as its YAML says, with some keys changed."""
+    """``objective("grpo", clip_high=0.3)``: an objective as its YAML says, with some keys changed."""
 
     def build_changed(name, **changes):
-        return build({**preset_config(name), **changes})
+        return build({**objective_config(name), **changes})
 
     return build_changed

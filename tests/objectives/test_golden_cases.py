@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ablate.objectives.cases import replay
-from ablate.replay import preset_config
+from ablate.cli import objective_config
+from ablate.objectives.laws.cases import replay
 
 CASES = json.loads(Path(__file__).with_name("golden_cases.json").read_text())
 
@@ -17,7 +17,7 @@ def flat(rows):
 
 @pytest.mark.parametrize("case", CASES, ids=[f"{n}-{case['objective']}" for n, case in enumerate(CASES, start=1)])
 def test_case_has_its_advantage_loss_gradient_and_rows_in_the_loss(case):
-    result, expected = replay(case, preset_config), case["expected"]
+    result, expected = replay(case, objective_config), case["expected"]
     assert result["in_loss"] == expected["in_loss"]
     assert result["loss"] == pytest.approx(expected["loss"], abs=1e-9, rel=0)
     for field in ("advantage", "grad"):

@@ -1,60 +1,126 @@
 """A mistake in an objective's configuration is said in one sentence that names the key."""
 
 import pytest
+from omegaconf import OmegaConf
 
+from ablate.cli import compose, objective_config, objective_names
 from ablate.errors import UserError
-from ablate.objectives import build
-from ablate.objectives.cases import replay
-from ablate.replay import preset_config
+from ablate.objectives import build, canonical, outside_files
+from ablate.objectives.laws.cases import replay
+from ablate.objectives.parts import PARTS
 
 MISTAKES = [
-    ({"name": "nope"}, "'nope' is unknown"),
-    ({"name": None}, "must name a preset"),
+    ({"name": None}, "objective.name=None must be a name"),
     ({"clip_low": "wide"}, "objective.clip_low must be a number"),
     ({"clip_low": True}, "objective.clip_low must be a number"),
     ({"clip_low": 1.5}, "between 0 and 1"),
     ({"clip_high": None}, "needs clip_high"),
-    ({"clip_hihg": 0.3}, "never reads clip_hihg=0.3"),
-    ({"constant_length": 100}, "never reads constant_length=100"),
-    ({"overlong": "drop"}, "objective.overlong=drop is not one of off"),
-    ({"overlong": "soft_penalty"}, "needs max_length, buffer"),
-    ({"max_length": 100}, "never reads max_length=100"),
-    ({"dynamic_sampling": "yes"}, "objective.dynamic_sampling=yes is not one of true, false"),
-    ({"kl": "k4"}, "kl=k4 is no part of that slot: use one of k1, k2, k3"),
-    ({"kl": "k3"}, "needs kl_coef"),
-    ({"kl_coef": 0.1}, "never reads kl_coef=0.1"),
-    ({"correction_cap": 2.0}, "never reads correction_cap=2.0"),
-    ({"swap": {"ratios": "token"}}, "swap.ratios is no slot"),
-    ({"swap": {"ratio": "turn"}}, "ratio=turn is no part of that slot: use one of token, sequence"),
-    ({"swap": "ratio"}, "objective.swap='ratio' must map slots to parts"),
-    ({"swap": {"keep": "mixed_outcomes"}}, "swap.keep=mixed_outcomes has no effect with dynamic_sampling=false"),
-    ({"swap": {"surrogate": "log_likelihood"}}, "never reads clip_low"),
-    (
-        {"swap": {"shape": "verdict"}, "overlong": "soft_penalty", "max_length": 9, "buffer": 3},
-        "both shape the reward",
-    ),
-    ({"source": "not_there.py"}, "objective source 'not_there.py' does not exist"),
-    ({"source": "not_a_module"}, "objective source 'not_a_module' cannot be imported"),
+    ({"clip_hihg": 0.3}, "no part reads clip_hihg: the knobs are clip_low, clip_high, eps"),
+    ({"overlong": "drop"}, "objective.overlong=drop is not a part of that slot: use one of train, zero"),
+    ({"shape": "soft_overlong_penalty"}, "needs max_length, buffer: set objective.max_length"),
+    ({"keep": "some"}, "objective.keep=some is not a part of that slot: use one of all, mixed_outcomes"),
+    ({"ratio": "turn"}, "objective.ratio=turn is not a part of that slot: use one of token, sequence"),
+    ({"ratio": None}, "objective.ratio=None is not a part of that slot"),
+    ({"kl": "k4"}, "objective.kl=k4 is not a part of that slot: use one of k1, k2, k3"),
+    ({"kl": "k3"}, "kl=k3 needs kl_coef"),
+    ({"swap": {"ratio": "sequence"}}, "no part reads swap"),
+    ({"weight": "not_there.py:w"}, "objective part file 'not_there.py' does not exist"),
+    ({"weight": "not_a_module:w"}, "objective part file 'not_a_module' cannot be loaded (ModuleNotFoundError"),
+    ({"weight": "json:w"}, "json has no function 'w'"),
 ]
 
 
 @pytest.mark.parametrize(("change", "sentence"), MISTAKES, ids=[str(change) for change, _ in MISTAKES])
 def test_a_mistake_is_one_sentence_that_names_it(change, sentence):
     with pytest.raises(UserError) as caught:
-        build({**preset_config("grpo"), **change})
+        build({**objective_config("grpo"), **change})
     assert sentence in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_overlong_off_may_come_from_yaml_as_false(objective):
-    assert objective("grpo", overlong=False).overlong == "off"
+@pytest.mark.parametrize("spelling", ["off", False, "train"])
+def test_overlong_off_is_train_and_the_record_holds_one_spelling(objective, spelling):
+    assert objective("grpo", overlong=spelling).part_names["overlong"] == "train"
+    assert canonical({**objective_config("grpo"), "overlong": spelling})["overlong"] == "train"
+
+
+@pytest.mark.parametrize("name", objective_names())
+def test_a_composed_objective_is_its_own_record(name):
+    assert canonical(objective_config(name)) == objective_config(name)
+
+
+@pytest.mark.parametrize(
+    ("override", "absent"),
+    [
+        ("objective.advantage=group_centred", {"eps"}),
+        ("objective.surrogate=log_likelihood", {"clip_low", "clip_high"}),
+        ("objective.ratio=sequence", set()),
+        ("objective.weight=token_mean", set()),
+    ],
+)
+def test_a_knob_whose_part_an_override_removes_is_recorded_as_null(override, absent):
+    config = objective_config("grpo", [override])
+    before, after = canonical(objective_config("grpo")), canonical(config)
+    assert {key for key in before if before[key] is not None and after[key] is None} == absent
+    assert set(build(config).knobs) == {"clip_low", "clip_high", "eps"} - absent
+
+
+@pytest.mark.parametrize("slot", ["ratio", "weight", "advantage", "surrogate"])
+def test_a_slot_of_grpo_is_swept_over_all_its_parts(slot):
+    for name in PARTS[slot]:
+        config = objective_config("grpo", [f"objective.{slot}={name}", "objective.constant_length=160"])
+        assert build(config).part_names[slot] == name
+
+
+@pytest.mark.parametrize(
+    ("words", "keys"),
+    [
+        (["overlong=off"], {"overlong": "train"}),
+        (["overlong=mask"], {"overlong": "mask"}),
+        (["overlong=soft_penalty"], {"overlong": "train", "shape": "soft_overlong_penalty", "max_length": 104}),
+        (["dynamic_sampling=on"], {"keep": "mixed_outcomes"}),
+        (["objective=dapo", "dynamic_sampling=off"], {"keep": "all"}),
+        (["ratio=sequence"], {"ratio": "sequence", "clip_low": 3e-4, "clip_high": 4e-4}),
+    ],
+)
+def test_a_group_sets_its_slot_and_the_knobs_that_go_with_it(words, keys):
+    record = canonical(OmegaConf.to_container(compose(words).objective, resolve=True))
+    assert {key: record[key] for key in keys} == keys
+
+
+def test_a_part_outside_is_recorded_by_its_absolute_path_and_its_digest(tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text("def heavy(mask_BT, in_loss_B, *, power=2.0):\n    return mask_BT * power\n")
+    monkeypatch.chdir(tmp_path)
+    config = {**objective_config("grpo"), "weight": "mine.py:heavy"}
+    record = canonical(config)
+    assert record["weight"] == f"{tmp_path}/mine.py:heavy"
+    assert record["power"] == 2.0
+    assert canonical(record) == record
+    before = outside_files(config)
+    assert list(before) == [f"{tmp_path}/mine.py"]
+    (tmp_path / "mine.py").write_text("def heavy(mask_BT, in_loss_B, *, power=2.0):\n    return mask_BT / power\n")
+    assert outside_files(config) != before
+    assert outside_files(objective_config("grpo")) == {}
+
+
+def test_a_part_file_that_cannot_be_run_is_one_sentence(tmp_path):
+    (tmp_path / "broken.py").write_text("def heavy(:\n")
+    with pytest.raises(UserError, match=r"broken\.py' cannot be loaded \(SyntaxError"):
+        build({**objective_config("grpo"), "weight": f"{tmp_path}/broken.py:heavy"})
+
+
+def test_the_clip_range_of_a_one_sided_clip_has_one_bound(objective):
+    assert objective("grpo").clip_bounds == pytest.approx((0.8, 1.2))
+    assert objective("cispo").clip_bounds == (0.0, 5.0)
+    assert objective("grpo", clip_low=1.0, clip_high=float("inf")).has_clip is False
+    assert objective("rloo").clip_bounds == (0.0, float("inf"))
 
 
 def test_null_knobs_are_as_good_as_absent(objective):
     assert "kl_coef" not in objective("grpo", kl_coef=None).knobs
 
 
-def test_a_case_overrides_any_knob_of_its_preset():
+def test_a_case_overrides_any_key_of_its_objective():
     case = {
         "objective": "grpo",
         "knobs": {"ratio": "sequence", "kl": "k3", "kl_coef": 0.5, "overlong": "mask", "clip_high": 0.3},
@@ -67,7 +133,7 @@ def test_a_case_overrides_any_knob_of_its_preset():
         "logp": [[-0.5, -1.0], [-2.0]],
         "ref_logp": [[-0.5, -1.5], [-2.0]],
     }
-    result = replay(case, preset_config)
+    result = replay(case, objective_config)
     assert result["in_loss"] == [[True, False]]
     advantage = 1 / (2**0.5 + 1e-6)  # rewards +1 and -1: mean 0, std sqrt 2
     assert result["advantage"] == [[pytest.approx(advantage, rel=1e-12), 0.0]]
@@ -85,7 +151,8 @@ def test_a_case_overrides_any_knob_of_its_preset():
         ({"truncated": [[0, 1]]}, "truncated must hold true or false only"),
         ({"rewards": 1}, "unknown field rewards"),
         ({"group_size": 3}, "reward must be 1 lists of 3 values"),
-        ({"knobs": {"kl": "k1", "kl_coef": 0.1}}, "kl=kl_k1 needs ref_logp"),
+        ({"knobs": {"kl": "k1", "kl_coef": 0.1}}, "kl=k1 needs ref_logp"),
+        ({"knobs": {"dynamic_sampling": "yes"}}, "dynamic_sampling='yes' must be true or false"),
         ({"objective": ["grpo"]}, "objective must be a name"),
     ],
 )
@@ -101,5 +168,5 @@ def test_a_bad_case_says_what_is_wrong(change, sentence):
         "logp": [[-0.5, -1.0], [-2.0]],
     }
     with pytest.raises(UserError) as caught:
-        replay({**case, **change}, preset_config)
+        replay({**case, **change}, objective_config)
     assert sentence in str(caught.value)

@@ -5,8 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ablate.objectives.step import loss_and_gradient, step_batch
-from ablate.objectives.synthetic import Shape, random_rollouts
+from ablate.objectives.laws.step import loss_and_gradient, step_batch
+from ablate.objectives.laws.synthetic import Shape, random_rollouts
 
 SEEDS = st.integers(0, 10**6)
 quick = settings(max_examples=25, deadline=None, derandomize=True)
@@ -28,7 +28,7 @@ def assert_same(first, second):
 @quick
 @given(seed=SEEDS)
 def test_dapo_with_equal_clips_sequence_weight_and_every_group_is_grpo(objective, seed):
-    dapo = objective("dapo", clip_high=0.2, dynamic_sampling=False, swap={"weight": "sequence_mean"})
+    dapo = objective("dapo", clip_high=0.2, keep="all", weight="sequence_mean")
     assert_same(gradient(dapo, rollouts(seed)), gradient(objective("grpo"), rollouts(seed)))
 
 
@@ -48,17 +48,17 @@ def test_gspo_token_with_one_advantage_per_sequence_is_gspo(objective, seed):
 
 @quick
 @given(seed=SEEDS)
-def test_gspo_is_grpo_with_two_swapped_things_its_ratio_and_its_clip(objective, seed):
-    swapped = objective("grpo", clip_low=3e-4, clip_high=4e-4, swap={"ratio": "sequence"})
+def test_gspo_is_grpo_with_another_ratio_and_another_clip(objective, seed):
+    changed = objective("grpo", clip_low=3e-4, clip_high=4e-4, ratio="sequence")
     near = rollouts(seed, scale=3e-4)
-    assert_same(gradient(swapped, near), gradient(objective("gspo"), near))
+    assert_same(gradient(changed, near), gradient(objective("gspo"), near))
 
 
 @quick
 @given(seed=SEEDS)
 def test_cispo_within_its_clip_has_the_gradient_of_the_unclipped_token_ratio(objective, seed):
     wide = {"clip_low": 1.0, "clip_high": 1e6}
-    token = objective("dapo", **wide, overlong="off")
+    token = objective("dapo", **wide, overlong="train")
     cispo = objective("cispo", **wide)
     torch.testing.assert_close(
         gradient(token, rollouts(seed))[1], gradient(cispo, rollouts(seed))[1], rtol=1e-12, atol=0
@@ -90,8 +90,8 @@ def test_zero_advantage_keeps_the_rollout_in_n_and_t_and_mask_takes_it_out(objec
     assert (batch_masked.weight_BT[truncated_B] == 0).all()
 
 
-@pytest.mark.parametrize("slot", ["ratio", "weight", "surrogate", "advantage", "shape", "keep"])
-def test_a_swapped_slot_changes_that_slot_only(objective, slot):
+@pytest.mark.parametrize("slot", ["ratio", "weight", "surrogate", "advantage", "shape", "keep", "overlong"])
+def test_an_overridden_slot_changes_that_slot_only(objective, slot):
     names = {
         "ratio": "sequence",
         "weight": "token_mean",
@@ -99,9 +99,10 @@ def test_a_swapped_slot_changes_that_slot_only(objective, slot):
         "advantage": "group_normalised_population",
         "shape": "soft_overlong_penalty",
         "keep": "mixed_outcomes",
+        "overlong": "mask",
     }
     needed = {"max_length": 9, "buffer": 3} if slot == "shape" else {}
-    before = objective("grpo", dynamic_sampling=True)
-    after = objective("grpo", dynamic_sampling=True, swap={slot: names[slot]}, **needed)
+    before = objective("grpo")
+    after = objective("grpo", **{slot: names[slot]}, **needed)
     assert after.part_names[slot] == names[slot]
     assert {**after.part_names, slot: None} == {**before.part_names, slot: None}

@@ -22,12 +22,29 @@ from ablate.types import Completion, Problem, RolloutGroup, TrainBatch, Verdict,
 
 TEMPERATURE = 0.8
 VOCAB_SIZE, CONTEXT = 104, 96  # token 0 pads: transformers leaves its (zero) embedding out of the gradient
-NO_SWAP = dict.fromkeys(("keep", "shape", "advantage", "ratio", "surrogate", "weight"))
+GRPO = {
+    "keep": "all",
+    "shape": "verdict",
+    "advantage": "group_normalised",
+    "ratio": "token",
+    "surrogate": "clipped",
+    "weight": "sequence_mean",
+    "eps": 1e-6,
+}
+SFT = {
+    **GRPO,
+    "name": "sft",
+    "overlong": "train",
+    "advantage": "one",
+    "ratio": "unit",
+    "surrogate": "log_likelihood",
+    "weight": "token_mean",
+}
 OBJECTIVES = {
     "grpo": {"clip_low": 0.2, "clip_high": 0.2},
-    "dapo": {"clip_low": 0.2, "clip_high": 0.28},
-    "gspo": {"clip_low": 3e-4, "clip_high": 4e-4},
-    "gspo_plus": {"clip_low": 3e-4, "clip_high": 4e-4},
+    "dapo": {"weight": "token_mean", "clip_low": 0.2, "clip_high": 0.28},
+    "gspo": {"ratio": "sequence", "clip_low": 3e-4, "clip_high": 4e-4},
+    "gspo_plus": {"ratio": "sequence", "weight": "token_mean", "clip_low": 3e-4, "clip_high": 4e-4},
 }
 SINGLE = ParallelConfig(
     tensor=1,
@@ -109,8 +126,7 @@ def open_trainer(
 
 
 def objective_named(name: str, overlong: str = "mask") -> Objective:
-    common = {"name": name, "dynamic_sampling": False, "overlong": overlong, "eps": 1e-6, "swap": NO_SWAP}
-    return objectives.build(common | OBJECTIVES[name])
+    return objectives.build(GRPO | {"name": name, "overlong": overlong} | OBJECTIVES[name])
 
 
 def rollout_groups(num_groups: int = 3, size: int = 4, seed: int = 0) -> list[RolloutGroup]:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from ablate.errors import UserError
 from ablate.objectives.batch import update_batch
+from ablate.objectives.metrics import step_metrics
 from ablate.trainer.batching import cut, make_batch, plan_micro_batches, row_lengths, rows_of_updates
 from ablate.types import Completion, Problem, RolloutGroup, Verdict, VerdictKind
 
@@ -43,7 +44,7 @@ def test_rows_stand_in_the_order_of_groups_and_samples():
 @pytest.mark.parametrize("name", cases.OBJECTIVES)
 @pytest.mark.parametrize("num_updates", [1, 2, 3, 5])
 def test_weights_of_every_update_sum_to_1(name, num_updates):
-    objective = cases.objective_named(name, overlong="off")
+    objective = cases.objective_named(name, overlong="train")
     batch = make_batch(cases.rollout_groups(), objective)
     for rows in rows_of_updates(batch.num_rows, num_updates, seed=3):
         assert update_batch(batch, rows, objective).weight_BT.sum().item() == pytest.approx(1, abs=1e-6)
@@ -75,13 +76,13 @@ def test_a_row_in_the_loss_counts_in_n_even_where_its_weight_is_0():
         weight_BT = mask_BT / (in_loss_B.sum() * mask_BT.sum(dim=1, keepdim=True).clamp(min=1)).double()
         return weight_BT * (torch.arange(len(weight_BT)) % 4 != 3)[:, None]
 
-    grpo = cases.objective_named("grpo", overlong="off")
+    grpo = cases.objective_named("grpo", overlong="train")
     objective = replace(grpo, slots=replace(grpo.slots, weight=three_of_four))
     batch = make_batch(cases.rollout_groups(), objective)
     update = update_batch(batch, torch.arange(batch.num_rows), objective)
     assert batch.weight_BT.sum().item() == pytest.approx(0.75, abs=1e-6)
     assert update.weight_BT.sum().item() == pytest.approx(0.75, abs=1e-6)
-    assert objective.metrics(update.old_logp_BT, update)["policy/rows_in_loss"] == batch.num_rows
+    assert step_metrics(objective, update.old_logp_BT, update)["policy/rows_in_loss"] == batch.num_rows
 
 
 @given(st.integers(1, 40), st.integers(1, 5), st.integers(0, 2**31 - 1))

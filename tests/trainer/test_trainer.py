@@ -139,7 +139,7 @@ def test_entropy_is_a_mean_over_response_tokens(trainer, batch):
 
 
 def test_likelihood_of_demonstrations_rises(trainer):
-    sft = objectives.build({"name": "sft", "dynamic_sampling": False, "overlong": "off", "swap": cases.NO_SWAP})
+    sft = objectives.build(cases.SFT)
     batch = make_batch(cases.rollout_groups(), sft)
     losses = [trainer.update(batch, sft, with_metrics=False)["train/loss"] for _ in range(8)]
     assert losses[-1] < losses[0] - 0.1

@@ -23,7 +23,7 @@ MOMENTS = ("after", "during")
 def run_command(
     words: Mapping[str, str],
     overrides: Sequence[str],
-    preset_config: Callable[[str, tuple[str, ...]], Mapping[str, Any]],
+    objective_config: Callable[[str, Sequence[str]], Mapping[str, Any]],
     say: Callable[[str], None],
 ) -> tuple[Path, list[Path]]:
     """Run the laboratory as ``ablate.replay rollouts=...`` asks; return its folder and the files written.
@@ -32,14 +32,14 @@ def run_command(
         words: ``rollouts checkpoint objectives`` and perhaps ``out steps moment``.
         overrides: ``objective.*`` and ``hydra.*`` for the objectives, ``laboratory.*`` for conf/laboratory.yaml, others
             for the run's own configuration.
-        preset_config: the objectives' configuration by name, with overrides.
+        objective_config: the objectives' configuration by name, with overrides.
     """
     run = run_of(Path(words["rollouts"]))
     others = starting_with(overrides, "objective", "hydra", "laboratory")
     config = parse(recorded_config(run.config_path, [word for word in overrides if word not in others]))
     settings = laboratory_settings(overrides)
     for_objectives = (*starting_with(overrides, "objective", "hydra"), f"context.length={config.context.length}")
-    configs = {name: preset_config(name, for_objectives) for name in listed(words["objectives"])}
+    configs = {name: objective_config(name, for_objectives) for name in listed(words["objectives"])}
     moment = words.get("moment", MOMENTS[0])
     if moment not in MOMENTS:
         raise UserError(f"moment={moment} is not one of {', '.join(MOMENTS)}")

@@ -5,6 +5,7 @@ A tidy row is ``{"measure", "bucket", "value"}``; the bench adds which checkpoin
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,8 @@ import torch
 from torch import Tensor
 
 from ablate.objectives import Objective
-from ablate.objectives.step import loss_and_gradient
+from ablate.objectives.laws.step import loss_and_gradient
+from ablate.objectives.metrics import step_metrics
 from ablate.types import TrainBatch
 
 WIDEST_LOG_RATIO = 0.7  # of a histogram, in nats: ratios from one half to two; every clip range in use lies within
@@ -73,7 +75,7 @@ def measure(objective: Objective, logp_BT: Tensor, batch: TrainBatch, buckets: B
         row("tokens_that_train", (gradient_BT != 0).sum().item() / batch.mask_BT.sum().item()),
     ]
     rows += clip_range(objective)
-    metrics = objective.metrics(logp_BT, batch)
+    metrics = step_metrics(objective, logp_BT, batch)
     rows += [row(name, metrics[key]) for key, name in METRICS.items() if key in metrics]
     for axis, index_BT, edges in (
         ("length", buckets.of_length(batch.mask_BT), buckets.length_edges),
@@ -87,11 +89,10 @@ def measure(objective: Objective, logp_BT: Tensor, batch: TrainBatch, buckets: B
 
 
 def clip_range(objective: Objective) -> list[dict[str, Any]]:
-    """The bounds 1 - low and 1 + high, under the kind of ratio that they bound."""
-    kind = "token" if objective.part_names["ratio"] == "token" else "sequence"
-    bounds = {"low": 1 - objective.knobs.get("clip_low", 1.0), "high": 1 + objective.knobs.get("clip_high", 0.0)}
-    has_clip = {"clip_low", "clip_high"} & set(objective.knobs)
-    return [row(f"clip_range_{kind}", bound, side) for side, bound in bounds.items()] if has_clip else []
+    """The bounds that a ratio can pass, under the kind of ratio that they bound."""
+    kind = "sequence" if objective.is_per_sequence else "token"
+    bounds = zip(("low", "high"), objective.clip_bounds, strict=True)
+    return [row(f"clip_range_{kind}", bound, side) for side, bound in bounds if 0 < bound < math.inf]
 
 
 def row(measure: str, value: float, bucket: str = "") -> dict[str, Any]:

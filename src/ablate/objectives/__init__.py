@@ -1,6 +1,6 @@
 """Objectives: pure torch, built from small named parts. ``build(config)`` is the way in."""
 
-from ablate.objectives.base import Objective, Preset
-from ablate.objectives.registry import build, preset_names
+from ablate.objectives.base import SLOTS, Objective, Slots
+from ablate.objectives.registry import build, canonical, outside_files
 
-__all__ = ["Objective", "Preset", "build", "preset_names"]
+__all__ = ["SLOTS", "Objective", "Slots", "build", "canonical", "outside_files"]

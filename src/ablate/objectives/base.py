@@ -1,35 +1,35 @@
-"""What an objective is: six slots filled with small functions, bound to numbers.
+"""What an objective is: seven slots filled with small functions, bound to numbers.
 
 Shape suffixes: P prompts, G samples of one prompt, B rows (rollouts), T predictions of a row. Log-probabilities are in
-nats. One equation holds them all (DESIGN.md, section 1), with x the ratio, A the advantage and w the weight:
+nats. One equation holds them all (docs/objectives.md, "The equation"), with x the ratio, A the advantage and w the
+weight:
 
     L = - sum_it w_it * surrogate(x_it, A_i)
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from ablate.objectives.metrics import step_metrics
 from ablate.objectives.parts import LOG_RATIO_LIMIT
 
 if TYPE_CHECKING:
     from ablate.types import TrainBatch
 
-SLOTS = ("keep", "shape", "advantage", "ratio", "surrogate", "weight")
-
 
 @dataclass(frozen=True)
-class Preset:
-    """The six slots. A preset file returns one; keyword-only parameters of a part are the knobs that it reads.
+class Slots:
+    """The seven slots, each filled with one part. The keyword-only parameters of a part are the knobs it reads.
 
-    keep: ``(reward_G) -> bool``, may this group of raw verdict rewards train? Only asked under dynamic sampling.
+    keep: ``(reward_G) -> bool``, may this group of raw verdict rewards train?
     shape: ``(reward_PG, truncated_PG, length_PG) -> reward_PG``.
+    overlong: ``(advantage_PG, truncated_PG) -> (advantage_PG, in_loss_PG)``.
     advantage: ``(reward_PG) -> advantage_PG``.
     ratio: ``(log_ratio_BT, mask_BT) -> log_ratio_BT``, log of the x above; log_ratio is 0 outside the mask.
     surrogate: ``(ratio_BT, advantage_B1, logp_BT) -> surrogate_BT``, to be maximised.
@@ -38,25 +38,28 @@ class Preset:
 
     keep: Callable[..., bool]
     shape: Callable[..., Tensor]
+    overlong: Callable[..., tuple[Tensor, Tensor]]
     advantage: Callable[..., Tensor]
     ratio: Callable[..., Tensor]
     surrogate: Callable[..., Tensor]
     weight: Callable[..., Tensor]
 
 
+SLOTS = tuple(field.name for field in fields(Slots))
+
+
 @dataclass(frozen=True)
 class Objective:
-    """A preset with its toggles and numbers, ready for a trainer. Built by ``ablate.objectives.build``."""
+    """Seven filled slots with their numbers, ready for a trainer. Built by ``ablate.objectives.build``."""
 
     name: str
-    slots: Preset  # every part bound to its knobs
-    dynamic_sampling: bool
-    overlong: str  # off | zero_advantage | mask | soft_penalty
+    label: str  # the name as tables and figures print it
+    slots: Slots  # every part is a functools.partial that holds its knobs
     kl: Callable[..., Tensor] | None  # (logp_BT, ref_logp_BT) -> penalty_BT, coefficient included
     correction: Callable[..., Tensor] | None  # (old_minus_rollout_BT, mask_BT) -> factor_BT
-    part_names: Mapping[str, str]  # slot or term -> name of its part
-    knobs: Mapping[str, Any]
-    waived_laws: Mapping[str, str]  # law -> the reason a part states for not keeping it
+    part_names: Mapping[str, str]  # slot or term -> name of its part, for people to read
+    knobs: Mapping[str, Any]  # the knobs that the parts read
+    waived_laws: Mapping[str, str]  # law -> the reason a part gives for not keeping it
 
     @property
     def needs_reference(self) -> bool:
@@ -65,12 +68,26 @@ class Objective:
 
     @property
     def needs_old_logp(self) -> bool:
-        """False for plain likelihood: no ratio is formed, and ``batch.old_logp_BT`` may be anything finite."""
-        return self.part_names["ratio"] != "unit"
+        """False if the ratio forms no quotient with the old policy: ``batch.old_logp_BT`` may be anything finite."""
+        return getattr(self.slots.ratio.func, "needs_old_logp", True)
+
+    @property
+    def is_per_sequence(self) -> bool:
+        """True if the ratio has one value per sequence."""
+        return getattr(self.slots.ratio.func, "is_per_sequence", False)
+
+    @property
+    def clip_bounds(self) -> tuple[float, float]:
+        """The ratios at which the clip begins, below and above 1; 0 and infinity on a side without a bound."""
+        return 1.0 - self.knobs.get("clip_low", 1.0), 1.0 + self.knobs.get("clip_high", math.inf)
+
+    @property
+    def has_clip(self) -> bool:
+        return self.clip_bounds != (0.0, math.inf)
 
     def keeps(self, rewards: Sequence[float]) -> bool:
         """Does a group with these raw +1/-1 verdict rewards train?"""
-        return not self.dynamic_sampling or self.slots.keep(rewards)
+        return self.slots.keep(rewards)
 
     def advantages(self, reward_PG: Tensor, truncated_PG: Tensor, length_PG: Tensor) -> tuple[Tensor, Tensor]:
         """Turn verdict rewards into advantages and say which rollouts are in the loss.
@@ -81,18 +98,14 @@ class Objective:
             length_PG: response tokens.
 
         Returns:
-            ``(advantage_PG, in_loss_PG)``: float64 and bool. A rollout out of the loss (its group was not kept, or
-            ``overlong=mask`` took it out) has advantage 0 and does not count in N or T.
+            ``(advantage_PG, in_loss_PG)``: float64 and bool. A rollout out of the loss (``keep`` refused its group, or
+            ``overlong`` took it out) has advantage 0 and does not count in N or T.
         """
         truncated_PG = truncated_PG.bool()
         shaped_PG = self.slots.shape(reward_PG.double(), truncated_PG, length_PG)
-        advantage_PG = self.slots.advantage(shaped_PG)
+        advantage_PG, in_loss_PG = self.slots.overlong(self.slots.advantage(shaped_PG), truncated_PG)
         kept_P = torch.tensor([self.keeps(rewards) for rewards in reward_PG.tolist()], device=reward_PG.device)
-        in_loss_PG = kept_P[:, None].expand_as(truncated_PG).clone()
-        if self.overlong == "mask":
-            in_loss_PG &= ~truncated_PG
-        if self.overlong == "zero_advantage":
-            advantage_PG = advantage_PG.masked_fill(truncated_PG, 0.0)
+        in_loss_PG = in_loss_PG & kept_P[:, None]
         return advantage_PG.masked_fill(~in_loss_PG, 0.0), in_loss_PG
 
     def weights(self, mask_BT: Tensor, in_loss_B: Tensor) -> Tensor:
@@ -110,7 +123,7 @@ class Objective:
         return self.slots.ratio(token_BT, batch.mask_BT)
 
     def surrogate(self, logp_BT: Tensor, batch: TrainBatch) -> Tensor:
-        """surrogate_BT with its KL penalty and its correction; finite everywhere, whatever stands outside the mask."""
+        """surrogate_BT with KL penalty and correction; finite everywhere, even where the batch holds garbage."""
         ratio_BT = bounded_exp(self.log_ratio(logp_BT, batch))
         logp_BT = torch.where(batch.mask_BT, logp_BT, 0.0)
         surrogate_BT = self.slots.surrogate(ratio_BT, batch.advantage_B.to(logp_BT.dtype)[:, None], logp_BT)
@@ -125,11 +138,6 @@ class Objective:
     def loss(self, logp_BT: Tensor, batch: TrainBatch) -> Tensor:
         """The batch's share of the step's loss, a scalar. Micro-batches add up to the step; nothing divides here."""
         return -(batch.weight_BT.to(logp_BT.dtype) * self.surrogate(logp_BT, batch)).sum()
-
-    def metrics(self, logp_BT: Tensor, batch: TrainBatch) -> dict[str, float]:
-        """Cheap diagnostics of a whole optimizer step, named ``policy/...``; see ``ablate.objectives.metrics``."""
-        with torch.no_grad():
-            return step_metrics(self, logp_BT.detach(), batch)
 
 
 def bounded_exp(log_BT: Tensor) -> Tensor:

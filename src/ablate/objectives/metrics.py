@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from ablate.objectives.base import Objective
+
 if TYPE_CHECKING:
-    from ablate.objectives.base import Objective
     from ablate.types import TrainBatch
 
 NUM_BUCKETS = 4
@@ -22,6 +23,7 @@ RATIO_IS_ONE_WITHIN = 1e-5
 MAX_LOG_RATIO = 50.0  # what is reported stays finite, squared as well
 
 
+@torch.no_grad()
 def step_metrics(objective: Objective, logp_BT: Tensor, batch: TrainBatch) -> dict[str, float]:
     """All ``policy/...`` metrics of a whole optimizer step, over the tokens that are in the loss.
 
@@ -79,7 +81,7 @@ def ratio_metrics(objective: Objective, logp_BT: Tensor, batch: TrainBatch, acti
 
 def clip_binds(objective: Objective, logp_BT: Tensor, batch: TrainBatch) -> tuple[Tensor, Tensor] | None:
     """(low_BT, high_BT): where the clip changes the surrogate below and above 1; None for an objective without one."""
-    if not {"clip_low", "clip_high"} & set(objective.knobs):
+    if not objective.has_clip:
         return None
     ratio_BT = objective.log_ratio(logp_BT, batch).clamp(max=MAX_LOG_RATIO).exp()
     arguments = ratio_BT, batch.advantage_B.to(ratio_BT.dtype)[:, None], torch.ones_like(ratio_BT)

@@ -1,7 +1,7 @@
 """The named functions that fill an objective's slots.
 
-A keyword-only parameter is a knob: the registry binds it from the YAML and complains when nobody reads a knob.
-``@waives(law="reason")`` says which law of ``ablate.objectives.laws`` a part does not keep, and why.
+A keyword-only parameter is a knob: the registry binds it from the YAML. ``@waives(law="reason")`` says which law of
+``ablate.objectives.laws`` a part does not keep, and why; ``@declares(fact=value)`` states what others ask about a part.
 Shape suffixes: P prompts, G samples of one prompt, B rows, T predictions; ``_B1`` broadcasts over T.
 """
 
@@ -30,11 +30,27 @@ def waives(**reasons: str) -> Callable[[Part], Part]:
     return declare
 
 
-# keep: which groups train under dynamic sampling
+def declares(**facts: bool) -> Callable[[Part], Part]:
+    """State facts about a ratio: ``needs_old_logp`` (True if unsaid), ``is_per_sequence`` (False if unsaid)."""
+
+    def declare(part: Part) -> Part:
+        for name, value in facts.items():
+            setattr(part, name, value)
+        return part
+
+    return declare
+
+
+# keep: which groups train
+
+
+def all_groups(reward_G: Sequence[float]) -> bool:
+    """Every group trains."""
+    return True
 
 
 def mixed_outcomes(reward_G: Sequence[float]) -> bool:
-    """DAPO's dynamic sampling (arXiv 2503.14476, equation 11): not all right, not all wrong."""
+    """DAPO's dynamic sampling (arXiv 2503.14476, equation 11): some right, some wrong."""
     return len(set(reward_G)) > 1
 
 
@@ -58,6 +74,24 @@ def soft_overlong_penalty(
     """
     over_PG = (max_length - buffer - length_PG.to(reward_PG.dtype)) / buffer
     return reward_PG + over_PG.clamp(-1.0, 0.0).masked_fill(truncated_PG, -1.0)
+
+
+# overlong: what happens to the responses that the context limit cut off
+
+
+def train(advantage_PG: Tensor, truncated_PG: Tensor) -> tuple[Tensor, Tensor]:
+    """A truncated response trains like any other, as a failure."""
+    return advantage_PG, torch.ones_like(truncated_PG)
+
+
+def zero_advantage(advantage_PG: Tensor, truncated_PG: Tensor) -> tuple[Tensor, Tensor]:
+    """Its advantage becomes 0; it still counts in the group's mean and std and in N and T (NousCoder-14B)."""
+    return advantage_PG.masked_fill(truncated_PG, 0.0), torch.ones_like(truncated_PG)
+
+
+def mask(advantage_PG: Tensor, truncated_PG: Tensor) -> tuple[Tensor, Tensor]:
+    """It is out of the loss, N and T; it still counts in the group's mean and std (DAPO section 3.4, DeepCoder)."""
+    return advantage_PG, ~truncated_PG
 
 
 # advantage
@@ -108,18 +142,21 @@ def token(log_ratio_BT: Tensor, mask_BT: Tensor) -> Tensor:
     return log_ratio_BT
 
 
+@declares(is_per_sequence=True)
 def sequence(log_ratio_BT: Tensor, mask_BT: Tensor) -> Tensor:
     """x_it = s_i = exp(mean_t log r_it), one ratio per sequence (GSPO, arXiv 2507.18071, equation 7)."""
     num_tokens_B1 = mask_BT.sum(dim=1, keepdim=True).clamp(min=1)
     return (log_ratio_BT.sum(dim=1, keepdim=True) / num_tokens_B1).expand_as(log_ratio_BT)
 
 
+@declares(is_per_sequence=True)
 @waives(central_differences="a stop-gradient stands in its definition: it shows when weights differ within a row")
 def sequence_value_token_gradient(log_ratio_BT: Tensor, mask_BT: Tensor) -> Tensor:
     """GSPO-token: s_i in value, each token's own gradient, sg[s_i] pi / sg[pi] (arXiv 2507.18071, equation 14)."""
     return sequence(log_ratio_BT, mask_BT).detach() + log_ratio_BT - log_ratio_BT.detach()
 
 
+@declares(needs_old_logp=False)
 def unit(log_ratio_BT: Tensor, mask_BT: Tensor) -> Tensor:
     """x = 1: an objective without a behaviour policy, such as supervised fine-tuning."""
     return torch.zeros_like(log_ratio_BT)
@@ -214,16 +251,14 @@ def truncated_sequence(gap_BT: Tensor, mask_BT: Tensor, *, correction_cap: float
     return total_B1.exp().clamp(max=correction_cap).expand_as(gap_BT)
 
 
-OVERLONG = ("off", "zero_advantage", "mask", "soft_penalty")
-
-
 def named(*parts: Callable) -> dict[str, Callable]:
     return {part.__name__: part for part in parts}
 
 
 PARTS: dict[str, dict[str, Callable]] = {
-    "keep": named(mixed_outcomes),
+    "keep": {"all": all_groups, "mixed_outcomes": mixed_outcomes},
     "shape": named(verdict, soft_overlong_penalty),
+    "overlong": named(train, zero_advantage, mask),
     "advantage": named(group_normalised, group_normalised_population, group_centred, leave_one_out, one),
     "ratio": named(token, sequence, sequence_value_token_gradient, unit),
     "surrogate": named(clipped, clipped_weight, log_likelihood),

@@ -1,177 +1,184 @@
-"""From a mapping (conf/objective/*.yaml) to an ``Objective``: preset, swapped slots, bound knobs, no leftovers."""
+"""From a mapping (conf/objective/*.yaml) to an ``Objective``: every slot filled, every knob bound."""
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.util
 import inspect
-import pkgutil
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import Any
 
 from ablate.errors import UserError
-from ablate.objectives import presets
-from ablate.objectives.base import SLOTS, Objective, Preset
-from ablate.objectives.parts import OVERLONG, PARTS, soft_overlong_penalty
+from ablate.objectives.base import SLOTS, Objective, Slots
+from ablate.objectives.parts import PARTS
 
 TERMS = ("kl", "correction")
-RESERVED = ("name", "source", "dynamic_sampling", "overlong", "swap", *TERMS)
 
 # knob -> (test of its value, the rule in words). A knob of a user's own part has no rule here.
 KNOB_RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "clip_low": (lambda value: 0 <= value <= 1, "between 0 and 1"),
     "clip_high": (lambda value: value >= 0, "0 or above"),
     "eps": (lambda value: value >= 0, "0 or above"),
+    "constant_length": (lambda value: value > 0, "above 0"),
     "max_length": (lambda value: value > 0, "above 0"),
     "buffer": (lambda value: value > 0, "above 0"),
     "kl_coef": (lambda value: value >= 0, "0 or above"),
-    "constant_length": (lambda value: value > 0, "above 0"),
     "correction_cap": (lambda value: value > 0, "above 0"),
 }
-
-
-def preset_names() -> list[str]:
-    """Names of the package's own presets, from the files in ``presets/``."""
-    return sorted(module.name for module in pkgutil.iter_modules(presets.__path__))
 
 
 def build(config: Mapping[str, Any]) -> Objective:
     """Build an objective from its configuration.
 
     Args:
-        config: ``name`` (a preset; with ``source``, a function of that file or module), ``dynamic_sampling``,
-            ``overlong``, ``swap`` (slot -> part name), ``kl``, ``correction``, and the knobs that the parts read.
-            A null knob, swap or term is as good as absent.
+        config: ``name``, ``label`` (the name if absent), one part for each of the seven slots, ``kl``, ``correction``,
+            and the knobs that the parts read. A part is a name, or a user's own function as ``my_file.py:my_part``. A
+            knob that only absent parts read has no effect; null is as good as absent.
 
     Raises:
-        UserError: for an unknown name or key, a bad value, a missing knob, or a knob that no part reads.
+        UserError: for an unknown part or knob, a bad value, or a missing knob.
     """
-    name, preset = find_preset(config)
-    overlong = choice("overlong", "off" if config.get("overlong") is False else config.get("overlong"), OVERLONG)
-    dynamic_sampling = choice("dynamic_sampling", config.get("dynamic_sampling"), (True, False))
-    if not isinstance(config.get("swap") or {}, Mapping):
-        raise UserError(f"objective.swap={config['swap']!r} must map slots to parts: {{ratio: sequence}}")
-    preset = swapped(preset, dict(config.get("swap") or {}), dynamic_sampling, overlong)
-    parts = {slot: getattr(preset, slot) for slot in SLOTS}
-    if not dynamic_sampling:
-        del parts["keep"]  # an unused slot reads no knobs
-    for term in TERMS:
-        if config.get(term) not in (None, False, "off"):
-            parts[term] = find_part(term, config[term])
-    knobs = {key: value for key, value in config.items() if key not in RESERVED and value is not None}
-    bound = bind(name, parts, knobs)
+    names, parts, knobs = resolve(config)
+    bound = {slot: partial(part, **{knob: knobs[knob] for knob in knobs_of(part)}) for slot, part in parts.items()}
+    waived = {law: why for part in parts.values() for law, why in getattr(part, "waived_laws", {}).items()}
     return Objective(
-        name=name,
-        slots=replace(preset, **{slot: bound[slot] for slot in SLOTS if slot in bound}),
-        dynamic_sampling=dynamic_sampling,
-        overlong=overlong,
+        name=config["name"],
+        label=config.get("label") or config["name"],
+        slots=Slots(**{slot: bound[slot] for slot in SLOTS}),
         kl=bound.get("kl"),
         correction=bound.get("correction"),
-        part_names=MappingProxyType({slot: part.__name__ for slot, part in parts.items()}),
+        part_names=MappingProxyType(names),
         knobs=MappingProxyType(knobs),
-        waived_laws=MappingProxyType(
-            {law: why for part in parts.values() for law, why in getattr(part, "waived_laws", {}).items()}
-        ),
+        waived_laws=MappingProxyType(waived),
     )
 
 
-def find_preset(config: Mapping[str, Any]) -> tuple[str, Preset]:
-    name, source = config.get("name"), config.get("source")
-    if not isinstance(name, str) or not name:
-        raise UserError(f"objective.name={name!r} must name a preset: {', '.join(preset_names())}")
-    if source is not None:
-        function = getattr(load_module(source), name, None)
-    elif name in preset_names():
-        function = getattr(importlib.import_module(f"{presets.__name__}.{name}"), name)
-    else:
+def canonical(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration as a run records it: one spelling of every part, and null for a knob that no part reads.
+
+    Example:
+        ``{"overlong": "off", "weight": "mine.py:w", "max_length": 9, ...}`` becomes ``{"overlong": "train", "weight":
+        "/home/me/mine.py:w", "max_length": None, ...}``.
+
+    Raises:
+        UserError: as ``build`` does.
+    """
+    names, _, knobs = resolve(config)
+    numbers = dict.fromkeys(KNOB_RULES) | knobs
+    terms = {"kl_coef": "kl", "correction_cap": "correction"}
+    record = {"name": config["name"], "label": config.get("label") or config["name"]}
+    record |= {slot: names[slot] for slot in SLOTS}
+    for knob, value in numbers.items():
+        if knob in terms:
+            record[terms[knob]] = names.get(terms[knob])
+        record[knob] = value
+    return record
+
+
+def outside_files(config: Mapping[str, Any]) -> dict[str, str]:
+    """Path -> SHA-256 of every file outside this package that a part of the objective comes from."""
+    _, parts, _ = resolve(config)
+    paths = {inspect.getfile(inspect.unwrap(part)) for part in parts.values() if not is_own(part)}
+    return {path: hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in sorted(paths)}
+
+
+def is_own(part: Callable) -> bool:
+    return any(part in named.values() for named in PARTS.values())
+
+
+def resolve(config: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, Callable], dict[str, Any]]:
+    """Slot or term -> name of its part, slot or term -> part, and the knobs that the parts read."""
+    if not isinstance(config.get("name"), str) or not config["name"]:
+        raise UserError(f"objective.name={config.get('name')!r} must be a name: name: my_objective")
+    chosen = {slot: config.get(slot) for slot in SLOTS}
+    chosen |= {term: config[term] for term in TERMS if config.get(term) not in (None, False, "off")}
+    if chosen["overlong"] in (False, "off"):  # YAML reads a bare `off` as False
+        chosen["overlong"] = "train"
+    names, parts = {}, {}
+    for slot, name in chosen.items():
+        names[slot], parts[slot] = find_part(slot, name)
+    return names, parts, read_knobs(config, names, parts)
+
+
+def find_part(slot: str, name: Any) -> tuple[str, Callable]:
+    """The name to record and the part: a named one, or a user's own as ``my_file.py:my_part``."""
+    if isinstance(name, str) and name in PARTS[slot]:
+        return name, PARTS[slot][name]
+    if not isinstance(name, str) or ":" not in name:
+        known = ", ".join(PARTS[slot])
         raise UserError(
-            f"objective {name!r} is unknown: use one of {', '.join(preset_names())}, "
-            "or give the file of your own as objective.source"
+            f"objective.{slot}={name} is not a part of that slot: use one of {known}, or my_file.py:my_part"
         )
-    if not callable(function):
-        raise UserError(f"objective.source={source} has no function {name!r}: define `def {name}() -> Preset`")
-    preset = function()
-    if not isinstance(preset, Preset):
-        raise UserError(f"{name}() in {source} must return a Preset, not {type(preset).__name__}")
-    return name, preset
+    source, _, function = name.rpartition(":")
+    part = getattr(load_module(source), function, None)
+    if not callable(part):
+        raise UserError(f"objective.{slot}={name}: {source} has no function {function!r}: define it there")
+    is_file = source.endswith(".py")
+    return f"{Path(source).resolve() if is_file else source}:{function}", part
 
 
 def load_module(source: str) -> ModuleType:
-    """A user's Python file (``folder/mine.py``, from the working directory) or module (``my_package.mine``)."""
-    if not str(source).endswith(".py"):
-        try:
+    """A user's Python file (``folder/mine.py``, from the working directory) or module (``my_package.mine``).
+
+    Raises:
+        UserError: if it does not exist or cannot be run.
+    """
+    path = Path(source).resolve()
+    if source.endswith(".py") and not path.is_file():
+        raise UserError(f"objective part file {source!r} does not exist below {Path.cwd()}: correct the path")
+    try:
+        if not source.endswith(".py"):
             return importlib.import_module(source)
-        except ModuleNotFoundError as error:
-            raise UserError(f"objective source {source!r} cannot be imported ({error}): give a .py file") from error
-    path = Path(source)
-    if not path.is_file():
-        raise UserError(f"objective source {source!r} does not exist below {Path.cwd()}: mend the path")
-    spec = importlib.util.spec_from_file_location(f"user_objective_{path.stem}", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses and pickle look their module up there
-    spec.loader.exec_module(module)
+        # The path is part of the name, so that two files called mine.py in two folders stay two modules.
+        name = f"outside_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+        spec = importlib.util.spec_from_file_location(name, path)
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module  # dataclasses and pickle look their module up there
+        spec.loader.exec_module(module)
+    except Exception as error:  # the file is the user's program, and may raise anything
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UserError(f"objective part file {source!r} cannot be loaded ({reason}): correct the file") from error
     return module
 
 
-def swapped(preset: Preset, swap: dict[str, Any], dynamic_sampling: bool, overlong: str) -> Preset:
-    """Replace the named slots; ``overlong=soft_penalty`` is a replaced ``shape``."""
-    slots = [field.name for field in fields(preset)]
-    for slot, part in swap.items():
-        if slot not in slots:
-            raise UserError(f"swap.{slot} is no slot: use one of {', '.join(slots)}")
-        if part is not None:
-            preset = replace(preset, **{slot: find_part(slot, part)})
-    if swap.get("keep") is not None and not dynamic_sampling:
-        raise UserError(f"swap.keep={swap['keep']} has no effect with dynamic_sampling=false: set it to true")
-    if overlong == "soft_penalty":
-        if swap.get("shape") is not None:
+def read_knobs(config: Mapping[str, Any], names: Mapping[str, str], parts: Mapping[str, Callable]) -> dict[str, Any]:
+    """The knobs that the parts read, in the order of KNOB_RULES, then a user's own.
+
+    Raises:
+        UserError: for a knob that no part of any slot reads, a knob that is missing, or a value out of its range.
+    """
+    known = dict.fromkeys(KNOB_RULES) | {knob: None for part in parts.values() for knob in knobs_of(part)}
+    given = {key: value for key, value in config.items() if value is not None}
+    for key in given:
+        if key not in {"name", "label", *SLOTS, *TERMS, *known}:
             raise UserError(
-                f"overlong=soft_penalty and swap.shape={swap['shape']} both shape the reward: set one to null"
+                f"objective.{key}={given[key]}: no part reads {key}: the knobs are {', '.join(known)}; "
+                "remove it or set it to null"
             )
-        preset = replace(preset, shape=soft_overlong_penalty)
-    return preset
-
-
-def find_part(slot: str, name: Any) -> Callable:
-    """A named part, or a user's own as ``my_file.py:my_part``."""
-    if isinstance(name, str) and ":" in name:
-        source, _, function = name.rpartition(":")
-        part = getattr(load_module(source), function, None)
-        if not callable(part):
-            raise UserError(f"{slot}={name}: {source} has no function {function!r}: define it there")
-        return part
-    if not isinstance(name, str) or name not in PARTS[slot]:
-        raise UserError(f"{slot}={name} is no part of that slot: use one of {', '.join(PARTS[slot])}")
-    return PARTS[slot][name]
-
-
-def bind(name: str, parts: Mapping[str, Callable], knobs: Mapping[str, Any]) -> dict[str, Callable]:
-    """Give every part the knobs that it reads; each knob must be read by at least one part."""
-    bound, read = {}, set()
+    read = {}
     for slot, part in parts.items():
-        wanted = knobs_of(part)
-        missing = [knob for knob in wanted if knob not in knobs]
+        read |= {knob: given.get(knob, default) for knob, default in knobs_of(part).items()}
+        missing = [knob for knob in knobs_of(part) if read[knob] is None]
         if missing:
-            raise UserError(f"objective {name}: {slot}={part.__name__} needs {', '.join(missing)}: set it in the YAML")
-        for knob in wanted:
-            check_knob(knob, knobs[knob])
-        bound[slot] = partial(part, **{knob: knobs[knob] for knob in wanted})
-        read.update(wanted)
-    for knob in knobs:
-        if knob not in read:
-            slots = ", ".join(f"{slot}={part.__name__}" for slot, part in parts.items())
-            raise UserError(f"objective {name} ({slots}) never reads {knob}={knobs[knob]}: remove it or set it to null")
-    return bound
+            raise UserError(
+                f"objective {config['name']}: {slot}={names[slot]} needs {', '.join(missing)}: "
+                f"set objective.{missing[0]}"
+            )
+    for knob, value in read.items():
+        check_knob(knob, value)
+    return {knob: read[knob] for knob in known if knob in read}
 
 
-def knobs_of(part: Callable) -> list[str]:
+def knobs_of(part: Callable) -> dict[str, Any]:
+    """The keyword-only parameters of a part with their defaults, None for one that has no default."""
     parameters = inspect.signature(part).parameters.values()
-    return [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
+    knobs = [parameter for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
+    return {knob.name: None if knob.default is knob.empty else knob.default for knob in knobs}
 
 
 def check_knob(knob: str, value: Any) -> None:
@@ -181,9 +188,3 @@ def check_knob(knob: str, value: Any) -> None:
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not is_number or not holds(value):
         raise UserError(f"objective.{knob} must be a number {rule}, not {value!r}")
-
-
-def choice(key: str, value: Any, allowed: tuple) -> Any:
-    if value not in allowed or isinstance(value, bool) != isinstance(allowed[0], bool):
-        raise UserError(f"objective.{key}={value} is not one of {', '.join(str(option).lower() for option in allowed)}")
-    return value

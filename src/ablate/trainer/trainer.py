@@ -17,6 +17,7 @@ from torch import Tensor
 from ablate.config import ModelConfig, OptimConfig, ParallelConfig
 from ablate.errors import UserError
 from ablate.objectives.base import Objective
+from ablate.objectives.metrics import step_metrics
 from ablate.trainer import batching, cpu
 from ablate.trainer.architecture import read_architecture, yarn_for
 from ablate.trainer.batching import MicroBatch
@@ -125,7 +126,7 @@ class Trainer:
         if with_metrics:
             logp_BT, entropy_BT = self._gather(batch, done)
             metrics["policy/entropy"] = (entropy_BT.sum() / batch.mask_BT.sum()).item()
-            metrics |= objective.metrics(logp_BT, batch)
+            metrics |= step_metrics(objective, logp_BT, batch)
         return metrics
 
     def gradient(self, batch: TrainBatch, objective: Objective) -> Tensor:

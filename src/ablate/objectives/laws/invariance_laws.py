@@ -1,4 +1,4 @@
-"""Laws about what an objective must not depend on: each a function ``(objective, rollouts) -> deviation``."""
+"""Laws about what an objective must not depend on."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from torch import Tensor
 
 from ablate.objectives.base import Objective
 from ablate.objectives.batch import select_rows
-from ablate.objectives.step import StepRollouts, loss_and_gradient, step_batch
+from ablate.objectives.laws.law import EXACT, ROUNDING, law
+from ablate.objectives.laws.step import StepRollouts, loss_and_gradient, step_batch
 
-GARBAGE = 1e4  # stands where no response token is; whatever is there must not matter
+GARBAGE = 1e4  # written wherever there is no response token: it must not matter
 
 
 def relative(actual: Tensor, expected: Tensor) -> float:
@@ -23,13 +24,15 @@ def relative(actual: Tensor, expected: Tensor) -> float:
     return difference / max(1.0, expected.abs().max().item()) if math.isfinite(difference) else math.inf
 
 
+@law(ROUNDING, "the weights of a step sum to 1")
 def weights_sum_to_one(objective: Objective, rollouts: StepRollouts) -> float:
     batch = step_batch(objective, rollouts)
     return abs(batch.weight_BT.sum().item() - float(batch.in_loss_B.any()))
 
 
+@law(ROUNDING, "micro-batches add up to the step's gradient")
 def micro_batches_add_up(objective: Objective, rollouts: StepRollouts) -> float:
-    """One micro-batch per row, each computed on its own, against the whole step."""
+    """One micro-batch per row, each computed on its own, compared with the whole step."""
     batch = step_batch(objective, rollouts)
     loss, gradient_BT = loss_and_gradient(objective, rollouts.logp_BT, batch)
     rows = [torch.tensor([row]) for row in range(batch.num_rows)]
@@ -38,8 +41,9 @@ def micro_batches_add_up(objective: Objective, rollouts: StepRollouts) -> float:
     return max(relative(sums[0], loss), relative(sums[1], gradient_BT))
 
 
+@law(ROUNDING, "prompts and padding leave the gradient alone")
 def padding_changes_nothing(objective: Objective, rollouts: StepRollouts) -> float:
-    """Prompt positions before and padding after every response, with garbage in them."""
+    """Every response gets prompt positions before it and padding after it, filled with garbage."""
     before, after = 3, 2
     batch = step_batch(objective, rollouts)
     loss, gradient_BT = loss_and_gradient(objective, rollouts.logp_BT, batch)
@@ -59,6 +63,7 @@ def padding_changes_nothing(objective: Objective, rollouts: StepRollouts) -> flo
     return max(relative(padded_loss, loss), relative(padded_BT[:, before:-after], gradient_BT), outside)
 
 
+@law(ROUNDING, "the order of rows does not matter")
 def row_order_changes_nothing(objective: Objective, rollouts: StepRollouts) -> float:
     batch = step_batch(objective, rollouts)
     loss, gradient_BT = loss_and_gradient(objective, rollouts.logp_BT, batch)
@@ -67,6 +72,7 @@ def row_order_changes_nothing(objective: Objective, rollouts: StepRollouts) -> f
     return max(relative(other_loss, loss), relative(other_BT, gradient_BT[order_B]))
 
 
+@law(ROUNDING, "the order of groups does not matter")
 def group_order_changes_nothing(objective: Objective, rollouts: StepRollouts) -> float:
     num_groups, group_size = rollouts.reward_PG.shape
     order_P = torch.arange(num_groups).roll(1)
@@ -77,10 +83,13 @@ def group_order_changes_nothing(objective: Objective, rollouts: StepRollouts) ->
     return max(relative(other_loss, loss), relative(other_BT, gradient_BT[row_B]))
 
 
+@law(ROUNDING, "a constant added to a group's rewards changes no advantage")
 def advantage_ignores_reward_shift(objective: Objective, rollouts: StepRollouts) -> float:
     return advantage_change(objective, rollouts, rollouts.reward_PG + 7.0)
 
 
+# An eps next to a std of at least 0.5 moves an advantage by eps / std.
+@law(1e-5, "a positive factor on a group's rewards changes no advantage")
 def advantage_ignores_reward_scale(objective: Objective, rollouts: StepRollouts) -> float:
     return advantage_change(objective, rollouts, rollouts.reward_PG * 3.0)
 
@@ -92,14 +101,16 @@ def advantage_change(objective: Objective, rollouts: StepRollouts, reward_PG: Te
     )
 
 
+@law(EXACT, "a rollout with advantage 0 leaves no gradient")
 def gradient_vanishes_without_advantage(objective: Objective, rollouts: StepRollouts) -> float:
     batch = step_batch(objective, rollouts)
     batch = replace(batch, advantage_B=torch.zeros_like(batch.advantage_B))
     return loss_and_gradient(objective, rollouts.logp_BT, batch)[1].abs().max().item()
 
 
+@law(EXACT, "a masked or dropped rollout leaves no gradient and no trace")
 def rows_out_of_the_loss_do_not_matter(objective: Objective, rollouts: StepRollouts) -> float:
-    """Their gradient is 0, and so is the effect of their log-probabilities on the loss and on other rows."""
+    """Such rows have gradient 0, and their log-probabilities change neither the loss nor other rows."""
     batch = step_batch(objective, rollouts)
     out_B1 = ~batch.in_loss_B[:, None]
     loss, gradient_BT = loss_and_gradient(objective, rollouts.logp_BT, batch)

@@ -1,4 +1,4 @@
-"""Random rollouts from a seed, the same on every platform: for the laws and the golden values."""
+"""Random rollouts from a seed, the same on every platform; the laws and the golden values are computed on them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ablate.objectives.step import StepRollouts
+from ablate.objectives.laws.step import StepRollouts
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def random_rollouts(shape: Shape) -> StepRollouts:
 
     mask_BT = torch.arange(shape.max_length) < torch.tensor(lengths)[:, None]
     old_BT = -noise(1.0).abs()
-    # A part per row as well: otherwise the mean over a long sequence is near 0 and no sequence ratio ever clips.
+    # Every row also gets one common shift: otherwise the mean over a long sequence is near 0, and nothing clips.
     shift_BT = noise(shape.log_ratio_scale)[:, :1] + noise(shape.log_ratio_scale)
     return StepRollouts(
         reward_PG=torch.tensor(rewards, dtype=torch.float64),

@@ -2,8 +2,9 @@
 
 A case is ``{"objective", "knobs", "num_groups", "group_size", "reward", "truncated", "length", "old_logp", "logp"}``;
 the per-group fields are lists of ``num_groups`` lists of ``group_size`` values, ``old_logp`` and ``logp`` one list of
-nats per rollout, in row-major order of the groups. ``knobs`` are keys of conf/objective/NAME.yaml and override it; a
-slot's name (``ratio``, ``weight``, ...) swaps that slot. Everything is float64.
+nats per rollout, in row-major order of the groups. ``knobs`` override keys of conf/objective/NAME.yaml: numbers, terms
+and slots. ``dynamic_sampling: true | false`` is read as ``keep: mixed_outcomes | all``, and
+``overlong: soft_penalty`` as ``shape: soft_overlong_penalty``. Everything is float64.
 """
 
 from __future__ import annotations
@@ -18,35 +19,34 @@ import torch
 from torch import Tensor
 
 from ablate.errors import UserError
-from ablate.objectives.base import SLOTS
+from ablate.objectives.laws.step import StepRollouts, loss_and_gradient, step_batch
 from ablate.objectives.registry import build
-from ablate.objectives.step import StepRollouts, loss_and_gradient, step_batch
 
-PresetConfig = Callable[[str], Mapping[str, Any]]
+ConfigOf = Callable[[str], Mapping[str, Any]]
 FIELDS = ("objective", "num_groups", "group_size", "reward", "truncated", "length", "old_logp", "logp")
 
 
-def replay_file(source: Path, target: Path, preset_config: PresetConfig) -> int:
+def replay_file(source: Path, target: Path, config_of: ConfigOf) -> int:
     """Replay the cases of one JSON file into another; returns how many.
 
     Args:
-        preset_config: ``(name) -> mapping``, the configuration that a case's knobs override.
+        config_of: ``(name) -> mapping``, the configuration that a case's knobs override.
 
     Raises:
-        UserError: naming the case, counted from 1, that is not right.
+        UserError: naming the wrong case, counted from 1.
     """
     try:
         cases = json.loads(source.read_text())
     except FileNotFoundError as error:
-        raise UserError(f"case file {source} does not exist: mend cases=") from error
+        raise UserError(f"case file {source} does not exist: correct cases=") from error
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise UserError(f"case file {source} is not readable JSON ({error}): mend the file") from error
+        raise UserError(f"case file {source} is not readable JSON ({error}): correct the file") from error
     if not isinstance(cases, list):
         raise UserError(f"case file {source} must hold a list of cases, not a {type(cases).__name__}")
     results = []
     for number, case in enumerate(cases, start=1):
         try:
-            results.append(replay(case, preset_config))
+            results.append(replay(case, config_of))
         except UserError as error:
             raise UserError(f"case {number} of {len(cases)} in {source}: {error}") from error
     try:
@@ -57,10 +57,10 @@ def replay_file(source: Path, target: Path, preset_config: PresetConfig) -> int:
     return len(results)
 
 
-def replay(case: Mapping[str, Any], preset_config: PresetConfig) -> dict[str, Any]:
+def replay(case: Mapping[str, Any], config_of: ConfigOf) -> dict[str, Any]:
     """One case's ``{"advantage", "loss", "grad", "in_loss"}``; ``grad`` is d loss / d logp per token."""
     check_fields(case)
-    objective = build(case_config(case, preset_config(case["objective"])))
+    objective = build(case_config(case, config_of(case["objective"])))
     rollouts = case_rollouts(case)
     batch = step_batch(objective, rollouts)
     loss, grad_BT = loss_and_gradient(objective, rollouts.logp_BT, batch)
@@ -75,12 +75,14 @@ def replay(case: Mapping[str, Any], preset_config: PresetConfig) -> dict[str, An
 
 def case_config(case: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
     knobs = dict(case.get("knobs") or {})
-    swap = knobs.pop("swap", None) or {}
-    if not isinstance(swap, Mapping):
-        raise UserError(f'swap={swap!r} must map slots to parts: write {{"ratio": "sequence"}}')
-    swap = {**(config.get("swap") or {}), **swap}
-    swap |= {slot: knobs.pop(slot) for slot in SLOTS if slot in knobs}
-    return {**config, **knobs, "name": case["objective"], "swap": swap}
+    if "dynamic_sampling" in knobs:
+        is_on = knobs.pop("dynamic_sampling")
+        if not isinstance(is_on, bool):
+            raise UserError(f"dynamic_sampling={is_on!r} must be true or false")
+        knobs["keep"] = "mixed_outcomes" if is_on else "all"
+    if knobs.get("overlong") == "soft_penalty":
+        knobs |= {"overlong": "train", "shape": "soft_overlong_penalty"}
+    return {**config, **knobs, "name": case["objective"]}
 
 
 def case_rollouts(case: Mapping[str, Any]) -> StepRollouts:
@@ -132,14 +134,14 @@ def grid(case: Mapping[str, Any], field: str) -> Tensor:
         or len(rows) != shape[0]
         or any(not isinstance(row, list) or len(row) != shape[1] for row in rows)
     ):
-        raise UserError(f"{field} must be {shape[0]} lists of {shape[1]} values: mend its shape")
+        raise UserError(f"{field} must be {shape[0]} lists of {shape[1]} values: correct its shape")
     values = [value for row in rows for value in row]
     if any(not isinstance(value, kind) or (isinstance(value, bool) and bool not in kind) for value in values):
-        raise UserError(f"{field} must hold {rule} only: mend its values")
+        raise UserError(f"{field} must hold {rule} only: correct its values")
     if field == "length" and min(values) < 0:
         raise UserError(f"length must be 0 or above, not {min(values)}")
     if not all(abs(value) <= sys.float_info.max for value in values):
-        raise UserError(f"{field} must be finite: mend its values")
+        raise UserError(f"{field} must be finite: correct its values")
     return torch.tensor(rows, dtype={"reward": torch.float64, "truncated": torch.bool, "length": torch.int64}[field])
 
 
@@ -147,14 +149,14 @@ def padded(case: Mapping[str, Any], field: str, mask_BT: Tensor) -> Tensor:
     """Per-token nats [B, T], right-padded with 0, checked against the lengths."""
     rows, lengths = case[field], mask_BT.sum(dim=1).tolist()
     if not isinstance(rows, list) or len(rows) != len(lengths):
-        raise UserError(f"{field} must hold one list per rollout, {len(lengths)} of them: mend it")
+        raise UserError(f"{field} must hold one list per rollout, {len(lengths)} of them: correct it")
     values_BT = torch.zeros(mask_BT.shape, dtype=torch.float64)
     for index, (row, length) in enumerate(zip(rows, lengths, strict=True)):
         if not isinstance(row, list) or len(row) != length:
-            raise UserError(f"{field}[{index}] must hold {length} numbers, as length says: mend it")
+            raise UserError(f"{field}[{index}] must hold {length} numbers, as length says: correct it")
         if any(not isinstance(value, (int, float)) or isinstance(value, bool) for value in row):
-            raise UserError(f"{field}[{index}] must hold numbers only: mend it")
+            raise UserError(f"{field}[{index}] must hold numbers only: correct it")
         if not all(abs(value) <= sys.float_info.max for value in row):
-            raise UserError(f"{field}[{index}] must hold finite numbers: mend it")
+            raise UserError(f"{field}[{index}] must hold finite numbers: correct it")
         values_BT[index, :length] = torch.tensor(row, dtype=torch.float64)
     return values_BT

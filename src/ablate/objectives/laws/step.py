@@ -1,4 +1,4 @@
-"""One optimizer step's rollouts as plain tensors, without a model: what cases, laws and golden values are computed on.
+"""The rollouts of one update as plain tensors, without a model. Cases, laws and golden values are computed on them.
 
 Shape suffixes: P prompts, G samples of one prompt, B = P G rows in row-major order, T predictions of a row.
 """
@@ -18,7 +18,7 @@ from ablate.types import TrainBatch
 
 @dataclass(frozen=True)
 class StepRollouts:
-    """Verdicts and log-probabilities (nats) of the rollouts of one step; the rows hold responses only."""
+    """Verdicts and log-probabilities (nats) of the rollouts of one update; the rows hold responses only."""
 
     reward_PG: Tensor  # raw verdict rewards
     truncated_PG: Tensor  # bool
@@ -42,7 +42,7 @@ class StepRollouts:
 
 
 def step_batch(objective: Objective, rollouts: StepRollouts) -> TrainBatch:
-    """Build the ``TrainBatch`` of the step, with the function that training uses.
+    """Build the ``TrainBatch`` of the update, with the function that training uses.
 
     Raises:
         UserError: when the objective has a KL term and the rollouts have no reference log-probabilities.

@@ -1,33 +1,33 @@
-"""Committed values of every preset on fixed rollouts, to 12 digits: a change of a loss must be a decision.
+"""Committed values of every objective on fixed rollouts, to 12 digits: a change of a loss must be a decision.
 
-python -m ablate.replay golden=check
-python -m ablate.replay golden=record    after such a decision; commit golden.json with the reason
+python -m ablate.laws golden=check
+python -m ablate.laws golden=record    after such a decision; commit golden.json with the reason
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ablate.objectives.registry import build, preset_names
-from ablate.objectives.step import loss_and_gradient, step_batch
-from ablate.objectives.synthetic import Shape, random_rollouts
+from ablate.objectives.laws.step import loss_and_gradient, step_batch
+from ablate.objectives.laws.synthetic import Shape, random_rollouts
+from ablate.objectives.registry import build
 
 GOLDEN_FILE = Path(__file__).with_name("golden.json")
-# Far from the old policy (every clip of 0.2 at work), and near it (GSPO's clip of 3e-4 neither idle nor always on).
+# Far from the old policy a clip of 0.2 binds for some tokens; near it, GSPO's clip of 3e-4 binds for some sequences.
 SHAPES = {
     "far": Shape(seed=11, num_groups=6, group_size=8, max_length=50, log_ratio_scale=0.3),
     "near": Shape(seed=12, num_groups=6, group_size=8, max_length=50, log_ratio_scale=3e-4),
 }
 
 
-def golden_values(preset_config: Callable[[str], Mapping[str, Any]]) -> dict[str, dict[str, str]]:
-    """Preset -> {"far loss", "far gradient norm", "near loss", ...}, each as a decimal string of 12 digits."""
+def golden_values(configs: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, str]]:
+    """Objective -> {"far loss", "far gradient norm", "near loss", ...}, each as a decimal string of 12 digits."""
     values = {}
-    for name in preset_names():
-        objective = build(preset_config(name))
+    for name, config in sorted(configs.items()):
+        objective = build(config)
         values[name] = {}
         for label, shape in SHAPES.items():
             rollouts = random_rollouts(shape)
@@ -47,7 +47,7 @@ def write_golden(values: Mapping[str, Mapping[str, str]]) -> None:
 
 
 def differences(values: Mapping[str, Mapping[str, str]]) -> list[str]:
-    """One line for each value that is not as committed, or committed for no preset."""
+    """One line for each value that is not as committed, or committed for no objective."""
     committed = read_golden()
     lines = []
     for name in sorted(set(values) | set(committed)):

@@ -1,4 +1,4 @@
-"""Laws about the gradient itself: each a function ``(objective, rollouts) -> deviation``."""
+"""Laws about the gradient itself."""
 
 from __future__ import annotations
 
@@ -9,22 +9,27 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from ablate.objectives import closed_form, parts
+from ablate.objectives import parts
 from ablate.objectives.base import Objective
 from ablate.objectives.batch import select_rows
-from ablate.objectives.invariance_laws import relative
-from ablate.objectives.step import StepRollouts, loss_and_gradient, step_batch
+from ablate.objectives.laws import closed_form
+from ablate.objectives.laws.invariance_laws import relative
+from ablate.objectives.laws.law import EXACT, ROUNDING, law
+from ablate.objectives.laws.step import StepRollouts, loss_and_gradient, step_batch
+from ablate.objectives.metrics import step_metrics
 from ablate.types import TrainBatch
 
 
+@law(ROUNDING, "autograd equals the closed form", closed_form.why_unknown)
 def autograd_is_the_closed_form(objective: Objective, rollouts: StepRollouts) -> float:
     batch = step_batch(objective, rollouts)
     _, gradient_BT = loss_and_gradient(objective, rollouts.logp_BT, batch)
     return relative(gradient_BT, closed_form.closed_form_gradient(objective, rollouts.logp_BT, batch))
 
 
+@law(1e-6, "autograd equals central differences")
 def central_differences(objective: Objective, rollouts: StepRollouts) -> float:
-    """Every token of at most 40, stepped up and down; tokens within reach of a kink of the clip are left out."""
+    """At most 40 tokens, each stepped up and down; tokens close to a kink of the clip are left out."""
     step_nats = 1e-6
     batch = step_batch(objective, rollouts)
     _, gradient_BT = loss_and_gradient(objective, rollouts.logp_BT, batch)
@@ -44,45 +49,52 @@ def central_differences(objective: Objective, rollouts: StepRollouts) -> float:
 def near_kink(objective: Objective, logp_BT: Tensor, batch: TrainBatch, within: float) -> Tensor:
     near_BT = torch.zeros_like(batch.mask_BT)
     log_x_BT = objective.log_ratio(logp_BT, batch)
-    for bound in clip_bounds(objective):
+    for bound in finite_bounds(objective):
         near_BT |= (log_x_BT - math.log(bound)).abs() < within
     return near_BT
 
 
-def clip_bounds(objective: Objective) -> list[float]:
-    bounds = [1 - objective.knobs.get("clip_low", 1.0), 1 + objective.knobs.get("clip_high", math.inf)]
-    return [bound for bound in bounds if 0 < bound < math.inf]
+def finite_bounds(objective: Objective) -> list[float]:
+    """The bounds that a ratio, which is above 0 and below infinity, can pass."""
+    return [bound for bound in objective.clip_bounds if 0 < bound < math.inf]
 
 
+def why_no_saturation(objective: Objective) -> str | None:
+    return None if finite_bounds(objective) else "there is no clip range"
+
+
+@law(EXACT, "beyond the clip the pessimistic side has gradient 0, the other side has not", why_no_saturation)
 def saturation(objective: Objective, rollouts: StepRollouts) -> float:
     """Outside the clip: gradient exactly 0 on the pessimistic side for both signs of A, and not 0 on the other side."""
-    batch = step_batch(replace(objective, correction=None, kl=None, overlong="off", dynamic_sampling=False), rollouts)
-    low, high = 1 - objective.knobs.get("clip_low", 1.0), 1 + objective.knobs.get("clip_high", math.inf)
+    every_row = replace(objective.slots, keep=partial(parts.all_groups), overlong=partial(parts.train))
+    objective = replace(objective, slots=every_row, correction=None, kl=None)
+    batch = step_batch(objective, rollouts)
     deviation = 0.0
-    for bound, away in ((low, -0.1), (high, 0.1)):
-        if not 0 < bound < math.inf:
-            continue
+    for bound in finite_bounds(objective):
+        away = 0.1 if bound > 1 else -0.1
         logp_BT = rollouts.old_logp_BT + (math.log(bound) + away) * rollouts.mask_BT
         for sign in (-1.0, 1.0):
             signed = replace(batch, advantage_B=torch.full_like(batch.advantage_B, sign))
-            gradient_BT = loss_and_gradient(replace(objective, kl=None), logp_BT, signed)[1]
+            gradient_BT = loss_and_gradient(objective, logp_BT, signed)[1]
             size = gradient_BT[rollouts.mask_BT].abs()
             is_pessimistic = sign * away > 0
             deviation = max(deviation, size.max().item() if is_pessimistic else float(size.min().item() == 0.0))
     return deviation
 
 
+@law(ROUNDING, "on policy, token and sequence ratio give one gradient")
 def on_policy_token_and_sequence_ratio_agree(objective: Objective, rollouts: StepRollouts) -> float:
-    """With logp = old_logp it does not matter which ratio the slot holds."""
+    """With logp = old_logp it does not matter which ratio fills the slot."""
     on_policy = replace(rollouts, logp_BT=rollouts.old_logp_BT)
     gradients = []
     for ratio in (parts.token, parts.sequence, parts.sequence_value_token_gradient):
-        swapped = replace(objective, slots=replace(objective.slots, ratio=partial(ratio)))
-        batch = step_batch(swapped, on_policy)
-        gradients.append(loss_and_gradient(swapped, on_policy.logp_BT, batch)[1])
+        other = replace(objective, slots=replace(objective.slots, ratio=partial(ratio)))
+        batch = step_batch(other, on_policy)
+        gradients.append(loss_and_gradient(other, on_policy.logp_BT, batch)[1])
     return max(relative(gradient, gradients[0]) for gradient in gradients[1:])
 
 
+@law(1e-3, "finite and stable in float32 at log-ratios of +-30")
 def stable_in_float32(objective: Objective, rollouts: StepRollouts) -> float:
     """Log-ratios of +-30 nats: finite, and the float32 gradient is the float64 one to 1e-3 of its largest entry."""
     direction_BT = torch.where(rollouts.logp_BT > rollouts.old_logp_BT, 30.0, -30.0)
@@ -91,8 +103,9 @@ def stable_in_float32(objective: Objective, rollouts: StepRollouts) -> float:
     return float32_deviation(objective, extreme_BT, batch)
 
 
+@law(1e-3, "finite and stable in float32 over 80,000 tokens")
 def stable_over_80000_tokens(objective: Objective, rollouts: StepRollouts) -> float:
-    """Two rows of the first group, their tokens repeated to 80,000 and log-ratios as they are."""
+    """Two rows of the first group, with their tokens and log-ratios repeated to 80,000."""
     repeats = -(-80_000 // rollouts.mask_BT.shape[1])
     long = {
         name: getattr(rollouts, name)[:2].repeat(1, repeats)
@@ -105,13 +118,13 @@ def stable_over_80000_tokens(objective: Objective, rollouts: StepRollouts) -> fl
 
 
 def float32_deviation(objective: Objective, logp_BT: Tensor, batch: TrainBatch) -> float:
-    """Of the float32 gradient from the float64 one, relative to its largest entry; infinite if anything overflows."""
+    """How far the float32 gradient is from the float64 one, relative to its largest entry; infinite on overflow."""
     exact_BT = loss_and_gradient(objective, logp_BT, batch)[1]
     single = replace(
         batch, **{name: value.float() for name, value in vars(batch).items() if value.dtype == torch.float64}
     )
     loss, gradient_BT = loss_and_gradient(objective, logp_BT.float(), single)
-    metrics = objective.metrics(logp_BT.float(), single)
+    metrics = step_metrics(objective, logp_BT.float(), single)
     if not (loss.isfinite() and gradient_BT.isfinite().all() and all(map(math.isfinite, metrics.values()))):
         return math.inf
     return (gradient_BT.double() - exact_BT).abs().max().item() / max(exact_BT.abs().max().item(), 1e-30)

@@ -1,0 +1,66 @@
+"""Laws: what holds for an objective whatever its parts, and the exact values that the shipped ones are committed to.
+
+    python -m ablate.laws laws=my_objective        which laws an objective keeps; exit code 1 if one is broken
+    python -m ablate.laws golden=check             compare every objective of conf/objective with golden.json
+    python -m ablate.laws golden=record            write golden.json; commit it with the reason for the change
+
+Every other word is an override, as for ablate.train: objective.clip_high=0.3, overlong=mask,
+'hydra.searchpath=[file://my_conf]'.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from ablate.cli import objective_config, objective_names, own_keys, run_main
+from ablate.errors import UserError
+
+LAW_BATCHES = 24
+
+
+def main() -> int:
+    if len(sys.argv) == 1 or {"-h", "--help"} & set(sys.argv[1:]):
+        print(__doc__)
+        return 0
+    own, overrides = own_keys(sys.argv[1:], ("laws", "golden"))
+    if len(own) != 1:
+        raise UserError("ablate.laws needs either laws=NAME or golden=check|record: see python -m ablate.laws --help")
+    return print_laws(own["laws"], overrides) if "laws" in own else golden_values(own["golden"], overrides)
+
+
+def print_laws(name: str, overrides: Sequence[str]) -> int:
+    """Print one line per law; return 1 if one is broken."""
+    from ablate.objectives import build
+    from ablate.objectives.laws import examine
+
+    objective = build(objective_config(name, overrides))
+    findings = examine(objective, LAW_BATCHES)
+    for finding in findings:
+        print(f"{finding.status:15} {finding.law:42} {finding.detail}")
+    num_broken = sum(finding.status == "broken" for finding in findings)
+    num_kept = sum(finding.status == "holds" for finding in findings)
+    print(f"{objective.name}: {num_kept} laws hold, {num_broken} broken, of {len(findings)}")
+    return int(num_broken > 0)
+
+
+def golden_values(action: str, overrides: Sequence[str]) -> int:
+    """Compare with golden.json, or write it; return 1 if something differs."""
+    from ablate.objectives.laws import golden
+
+    if action not in ("check", "record"):
+        raise UserError(f"golden={action} is not one of check, record")
+    # Dr. GRPO's constant is the context length, which must not move the committed values.
+    words = [*overrides, "context.length=160"]
+    values = golden.golden_values({name: objective_config(name, words) for name in objective_names()})
+    if action == "record":
+        golden.write_golden(values)
+        print(f"recorded {len(values)} objectives in {golden.GOLDEN_FILE}")
+        return 0
+    changed = golden.differences(values)
+    print("\n".join(changed) or f"{len(values)} objectives as committed")
+    return int(bool(changed))
+
+
+if __name__ == "__main__":
+    run_main(lambda: sys.exit(main()))

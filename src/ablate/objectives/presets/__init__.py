@@ -1,1 +1,0 @@
-"""One file per objective: ``presets/NAME.py`` holds ``def NAME() -> Preset``. Numbers: conf/objective/NAME.yaml."""
