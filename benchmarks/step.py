@@ -51,7 +51,7 @@ def measure(model_dir: Path, options: argparse.Namespace) -> tuple[list[Clock], 
     from ablate import objectives
     from ablate.data.problems import load_problems
     from ablate.data.prompts import make_prompts
-    from ablate.rollout.vllm import open_engine
+    from ablate.rollout.open import open_engine
     from ablate.trainer.trainer import Trainer
     from ablate.verify.verifier import open_verifier
 
@@ -71,7 +71,7 @@ def measure(model_dir: Path, options: argparse.Namespace) -> tuple[list[Clock], 
         total_updates=100,
         temperature=config.rollout.temperature,
     )
-    engine = open_engine(model_dir, config.rollout.engine, length, 1.0, length)
+    engine = open_engine(model_dir, config.rollout.engine, length, length)
     objective = objectives.build(config.objective)
     clocks, tokens = [], []
     with open_verifier(config.verify) as opened:

@@ -12,7 +12,8 @@ SRC = Path(__file__).parents[1] / "src" / "ablate"
 # From the bottom up; a part imports only from lists above its own.
 ORDER = [
     ["errors", "seeding", "types"],  # L0
-    ["config", "cli", "files", "hf_config"],
+    ["files", "hf_config"],
+    ["config", "cli"],
     ["objectives", "data", "verify", "evals", "records", "provenance", "display", "tracking", "preemption"],  # L1
     ["rollout", "trainer"],  # L2
     ["check_run", "sampling", "warm_start"],  # L3

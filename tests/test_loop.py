@@ -134,8 +134,8 @@ def test_ctrl_c_leaves_the_sweep_at_once_and_the_cell_resumable(tmp_path, tiny_m
 
 ONE_ENGINE_AT_A_TIME = """
 import runpy
-from ablate.rollout import vllm
-vllm.one_at_a_time = lambda: True  # as on a GPU
+from ablate.rollout import open as opening
+opening.one_at_a_time = lambda: True  # as on a GPU
 runpy.run_module("ablate.train", run_name="__main__", alter_sys=True)
 """
 

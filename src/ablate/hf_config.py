@@ -47,3 +47,29 @@ def yarn_betas(hf_config: dict[str, Any]) -> dict[str, float]:
     """
     names = ("beta_fast", "beta_slow")
     return {name: hf_config[f"yarn_{name}"] for name in names if f"yarn_{name}" in hf_config}
+
+
+def yarn_factor(context_length: int, original_context: int) -> float:
+    """How far positions are stretched (YaRN, arXiv 2309.00071); 1 within the context that the weights know."""
+    return max(1.0, context_length / original_context)
+
+
+def stretched(hf_config: dict[str, Any], context_length: int, original_context: int) -> dict[str, Any]:
+    """The settings that stretch a model's positions to ``context_length`` by YaRN; empty for a factor of 1.
+
+    vLLM needs every one of them: without ``rope_theta`` it falls back to 10,000, and without
+    ``max_position_embeddings`` its table of rotations ends at the original context.
+    """
+    factor = yarn_factor(context_length, original_context)
+    if factor == 1:
+        return {}
+    return {
+        "rope_parameters": {
+            "rope_type": "yarn",
+            "rope_theta": rope_theta(hf_config),
+            "factor": factor,
+            "original_max_position_embeddings": original_context,
+            **yarn_betas(hf_config),
+        },
+        "max_position_embeddings": context_length,
+    }

@@ -18,7 +18,7 @@ from ablate.evals.evaluate import eval_rows
 from ablate.rollout.collect import collect_groups
 from ablate.rollout.draws import Conditions, Decode, Sampler, Task, draw_samples
 from ablate.rollout.engine import Engine
-from ablate.rollout.vllm import open_engine
+from ablate.rollout.open import open_engine
 from ablate.seeding import derive_seed
 from ablate.types import EvalRow, RolloutGroup
 from ablate.verify.verifier import Verifier
@@ -47,9 +47,8 @@ class Sampling:
 
     def engine(self, context_length: int) -> Engine:
         """The engine for a context; beyond the model's own context, positions are stretched by YaRN."""
-        original = self.config.model.original_context
-        factor = max(1.0, context_length / original)
-        return open_engine(self.model_dir, self.config.rollout.engine, context_length, factor, original)
+        config = self.config
+        return open_engine(self.model_dir, config.rollout.engine, context_length, config.model.original_context)
 
     def has_weights(self, context_length: int, version: WeightsVersion) -> bool:
         """Does the engine for this context hold these weights?"""

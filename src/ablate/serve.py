@@ -18,7 +18,6 @@ from ablate.cli import compose, run_main
 from ablate.config import RunConfig, parse
 from ablate.errors import UserError
 from ablate.hf_config import read_hf_config
-from ablate.rollout.engine import yarn_factor
 from ablate.rollout.settings import engine_arguments, serve_command, yarn_overrides
 
 EVALUATION_SHARE = 8  # our choice: a context that is only evaluated gets one server in eight
@@ -55,8 +54,7 @@ def hf_config(config: RunConfig) -> dict[str, Any]:
 
 
 def server_command(config: RunConfig, context: int, on_cpu: bool) -> list[str]:
-    original = config.model.original_context
-    overrides = yarn_overrides(hf_config(config), context, yarn_factor(context, original), original)
+    overrides = yarn_overrides(hf_config(config), context, config.model.original_context)
     arguments = engine_arguments(config.rollout.engine, context, overrides, on_cpu=on_cpu)
     return serve_command(str(config.model.path), arguments)
 

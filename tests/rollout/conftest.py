@@ -9,7 +9,7 @@ import torch
 from omegaconf import OmegaConf
 
 from ablate.config import EngineConfig, section
-from ablate.rollout.vllm import close_engines, open_engine
+from ablate.rollout.open import close_engines, open_engine
 
 CONTEXT = 160
 CONF = Path(__file__).parents[2] / "conf"
@@ -29,7 +29,7 @@ def small_engine_config(**changes) -> EngineConfig:
 @pytest.fixture(scope="session")
 def _started_engine(tiny_checkpoint, engine_config):
     torch.set_num_threads(1)  # threads that wait for work spin, and starve whoever else is on the machine
-    yield open_engine(tiny_checkpoint, engine_config, CONTEXT, 1.0, CONTEXT)
+    yield open_engine(tiny_checkpoint, engine_config, CONTEXT, CONTEXT)
     close_engines()
 
 

@@ -1,4 +1,4 @@
-"""Run by test_worlds.py in processes of its own: an engine beside the trainer's torch.distributed.
+"""Run by test_worlds.py in processes of its own: an engine next to the trainer's torch.distributed.
 
     python in_one_world.py engine_first|trainer_first MODEL_DIR
     RANK=.. WORLD_SIZE=2 MASTER_ADDR=.. MASTER_PORT=.. python in_one_world.py child MODEL_DIR
@@ -24,21 +24,23 @@ from omegaconf import OmegaConf
 from ablate.config import EngineConfig, ParallelConfig, section
 from ablate.errors import UserError
 from ablate.rollout.engine import Request
-from ablate.rollout.vllm import close_engines, open_engine
+from ablate.rollout.open import close_engines, open_engine
 
 CONF = Path(__file__).parents[2] / "conf"
 CONTEXT = 160
 REQUESTS = [Request(index, tuple(range(3, 20 + index)), 7 + index, 20, 1.0, 1.0) for index in range(6)]
 
 
-def engine_config(mode: str) -> EngineConfig:
+def engine_config(placement: str) -> EngineConfig:
     values = OmegaConf.load(CONF / "rollout" / "tiny.yaml").engine
-    return section(EngineConfig, OmegaConf.merge(values, {"kv_cache_gib": 0.125, "mode": mode}), "rollout.engine")
+    return section(
+        EngineConfig, OmegaConf.merge(values, {"kv_cache_gib": 0.125, "placement": placement}), "rollout.engine"
+    )
 
 
-def sample(model_dir: str, mode: str) -> list[list[int]]:
+def sample(model_dir: str, placement: str) -> list[list[int]]:
     """Response ids in the order of REQUESTS."""
-    engine = open_engine(model_dir, engine_config(mode), CONTEXT, 1.0, CONTEXT)
+    engine = open_engine(model_dir, engine_config(placement), CONTEXT, CONTEXT)
     results = {}
     engine.sample(REQUESTS, results.__setitem__)
     return [list(results[request.key].response_ids) for request in REQUESTS]
@@ -79,7 +81,7 @@ def two_processes(model_dir: str) -> list[list[int]] | None:
     open_trainers_world(2)
     box = [None]
     if dist.get_rank() == 0:
-        with pytest.raises(UserError, match="mode=child"):
+        with pytest.raises(UserError, match="placement=child"):
             sample(model_dir, "inline")
         box[0] = sample(model_dir, "child")
     dist.broadcast_object_list(box, src=0)

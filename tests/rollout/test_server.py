@@ -16,8 +16,8 @@ from transformers import AutoConfig, Qwen3ForCausalLM
 
 from ablate.errors import UserError
 from ablate.rollout.engine import Request
+from ablate.rollout.open import open_engine
 from ablate.rollout.settings import engine_arguments, serve_command
-from ablate.rollout.vllm import open_engine
 
 from .conftest import CONTEXT, small_engine_config
 
@@ -80,9 +80,9 @@ def server(tiny_checkpoint, tmp_path_factory):
 
 def open_client(model_dir, url, weights_dir=None, context_length=CONTEXT):
     config = small_engine_config(
-        mode="server", urls=[url], weights_dir=weights_dir and str(weights_dir), max_num_seqs=8
+        placement="servers", urls=[url], weights_dir=weights_dir and str(weights_dir), max_num_seqs=8
     )
-    return open_engine(model_dir, config, context_length, 1.0, CONTEXT)
+    return open_engine(model_dir, config, context_length, CONTEXT)
 
 
 def test_a_server_samples_what_the_engine_in_this_process_samples(server, engine, tiny_checkpoint, tmp_path):
@@ -136,6 +136,6 @@ def test_a_server_that_does_not_answer_is_the_users_mistake(tiny_checkpoint):
 
 
 def test_a_client_without_addresses_is_the_users_mistake(tiny_checkpoint):
-    config = small_engine_config(mode="server")
+    config = small_engine_config(placement="servers")
     with pytest.raises(UserError, match=r"rollout\.engine\.urls"):
-        open_engine(tiny_checkpoint, config, CONTEXT, 1.0, CONTEXT)
+        open_engine(tiny_checkpoint, config, CONTEXT, CONTEXT)

@@ -14,10 +14,11 @@ import torch
 from transformers import AutoConfig, Qwen3ForCausalLM
 
 from ablate.errors import UserError
-from ablate.hf_config import read_hf_config
-from ablate.rollout.engine import Request, yarn_factor
+from ablate.hf_config import read_hf_config, yarn_factor
+from ablate.rollout.engine import Request
+from ablate.rollout.open import open_engine
 from ablate.rollout.settings import CPU_TOKENS_PER_STEP, engine_arguments, eos_ids, yarn_overrides
-from ablate.rollout.vllm import VllmEngine, open_engine, start
+from ablate.rollout.vllm import VllmEngine, start
 
 CONTEXT = 160
 # fp32 kernels sum in other orders: measured gaps are below 1e-5
@@ -191,9 +192,9 @@ def test_positions_stretched_by_yarn_equal_transformers(betas, tiny_checkpoint, 
     shutil.copytree(tiny_checkpoint, tmp_path, dirs_exist_ok=True)
     hf_config = read_hf_config(tmp_path) | betas
     (tmp_path / "config.json").write_text(json.dumps(hf_config))
-    yarn = yarn_overrides(hf_config, 2 * CONTEXT, yarn_factor(2 * CONTEXT, CONTEXT), CONTEXT)
+    yarn = yarn_overrides(hf_config, 2 * CONTEXT, CONTEXT)
     model = Qwen3ForCausalLM.from_pretrained(tmp_path, **yarn)
-    engine = open_engine(tmp_path, engine_config, 2 * CONTEXT, 2.0, CONTEXT)
+    engine = open_engine(tmp_path, engine_config, 2 * CONTEXT, CONTEXT)
     requests = requests_for(4, prompt_tokens=150, max_new_tokens=150)
     results = sample(engine, requests)
     assert max(len(result.response_ids) for result in results.values()) > 50  # well beyond the original context
@@ -203,7 +204,7 @@ def test_positions_stretched_by_yarn_equal_transformers(betas, tiny_checkpoint, 
 
 def test_a_context_within_the_original_one_is_not_stretched(tiny_checkpoint):
     assert yarn_factor(96, CONTEXT) == 1
-    assert yarn_overrides(read_hf_config(tiny_checkpoint), 96, 1.0, CONTEXT) == {}
+    assert yarn_overrides(read_hf_config(tiny_checkpoint), 96, CONTEXT) == {}
 
 
 def test_opening_with_the_same_settings_again_gives_the_same_engine_with_the_weights_it_has(
@@ -212,13 +213,13 @@ def test_opening_with_the_same_settings_again_gives_the_same_engine_with_the_wei
     requests = requests_for(4)
     engine.load_weights(hf_tensors(other_weights(tiny_checkpoint, seed=4)))
     expected = sample(engine, requests)
-    again = open_engine(tiny_checkpoint, engine_config, CONTEXT, 1.0, CONTEXT)
+    again = open_engine(tiny_checkpoint, engine_config, CONTEXT, CONTEXT)
     assert again is engine
     assert sample(again, requests) == expected
 
 
 def test_a_closed_engine_lets_go_of_its_memory_and_of_nothing_else(engine, engine_config, tiny_checkpoint):
-    config = replace(engine_config, mode="inline")
+    config = replace(engine_config, placement="inline")
     expected = sample(engine, requests_for(4))
     other = VllmEngine(start(tiny_checkpoint, config, engine_arguments(config, 64, {}, on_cpu=True)), config, [])
     runner = other._llm.engine_core.engine_core.model_executor.driver_worker.worker.model_runner
@@ -232,9 +233,9 @@ def test_a_closed_engine_lets_go_of_its_memory_and_of_nothing_else(engine, engin
 
 def test_a_directory_without_a_model_is_the_users_mistake(tmp_path, engine_config):
     with pytest.raises(UserError, match=r"config\.json"):
-        open_engine(tmp_path, engine_config, CONTEXT, 1.0, CONTEXT)
+        open_engine(tmp_path, engine_config, CONTEXT, CONTEXT)
 
 
 def test_a_context_beyond_the_models_positions_needs_yarn(tiny_checkpoint, engine_config):
     with pytest.raises(UserError, match=r"161 tokens is beyond the 160 positions.*original_context=160"):
-        open_engine(tiny_checkpoint, engine_config, CONTEXT + 1, 1.0, 2 * CONTEXT)
+        open_engine(tiny_checkpoint, engine_config, CONTEXT + 1, 2 * CONTEXT)

@@ -96,7 +96,7 @@ def test_without_generation_nodes_the_leader_has_an_engine_of_its_own(tmp_path):
     lines = dry_run(tmp_path, "--multinode", "experiment=tiny", "objective=grpo", "seed=0", **settings)
     assert commands(lines, "vllm.entrypoints") == []
     (trainer,) = commands(lines, "ablate.train")
-    assert trainer[-1] == "rollout.engine.mode=child"
+    assert trainer[-1] == "rollout.engine.placement=child"
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from ablate.config import RunConfig, parse
 from ablate.export.__main__ import main as export_main
 from ablate.records import RunDirectory
 from ablate.rollout.engine import Request
-from ablate.rollout.vllm import close_engines, open_engine
+from ablate.rollout.open import close_engines, open_engine
 from ablate.trainer.trainer import Trainer
 from ablate.types import EvalRow, TrainBatch
 
@@ -87,7 +87,7 @@ def one_row(tokens: tuple[int, ...]) -> TrainBatch:
 
 
 def sampled(config: RunConfig, model_dir: Path) -> tuple[list[int], list[float]]:
-    engine = open_engine(model_dir, config.rollout.engine, CONTEXT, 1.0, CONTEXT)
+    engine = open_engine(model_dir, config.rollout.engine, CONTEXT, CONTEXT)
     found = []
     engine.sample([Request(0, TOKENS, 5, 20, 1.0, 1.0)], lambda _, result: found.append(result))
     close_engines()

@@ -7,6 +7,7 @@ from typing import Any
 
 from ablate.config.schema import ContextConfig, EvalConfig, RunConfig
 from ablate.errors import UserError
+from ablate.hf_config import yarn_factor
 
 CHOICES = {
     "verify.backend": ("local", "modal"),
@@ -14,7 +15,8 @@ CHOICES = {
     "verify.comparison": ("tokens", "lcb", "exact"),
     "verify.extraction": ("last_block", "lcb"),
     "rollout.on_short_batch": ("error", "train"),
-    "rollout.engine.mode": ("auto", "inline", "child", "server"),
+    "rollout.engine.kind": ("vllm",),
+    "rollout.engine.placement": ("auto", "inline", "child", "servers"),
     "optim.schedule": ("constant", "cosine"),
     "optim.old_logp": ("trainer", "rollout"),
     "parallel.precision": ("fp32", "bf16"),
@@ -173,7 +175,7 @@ def check_stages(context: ContextConfig, original_context: int) -> None:
             raise UserError(
                 f"context.stages[{index}] needs length and steps above 0, not {stage.length}, {stage.steps}"
             )
-    factors = [max(1.0, stage.length / original_context) for stage in context.stages]
+    factors = [yarn_factor(stage.length, original_context) for stage in context.stages]
     if len(set(factors)) > 1:
         lengths = ", ".join(str(stage.length) for stage in context.stages)
         raise UserError(

@@ -85,9 +85,10 @@ class DataConfig:
 
 @dataclass
 class EngineConfig:
-    mode: str = MISSING  # inline (in this process) | child (of its own) | auto (child under torchrun) | server (HTTP)
-    urls: list[str] = MISSING  # server mode
-    weights_dir: str | None = MISSING  # server mode: a directory that trainer and servers share, for new weights
+    kind: str = MISSING  # vllm
+    placement: str = MISSING  # inline (this process) | child (its own) | auto (child under torchrun) | servers (HTTP)
+    urls: list[str] = MISSING  # servers
+    weights_dir: str | None = MISSING  # servers: a directory that they share with the trainer, for new weights
     dtype: str = MISSING
     max_num_seqs: int = MISSING
     tensor_parallel: int = MISSING

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ablate.cli import recorded
 from ablate.errors import UserError
-from ablate.hf_config import read_hf_config, rope_theta, yarn_betas
+from ablate.hf_config import read_hf_config, stretched
 
 if TYPE_CHECKING:
     from ablate.config import RunConfig
@@ -73,17 +73,7 @@ def model_config(config: RunConfig, base: dict[str, Any]) -> dict[str, Any]:
     values = {key: value for key, value in base.items() if key != "torch_dtype"}
     values["dtype"] = DTYPE_NAMES[config.parallel.precision]
     longest = max(stage.length for stage in config.context.stages)
-    original = config.model.original_context
-    if longest > original:
-        values["max_position_embeddings"] = longest
-        values["rope_parameters"] = {
-            "rope_type": "yarn",
-            "rope_theta": rope_theta(base),
-            "factor": longest / original,
-            "original_max_position_embeddings": original,
-            **yarn_betas(base),
-        }
-    return values
+    return values | stretched(base, longest, config.model.original_context)
 
 
 def generation_config(config: RunConfig, model_dir: Path) -> dict[str, Any]:

@@ -53,8 +53,3 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Give back what the engine holds; it cannot be used again."""
-
-
-def yarn_factor(context_length: int, original_context: int) -> float:
-    """How far positions must be stretched for ``context_length``: 1 as long as the weights were trained for as many."""
-    return max(1.0, context_length / original_context)

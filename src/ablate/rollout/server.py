@@ -1,9 +1,9 @@
-"""Engines on other machines: a client of vLLM's servers (``mode: server``).
+"""A client of vLLM's servers on other machines (``placement: servers``).
 
 The servers are started with ``python`` and the words of ``settings.serve_command``, with ``VLLM_SERVER_DEV_MODE=1`` in
-their environment. That opens the calls that replace weights to anybody who can reach the port: on loopback or a private
-network only. Each serves one context length; evaluation beyond the training context needs servers of its own, started
-for that context.
+their environment. That opens the routes that replace weights to anybody who can reach the port: start servers on
+loopback or a private network only. Each server serves one context length; an evaluation at another context needs
+servers that were started for that context.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from aiohttp import ClientSession
     from torch import Tensor
 
-CONNECT_TIMEOUT_S = 10.0  # a long response may take minutes, a connection not
+CONNECT_TIMEOUT_S = 10.0  # a response may take minutes, a connection may not
 
 
 class ServerEngine:
@@ -32,7 +32,7 @@ class ServerEngine:
     Args:
         max_num_seqs: requests in flight per server.
         weights_dir: a directory that this process and the servers share.
-        serve_command: the words after ``python`` that start a server of this kind, for the error message.
+        serve_command: the words after ``python`` that start such a server, for the error message.
 
     Raises:
         UserError: if no server serves that context, or one cannot be reached.
@@ -49,7 +49,7 @@ class ServerEngine:
         serve_command: Sequence[str],
     ) -> None:
         if not urls:
-            raise UserError("rollout.engine.mode=server needs rollout.engine.urls=[http://HOST:PORT, ...]")
+            raise UserError("rollout.engine.placement=servers needs rollout.engine.urls=[http://HOST:PORT, ...]")
         models = asyncio.run(each_server(urls, get_model))
         self._models = {
             url: model["id"]
@@ -73,8 +73,8 @@ class ServerEngine:
             return
         if self._weights_dir is None:
             raise UserError(
-                "rollout.engine.mode=server needs rollout.engine.weights_dir, a directory that the trainer and the "
-                "servers share"
+                "rollout.engine.placement=servers needs rollout.engine.weights_dir, a directory that the trainer and "
+                "the servers share"
             )
         with weights_file(weights, self._weights_dir) as path:
             self._replace("replace_weights_from_file", path)
@@ -88,7 +88,7 @@ class ServerEngine:
         asyncio.run(each_server(list(self._models), replace))
 
     def sample(self, requests: Sequence[Request], on_finish: OnFinish) -> None:
-        """Sample every request; see ``Engine``. A server takes the next request whenever one of its own has ended."""
+        """Sample every request; see ``Engine``. A server takes the next request when one of its own has ended."""
         waiting = deque(requests)
 
         async def serve(session: ClientSession, url: str) -> None:
@@ -111,12 +111,12 @@ class ServerEngine:
             "temperature": request.temperature,
             "top_p": request.top_p,
             "stop_token_ids": self._stop_ids,
-            "logprobs": 0,  # of the sampled token, no others
+            "logprobs": 0,  # of the sampled token only
             "return_token_ids": True,
         }
 
     def close(self) -> None:
-        """Nothing to give back: the servers are not this process's."""
+        """There is nothing to close: the servers do not belong to this process."""
 
 
 def sampled_of(choice: dict[str, Any]) -> Sampled:
@@ -132,7 +132,7 @@ async def each_server(urls: Sequence[str], call: Any) -> list[Any]:
     """Run ``call(session, url)`` for all servers at once and return the results in order."""
     from aiohttp import ClientSession, ClientTimeout, TCPConnector
 
-    # Not kept alive: vLLM closes an idle connection after 5 s, and a POST that meets a closed one is not tried again.
+    # Connections are not kept alive: vLLM closes an idle one after 5 s, and a POST to a closed one is not tried again.
     connector = TCPConnector(limit=0, force_close=True)
     timeout = ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S)
     async with ClientSession(connector=connector, timeout=timeout) as session:
@@ -140,7 +140,7 @@ async def each_server(urls: Sequence[str], call: Any) -> list[Any]:
 
 
 async def all_or_none(calls: Sequence[Any]) -> list[Any]:
-    """Await all; when one raises, cancel the others, so that no server goes on for nobody, and raise that one's."""
+    """Await all calls; when one raises, cancel the others so that no server keeps generating, and re-raise."""
     tasks = [asyncio.ensure_future(call) for call in calls]
     try:
         return await asyncio.gather(*tasks)
@@ -158,14 +158,14 @@ async def get_model(session: ClientSession, url: str) -> dict[str, Any]:
         async with session.get(f"{url}/v1/models") as answer:
             return (await answer.json())["data"][0]
     except ClientConnectionError as error:
-        raise UserError(f"no server answers at {url} ({error}): start it, or mend rollout.engine.urls") from error
+        raise UserError(f"no server answers at {url} ({error}): start it, or fix rollout.engine.urls") from error
 
 
 async def post(session: ClientSession, url: str, body: dict[str, Any]) -> Any:
-    """POST JSON and return the answer's JSON, or None of an empty one.
+    """POST JSON and return the answer's JSON, or None for an empty answer.
 
     Raises:
-        UserError: if the server was started without the call.
+        UserError: if the server was started without this route.
         RuntimeError: for any other refusal, with the server's own words.
     """
     async with session.post(url, json=body) as answer:

@@ -1,4 +1,4 @@
-"""What an engine is started with, the same in this process, in a child and in a server. Needs no vLLM."""
+"""What vLLM is started with, the same in this process, in a child and in a server. Importing it needs no vLLM."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 
 from ablate.config import EngineConfig
 from ablate.errors import UserError
-from ablate.hf_config import rope_theta, yarn_betas
+from ablate.hf_config import stretched, yarn_factor
 
 GIB = 1024**3
 CPU_TOKENS_PER_STEP = 8192  # prompts and single next tokens of one engine step; any whole prompt must fit
 
 
 def engine_arguments(config: EngineConfig, context_length: int, overrides: dict[str, Any], *, on_cpu: bool) -> dict:
-    """vLLM's settings by the names of its ``EngineArgs``, all but the model.
+    """vLLM's settings by the names of its ``EngineArgs``, except for the model.
 
     Args:
         overrides: from ``yarn_overrides``.
@@ -68,33 +68,16 @@ def eos_ids(model_dir: Path, hf_config: dict[str, Any]) -> list[int]:
     return [ids] if isinstance(ids, int) else sorted(ids)
 
 
-def yarn_overrides(
-    hf_config: dict[str, Any], context_length: int, yarn_factor: float, original_context: int
-) -> dict[str, Any]:
-    """The Hugging Face settings that stretch positions by ``yarn_factor``; empty for a factor of 1.
-
-    vLLM needs all of them: without ``rope_theta`` it falls back to 10,000, and without ``max_position_embeddings`` its
-    table of rotations ends at the original context. A tiny model's ``yarn_beta_fast`` and ``yarn_beta_slow`` (see
-    conf/model/tiny.yaml) stand beside Hugging Face's own keys; where there are none, vLLM's are the paper's 32 and 1.
+def yarn_overrides(hf_config: dict[str, Any], context_length: int, original_context: int) -> dict[str, Any]:
+    """The Hugging Face settings that stretch positions to ``context_length``; empty where none are needed.
 
     Raises:
-        UserError: for a context beyond the model's positions that is not to be stretched.
+        UserError: for a context beyond the model's positions that ``original_context`` does not stretch.
     """
-    if yarn_factor == 1:
-        num_positions = hf_config["max_position_embeddings"]
-        if context_length > num_positions:
-            raise UserError(
-                f"a context of {context_length} tokens is beyond the {num_positions} positions of the model: lower "
-                f"context.length, or set model.original_context={num_positions} to have positions stretched by YaRN"
-            )
-        return {}
-    return {
-        "rope_parameters": {
-            "rope_type": "yarn",
-            "rope_theta": rope_theta(hf_config),
-            "factor": float(yarn_factor),
-            "original_max_position_embeddings": original_context,
-            **yarn_betas(hf_config),
-        },
-        "max_position_embeddings": context_length,
-    }
+    num_positions = hf_config["max_position_embeddings"]
+    if yarn_factor(context_length, original_context) == 1 and context_length > num_positions:
+        raise UserError(
+            f"a context of {context_length} tokens is beyond the {num_positions} positions of the model: lower "
+            f"context.length, or set model.original_context={num_positions} to have positions stretched by YaRN"
+        )
+    return stretched(hf_config, context_length, original_context)

@@ -1,31 +1,26 @@
-"""The sampling engine: vLLM, in this process (``mode: inline``), in one of its own (``child``), or behind a ``server``.
+"""vLLM as the sampling engine: in this process (``placement: inline``) or in a process of its own (``child``).
 
-One step of the loop is ``load_weights`` and ``sample``: requests are added, ``step()`` is called until all have ended,
+One batch is ``load_weights`` and ``sample``: requests are added, ``step()`` is called until every request has ended,
 and each completion is handed on in the very step in which it ends.
 
-``inline`` shares ``torch.distributed`` with the trainer: whoever comes first makes a world of one process and the
-other uses it (the trainer must ask ``torch.distributed.is_initialized()``). Under torchrun the trainer's world has
-more than one process, and the engine must be a child.
+``inline`` shares ``torch.distributed`` with the trainer. Whichever of the two initialises it first makes a world of one
+process, and the other uses that world (the trainer must ask ``torch.distributed.is_initialized()``). Under torchrun the
+trainer's world has more than one process, and the engine must be a child.
 """
 
 from __future__ import annotations
 
 import gc
-import json
-import os
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.distributed
 
 from ablate.config import EngineConfig
-from ablate.errors import UserError
 from ablate.hf_config import read_hf_config
 from ablate.rollout.engine import Engine, OnFinish, Request, Sampled
-from ablate.rollout.environment import caller_unchanged, environment_for_children, prepare_environment
+from ablate.rollout.process import caller_unchanged, environment_for_children, prepare_environment
 from ablate.rollout.server import ServerEngine
 from ablate.rollout.settings import engine_arguments, eos_ids, serve_command, yarn_overrides
 from ablate.rollout.weights_file import weights_file
@@ -34,57 +29,23 @@ if TYPE_CHECKING:
     from torch import Tensor
     from vllm.v1.engine.llm_engine import LLMEngine
 
-_open_engines: dict[str, Engine] = {}
 
-
-def open_engine(
-    model_dir: Path | str,
-    config: EngineConfig,
-    context_length: int,
-    yarn_factor: float,
-    original_context: int,
-) -> Engine:
-    """Return the engine with these settings, starting it from ``model_dir`` unless this process has it open already.
-
-    An engine that was open keeps the weights that it was given last: load weights before you sample.
-
-    Args:
-        model_dir: a Hugging Face directory.
-        context_length: tokens of prompt and response together.
-        yarn_factor: 1 for none; else positions are stretched by this factor (YaRN, arXiv 2309.00071).
-        original_context: positions the weights were trained for; used by YaRN only.
-
-    Raises:
-        UserError: if ``inline`` is asked for inside a world of several processes, or ``model_dir`` is no model.
-    """
-    model_dir = Path(model_dir)
-    if config.mode == "auto":
-        config = replace(config, mode="child" if num_trainer_ranks() > 1 else "inline")
+def open_vllm(model_dir: Path, config: EngineConfig, context_length: int, original_context: int) -> Engine:
+    """Start vLLM on ``model_dir``, or connect to its servers; see ``ablate.rollout.open.open_engine``."""
     hf_config = read_hf_config(model_dir)
     stop_ids = eos_ids(model_dir, hf_config)
-    settings = [hf_config, stop_ids, asdict(config), context_length, yarn_factor, original_context]
-    key = json.dumps(settings, sort_keys=True)
-    if key not in _open_engines:
-        overrides = yarn_overrides(hf_config, context_length, yarn_factor, original_context)
-        arguments = engine_arguments(config, context_length, overrides, on_cpu=not torch.cuda.is_available())
-        if config.mode == "server":
-            _open_engines[key] = ServerEngine(
-                config.urls,
-                context_length=context_length,
-                max_num_seqs=config.max_num_seqs,
-                weights_dir=config.weights_dir,
-                stop_ids=stop_ids,
-                serve_command=serve_command(model_dir, arguments),
-            )
-        else:
-            _open_engines[key] = VllmEngine(start(model_dir, config, arguments), config, stop_ids)
-    return _open_engines[key]
-
-
-def close_engines() -> None:
-    """Close every engine that ``open_engine`` made in this process."""
-    while _open_engines:
-        _open_engines.popitem()[1].close()
+    overrides = yarn_overrides(hf_config, context_length, original_context)
+    arguments = engine_arguments(config, context_length, overrides, on_cpu=not torch.cuda.is_available())
+    if config.placement == "servers":
+        return ServerEngine(
+            config.urls,
+            context_length=context_length,
+            max_num_seqs=config.max_num_seqs,
+            weights_dir=config.weights_dir,
+            stop_ids=stop_ids,
+            serve_command=serve_command(model_dir, arguments),
+        )
+    return VllmEngine(start(model_dir, config, arguments), config, stop_ids)
 
 
 class VllmEngine:
@@ -92,7 +53,7 @@ class VllmEngine:
 
     def __init__(self, llm: LLMEngine, config: EngineConfig, stop_ids: list[int]) -> None:
         self._llm = llm
-        self._mode = config.mode
+        self._placement = config.placement
         self._num_threads = config.num_threads
         self._stop_ids = stop_ids
 
@@ -100,7 +61,7 @@ class VllmEngine:
         """Replace the weights in place; see ``Engine``."""
         if isinstance(weights, str | Path):
             self._llm.collective_rpc("replace_weights_from_directory", args=(str(weights),))
-        elif self._mode == "inline":
+        elif self._placement == "inline":
             self._llm.collective_rpc("replace_weights", args=(iter(weights),))
         else:
             with weights_file(weights, None) as path:
@@ -127,7 +88,7 @@ class VllmEngine:
                     )
                     on_finish(requests[int(output.request_id)].key, sampled)
         finally:
-            # Only after an exception is anything left; the engine must be clean for whoever goes on.
+            # Requests are left only after an exception; the engine must be clean for the next caller.
             if self._llm.has_unfinished_requests():
                 self._llm.abort_request([str(index) for index in range(len(requests))])
 
@@ -142,7 +103,7 @@ class VllmEngine:
             seed=request.seed,
             max_tokens=request.max_new_tokens,
             stop_token_ids=self._stop_ids,
-            logprobs=0,  # of the sampled token, no others
+            logprobs=0,  # of the sampled token only
             flat_logprobs=True,
             detokenize=False,
             output_kind=RequestOutputKind.FINAL_ONLY,
@@ -150,12 +111,13 @@ class VllmEngine:
         self._llm.add_request(request_id, tokens_input(list(request.prompt_ids)), params)
 
     def close(self) -> None:
-        """End the child process, or let go of an inline engine's memory: a GPU has to hold the next one.
+        """End the child process, or free an inline engine's memory: a GPU has to hold the next engine.
 
-        vLLM's own shutdown of an in-process engine destroys ``torch.distributed``, the trainer's world included: its
-        parts are shut down instead. It also froze the garbage collector's objects, its own among them.
+        vLLM's own shutdown of an in-process engine destroys ``torch.distributed``, the trainer's world included, so
+        the engine's parts are shut down one by one. At its start vLLM froze the garbage collector's objects, its own
+        among them; they are unfrozen here.
         """
-        if self._mode == "child":
+        if self._placement == "child":
             self._llm.engine_core.shutdown()
             return
         core = self._llm.engine_core.engine_core
@@ -170,10 +132,7 @@ class VllmEngine:
 
 def start(model_dir: Path, config: EngineConfig, arguments: dict[str, Any]) -> LLMEngine:
     """Start vLLM on ``model_dir``; takes about 6 s, most of it imports."""
-    check_world(config)
     prepare_environment(config)
-    if one_at_a_time():
-        close_engines()
     with caller_unchanged(config.num_threads), environment_for_children(config.num_threads):
         from vllm.engine.arg_utils import EngineArgs
         from vllm.v1.engine.llm_engine import LLMEngine
@@ -191,33 +150,12 @@ def start(model_dir: Path, config: EngineConfig, arguments: dict[str, Any]) -> L
             vllm_config,
             Executor.get_class(vllm_config),
             log_stats=False,
-            multiprocess_mode=config.mode == "child",
+            multiprocess_mode=config.placement == "child",
         )
     if not torch.cuda.is_available():
         llm.collective_rpc("use_norm_kernels")
-    if config.mode == "child":
+    if config.placement == "child":
         llm.collective_rpc("end_with_parent")
-    if config.mode == "inline":
+    if config.placement == "inline":
         llm.engine_core._finalizer.detach()  # it would destroy torch.distributed: see VllmEngine.close
     return llm
-
-
-def one_at_a_time() -> bool:
-    """On a GPU each engine takes its share of the whole device: two do not fit."""
-    return torch.cuda.is_available()
-
-
-def check_world(config: EngineConfig) -> None:
-    """Refuse an in-process engine inside a world of several processes, where it would wait for ever."""
-    if config.mode == "inline" and num_trainer_ranks() > 1:
-        raise UserError(
-            f"rollout.engine.mode=inline shares its process with a trainer of one rank, not of {num_trainer_ranks()}: "
-            "set rollout.engine.mode=child, or auto"
-        )
-
-
-def num_trainer_ranks() -> int:
-    """Processes of the job, as the trainer has joined them or torchrun has started them."""
-    if torch.distributed.is_initialized():
-        return torch.distributed.get_world_size()
-    return int(os.environ.get("WORLD_SIZE", "1"))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ablate.errors import UserError
-from ablate.hf_config import read_hf_config, rope_theta, yarn_betas
+from ablate.hf_config import read_hf_config, rope_theta, yarn_betas, yarn_factor
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def yarn_for(model_dir: Path, context_length: int, original_context: int) -> Yar
     if context_length <= original_context:
         return None
     betas = PAPER_BETAS | yarn_betas(read_hf_config(model_dir))
-    return Yarn(factor=context_length / original_context, original_context=original_context, **betas)
+    return Yarn(factor=yarn_factor(context_length, original_context), original_context=original_context, **betas)
 
 
 def read_architecture(model_dir: Path) -> Architecture:

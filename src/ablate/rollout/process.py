@@ -43,7 +43,7 @@ def prepare_environment(config: EngineConfig) -> None:
     """Set what vLLM reads at import. A variable that the user has set keeps its value.
 
     Call it before the first import of vLLM. ``TORCHDYNAMO_DISABLE`` makes the first batch of an eager engine take 0.6 s
-    in place of 2.8 s. Multiprocessing is off even for ``mode=child``: with it on, vLLM's CPU backend adds a third
+    in place of 2.8 s. Multiprocessing is off even for ``placement=child``: with it on, vLLM's CPU backend adds a third
     process; the child is asked for by name where the engine is made. ``spawn``: a forked child would inherit an
     initialised ``torch.distributed``.
     """
