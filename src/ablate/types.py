@@ -1,6 +1,6 @@
-"""The carriers: frozen values that are handed down the path, in one direction.
+"""The carriers: frozen values that move down the path in one direction.
 
-problem -> prompt -> completion -> verdict -> group -> batch -> gradient step -> checkpoint -> evaluation rows.
+problem -> prompt -> completion -> verdict -> group -> batch -> update -> checkpoint -> evaluation rows.
 
 Shape suffixes: B rows (rollouts), S tokens of a row (prompt and response), T = S - 1 predictions,
 P prompts, G samples of one prompt.
@@ -40,17 +40,17 @@ class Problem:
     difficulty: str
     input_mode: str = "stdin"  # "stdin" | "functional"
     fn_name: str | None = None  # functional mode: the function, or the method of class Solution
-    float_tolerance: float | None = None  # relative or absolute, whichever accepts
+    float_tolerance: float | None = None  # relative or absolute, the test passes if either accepts
     time_limit_s: float | None = None  # None: verify.time_limit_s
     memory_limit_mib: int | None = None  # None: verify.memory_limit_mib
-    reference: str | None = None  # a program that the judge accepts
+    reference: str | None = None  # a program that the verifier accepts
     source: str | None = None
     license: str | None = None
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """A problem as the model sees it: the chat template's text and its tokens."""
+    """A problem as the model sees it: the text of the chat template and its tokens."""
 
     problem_id: str
     text: str
@@ -64,6 +64,10 @@ class Completion:
     ``logp[t]`` is the engine's log-probability of ``response_ids[t]`` in nats, at the sampling temperature (after
     temperature, before truncation by top-p). ``finished`` is False when the context limit cut the response off.
     A finished response includes its end-of-sequence token in ``response_ids``.
+
+    Example:
+        ``Completion("add", sample=0, seed=17, prompt_ids=(5, 6), response_ids=(7, 2), logp=(-0.1, -0.3), text="7",
+        finished=True)``: token 2 ended the sequence.
     """
 
     problem_id: str
@@ -92,7 +96,7 @@ class VerdictKind(StrEnum):
 
 @dataclass(frozen=True)
 class Verdict:
-    """The judge's answer for one program on all tests of one problem.
+    """The verifier's answer for one program on all tests of one problem.
 
     Three outcomes: ``passed``; failed, with a kind; or ``is_infrastructure_error``, which says nothing about the
     program and is never a reward.
@@ -122,7 +126,11 @@ class Verdict:
 
 @dataclass(frozen=True)
 class RolloutGroup:
-    """The G completions of one problem and their verdicts, in sample order; none is an infrastructure error."""
+    """The G completions of one problem and their verdicts, in sample order; none is an infrastructure error.
+
+    Example:
+        ``RolloutGroup(add, (right, wrong), (accepted, wrong_answer)).rewards == (1.0, -1.0)``.
+    """
 
     problem: Problem
     completions: tuple[Completion, ...]
@@ -141,24 +149,25 @@ class RolloutGroup:
 
 @dataclass(frozen=True)
 class TrainBatch:
-    """Rows for one optimizer step, or a micro-batch of them. Position t describes the prediction of token t + 1.
+    """Rows of a rollout batch, an update or a micro-batch. Position t describes the prediction of token t + 1.
 
-    ``weight_BT`` was computed once over the whole optimizer step (all ranks, all micro-batches), so the loss is
+    ``weight_BT`` was computed once over the whole update (all ranks, all micro-batches), so the loss is
     ``-(weight * surrogate).sum()`` and no other line divides. ``mask_BT`` is True exactly where token t + 1 belongs to
     the response. Rows that are not in the loss have weight 0 everywhere; a row in the loss may have weight 0 as well.
 
     Example: prompt ``[5, 6]``, response ``[7, 2]``, padded to S = 5: ``tokens = [5, 6, 7, 2, 0]``,
-    ``mask = [F, T, T, F]``; ``old_logp[1]`` is log p(7 | 5 6).
+    ``mask = [F, T, T, F]``; ``old_logp[1]`` is log p(7 | 5 6). If it is the only row in the loss and every token weighs
+    the same, ``in_loss = True`` and ``weight = [0, 0.5, 0.5, 0]``.
     """
 
     tokens_BS: Tensor  # int64, padded on the right
     mask_BT: Tensor  # bool
-    old_logp_BT: Tensor  # nats, before the first optimizer step of this rollout batch; 0 outside the mask
-    rollout_logp_BT: Tensor  # nats, the engine's; 0 outside the mask
+    old_logp_BT: Tensor  # nats, before the first update of this rollout batch; 0 outside the mask
+    rollout_logp_BT: Tensor  # nats, from the engine; 0 outside the mask
     advantage_B: Tensor
     in_loss_B: Tensor  # bool: does the row count in N and T?
     weight_BT: Tensor
-    ref_logp_BT: Tensor | None = None  # nats, a frozen reference's; only with a KL term
+    ref_logp_BT: Tensor | None = None  # nats, from a frozen reference; only with a KL term
 
     @property
     def num_rows(self) -> int:
@@ -167,7 +176,12 @@ class TrainBatch:
 
 @dataclass(frozen=True)
 class EvalRow:
-    """One evaluation sample: a line of eval.parquet."""
+    """One evaluation sample: a row of eval.parquet.
+
+    Example:
+        ``EvalRow(step=10, context=128, problem_id="add", difficulty="easy", sample=3, num_tokens=52, finished=True,
+        passed=False, verdict="wrong_answer")``.
+    """
 
     step: int
     context: int  # tokens, prompt and response

@@ -61,4 +61,4 @@ def test_a_killed_rank_is_named_by_a_rank_whose_collective_breaks(ended):
 def test_a_killed_rank_is_missed_even_by_a_rank_that_waits_for_nothing(ended):
     codes, (other, _) = ended["killed_while_sampling"]
     assert codes == [2, -signal.SIGKILL]
-    assert "rank 1 has not been heard of for 5 s: it was killed or its node is gone" in other
+    assert "rank 1 has been silent for 5 s: it was killed or its node is gone" in other

@@ -204,7 +204,7 @@ def test_bf16_trains_fp32_main_weights(tiny_checkpoint, batch):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"tensor": 2}, "= 2 processes per model copy do not divide the 1 started"),
+        ({"tensor": 2}, "the number of processes, 1, is not divisible by 2, the processes per model copy"),
         ({"world_size": 4}, "parallel.world_size=4 but 1 processes were started"),
         ({"sequence_parallel": True}, "sequence_parallel=true splits over the tensor group"),
         ({"transformer_engine": True}, "the package transformer_engine is not installed"),
@@ -221,9 +221,9 @@ def test_a_layout_that_cannot_work_is_said_in_a_sentence(tiny_checkpoint, batch,
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"tensor": 4}, "2 key/value heads do not divide by parallel.tensor=4"),
-        ({"tensor": 3}, "4 attention heads do not divide by parallel.tensor=3"),
-        ({"pipeline": 3}, "4 layers do not divide by parallel.pipeline=3"),
+        ({"tensor": 4}, "2 key/value heads are not divisible by parallel.tensor=4"),
+        ({"tensor": 3}, "4 attention heads are not divisible by parallel.tensor=3"),
+        ({"pipeline": 3}, "4 layers are not divisible by parallel.pipeline=3"),
     ],
 )
 def test_what_the_model_does_not_divide_by_is_said(tiny_checkpoint, changes, sentence):
@@ -242,7 +242,7 @@ ENGINE = replace(cases.SINGLE, transformer_engine=True, precision="bf16", fp8="h
     [
         (replace(ENGINE, attention="flash"), {"transformer_engine"}, "the package flash_attn is not installed"),
         (replace(ENGINE, precision="fp32"), {"transformer_engine"}, "rounds products of bf16 weights, not fp32"),
-        (replace(ENGINE, tensor=4), {"transformer_engine"}, "wants 16 x parallel.tensor=4 to divide the hidden size"),
+        (replace(ENGINE, tensor=4), {"transformer_engine"}, "must be divisible by 16 x parallel.tensor=4"),
     ],
 )
 def test_what_transformer_engine_cannot_do_is_said(tiny_checkpoint, monkeypatch, parallel, installed, sentence):

@@ -27,7 +27,7 @@ def build_batch(
     ref_logp_BT: Tensor | None = None,
     tokens_BS: Tensor | None = None,
 ) -> TrainBatch:
-    """Return the rows with the objective's advantages, and with weights as if all rows were one update.
+    """Return the rows with the advantages of the objective, and with weights as if all rows were one update.
 
     Advantages and weights get the dtype of ``rollout_logp_BT``: float32 in training, float64 in the laws.
 

@@ -29,8 +29,8 @@ class Architecture:
 class Yarn:
     """YaRN (arXiv 2309.00071) as transformers and vLLM apply it, with the temperature 0.1 ln(factor) + 1.
 
-    A frequency that turns more than ``beta_fast`` times within the original context is left alone, one that turns less
-    than ``beta_slow`` times is stretched by the whole factor.
+    A frequency that turns more than ``beta_fast`` times within the original context stays as it is; a frequency that
+    turns less than ``beta_slow`` times is stretched by the whole factor.
     """
 
     factor: float
@@ -39,11 +39,11 @@ class Yarn:
     beta_slow: float
 
 
-PAPER_BETAS = {"beta_fast": 32.0, "beta_slow": 1.0}  # and transformers' and vLLM's defaults
+PAPER_BETAS = {"beta_fast": 32.0, "beta_slow": 1.0}  # the defaults of transformers and vLLM too
 
 
 def yarn_for(model_dir: Path, context_length: int, original_context: int) -> Yarn | None:
-    """YaRN by the ratio of the contexts; None where the weights were trained for ``context_length``."""
+    """YaRN with the ratio of the contexts as its factor; None if the weights were trained for ``context_length``."""
     if context_length <= original_context:
         return None
     betas = PAPER_BETAS | yarn_betas(read_hf_config(model_dir))

@@ -76,7 +76,7 @@ def on_device(batch: TrainBatch, device: torch.device) -> TrainBatch:
 
 
 def row_lengths(batch: TrainBatch) -> list[int]:
-    """Tokens of each row up to its last response token; what follows is padding."""
+    """Number of tokens of each row up to its last response token; the rest is padding."""
     position_T = torch.arange(1, batch.mask_BT.shape[1] + 1, device=batch.mask_BT.device)
     return ((batch.mask_BT * position_T).amax(dim=1) + 1).tolist()
 
@@ -94,20 +94,20 @@ class MicroBatch:
 def plan_micro_batches(
     lengths: Sequence[int], max_tokens: int, *, num_ranks: int, row_multiple: int, multiple_of: int, packing: bool
 ) -> list[list[MicroBatch]]:
-    """Split rows into micro-batches, equally many for every data-parallel rank.
+    """Split rows into micro-batches, the same number for every data-parallel rank.
 
-    Padded rows are put with rows of similar length; packed rows wherever there is room.
+    A padded row shares a micro-batch with rows of similar length; a packed row goes wherever there is room.
 
     Args:
         lengths: tokens of each row.
-        max_tokens: of one micro-batch at most, padding included; context ranks share them.
+        max_tokens: largest size of one micro-batch, padding included; context ranks share its tokens.
         num_ranks: data-parallel ranks.
         row_multiple: every row is padded to a multiple of this.
         multiple_of: the micro-batch as a whole (a padded row, or packed rows) is padded to a multiple of this.
-        packing: rows are laid end to end instead of padded.
+        packing: lay rows end to end instead of padding them to one length.
 
     Returns:
-        One list of micro-batches per rank. No plan changes a gradient; it only changes how much is computed at once.
+        One list of micro-batches per rank. The plan changes no gradient, only how much is computed at once.
 
     Raises:
         UserError: when a single row is longer than the budget.
@@ -147,7 +147,7 @@ def plan_micro_batches(
 
 
 def deal(micro_batches: list[MicroBatch], num_ranks: int) -> list[list[MicroBatch]]:
-    """Hand out equal counts, the next largest always to the rank with the fewest tokens so far."""
+    """Give every rank the same number; the next largest goes to the rank with the fewest tokens so far."""
     shares: list[list[MicroBatch]] = [[] for _ in range(num_ranks)]
     count, tokens = len(micro_batches) // num_ranks, [0] * num_ranks
     for micro_batch in sorted(micro_batches, key=lambda m: (-m.size, m.rows)):

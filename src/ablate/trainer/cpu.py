@@ -1,8 +1,8 @@
-"""Megatron-Core without a GPU: what it asks of CUDA is answered by the CPU, and nothing else sees the difference.
+"""Megatron-Core without a GPU: the CPU answers its CUDA calls, and no other package sees the difference.
 
 Every ``megatron.*`` module gets its own view of ``torch`` in which CUDA devices mean the CPU. The real ``torch``, which
 vLLM and transformers use in the same process, stays as it is (wrapping its factories breaks ``torch.device("meta")``
-and lets ``from_pretrained`` return a wrong model without an error). Where CUDA exists nothing here does anything.
+and lets ``from_pretrained`` return a wrong model without an error). Where CUDA exists, this file changes nothing.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ MODULES = (
     "megatron.core.tensor_parallel.random",
 )
 
-# What Megatron says at import where Transformer Engine and Apex are absent, which on a CPU is always.
+# Warnings of Megatron at import when Transformer Engine and Apex are absent, which is always so on a CPU.
 EXPECTED_WARNINGS = (
     r"Transformer Engine and Apex are not installed\. Falling back",
     r"Apex is not installed\. Falling back to Torch Norm",
     r"transformer_engine is not installed",
 )
 
-# What torch says to Megatron while it runs, about names that Megatron still uses.
+# Warnings of torch about deprecated names that Megatron still uses.
 EXPECTED_WHILE_RUNNING = (
     r"`torch\.distributed\.(reduce_scatter_tensor|all_gather_into_tensor)` is deprecated",
     r"The \.grad attribute of a Tensor that is not a leaf Tensor is being accessed",  # the distributed optimizer's norm
@@ -61,10 +61,10 @@ CPU = torch.device("cpu")
 
 def import_megatron() -> None:
     """Import Megatron-Core; on a machine without CUDA, map its CUDA onto the CPU. May be called again."""
-    # Read when CUDA starts; Megatron's overlap of products with collectives counts on their order in one queue.
+    # CUDA reads this when it starts; Megatron's overlap of products with collectives needs their order in one queue.
     os.environ.setdefault("CUDA_DEVICE_MAX_CONNECTIONS", "1")
     if not torch.cuda.is_available():
-        for name in ("transformer_engine", "apex"):  # installed or not: their optimizers and norms need CUDA
+        for name in ("transformer_engine", "apex"):  # even if installed: their optimizers and norms need CUDA
             sys.modules.setdefault(name, None)
     with warnings.catch_warnings():
         for message in EXPECTED_WARNINGS:
@@ -86,7 +86,7 @@ def import_megatron() -> None:
 
 @functools.cache
 def torch_on_cpu() -> ModuleType:
-    """A view of ``torch`` whose CUDA devices, streams and generators are the CPU's."""
+    """Return a view of ``torch`` in which the CUDA devices, streams and generators are those of the CPU."""
     view = copy_module(torch)
     for name in FACTORIES:
         setattr(view, name, on_cpu(getattr(torch, name)))

@@ -45,7 +45,7 @@ def build_optimizer(model: DistributedDataParallel, parallel: ParallelConfig, op
         adam_beta1=optim.beta1,
         adam_beta2=optim.beta2,
         adam_eps=optim.eps,
-        clip_grad=optim.clip_grad or math.inf,  # at 0 Megatron does not even measure the norm
+        clip_grad=optim.clip_grad or math.inf,  # with 0 Megatron would not measure the norm
         bf16=parallel.precision == "bf16",
         params_dtype=DTYPES[parallel.precision],
         use_distributed_optimizer=parallel.distributed_optimizer,
@@ -53,9 +53,9 @@ def build_optimizer(model: DistributedDataParallel, parallel: ParallelConfig, op
     return get_megatron_optimizer(config, [model])
 
 
-def build_scheduler(optimizer: MegatronOptimizer, optim: OptimConfig, total_steps: int) -> OptimizerParamScheduler:
-    """Linear warm-up to ``lr``, then constant or a cosine to ``min_lr`` at ``total_steps``."""
-    decay_steps = max(total_steps, optim.warmup_steps + 1)  # a short run may end within its warm-up
+def build_scheduler(optimizer: MegatronOptimizer, optim: OptimConfig, total_updates: int) -> OptimizerParamScheduler:
+    """Linear warm-up to ``lr``, then constant, or a cosine to ``min_lr`` at ``total_updates``; one step per update."""
+    decay_steps = max(total_updates, optim.warmup_steps + 1)  # a short run may end within its warm-up
     return OptimizerParamScheduler(
         optimizer,
         init_lr=0.0,

@@ -1,8 +1,8 @@
-"""Checkpoints that survive a kill, a damaged disk and a change of layout.
+"""Checkpoints on disk: they survive a kill, a damaged disk and a change of layout.
 
 A checkpoint is a directory ``step_000010`` that appears whole or not at all: Megatron's shards (any layout can read
-them), ``extra.pt`` (the loop's own state) and ``complete.json`` (the size and hash of every file). ``latest`` and
-``best`` name directories; what they name is checked before it is used.
+them), ``extra.pt`` (the loop's own state) and ``complete.json`` (the size and hash of every file). The files ``latest``
+and ``best`` name directories; a directory is checked before it is used.
 """
 
 from __future__ import annotations
@@ -161,7 +161,7 @@ def on_leader(world: World, action: Callable[[], object]) -> None:
 
 
 def fingerprints(directory: Path, world: World) -> dict[str, list[Any]]:
-    """Size and hash of every file, on every rank; each rank reads its share of the files."""
+    """Return the size and hash of every file on every rank; each rank reads its share of the files."""
     names = world.broadcast(sorted(str(p.relative_to(directory)) for p in directory.rglob("*") if p.is_file()))
     own = {name: fingerprint(directory / name) for name in names[world.rank :: world.size]}
     shares: list[Any] = [None] * world.size
@@ -178,11 +178,11 @@ def fingerprint(path: Path) -> list[Any]:
 
 
 def find_damage(directory: Path, world: World) -> str | None:
-    """What is wrong with a checkpoint, in words; None if every file is as it was written."""
+    """Return what is wrong with a checkpoint, in words; None if every file is as it was written."""
     complete = directory / COMPLETE
     if not world.broadcast(complete.is_file()):
         return f"{COMPLETE} is missing"
-    # Read by one: another node of a shared disk may not see the file yet.
+    # Only the leader reads: on a shared disk another node may not see the file yet.
     expected = world.broadcast(read_record(complete) if world.rank == 0 else None)
     if expected is None:
         return f"{COMPLETE} is not readable"
@@ -206,7 +206,7 @@ def read_record(path: Path) -> dict[str, Any] | None:
 
 
 def newest_first(root: Path) -> list[str]:
-    """Names of the checkpoints under ``root``; what ``latest`` names comes first."""
+    """Names of the checkpoints under ``root``, newest first; the one in ``latest`` comes before all others."""
     names = [path.name for path in root.glob("step_*") if path.is_dir() and path.suffix != PARTIAL_SUFFIX]
     latest = (root / LATEST).read_text() if (root / LATEST).is_file() else None
     return sorted(names, key=lambda name: (name == latest, step_of(name)), reverse=True)

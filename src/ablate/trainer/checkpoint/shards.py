@@ -1,4 +1,4 @@
-"""A trainer's state as Megatron's distributed checkpoint (torch_dist): weights, optimizer, place in the schedule."""
+"""The state of a trainer as a distributed checkpoint of Megatron (torch_dist): weights, optimizer, schedule."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from megatron.core.optimizer import MegatronOptimizer  # noqa: E402
 from megatron.core.optimizer.distrib_optimizer import DistributedOptimizer  # noqa: E402
 from megatron.core.optimizer_param_scheduler import OptimizerParamScheduler  # noqa: E402
 
-# Gathers the optimizer's shards into whole parameters, so that tensor and pipeline sizes may change on loading too.
+# This sharding gathers the optimizer's shards into whole parameters, so that any layout can load them.
 METADATA = {"distrib_optim_sharding_type": "fully_reshardable", "chained_optim_avoid_prefix": True}
 
 
 @dataclass(frozen=True)
 class TrainingState:
-    """What Megatron's files hold of a trainer, and the precision of its weights."""
+    """The parts of a trainer that a checkpoint restores, and the precision of its weights."""
 
     model: PolicyModel
     optimizer: MegatronOptimizer
@@ -38,7 +38,7 @@ class TrainingState:
 
 
 class Writing:
-    """A save under way. ``wait`` returns when every rank's files are on disk."""
+    """A save that is under way. ``wait`` returns when the files of every rank are on disk."""
 
     def __init__(self, calls: AsyncCallsQueue | None) -> None:
         self._calls = calls
@@ -53,7 +53,7 @@ class Writing:
 def write(state: TrainingState, directory: Path, asynchronous: bool) -> Writing:
     """Write this rank's share into ``directory``, which exists and is empty.
 
-    An asynchronous save writes from a forked copy of this process; what is trained meanwhile does not reach it.
+    An asynchronous save writes from a forked copy of this process; later updates do not reach the copy.
     """
     with cpu.answering_for_cuda():
         sharded = sharded_state(state, is_loading=False)
@@ -70,7 +70,7 @@ def write(state: TrainingState, directory: Path, asynchronous: bool) -> Writing:
 
 
 def read(state: TrainingState, directory: Path) -> None:
-    """Load a checkpoint of the same model into ``state``, written under any layout, its optimizer split or not."""
+    """Load a checkpoint of the same model, written under any layout and by either kind of optimizer, into ``state``."""
     num_steps = dist_checkpointing.load_common_state_dict(str(directory))["num_optimizer_steps"]
     with cpu.answering_for_cuda():
         if num_steps == 0:
@@ -78,18 +78,18 @@ def read(state: TrainingState, directory: Path) -> None:
         else:
             read_trained(state, directory, num_steps)
     state.scheduler.num_steps = num_steps
-    state.scheduler.step(increment=0)  # puts the learning rate of this step into the optimizer
+    state.scheduler.step(increment=0)  # sets the learning rate of this place in the schedule
 
 
 def read_weights(model: PolicyModel, directory: Path) -> None:
-    """Load the weights alone (``ablate.export``: no trainer, no optimizer to put the rest into)."""
+    """Load only the weights (for ``ablate.export`` and ``ablate.evaluate``, which have no optimizer)."""
     with cpu.answering_for_cuda():
         state = {"model": model.sharded_state_dict(metadata=dict(METADATA))}
         model.load_state_dict(dist_checkpointing.load(state, str(directory))["model"])
 
 
 def read_untrained(state: TrainingState, directory: Path) -> None:
-    """Before the first optimizer step there are weights only."""
+    """Load a checkpoint from before the first update: it has only weights."""
     state.model.load_state_dict(dist_checkpointing.load({"model": sharded_model(state)}, str(directory))["model"])
     for optimizer in chained_optimizers(state):
         optimizer.optimizer.state.clear()
@@ -99,7 +99,7 @@ def read_untrained(state: TrainingState, directory: Path) -> None:
 def read_trained(state: TrainingState, directory: Path, num_steps: int) -> None:
     is_split, was_split = bool(distributed_optimizers(state)), has_split_optimizer(directory)
     for optimizer in distributed_optimizers(state):
-        # Without states there is nothing for the loaded ones to be put into.
+        # Loading needs existing states to overwrite.
         optimizer._init_optimizer_states_with_dummy_values()
         accept_missing_states(optimizer)
     wanted = sharded_state(state, is_loading=True)
@@ -118,7 +118,7 @@ def read_trained(state: TrainingState, directory: Path, num_steps: int) -> None:
 
 
 def has_split_optimizer(directory: Path) -> bool:
-    """Was the checkpoint written by a distributed optimizer?"""
+    """Return whether a distributed optimizer wrote the checkpoint."""
     return "param_state_sharding_type" in dist_checkpointing.load_common_state_dict(str(directory))["optimizer"]
 
 
@@ -129,10 +129,10 @@ def param_groups(optimizer_state: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def read_main_weights_elsewhere(optimizer_state: dict[str, Any], is_split: bool, precision: str) -> None:
-    """Look for the optimizer's fp32 weights where the other kind of optimizer keeps them.
+    """Point the optimizer's fp32 weights at the keys under which the other kind of optimizer wrote them.
 
-    The distributed one writes them as ``param``; the other as ``fp32_param``, and in fp32 not at all: there they are
-    the model's own, which the distributed optimizer's share the memory of.
+    The distributed optimizer writes them as ``param``. The plain optimizer writes them as ``fp32_param``, but not in
+    fp32: there they are the weights of the model, whose memory the distributed optimizer shares.
     """
     for tensors in optimizer_state["param_state"].values() if is_split else ():
         if precision == "fp32":
@@ -145,7 +145,7 @@ def read_main_weights_elsewhere(optimizer_state: dict[str, Any], is_split: bool,
 
 
 def restated(loaded: dict[str, Any], settings: list[dict[str, Any]], is_split: bool) -> dict[str, Any]:
-    """A checkpoint's optimizer state in the form of the other kind of optimizer, with the reader's own settings."""
+    """Convert loaded optimizer state into the form of the other kind of optimizer, with the settings of the reader."""
     if is_split:
         sharding = METADATA["distrib_optim_sharding_type"]
         groups = {"param_groups": settings}
@@ -157,12 +157,12 @@ def restated(loaded: dict[str, Any], settings: list[dict[str, Any]], is_split: b
 
 
 def counts_in_groups(optimizer: MegatronOptimizer) -> bool:
-    """Transformer Engine's Adam counts its steps once per group of parameters, torch's in the state of each one."""
+    """Transformer Engine's Adam counts steps once per group of parameters; torch's Adam counts them per parameter."""
     return not isinstance(optimizer.optimizer, torch.optim.Adam | torch.optim.AdamW)
 
 
 def count_steps(loaded: dict[str, Any], in_groups: bool, num_steps: int) -> None:
-    """Put the number of steps where the reader's Adam keeps it, whichever of the two wrote the checkpoint."""
+    """Store the number of steps where the reader's Adam expects it, whichever Adam wrote the checkpoint."""
     own = loaded.get("optimizer", loaded)
     own["state"].pop("common_step", None)
     for group in own["param_groups"]:
@@ -195,7 +195,7 @@ def distributed_optimizers(state: TrainingState) -> list[DistributedOptimizer]:
 
 
 def accept_missing_states(optimizer: DistributedOptimizer) -> None:
-    """What a checkpoint does not hold stays as it is. No checkpoint holds the ``step`` of torch's AdamW."""
+    """Keep the present value of every state that a checkpoint lacks; all lack the ``step`` of torch's AdamW."""
     set_states = DistributedOptimizer._set_main_param_and_optimizer_states
 
     def set_states_found(model_param: Any, tensors: dict[str, Any]) -> None:
@@ -206,9 +206,9 @@ def accept_missing_states(optimizer: DistributedOptimizer) -> None:
 
 
 def restore_step_count(optimizer: DistributedOptimizer, num_steps: int) -> None:
-    """torch's AdamW counts steps in its state, where Megatron leaves one dummy tensor for all parameters.
+    """Give every parameter its own step count: Megatron leaves one dummy tensor for all parameters of torch's AdamW.
 
-    Left so, every parameter would count for all of them, and the next update would be off by a fifth.
+    With the shared tensor, each parameter would advance the count of all, and the next update would be off by a fifth.
     """
     for state in optimizer.optimizer.state.values():
         if "step" in state:

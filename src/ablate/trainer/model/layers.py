@@ -1,4 +1,4 @@
-"""The two layers of Megatron's local specification that Qwen3 needs in another form.
+"""Qwen3's own form of two layers of Megatron's local specification: the norm and the attention.
 
 Shape suffixes: S positions, B rows, H query heads, G key/value heads, D head size.
 """
@@ -24,7 +24,7 @@ from megatron.core.transformer.transformer_config import TransformerConfig  # no
 class RMSNorm(torch.nn.RMSNorm):
     """torch's RMSNorm, whose gradient Megatron sums over the tensor group under sequence parallelism.
 
-    Megatron's own wrapper refuses sequence parallelism; without the tag the gradient is off and nothing says so.
+    Megatron's own wrapper refuses sequence parallelism; without this tag the gradient is wrong and no error is raised.
     """
 
     def __init__(self, config: TransformerConfig, hidden_size: int, eps: float) -> None:
@@ -36,7 +36,7 @@ class CausalAttention(torch.nn.Module):
     """Causal attention by torch's fused kernel: no S x S matrix of scores is stored, on a CPU or a GPU.
 
     Rows are padded on the right, so the causal mask alone keeps padding out of every real position. Under context
-    parallelism every process asks with its own positions, and joins the keys and values of all.
+    parallelism each process has the queries of its own positions, and joins the keys and values of all processes.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class CausalAttention(torch.nn.Module):
     ) -> Tensor:
         """Attend; query is [S, B, H, D] and the result [S, B, H * D], or packed, [N, H, D] and [N, H * D].
 
-        Packed rows are attended one by one: each sees itself only.
+        Packed rows are processed one by one: each row attends to itself only.
         """
         if packed_seq_params is None:
             lengths = [len(query) * self.context_group.size()]
@@ -95,7 +95,7 @@ class CausalAttention(torch.nn.Module):
         return torch.cat(attended)
 
     def _attend(self, query_SBHD: Tensor, key_SBGD: Tensor, value_SBGD: Tensor, first: int) -> Tensor:
-        """Queries from position ``first`` of a row on, against the keys of its start up to the last of them."""
+        """Attend with the queries from position ``first`` of a row; the keys start at 0 and end at the last query."""
         query_BHSD, key_BGSD, value_BGSD = (x.permute(1, 2, 0, 3) for x in (query_SBHD, key_SBGD, value_SBGD))
         seen = None
         if first:

@@ -1,9 +1,9 @@
 """Log-probability and entropy of given tokens, fused with the output projection and split over the vocabulary.
 
-At 8,192 tokens x 151,936 words one fp32 logit matrix is 5 GB and a naive log-softmax holds three of them. Here the
-projection is done a chunk of tokens at a time and done again in backward, so that no tensor is tokens x vocabulary.
+At 8,192 tokens x 151,936 words one fp32 logit matrix is 5 GB and a naive log-softmax holds three of them. This
+function projects a chunk of tokens at a time, and again in backward, so that no tensor is tokens x vocabulary.
 
-Shape suffixes: N positions asked for, C positions of one chunk, D hidden size, V words of this rank's shard.
+Shape suffixes: N requested positions, C positions of one chunk, D hidden size, V words of this rank's shard.
 Every reduction runs in fp32 (fp64 for fp64 inputs), whatever the dtype of the model.
 """
 
@@ -64,7 +64,7 @@ def response_logp_entropy(
 
 
 class _ProjectedLogp(torch.autograd.Function):
-    """Keeps hidden states, targets and one normaliser per position; backward projects every chunk again."""
+    """Saves hidden states, targets and one normaliser per position; backward projects every chunk again."""
 
     @staticmethod
     def forward(ctx, hidden_ND, weight_VD, target_N, vocab_size, temperature, chunk_tokens, tp_group):
@@ -118,7 +118,7 @@ def _shard_words(weight_VD: Tensor, vocab_size: int, tp_group: ProcessGroup | No
 
 
 def _local_columns(target_N: Tensor, start: int, num_words: int) -> tuple[Tensor, Tensor]:
-    """Column of each target in this shard (0 where it lies elsewhere) and whether it lies here."""
+    """Column of each target in this shard (0 if another shard holds it) and whether this shard holds it."""
     column_N = target_N - start
     is_here_N = (column_N >= 0) & (column_N < num_words)
     return column_N.where(is_here_N, 0), is_here_N
@@ -130,11 +130,11 @@ def _logits(hidden_CD: Tensor, words_VD: Tensor, temperature: float) -> Tensor:
 
 
 def _chunk_statistics(logit_CV: Tensor, column_C: Tensor, is_here_C: Tensor) -> Tensor:
-    """What this shard adds to the softmax of a chunk, [4, C]; overwrites ``logit_CV``.
+    """Return what this shard contributes to the softmax of a chunk, [4, C]; overwrites ``logit_CV``.
 
     Rows: target logit (0 elsewhere), maximum m, sum of exp(z - m), sum of exp(z - m) * (z - m).
     """
-    if not logit_CV.numel():  # a shard of nothing but padding: adds nothing to any sum
+    if not logit_CV.numel():  # a shard that holds only padding contributes nothing to any sum
         empty = logit_CV.new_zeros(4, len(logit_CV))
         empty[1] = torch.finfo(logit_CV.dtype).min
         return empty
@@ -167,17 +167,18 @@ def _logit_gradient(
 
 
 def _weight_gradient_total(weight_VD: Tensor) -> Tensor:
-    """Where the weight's gradient is summed: Megatron's fp32 gradient buffer when its DDP has given the weight one."""
+    """Return the tensor that sums the weight's gradient: Megatron's fp32 buffer if its DDP has given the weight one."""
     main_grad_VD = getattr(weight_VD, "main_grad", None)
     return torch.zeros_like(weight_VD, dtype=_wide(weight_VD)) if main_grad_VD is None else main_grad_VD
 
 
 def _handed_to_autograd(weight_VD: Tensor, total_VD: Tensor) -> Tensor:
-    """The weight gradient as autograd and Megatron's DDP hook expect it.
+    """Return the weight gradient in the form that autograd and Megatron's DDP hook expect.
 
     With ``main_grad`` the sum is already in place: DDP's hook must fire but add nothing, which
     ``grad_added_to_main_grad`` tells it. A weight tied to the embedding has ``zero_out_wgrad``: then the hook does add
-    what it is handed (the embedding's share), so ours must be zeros (megatron/core/tensor_parallel/layers.py).
+    what it receives (the share of the embedding), so this gradient must be zeros
+    (megatron/core/tensor_parallel/layers.py).
     """
     if getattr(weight_VD, "main_grad", None) is None:
         return total_VD.to(weight_VD.dtype)

@@ -1,7 +1,7 @@
 """A micro-batch as the model takes it: rows padded to one length, or packed end to end without padding.
 
-Shape suffixes: B rows, S tokens of a row, T = S - 1 predictions, N packed tokens. What is asked of the model is laid
-out as its output is, sequence first: [S, B] or [N, 1].
+Shape suffixes: B rows, S tokens of a row, T = S - 1 predictions, N packed tokens. Targets and masks have
+the layout of the model's output, sequence first: [S, B] or [N, 1].
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ class ModelInput:
     """What goes into the model, and which of its outputs predict response tokens."""
 
     tokens: Tensor  # [B, S] or [1, N]
-    targets: Tensor  # [S, B] or [N, 1]: the token that each output predicts; anything where there is none
-    mask: Tensor  # [S, B] or [N, 1]: is it a response token?
-    lengths: tuple[int, ...]  # S, or of the packed rows, padding included; context ranks cut each on its own
+    targets: Tensor  # [S, B] or [N, 1]: the token that each output predicts; arbitrary where nothing is predicted
+    mask: Tensor  # [S, B] or [N, 1]: does the output predict a response token?
+    lengths: tuple[int, ...]  # S, or the length of each packed row; padding included; cut row by row for context ranks
     packed: PackedSeqParams | None
-    to_rows: Callable[[Tensor], Tensor]  # values laid out as ``targets`` -> [B, T], 0 outside the mask
+    to_rows: Callable[[Tensor], Tensor]  # values in the layout of ``targets`` -> [B, T], 0 outside the mask
 
 
 def model_input(batch: TrainBatch, parallel: ParallelConfig) -> ModelInput:
@@ -45,7 +45,7 @@ def model_input(batch: TrainBatch, parallel: ParallelConfig) -> ModelInput:
 
 
 def padded_input(batch: TrainBatch) -> ModelInput:
-    """Rows as they are: padding stands on the right, where causal attention keeps it out of every real position."""
+    """Keep the rows as they are: padding is on the right, where causal attention hides it from every real position."""
     return ModelInput(
         tokens=batch.tokens_BS,
         targets=batch.tokens_BS.roll(-1, dims=1).t(),
@@ -57,11 +57,11 @@ def padded_input(batch: TrainBatch) -> ModelInput:
 
 
 def packed_input(batch: TrainBatch, row_multiple: int, multiple_of: int) -> ModelInput:
-    """Rows end to end; each attends to itself alone, and its positions start at 0.
+    """Lay the rows end to end; each row attends to itself only, and its positions start at 0.
 
     Args:
-        row_multiple: the length of each row is made to divide by it, with padding tokens.
-        multiple_of: so is N, with a row of padding tokens; it divides by ``row_multiple``.
+        row_multiple: every row is padded to a multiple of this.
+        multiple_of: N is padded to a multiple of this with a row of padding tokens; a multiple of ``row_multiple``.
     """
     lengths = [-(-length // row_multiple) * row_multiple for length in row_lengths(batch)]
     num_missing = -sum(lengths) % multiple_of
@@ -86,7 +86,7 @@ def packed_input(batch: TrainBatch, row_multiple: int, multiple_of: int) -> Mode
             qkv_format="thd",
             cu_seqlens_q=ends,
             cu_seqlens_kv=ends,
-            cu_seqlens_q_padded=ends,  # a row's padding counts as its own: it stands behind all that could see it
+            cu_seqlens_q_padded=ends,  # padding is part of its row: nothing before it attends to it
             cu_seqlens_kv_padded=ends,
             max_seqlen_q=max(lengths),
             max_seqlen_kv=max(lengths),

@@ -119,8 +119,8 @@ def recomputation(parallel: ParallelConfig) -> dict[str, Any]:
 def eight_bits(parallel: ParallelConfig) -> dict[str, Any]:
     """FP8 for the layers' products; the output projection (``ablate.trainer.model.logprobs``) keeps its precision.
 
-    Only recipes that scale by the values at hand: delayed scaling scales by those of earlier passes, so that a
-    log-probability would depend on what was computed before it, and on whether the run was resumed in between.
+    Only recipes that scale by the present values are offered. Delayed scaling uses the values of earlier passes: a
+    log-probability would then depend on what was computed before it, and on whether the run was resumed in between.
     """
     return {} if parallel.fp8 == "none" else {"fp8": parallel.fp8, "fp8_recipe": parallel.fp8_recipe}
 
@@ -134,7 +134,7 @@ def build_model(
         max_length: tokens of the longest row; Megatron keeps it for export only.
 
     Raises:
-        UserError: when the layout does not divide the model or asks for a package that is missing.
+        UserError: when the model is not divisible by the layout, or the layout needs a package that is missing.
     """
     from megatron.core import parallel_state
 
@@ -157,7 +157,7 @@ def build_model(
 
 
 def mark_split_parameters(model: PolicyModel) -> None:
-    """Say which weights are split over the tensor group: a gradient norm counts all shares of those, one of the others.
+    """Mark the weights that are split over the tensor group: a gradient norm sums their shares and counts others once.
 
     Megatron marks them while it initialises them, which ``perform_initialization=False`` skips.
     """

@@ -36,7 +36,7 @@ class WeightReader:
         tensor = self.files[file].get_tensor(name)
         if tuple(tensor.shape) != shape:
             raise UserError(
-                f"{self.model_dir / file}: {name} has shape {tuple(tensor.shape)}, config.json says {shape}: "
+                f"{self.model_dir / file}: {name} has shape {tuple(tensor.shape)}, but config.json says {shape}: "
                 "take both from the same checkpoint"
             )
         return tensor
@@ -88,5 +88,5 @@ def write_part(directory: Path, index: int, tensors: dict[str, Tensor]) -> list[
 
 
 def part_path(directory: Path, index: int) -> Path:
-    """How many files there will be, which their final names say, is known at the end."""
+    """A temporary name: the final names contain the number of files, which is known only at the end."""
     return directory / f"part_{index}.safetensors"

@@ -108,7 +108,7 @@ def load_weights(model: PolicyModel, model_dir: Path, architecture: Architecture
     """Copy this rank's share of a Hugging Face checkpoint into ``model``, in place.
 
     Raises:
-        UserError: when a tensor is missing or has another shape than config.json says.
+        UserError: when a tensor is missing or its shape is not the one in config.json.
     """
     parameters = dict(model.named_parameters())
     local_names = names_here(parameters, architecture, world)
@@ -123,13 +123,13 @@ def load_weights(model: PolicyModel, model_dir: Path, architecture: Architecture
 
 
 def targets(weight: MegatronWeight, local_names: dict[str, str], architecture: Architecture) -> list[str]:
-    """This stage's parameters that hold ``weight``: with tied embeddings the last stage keeps a copy of its own."""
+    """Names of the parameters of this stage that hold ``weight``; with tied embeddings the last stage has a copy."""
     names = [weight.name, OUTPUT] if weight.name == EMBEDDING and architecture.tied_embeddings else [weight.name]
     return [local_names[name] for name in names if name in local_names]
 
 
 def names_here(parameters: dict[str, Tensor], architecture: Architecture, world: World) -> dict[str, str]:
-    """Name counted over all stages -> name in this stage, whose layers are counted from 0."""
+    """Map the name with layers counted over all stages to the name in this stage, where layers count from 0."""
     first_layer = world.pipeline_rank * (architecture.num_layers // world.pipeline_size)
     found = {}
     for name in parameters:
@@ -147,8 +147,9 @@ def has_fused_norms(model: PolicyModel) -> bool:
 def hf_tensors(model: PolicyModel, architecture: Architecture, world: World) -> Iterator[tuple[str, Tensor]]:
     """Yield (Hugging Face name, whole tensor) for every weight, one at a time, on every rank.
 
-    All ranks must iterate to the end: each tensor is gathered over the tensor group of the stage that owns it and
-    broadcast to the other stages. On one rank, tensors that need no regrouping share memory with the model.
+    All ranks must iterate to the end (``Trainer.gather_weights`` sees to it): each tensor is gathered over the tensor
+    group of the stage that owns it and broadcast to the other stages. In a job of one rank, tensors that need no
+    regrouping share memory with the model.
     """
     parameters = dict(model.named_parameters())
     local_names = names_here(parameters, architecture, world)

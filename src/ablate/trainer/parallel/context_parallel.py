@@ -1,8 +1,8 @@
-"""Context parallelism: the tokens of every row split over processes, and joined where a whole row is needed.
+"""Context parallelism: the tokens of every row are split over processes, and joined where a whole row is needed.
 
 A row is cut into 2 x C equal parts for C processes; process c holds parts c and 2C - 1 - c, so that under causal
-attention all have the same work. It is the split that Megatron's rotary embedding and Transformer Engine's attention
-assume. Attention joins keys and values; the objective joins log-probabilities, because the ratio of a sequence needs
+attention every process has the same work. Megatron's rotary embedding and Transformer Engine's attention assume this
+split. Attention joins keys and values; the objective joins log-probabilities, because the ratio of a sequence needs
 all of its tokens.
 
 Shape suffixes: N positions of all rows laid end to end, L = N / C positions of this process.
@@ -24,10 +24,10 @@ from megatron.core.tensor_parallel import gather_from_sequence_parallel_region  
 
 
 def positions_held(lengths: Sequence[int], rank: int, size: int) -> Tensor:
-    """Where in N the positions that context rank ``rank`` holds stand, row after row, int64 [L].
+    """Return the indices into N of the positions that context rank ``rank`` holds, row after row, int64 [L].
 
     Args:
-        lengths: of the rows; each divides by 2 x ``size``.
+        lengths: of the rows; each is a multiple of 2 x ``size``.
     """
     held, start = [], 0
     for length in lengths:
@@ -39,11 +39,11 @@ def positions_held(lengths: Sequence[int], rank: int, size: int) -> Tensor:
 
 
 def joined(held: Tensor, lengths: Sequence[int], group: ProcessGroup, *, sum_gradients: bool) -> Tensor:
-    """Put the positions that the group's ranks hold, [L, ...], together into rows end to end, [N, ...].
+    """Join the positions that all ranks of the group hold, [L, ...] each, into rows end to end, [N, ...].
 
     Args:
-        sum_gradients: the ranks go on to compute different things from the whole (attention: each its own queries), so
-            its gradient is the sum of theirs. False: they compute the same thing (the loss), and each has all of it.
+        sum_gradients: True if each rank computes something different from the whole (attention: its own queries), so
+            that the gradients have to be summed. False if all ranks compute the same thing (the loss).
     """
     by_rank = gather_from_sequence_parallel_region(held, tensor_parallel_output_grad=sum_gradients, group=group)
     order = torch.cat([positions_held(lengths, rank, group.size()) for rank in range(group.size())])

@@ -1,7 +1,7 @@
-"""A job of several processes ends together: the cause on top, within seconds, never by hanging.
+"""A job of several processes ends together within seconds, with the cause on top, and never hangs.
 
-Every rank runs a watching thread beside its own. It beats in the job's store, reads there whether another rank failed
-or stopped beating, and then ends this process, wherever its main thread waits (in a collective, in the engine).
+Every rank runs a watching thread. The thread writes a heartbeat to the job's store and reads there whether another rank
+failed or stopped beating. If so, it ends this process, wherever the main thread waits (in a collective, in the engine).
 """
 
 from __future__ import annotations
@@ -23,28 +23,28 @@ from ablate.errors import UserError
 
 CAUSE, CLAIM = "ablate/cause", "ablate/claim"
 POLL_S = 0.5
-GRACE_S = 3.0  # for the main thread to write down how the run ended
-PATIENCE_S = 3.0  # a collective breaks when a peer ends: so long for that peer's cause, or its silence, to show
+GRACE_S = 3.0  # for the main thread to record how the run ended
+PATIENCE_S = 3.0  # how long to wait, after a collective breaks, for the failed peer to report a cause or go silent
 SILENT_AFTER_S = 2.0
-INTERRUPT = signal.SIGUSR2  # raises in this process's main thread what its watch has seen
+INTERRUPT = signal.SIGUSR2  # raises, in the main thread of this process, what its watch has seen
 BROKEN_COLLECTIVE = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "NCCL", "timed out")
 EXIT_CODE = 1
 
 
 class JobFailed(UserError):
-    """Another rank, or this one, failed first; the message says which and why. Its traceback was printed there."""
+    """Some rank failed; the message says which rank was first, and why. That rank has printed its traceback."""
 
 
 class Watch:
     """This rank's view of the others, through the store that torchrun (or rank 0) hosts.
 
     Args:
-        silence_s: a rank that has not beaten for so long counts as dead.
+        silence_s: a rank that sends no heartbeat for this long counts as dead.
     """
 
     def __init__(self, rank: int, size: int, silence_s: float) -> None:
         self.rank, self.size, self.silence_s = rank, size, silence_s
-        # A connection of its own: the default group's store may be held by a waiting main thread.
+        # A separate connection: a waiting main thread may hold the store of the default group.
         self.store = dist.TCPStore(
             os.environ["MASTER_ADDR"],
             int(os.environ["MASTER_PORT"]),
@@ -56,18 +56,18 @@ class Watch:
         self._ended = threading.Event()
         self._seen: str | None = None
         signal.signal(INTERRUPT, self._raise_what_was_seen)
-        atexit.register(self.end)  # a rank that is done early has not died
+        atexit.register(self.end)  # a rank that finishes early has not died
         self.thread = threading.Thread(target=self._run, name="ablate-watch", daemon=True)
         self.thread.start()
 
     def claim(self, cause: str) -> str:
-        """Record ``cause`` if nothing is recorded yet, and return what came first."""
+        """Record ``cause`` unless a cause is recorded already; return the recorded one."""
         if self.store.add(CLAIM, 1) == 1:
             self.store.set(CAUSE, cause)
         return self.store.get(CAUSE).decode()
 
     def cause_elsewhere(self) -> str | None:
-        """Why a collective broke: what another rank says, or that one has fallen silent; None if all are well."""
+        """Return why a collective broke (another rank reported a cause or fell silent); None if all ranks are well."""
         end = time.monotonic() + PATIENCE_S
         while time.monotonic() < end:
             if self.store.check([CAUSE]):
@@ -77,10 +77,10 @@ class Watch:
         return f"rank {silent[0]} ended without a word: it was killed" if silent else None
 
     def end(self) -> None:
-        """Leave the watch: this rank is done."""
+        """Stop watching and mark this rank as done."""
         self._ended.set()
         self.thread.join()
-        with suppress(dist.DistError):  # the host of the store may be done already
+        with suppress(dist.DistError):  # the process that hosts the store may be done already
             self.store.set(f"ablate/done/{self.rank}", "")
 
     def _run(self) -> None:
@@ -115,19 +115,19 @@ class Watch:
             if beat != self._beats[rank][0]:
                 self._beats[rank] = (beat, now)
             elif now - self._beats[rank][1] > self.silence_s:
-                return f"rank {rank} has not been heard of for {self.silence_s:g} s: it was killed or its node is gone"
+                return f"rank {rank} has been silent for {self.silence_s:g} s: it was killed or its node is gone"
         return None
 
 
 @contextmanager
 def ending_together(watch: Watch | None, *expected: type[BaseException]) -> Iterator[None]:
-    """Turn an exception on any rank into the end of all of them.
+    """End all ranks when any rank raises an exception.
 
-    The first rank to fail prints its traceback; every other rank, whose collectives break in turn, only says who was
-    first. Alone in its job (``watch`` is None) a process fails as ever.
+    The first rank to fail prints its traceback. The collectives of the other ranks break in turn, and those ranks only
+    say who failed first. If the job has one process (``watch`` is None), exceptions pass unchanged.
 
     Args:
-        expected: exceptions that all ranks raise together and that are no failure.
+        expected: exceptions that all ranks raise together and that are not failures.
 
     Raises:
         JobFailed: with the first rank's cause.
@@ -148,7 +148,7 @@ def ending_together(watch: Watch | None, *expected: type[BaseException]) -> Iter
 
 
 def describe(watch: Watch, error: BaseException) -> str:
-    """The cause as this rank knows it; a collective that broke is only the consequence of one."""
+    """Return the cause as this rank knows it; a broken collective is only a consequence, so look elsewhere first."""
     if isinstance(error, JobFailed):
         return str(error)
     if isinstance(error, UserError):

@@ -1,4 +1,4 @@
-"""Does a layout fit the model, the processes and the packages? Known before anything slow begins."""
+"""Checks that a layout fits the model, the processes and the packages, before anything slow begins."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from ablate.config import ParallelConfig
 from ablate.errors import UserError
 from ablate.trainer.architecture import Architecture
 
-FP8_BLOCK = 16  # FP8 matrix products want both sides of a weight to divide by it
-FP8_TOKENS = 32  # and so many tokens, or a multiple (block-scaled forms; the others 16)
+FP8_BLOCK = 16  # FP8 matrix products need both dimensions of a weight to be multiples of this
+FP8_TOKENS = 32  # and the number of tokens to be a multiple of this (block-scaled recipes; other recipes need 16)
 
 
 def check_layout(architecture: Architecture, parallel: ParallelConfig) -> None:
-    """Raise ``UserError`` for the first dimension of the model that the layout does not divide."""
+    """Raise ``UserError`` for the first dimension of the model that is not divisible by the size that splits it."""
     for name, value, key, size in (
         ("attention heads", architecture.num_heads, "tensor", parallel.tensor),
         ("key/value heads", architecture.num_kv_heads, "tensor", parallel.tensor),
@@ -23,7 +23,7 @@ def check_layout(architecture: Architecture, parallel: ParallelConfig) -> None:
         ("layers", architecture.num_layers, "pipeline", parallel.pipeline),
     ):
         if value % size:
-            raise UserError(f"{value} {name} do not divide by parallel.{key}={size}: choose a divisor of {value}")
+            raise UserError(f"{value} {name} are not divisible by parallel.{key}={size}: choose a divisor of {value}")
     if parallel.sequence_parallel and parallel.tensor == 1:
         raise UserError(
             "parallel.sequence_parallel=true splits over the tensor group: set parallel.tensor to 2 or more"
@@ -32,7 +32,7 @@ def check_layout(architecture: Architecture, parallel: ParallelConfig) -> None:
 
 
 def check_transformer_engine(architecture: Architecture, parallel: ParallelConfig) -> None:
-    """Raise ``UserError`` for what only Transformer Engine's layers do, where they are not asked for or not there."""
+    """Raise ``UserError`` for options that need Transformer Engine's layers when those are switched off or missing."""
     if parallel.transformer_engine:
         if importlib.util.find_spec("transformer_engine") is None:
             raise UserError(
@@ -60,8 +60,8 @@ def check_transformer_engine(architecture: Architecture, parallel: ParallelConfi
     for name, value in (("hidden size", architecture.hidden_size), ("MLP columns", architecture.mlp_size)):
         if value % (FP8_BLOCK * parallel.tensor):
             raise UserError(
-                f"parallel.fp8={parallel.fp8} wants {FP8_BLOCK} x parallel.tensor={parallel.tensor} to divide the "
-                f"{name}, {value}: lower parallel.tensor or set parallel.fp8=none"
+                f"the {name}, {value}, must be divisible by {FP8_BLOCK} x parallel.tensor={parallel.tensor} under "
+                f"parallel.fp8={parallel.fp8}: lower parallel.tensor or set parallel.fp8=none"
             )
 
 
@@ -70,8 +70,8 @@ def check_world_size(parallel: ParallelConfig, size: int) -> None:
     model_size = parallel.tensor * parallel.pipeline * parallel.context
     if size % model_size:
         raise UserError(
-            f"parallel.tensor={parallel.tensor} x pipeline={parallel.pipeline} x context={parallel.context} = "
-            f"{model_size} processes per model copy do not divide the {size} started: "
+            f"the number of processes, {size}, is not divisible by {model_size}, the processes per model copy "
+            f"(parallel.tensor={parallel.tensor} x pipeline={parallel.pipeline} x context={parallel.context}): "
             f"launch with torchrun --nproc-per-node {model_size} or a multiple of it"
         )
     if parallel.world_size is not None and parallel.world_size != size:
@@ -82,12 +82,12 @@ def check_world_size(parallel: ParallelConfig, size: int) -> None:
 
 
 def row_multiple(parallel: ParallelConfig) -> int:
-    """The length of every row divides by it: the row is cut into so many parts."""
+    """Every row is padded to a multiple of this: context parallelism cuts it into this many parts."""
     return 2 * parallel.context if parallel.context > 1 else 1
 
 
 def sequence_multiple(parallel: ParallelConfig) -> int:
-    """The length of what the model sees, a row or rows end to end, divides by it: cut over context and tensor ranks."""
+    """Each micro-batch (a padded row, or packed rows) is padded to a multiple of this: ranks split its tokens."""
     shares = parallel.tensor if parallel.sequence_parallel else 1
     if parallel.fp8 != "none":
         shares *= FP8_TOKENS

@@ -28,12 +28,12 @@ LEADER = 0
 
 @dataclass(frozen=True)
 class World:
-    """This process among the others. Ranks are laid out tensor first, then context, data and pipeline."""
+    """This process and its place among the others. Ranks are ordered by tensor, then context, data and pipeline."""
 
     rank: int
     size: int
     device: torch.device
-    watch: Watch | None  # None for a process alone
+    watch: Watch | None  # None if the job has one process
 
     @property
     def is_leader(self) -> bool:
@@ -58,7 +58,7 @@ class World:
 
     @property
     def speaks_for_its_rows(self) -> bool:
-        """Of the ranks that end up with the same log-probabilities of the same rows, the one whose are taken."""
+        """True on exactly one of the ranks that hold identical results for the same rows."""
         return self.tensor_rank == 0 and self.context_group.rank() == 0
 
     @property
@@ -86,7 +86,7 @@ class World:
         return self.pipeline_rank == self.pipeline_size - 1
 
     def broadcast(self, value: Value) -> Value:
-        """Hand the leader's ``value`` (anything that pickles) to every rank; the others' argument is ignored."""
+        """Return the leader's ``value`` (anything that pickles) on every rank; other ranks' arguments are ignored."""
         if self.size == 1:
             return value
         box: list[Any] = [value if self.is_leader else None]
@@ -101,10 +101,10 @@ class World:
 
 
 def open_world(parallel: ParallelConfig) -> World:
-    """Join the job's processes (torchrun's environment, or this process alone) and lay the model's groups over them.
+    """Join the processes of the job (from torchrun's environment, or one process) and make the model's groups.
 
-    A default process group of the right size that exists already (vLLM opens one in its process) is used as it is.
-    May be called again with another layout of the same processes.
+    If the default process group exists already (vLLM opens one in its process), it is used as it is. A process may
+    call this again with another layout of the same processes.
 
     Raises:
         UserError: when the number of processes does not fit ``parallel``.
