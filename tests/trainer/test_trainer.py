@@ -157,7 +157,7 @@ def test_learning_rate_warms_up_then_follows_the_schedule(schedule, expected):
         param_groups = [{"wd_mult": 1.0, "lr_mult": 1.0, "max_lr": 1.0, "min_lr": 0.1}]  # noqa: RUF012
 
     optim = replace(cases.OPTIM, lr=1.0, min_lr=0.1, schedule=schedule, warmup_steps=4)
-    scheduler = build_scheduler(Recorder(), optim, total_steps=8)
+    scheduler = build_scheduler(Recorder(), optim, total_updates=8)
     rates = []
     for _ in expected:
         scheduler.step(increment=1)
