@@ -116,7 +116,7 @@ def rollout_rows(seed: int, step: int) -> list[dict]:
                     "old_logp": old_logp.tolist(), "text": "print(1)", "finished": length < 90,
                     "reward": 1.0 if passed else -1.0, "advantage": 0.0, "in_loss": True,
                     "verdict": "accepted" if passed else "wrong_answer", "num_passed": 10 if passed else 3,
-                    "num_tests": 10, "optimizer_step": problem // 2,
+                    "num_tests": 10, "update": problem // 2,
                 }
             )  # fmt: skip
     return rows

@@ -17,12 +17,12 @@ from ablate.types import Completion, Problem, RolloutGroup, TrainBatch, Verdict,
 
 @dataclass(frozen=True)
 class RecordedStep:
-    """One rollout batch as it was trained on; per rollout, in row order: ``old_logp`` in nats, ``optimizer_step``."""
+    """One rollout batch as it was trained on; per rollout, in row order: ``old_logp`` in nats, ``update``."""
 
     step: int
     groups: tuple[RolloutGroup, ...]
     old_logp: tuple[tuple[float, ...], ...]
-    optimizer_step: tuple[int, ...]  # the index of the update, within this batch, that trained on the row
+    update: tuple[int, ...]  # index, within the batch, of the update that trained on the row
 
     @property
     def num_rollouts(self) -> int:
@@ -31,8 +31,8 @@ class RecordedStep:
     @property
     def rows_of_updates(self) -> list[Tensor]:
         """The rows that each update trained on, in the order of the updates."""
-        update_B = torch.tensor(self.optimizer_step)
-        return [(update_B == index).nonzero()[:, 0] for index in range(max(self.optimizer_step) + 1)]
+        update_B = torch.tensor(self.update)
+        return [(update_B == index).nonzero()[:, 0] for index in range(max(self.update) + 1)]
 
     @property
     def longest_response(self) -> int:
@@ -80,7 +80,7 @@ def trained_rows(batch: TrainBatch, rows_of_updates: Sequence[Tensor]) -> Iterat
             "old_logp": batch.old_logp_BT[row][batch.mask_BT[row]].tolist(),
             "advantage": batch.advantage_B[row].item(),
             "in_loss": bool(batch.in_loss_B[row]),
-            "optimizer_step": update_of_row[row],
+            "update": update_of_row[row],
         }
 
 
@@ -98,13 +98,13 @@ def read_step(run: RunDirectory, step: int) -> RecordedStep:
     try:
         groups = tuple(group_of(group_rows) for group_rows in cut_into_groups(rows))
         old_logp = tuple(tuple(row["old_logp"]) for row in rows)
-        optimizer_step = tuple(row["optimizer_step"] for row in rows)
+        update = tuple(row["update"] for row in rows)
     except KeyError as error:
         raise UserError(f"{path} has no column {error}: it was not written by ablate.train") from error
     sizes = {len(group.completions) for group in groups}
     if len(sizes) != 1:
         raise UserError(f"{path} holds groups of {sorted(sizes)} rollouts: the groups of one step must have one size")
-    return RecordedStep(step, groups, old_logp, optimizer_step)
+    return RecordedStep(step, groups, old_logp, update)
 
 
 def cut_into_groups(rows: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
