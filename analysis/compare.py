@@ -1,25 +1,25 @@
-"""Arms against a baseline: the frame behind every table and every figure of scores.
+"""Arms compared with a baseline: the frame behind every table and every figure of scores.
 
 An arm is one cell at one evaluation context, after training; the warm start is one more arm. All shares are 0 to 1.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import pandas as pd
 
 from ablate.errors import UserError
 from analysis import power, stats
-from analysis.arms import WARM_START, Arm, arms_after_training, check_problems, matched_arms, warm_start_arms
 from analysis.load import Experiment, wide_metrics
+from analysis.outcomes import WARM_START, Arm, arms_after_training, check_problems, matched_arms, warm_start_arms
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How a comparison is made; the values stand in conf/report.yaml."""
+    """How a comparison is made; conf/report.yaml holds the values."""
 
     baseline: str
     resamples: int
@@ -30,22 +30,58 @@ class Settings:
 
 
 @dataclass(frozen=True)
+class Row:
+    """One arm: the columns of ``Comparison.frame``.
+
+    The gain is over the warm start on the same problems (NaN without one). The difference is to the baseline, paired
+    over problems and matched seeds (NaN for the baseline itself, and without matched seeds).
+    """
+
+    cell: str
+    context: int
+    num_seeds: int
+    num_problems: int
+    num_samples: int
+    num_unjudged: int
+    finished: float  # share of the judged samples
+    passed_finished: float  # share of the finished samples
+    passed_unfinished: float  # share of the judged samples
+    runs: tuple[str, ...]
+    point: float  # pass@k
+    low: float
+    high: float
+    gain: float
+    gain_low: float
+    gain_high: float
+    difference: float
+    difference_low: float
+    difference_high: float
+    probability: float  # of improvement: share of the resampled differences above 0
+    p: float
+    num_matched: int
+    clip_is_live: bool | float  # NaN: not logged
+
+
+@dataclass(frozen=True)
 class Comparison:
     """The rows of the tables, the arms behind them, and the variance of a difference at each context."""
 
     settings: Settings
-    frame: pd.DataFrame
+    frame: pd.DataFrame  # one ``Row`` per line, and p_holm: p adjusted for every difference in the frame
     arms: tuple[Arm, ...]
     designs: dict[int, power.DifferenceVariance]  # by context; only where two arms share a seed
+    names: Mapping[str, str]  # cell -> its printed name, in the order of the tables
+
+    @property
+    def baseline_name(self) -> str:
+        return self.names.get(self.settings.baseline, self.settings.baseline)
 
 
 def compare(experiment: Experiment, settings: Settings) -> Comparison:
-    """Score every arm and hold it against the baseline at the same context.
+    """Score every arm and compare it with the baseline at the same context.
 
-    Columns of ``frame``: cell, context, num_seeds, num_problems, num_samples, point, low, high,
-    gain, gain_low, gain_high (over the warm start, on the same problems; NaN without one), difference, difference_low,
-    difference_high, probability, p, p_holm (to the baseline; NaN for itself and without matched seeds), num_matched,
-    num_unjudged, finished, passed_finished, passed_unfinished (shares of the judged), clip_is_live, runs.
+    Raises:
+        UserError: if no run was evaluated after training, or not all of them on the same problems and samples.
     """
     trained = arms_after_training(experiment.scores)
     if not trained:
@@ -56,120 +92,102 @@ def compare(experiment: Experiment, settings: Settings) -> Comparison:
     check_problems(arms)
     rng = np.random.default_rng(settings.seed)
     weight_RP = stats.problem_weights(len(arms[0].problem_ids), settings.resamples, rng)
+    live = clip_liveness(experiment)
     rows, designs = [], {}
     for context in sorted({arm.context for arm in trained}):
-        here = [arm for arm in arms if arm.context == context]
-        rows += rows_at(here, weight_RP, settings, rng)
-        matched = matched_arms([arm for arm in here if arm.cell != WARM_START], settings.baseline)
-        if len(matched) > 1:
-            rate_ASP = np.stack([arm.score(1) for arm in matched])
-            designs[context] = power.difference_variance(rate_ASP, matched[0].passed_SPN.shape[2])
-    frame = pd.DataFrame(rows)
+        here = AtOneContext([arm for arm in arms if arm.context == context], settings, weight_RP, rng)
+        rows += [here.row(arm, live.get(arm.cell, np.nan)) for arm in here.arms]
+        if len(here.matched) > 1:
+            rate_ASP = np.stack([arm.score(1) for arm in here.matched])
+            designs[context] = power.difference_variance(rate_ASP, here.matched[0].passed_SPN.shape[2])
+    frame = pd.DataFrame([asdict(row) for row in rows])
     frame["p_holm"] = np.nan
     tested = frame["p"].notna()
     frame.loc[tested, "p_holm"] = stats.holm(frame.loc[tested, "p"].tolist())
-    live = clip_liveness(experiment)
-    frame["clip_is_live"] = frame["cell"].map(live)
-    return Comparison(settings, order(frame, experiment.cells), tuple(arms), designs)
+    names = {WARM_START: "Warm start", **experiment.names}
+    return Comparison(settings, order(frame, list(names)), tuple(arms), designs, names)
 
 
 def order(frame: pd.DataFrame, cells: Sequence[str]) -> pd.DataFrame:
-    rank = {cell: index for index, cell in enumerate([WARM_START, *cells])}
+    rank = {cell: index for index, cell in enumerate(cells)}
     keys = frame["cell"].map(rank)
     return frame.assign(rank=keys).sort_values(["rank", "context"]).drop(columns="rank").reset_index(drop=True)
 
 
-def rows_at(
-    arms: Sequence[Arm], weight_RP: stats.Array, settings: Settings, rng: np.random.Generator
-) -> list[dict[str, object]]:
-    """Rows of the frame for the arms of one context."""
-    trained = [arm for arm in arms if arm.cell != WARM_START]
-    start = next((arm for arm in arms if arm.cell == WARM_START), None)
-    table = {arm.cell: arm.score(settings.pass_at) for arm in arms}
-    spread = stats.seed_variance([table[arm.cell] for arm in trained])
-    single = stats.SeedVariance(0.0, 0)  # the warm start is one model, however many runs began with it
-    rows = []
-    for arm in arms:
-        seeds = single if arm.cell == WARM_START else spread
-        begin_SP = None if start is None or arm is start else table[WARM_START]
-        rows.append(
-            outcome_shares(arm)
-            | score_columns(table[arm.cell], weight_RP, seeds, settings, rng)
-            | gain_columns(table[arm.cell], begin_SP, weight_RP, seeds, settings, rng)
-            | difference_columns(arm, trained, weight_RP, settings, rng)
+class AtOneContext:
+    """The arms of one context, and the resampling that all their intervals share."""
+
+    def __init__(
+        self, arms: Sequence[Arm], settings: Settings, weight_RP: stats.Array, rng: np.random.Generator
+    ) -> None:
+        trained = [arm for arm in arms if arm.cell != WARM_START]
+        self.arms, self.settings, self.weight_RP, self.rng = arms, settings, weight_RP, rng
+        self.score = {arm.cell: arm.score(settings.pass_at) for arm in arms}
+        self.seeds = stats.seed_variance([self.score[arm.cell] for arm in trained])
+        self.matched = matched_arms(trained, settings.baseline)
+
+    def row(self, arm: Arm, clip_is_live: bool | float) -> Row:
+        finished, num_judged = arm.finished_SPN.sum(), arm.judged_SPN.sum()
+        score, gain = self.mean(arm), self.gain(arm)
+        return Row(
+            cell=arm.cell,
+            context=arm.context,
+            num_seeds=len(arm.seeds),
+            num_problems=arm.passed_SPN.shape[1],
+            num_samples=arm.passed_SPN.shape[2],
+            num_unjudged=int((~arm.judged_SPN).sum()),
+            finished=finished / num_judged,
+            passed_finished=(arm.passed_SPN & arm.finished_SPN).sum() / finished if finished else np.nan,
+            passed_unfinished=(arm.passed_SPN & ~arm.finished_SPN).sum() / num_judged,
+            runs=arm.runs,
+            point=score.point,
+            low=score.low,
+            high=score.high,
+            gain=gain.point,
+            gain_low=gain.low,
+            gain_high=gain.high,
+            clip_is_live=clip_is_live,
+            **self.difference(arm),
         )
-    return rows
 
+    def seeds_of(self, arm: Arm) -> stats.SeedVariance:
+        """The warm start is one model, however many runs began with it."""
+        return stats.SeedVariance(0.0, 0) if arm.cell == WARM_START else self.seeds
 
-def outcome_shares(arm: Arm) -> dict[str, object]:
-    finished, num_judged = arm.finished_SPN.sum(), arm.judged_SPN.sum()
-    return {
-        "cell": arm.cell,
-        "context": arm.context,
-        "num_seeds": len(arm.seeds),
-        "num_problems": arm.passed_SPN.shape[1],
-        "num_samples": arm.passed_SPN.shape[2],
-        "num_unjudged": int((~arm.judged_SPN).sum()),
-        "finished": finished / num_judged,
-        "passed_finished": (arm.passed_SPN & arm.finished_SPN).sum() / finished if finished else np.nan,
-        "passed_unfinished": (arm.passed_SPN & ~arm.finished_SPN).sum() / num_judged,
-        "runs": arm.runs,
-    }
+    def mean(self, arm: Arm) -> stats.Interval:
+        score_SP = self.score[arm.cell]
+        resampled_R = stats.mean_resamples(score_SP, self.weight_RP, self.seeds_of(arm), self.rng)
+        if score_SP.mean() in (0.0, 1.0):
+            return stats.unanimous_interval(float(score_SP.mean()), score_SP.shape[1], self.settings.confidence)
+        return stats.interval(score_SP.mean(), resampled_R, self.settings.confidence, (0.0, 1.0))
 
+    def gain(self, arm: Arm) -> stats.Interval:
+        """The gain over the warm start on the same problems."""
+        if arm.cell == WARM_START or WARM_START not in self.score:
+            return stats.Interval(np.nan, np.nan, np.nan)
+        gain_SP = self.score[arm.cell] - self.score[WARM_START].mean(axis=0)
+        resampled_R = stats.mean_resamples(gain_SP, self.weight_RP, self.seeds_of(arm), self.rng)
+        return stats.interval(gain_SP.mean(), resampled_R, self.settings.confidence, (-1.0, 1.0))
 
-def score_columns(
-    score_SP: stats.Array,
-    weight_RP: stats.Array,
-    seeds: stats.SeedVariance,
-    settings: Settings,
-    rng: np.random.Generator,
-) -> dict[str, float]:
-    resampled_R = stats.mean_resamples(score_SP, weight_RP, seeds, rng)
-    if score_SP.mean() in (0.0, 1.0):
-        score = stats.unanimous_interval(float(score_SP.mean()), score_SP.shape[1], settings.confidence)
-    else:
-        score = stats.interval(score_SP.mean(), resampled_R, settings.confidence, (0.0, 1.0))
-    return {"point": score.point, "low": score.low, "high": score.high}
-
-
-def gain_columns(
-    score_SP: stats.Array,
-    start_SP: stats.Array | None,
-    weight_RP: stats.Array,
-    seeds: stats.SeedVariance,
-    settings: Settings,
-    rng: np.random.Generator,
-) -> dict[str, float]:
-    """The gain over the warm start on the same problems."""
-    if start_SP is None:
-        return dict.fromkeys(("gain", "gain_low", "gain_high"), np.nan)
-    gain_SP = score_SP - start_SP.mean(axis=0)
-    resampled_R = stats.mean_resamples(gain_SP, weight_RP, seeds, rng)
-    gain = stats.interval(gain_SP.mean(), resampled_R, settings.confidence, (-1.0, 1.0))
-    return {"gain": gain.point, "gain_low": gain.low, "gain_high": gain.high}
-
-
-def difference_columns(
-    arm: Arm, trained: Sequence[Arm], weight_RP: stats.Array, settings: Settings, rng: np.random.Generator
-) -> dict[str, object]:
-    """The paired difference to the baseline, over the seeds that both arms have."""
-    matched = {other.cell: other for other in matched_arms(trained, settings.baseline)}
-    if arm.cell == settings.baseline or arm.cell not in matched or settings.baseline not in matched:
-        nothing = ("difference", "difference_low", "difference_high", "probability", "p")
-        return {**dict.fromkeys(nothing, np.nan), "num_matched": 0}
-    score_ASP = np.stack([matched[cell].score(settings.pass_at) for cell in (arm.cell, settings.baseline)])
-    all_ASP = np.stack([other.score(settings.pass_at) for other in matched.values()])
-    seeds = stats.matched_seed_variance(all_ASP.mean(axis=2))
-    resampled_R = stats.contrast_resamples(score_ASP, np.array([1.0, -1.0]), weight_RP, seeds, rng)
-    gap = stats.interval((score_ASP[0] - score_ASP[1]).mean(), resampled_R, settings.confidence, (-1.0, 1.0))
-    return {
-        "difference": gap.point,
-        "difference_low": gap.low,
-        "difference_high": gap.high,
-        "probability": stats.probability_of_improvement(resampled_R),
-        "p": stats.two_sided_p(resampled_R),
-        "num_matched": score_ASP.shape[1],
-    }
+    def difference(self, arm: Arm) -> dict[str, float]:
+        """The columns of the paired difference to the baseline, over the seeds that all matched arms have."""
+        cells = [other.cell for other in self.matched]
+        if arm.cell == self.settings.baseline or arm.cell not in cells:
+            nothing = ("difference", "difference_low", "difference_high", "probability", "p")
+            return {**dict.fromkeys(nothing, np.nan), "num_matched": 0}
+        score_ASP = np.stack([other.score(self.settings.pass_at) for other in self.matched])
+        pair_ASP = score_ASP[[cells.index(arm.cell), cells.index(self.settings.baseline)]]
+        seeds = stats.matched_seed_variance(score_ASP.mean(axis=2))
+        resampled_R = stats.contrast_resamples(pair_ASP, np.array([1.0, -1.0]), self.weight_RP, seeds, self.rng)
+        gap = stats.interval((pair_ASP[0] - pair_ASP[1]).mean(), resampled_R, self.settings.confidence, (-1.0, 1.0))
+        return {
+            "difference": gap.point,
+            "difference_low": gap.low,
+            "difference_high": gap.high,
+            "probability": stats.probability_of_improvement(resampled_R),
+            "p": stats.two_sided_p(resampled_R),
+            "num_matched": pair_ASP.shape[1],
+        }
 
 
 def clip_liveness(experiment: Experiment) -> dict[str, bool]:

@@ -3,40 +3,55 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
 
 from ablate.errors import UserError
 from analysis import stats
-from analysis.arms import Arm
 from analysis.compare import Comparison
 from analysis.load import Experiment
+from analysis.outcomes import Arm
 
-RATIO, WEIGHT = "objective.ratio", "objective.weight"
+
+def crossed_keys(experiment: Experiment) -> tuple[str, str] | None:
+    """The first two declared factors of which the experiment's four cells are a full 2 x 2; None without such a pair.
+
+    A factor that changes together with another, as the clip range does with the ratio, is coupled and makes no pair.
+    """
+    for first, second in combinations(experiment.factors, 2):
+        cells = levels(experiment, first, second)
+        if is_two_by_two(cells):
+            return first, second
+    return None
 
 
-def is_two_by_two(experiment: Experiment) -> bool:
-    """Does the experiment cross the ratio with the weight?"""
-    return {RATIO, WEIGHT} <= set(experiment.factors) and len(experiment.cells) == 4
+def levels(experiment: Experiment, first: str, second: str) -> pd.DataFrame:
+    rows = [{"cell": run.cell, **{key: run.settings.get(key) for key in (first, second)}} for run in experiment.runs]
+    return pd.DataFrame(rows).drop_duplicates().reset_index(drop=True)
+
+
+def is_two_by_two(cells: pd.DataFrame) -> bool:
+    _, first, second = cells.columns
+    crossed = len(cells.drop_duplicates([first, second])) == 4
+    return len(cells) == 4 and crossed and cells[first].nunique() == cells[second].nunique() == 2
 
 
 def factor_levels(experiment: Experiment, first: str, second: str) -> pd.DataFrame:
-    """Return cell, <first>, <second>: the settings of two keys in every cell.
+    """Return cell, <first>, <second>: the recorded values of two keys in every cell.
 
     Raises:
         UserError: unless the cells are a full 2 x 2 of them.
     """
-    rows = [{"cell": run.cell, **{key: run.settings.get(key) for key in (first, second)}} for run in experiment.runs]
-    return checked_two_by_two(experiment.name, pd.DataFrame(rows).drop_duplicates().reset_index(drop=True))
-
-
-def checked_two_by_two(name: str, cells: pd.DataFrame) -> pd.DataFrame:
-    first, second = cells.columns[1:]
-    crossed = len(cells.drop_duplicates([first, second])) == 4
-    if len(cells) != 4 or not crossed or cells[first].nunique() != 2:
-        raise UserError(f"{name}: {first} and {second} do not make a 2 x 2 of its {len(cells)} cells")
+    cells = levels(experiment, first, second)
+    if not is_two_by_two(cells):
+        raise UserError(f"{experiment.name}: its {len(cells)} cells are not a 2 x 2 of {first} and {second}")
     return cells
+
+
+def short_name(key: str) -> str:
+    return key.rsplit(".")[-1]
 
 
 def two_by_two(comparison: Comparison, cells: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
@@ -50,12 +65,12 @@ def two_by_two(comparison: Comparison, cells: pd.DataFrame, first: str, second: 
     """
     base = cells[cells["cell"] == comparison.settings.baseline]
     if base.empty:
-        raise UserError(f"comparison.baseline={comparison.settings.baseline} is none of {', '.join(cells['cell'])}")
+        raise UserError(f"comparison.baseline={comparison.settings.baseline} is not one of {', '.join(cells['cell'])}")
     low = base.iloc[0]
     high = {key: next(level for level in cells[key] if level != low[key]) for key in (first, second)}
     signs = cells[[first, second]].eq(pd.Series(high)).map(lambda is_high: 1.0 if is_high else -1.0)
     sign = dict(zip(cells["cell"], signs.to_numpy(), strict=True))
-    names = [f"{key.rsplit('.')[-1]}: {high[key]} - {low[key]}" for key in (first, second)]
+    names = [f"{short_name(key)}: {high[key]} - {low[key]}" for key in (first, second)]
     rows = []
     for context in sorted({arm.context for arm in comparison.arms if arm.cell in sign}):
         arms = [arm for arm in comparison.arms if arm.context == context and arm.cell in sign]
@@ -86,20 +101,3 @@ def contrast(arms: list[Arm], name: str, weights: Mapping[str, float], compariso
     better = stats.probability_of_improvement(resampled_R)
     return {"context": arms[0].context, "effect": name, "point": size.point, "low": size.low, "high": size.high,
             "probability": better}  # fmt: skip
-
-
-def levels_by_part(experiment: Experiment) -> pd.DataFrame:
-    """Return cell, ratio, weight: the parts that fill the two slots of every cell's objective.
-
-    GRPO, DAPO, GSPO and GSPO+ are a 2 x 2 of them too, but there the cells differ in more than the two parts.
-
-    Raises:
-        UserError: unless the cells are a full 2 x 2 of them.
-    """
-    from ablate import objectives
-
-    rows = []
-    for cell in experiment.cells:
-        names = objectives.build(experiment.runs_of(cell)[0].config["objective"]).part_names
-        rows.append({"cell": cell, "ratio": names["ratio"], "weight": names["weight"]})
-    return checked_two_by_two(experiment.name, pd.DataFrame(rows))

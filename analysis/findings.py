@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-
-import pandas as pd
+from collections.abc import Iterable, Mapping
 
 from analysis import power
-from analysis.arms import WARM_START
 from analysis.compare import Comparison
 from analysis.load import Experiment
-from analysis.style import label
+from analysis.outcomes import WARM_START
 from analysis.tables import never_live, points, probability, published_rows, with_interval
 
 
@@ -20,33 +17,35 @@ def findings(experiment: Experiment, comparison: Comparison) -> list[str]:
     frame = comparison.frame
     contexts = sorted(frame["context"].unique())
     return [
-        *[sentence for context in contexts for sentence in learned(frame[frame["context"] == context])],
+        *[sentence for context in contexts for sentence in learned(comparison, int(context))],
         *[sentence for context in contexts for sentence in differences(comparison, int(context))],
         *clip_sentences(experiment, comparison),
         *caveats(experiment, comparison),
     ]
 
 
-def listed(names: Sequence[str]) -> str:
-    names = [label(name) for name in names]
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+def listed(names: Mapping[str, str], cells: Iterable[str]) -> str:
+    """The cells' printed names as a list in a sentence."""
+    *others, last = [names[cell] for cell in cells]
+    return f"{', '.join(others)} and {last}" if others else last
 
 
-def learned(rows: pd.DataFrame) -> list[str]:
+def learned(comparison: Comparison, context: int) -> list[str]:
     """Did training move the score above the warm start?"""
-    gained = rows.dropna(subset="gain")
+    frame, names = comparison.frame, comparison.names
+    gained = frame[frame["context"] == context].dropna(subset="gain")
     if gained.empty:
         return []
-    context = f"{rows['context'].iloc[0]:,} tokens"
     clear = gained[gained["gain_low"] > 0]
     best = gained.loc[gained["gain"].idxmax()]
-    said = f"the largest gain is {label(best['cell'])}'s, "
+    said = f"{names[best['cell']]} has the largest gain, "
     said += f"{with_interval(best['gain'], best['gain_low'], best['gain_high'], signed=True)} points"
     if len(clear) == len(gained):
-        return [f"At {context} every cell is clearly above the warm start; {said}."]
+        return [f"At {context:,} tokens every cell is clearly above the warm start; {said}."]
     if clear.empty:
-        return [f"At {context} no cell is clearly above the warm start; {said}."]
-    return [f"At {context} {listed(list(clear['cell']))} are clearly above the warm start; {said}."]
+        return [f"At {context:,} tokens no cell is clearly above the warm start; {said}."]
+    above = listed(names, clear["cell"])
+    return [f"At {context:,} tokens {above} are clearly above the warm start; {said}."]
 
 
 def differences(comparison: Comparison, context: int) -> list[str]:
@@ -55,10 +54,10 @@ def differences(comparison: Comparison, context: int) -> list[str]:
     tested = frame[(frame["context"] == context) & frame["difference"].notna()]
     if tested.empty:
         return []
-    base = label(settings.baseline)
+    base = comparison.baseline_name
     clear = tested[tested["p_holm"] < 1 - settings.confidence]
     sentences = [
-        f"At {context:,} tokens {label(row.cell)} differs from {base} by "
+        f"At {context:,} tokens {comparison.names[row.cell]} differs from {base} by "
         f"{with_interval(row.difference, row.difference_low, row.difference_high, signed=True)} points "
         f"(adjusted p {probability(row.p_holm)})."
         for row in clear.itertuples()
@@ -97,34 +96,40 @@ def clip_sentences(experiment: Experiment, comparison: Comparison) -> list[str]:
     """Cells whose clip was never live, and those in which it never bound."""
     live = comparison.frame[comparison.frame["cell"] != WARM_START].groupby("cell", sort=False)["clip_is_live"].first()
     dead = [cell for cell, is_live in live.items() if never_live(is_live)]
+    names = comparison.names
     sentences = []
     if dead:
         sentences.append(
-            f"The clip was never live in {listed(dead)}: within a rollout batch the policy never left the one that "
-            "sampled it, every ratio was 1, and the token and the sequence ratio have the same gradient. Between these "
-            "cells a comparison of ratios or clip ranges means nothing; train with optim.updates_per_batch above 1."
+            f"The clip was never live in {listed(names, dead)}: within a rollout batch the policy never left the "
+            "one that sampled it, every ratio was 1, and the token and the sequence ratio have the same gradient. "
+            "Between these cells a comparison of ratios or clip ranges means nothing; train with "
+            "optim.updates_per_batch above 1."
         )
     metrics = experiment.metrics
     binds = metrics[metrics["name"].isin(["policy/clip_low", "policy/clip_high"])].groupby("cell")["value"].max()
     never = [cell for cell, largest in binds.items() if largest == 0 and cell not in dead]
     if never:
-        sentences.append(f"No token was ever clipped in {listed(never)}: a wider clip would have changed nothing.")
+        sentences.append(
+            f"No token was ever clipped in {listed(names, never)}: a wider clip would have changed nothing."
+        )
     return sentences
 
 
 def caveats(experiment: Experiment, comparison: Comparison) -> list[str]:
-    frame, baseline = comparison.frame, comparison.settings.baseline
+    frame, baseline, names = comparison.frame, comparison.settings.baseline, comparison.names
     sentences = []
     if baseline not in experiment.cells:
-        sentences.append(f"No differences: the baseline {label(baseline)} is none of the finished cells.")
+        sentences.append(f"No differences: the baseline {comparison.baseline_name} is not one of the finished cells.")
     single = frame[(frame["num_seeds"] == 1) & (frame["cell"] != WARM_START)]["cell"].unique()
     if len(single):
         sentences.append(
-            f"{listed(list(single))} ran with one seed: seed noise is unknown there, or borrowed from the other cells."
+            f"{listed(names, single)} ran with one seed: their seed noise is unknown, or comes from the other cells."
         )
     unjudged = int(frame["num_unjudged"].sum())
     if unjudged:
-        sentences.append(f"{unjudged} evaluation samples got no verdict (infrastructure errors) and count nowhere.")
+        sentences.append(
+            f"{unjudged} evaluation samples have no verdict (infrastructure errors) and are left out of every score."
+        )
     if experiment.skipped:
         sentences.append(f"Left out, not finished: {'; '.join(experiment.skipped)}.")
     return sentences
@@ -140,5 +145,5 @@ def published_caveat() -> str:
         f"The published numbers have no intervals. A Pass@1 of {points(share)} on {num_problems} problems, each "
         f"answered once, has a standard error of {points(error)} points, and the difference of two such numbers one of "
         f"{points(math.sqrt(2) * error)}, before any seed noise; the published gaps between objectives are 1 to 2 "
-        "points. Another model, benchmark and context: beside ours for reference, never as a baseline."
+        "points. They come from another model, benchmark and context: they are a reference, never a baseline."
     )

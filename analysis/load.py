@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,7 +25,7 @@ from ablate.provenance import flatten, is_execution_key
 from ablate.records import RunDirectory
 
 # What a run is called; where and how it is executed (provenance.EXECUTION_KEYS) may differ between runs as well.
-NAMES_OF_A_RUN = ("seed", "cell", "experiment")
+NAMES_OF_A_RUN = ("seed", "cell", "experiment", "objective.name", "objective.label")
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,13 @@ class Experiment:
 
     @property
     def cells(self) -> list[str]:
-        return sorted({run.cell for run in self.runs}, key=lambda cell: cell_order(cell, self.baseline))
+        """The baseline first, the other cells by name."""
+        return sorted({run.cell for run in self.runs}, key=lambda cell: (cell != self.baseline, cell))
+
+    @property
+    def names(self) -> dict[str, str]:
+        """Cell -> its printed name, in the order of ``cells``."""
+        return {cell: printed_name(self.runs_of(cell)[0]) for cell in self.cells}
 
     @property
     def factors(self) -> list[str]:
@@ -96,10 +103,11 @@ def is_under(key: str, prefixes: Sequence[str]) -> bool:
     return any(key == prefix or key.startswith(prefix + ".") for prefix in prefixes)
 
 
-def cell_order(cell: str, baseline: str) -> tuple[int, bool, str]:
-    """The four published objectives in the order of their papers; among other cells the baseline first."""
-    known = ("grpo", "dapo", "gspo", "gspo_plus")
-    return (known.index(cell) if cell in known else len(known), cell != baseline, cell)
+def printed_name(run: Run) -> str:
+    """A run's cell for people: ``gspo_plus-steps=2`` is "GSPO+, steps=2" (the objective's own label)."""
+    name, label = run.config["objective"]["name"], run.config["objective"]["label"]
+    parts = re.split(r"-(?=[a-z])", run.cell)  # not the minus of 1e-05
+    return ", ".join(label if part == name else part.replace("_", " ") for part in parts)
 
 
 def load_experiment(path: Path) -> Experiment:
@@ -199,15 +207,3 @@ def covered(intervals: Sequence[tuple[float, float]]) -> float:
         total += max(0.0, stop - max(start, end))
         end = max(end, stop)
     return total
-
-
-def read_rollouts(run: Run, step: int) -> pd.DataFrame:
-    """Return the recorded rollouts of one step, one row each.
-
-    Raises:
-        UserError: if the run did not save them.
-    """
-    path = run.directory.rollouts_file(step)
-    if not path.exists():
-        raise UserError(f"{path} is missing: run with logging.save_rollouts=true, or choose a recorded step")
-    return pd.read_parquet(path)

@@ -1,8 +1,11 @@
-"""One function per figure. Each takes tidy frames and returns a figure; ``analysis.style.save`` writes it."""
+"""One function per figure. Each takes tidy frames and returns a figure; ``analysis.style.save`` writes it.
+
+``names`` maps each cell to its printed name; a cell's place in it decides the cell's colour, marker and dash.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -10,35 +13,35 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
-from analysis.arms import WARM_START
 from analysis.curves import curve, curve_band
-from analysis.style import BLACK, GREY, label, looks, new_figure, percent_label, styled
+from analysis.effects import short_name
+from analysis.outcomes import WARM_START
+from analysis.style import BLACK, GREY, PALE_GREY, WIDTH, looks, new_figure, percent_label, styled
 
 SEED_ALPHA, BAND_ALPHA = 0.45, 0.18
-WIDTH = 7.0  # inches: two columns of a printed page
 
 
 def learning_curves(
-    metrics: pd.DataFrame, cells: Sequence[str], name: str, window: int, confidence: float, ylabel: str
+    metrics: pd.DataFrame, names: Mapping[str, str], name: str, window: int, confidence: float, ylabel: str
 ) -> Figure:
     """A panel per cell: its seeds, their mean and its interval; the other cells' means in grey."""
     curves = curve(metrics, name, window)
     band = curve_band(curves, confidence)
-    look = looks(cells)
-    longest = max(len(line) for cell in cells for line in label(cell).split(", "))
-    columns = min(len(cells), 4 if longest <= 14 else 2)
-    rows = -(-len(cells) // columns)
+    look = looks(names)
+    longest = max(len(line) for printed in names.values() for line in printed.split(", "))
+    columns = min(len(names), 4 if longest <= 14 else 2)
+    rows = -(-len(names) // columns)
     with styled():
         figure, axes = new_figure(columns, rows, WIDTH, 2.1 * rows + 0.4, sharex=True, sharey=True)
-        for axis, cell in zip(axes, cells, strict=False):
+        for axis, cell in zip(axes, names, strict=False):
             for other, part in band.groupby("cell"):
                 if other != cell:
-                    axis.plot(part["step"], part["mean"], color="#c8c8c8", linewidth=0.9, zorder=1)
+                    axis.plot(part["step"], part["mean"], color=PALE_GREY, linewidth=0.9, zorder=1)
             draw_cell(axis, curves, band, cell, look[cell].colour)
-            axis.set_title(label(cell).replace(", ", "\n"), color=look[cell].colour, fontweight="bold")
+            axis.set_title(names[cell].replace(", ", "\n"), color=look[cell].colour, fontweight="bold")
             axis.xaxis.set_major_locator(MaxNLocator(4, integer=True))
             axis.yaxis.set_major_formatter(percent_label)
-        for axis in axes[len(cells) :]:
+        for axis in axes[len(names) :]:
             axis.set_axis_off()
         figure.supxlabel("step (one rollout batch)", fontsize=9)
         figure.supylabel(ylabel, fontsize=9)
@@ -55,21 +58,21 @@ def draw_cell(axis: Axes, curves: pd.DataFrame, band: pd.DataFrame, cell: str, c
 
 
 def over_steps(
-    metrics: pd.DataFrame, cells: Sequence[str], panels: dict[str, str], window: int, percent: Sequence[str]
+    metrics: pd.DataFrame, names: Mapping[str, str], panels: dict[str, str], window: int, percent: Sequence[str]
 ) -> Figure:
     """A panel per metric (``{name: title}``): the mean of every cell, its seeds thin behind it."""
-    look = looks(cells)
+    look = looks(names)
     with styled():
         figure, axes = new_figure(len(panels), 1, WIDTH, 2.9, sharex=True)
         for axis, (name, title) in zip(axes, panels.items(), strict=True):
             curves = curve(metrics, name, window)
             means = curves.groupby(["cell", "step"], as_index=False)["value"].mean()
-            for cell in cells:
+            for cell in names:
                 for _, seed in curves[curves["cell"] == cell].groupby("seed"):
                     axis.plot(seed["step"], seed["value"], color=look[cell].colour, linewidth=0.6, alpha=SEED_ALPHA)
                 mean = means[means["cell"] == cell]
                 style = {"color": look[cell].colour, "linestyle": look[cell].dash}
-                axis.plot(mean["step"], mean["value"], linewidth=2.0, label=label(cell), **style)
+                axis.plot(mean["step"], mean["value"], linewidth=2.0, label=names[cell], **style)
             axis.set_title(title)
             axis.set_xlabel("step (one rollout batch)")
             axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
@@ -79,20 +82,20 @@ def over_steps(
     return figure
 
 
-def length_and_truncation(metrics: pd.DataFrame, cells: Sequence[str], window: int) -> Figure:
+def length_and_truncation(metrics: pd.DataFrame, names: Mapping[str, str], window: int) -> Figure:
     """Response length and share of rollouts that the context limit cut off, over steps."""
     panels = {
         "rollout/length_mean": "Mean response length (tokens)",
         "rollout/truncated": "Rollouts cut off by the context limit",
     }
-    return over_steps(metrics, cells, panels, window, percent=["rollout/truncated"])
+    return over_steps(metrics, names, panels, window, percent=["rollout/truncated"])
 
 
-def clip_fraction(metrics: pd.DataFrame, cells: Sequence[str], window: int) -> Figure:
+def clip_fraction(metrics: pd.DataFrame, names: Mapping[str, str], window: int) -> Figure:
     """Share of tokens whose clip binds, below and above; logarithmic, linear below 0.1 % so that zero has a place."""
     panels = {"policy/clip_low": "Tokens clipped below 1 - low", "policy/clip_high": "Tokens clipped above 1 + high"}
     shares = list(panels)
-    figure = over_steps(metrics, cells, panels, window, percent=shares)
+    figure = over_steps(metrics, names, panels, window, percent=shares)
     top = max([0.01, *metrics[metrics["name"].isin(shares)]["value"]])
     for axis in figure.axes:
         axis.set_yscale("symlog", linthresh=1e-3)
@@ -105,19 +108,23 @@ def clip_fraction(metrics: pd.DataFrame, cells: Sequence[str], window: int) -> F
 
 def legend_below(figure: Figure, axis: Axes) -> None:
     """One legend under all axes, in as many columns as fit; a wider one would squeeze the axes."""
-    handles, names = axis.get_legend_handles_labels()
-    column_inches = 0.75 + 0.075 * max(map(len, names))
+    handles, labels = axis.get_legend_handles_labels()
+    column_inches = 0.75 + 0.075 * max(map(len, labels))
     fitting = max(1, int(figure.get_figwidth() / column_inches))
-    rows = -(-len(names) // fitting)
-    columns = -(-len(names) // rows)
-    figure.legend(handles, names, loc="outside lower center", ncols=columns, fontsize=8.5, handlelength=3.2)
+    rows = -(-len(labels) // fitting)
+    columns = -(-len(labels) // rows)
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=8.5, handlelength=3.2)
 
 
-def score_by_context(frame: pd.DataFrame, ylabel: str) -> Figure:
+def without_warm_start(names: Mapping[str, str]) -> list[str]:
+    return [cell for cell in names if cell != WARM_START]
+
+
+def score_by_context(frame: pd.DataFrame, names: Mapping[str, str], ylabel: str) -> Figure:
     """Pass@1 with its interval at every evaluation context, the warm start as a dashed line."""
     trained = frame[frame["cell"] != WARM_START]
     cells, contexts = list(dict.fromkeys(trained["cell"])), sorted(trained["context"].unique())
-    look, place = looks(cells), {context: index for index, context in enumerate(contexts)}
+    look, place = looks(without_warm_start(names)), {context: index for index, context in enumerate(contexts)}
     spread = np.linspace(-0.22, 0.22, len(cells)) if len(cells) > 1 else np.zeros(1)
     with styled():
         figure, (axis,) = new_figure(1, 1, WIDTH * 0.75, 3.3)
@@ -127,7 +134,7 @@ def score_by_context(frame: pd.DataFrame, ylabel: str) -> Figure:
             errors = [rows["point"] - rows["low"], rows["high"] - rows["point"]]
             axis.plot(x, rows["point"], color=look[cell].colour, linestyle=look[cell].dash, linewidth=0.9, alpha=0.7)
             axis.errorbar(
-                x, rows["point"], errors, fmt=look[cell].marker, color=look[cell].colour, capsize=3, label=label(cell)
+                x, rows["point"], errors, fmt=look[cell].marker, color=look[cell].colour, capsize=3, label=names[cell]
             )
         for row in frame[(frame["cell"] == WARM_START) & frame["context"].isin(contexts)].itertuples():
             x = place[row.context]
@@ -143,10 +150,10 @@ def score_by_context(frame: pd.DataFrame, ylabel: str) -> Figure:
     return figure
 
 
-def forest(frame: pd.DataFrame, baseline: str) -> Figure:
+def forest(frame: pd.DataFrame, names: Mapping[str, str], baseline: str) -> Figure:
     """Paired differences to the baseline with their intervals, a row per cell and context."""
     rows = frame.dropna(subset="difference")
-    look = looks(list(dict.fromkeys(frame.loc[frame["cell"] != WARM_START, "cell"])))
+    look = looks(without_warm_start(names))
     contexts = sorted(rows["context"].unique())
     with styled():
         height = 0.33 * len(rows) / len(contexts) + 1.2
@@ -159,19 +166,18 @@ def forest(frame: pd.DataFrame, baseline: str) -> Figure:
                     row.difference, y, xerr=errors, fmt=look[row.cell].marker, color=look[row.cell].colour, capsize=3
                 )
             axis.axvline(0.0, color=GREY, linewidth=1.0)
-            axis.set_yticks(range(len(here)), [label(cell) for cell in here["cell"]])
+            axis.set_yticks(range(len(here)), [names[cell] for cell in here["cell"]])
             axis.set_ylim(-0.6, len(here) - 0.4)
             axis.set_title(f"{context:,} tokens")
             axis.grid(axis="y", visible=False)
             axis.xaxis.set_major_formatter(lambda value, _: f"{100 * value:+.0f}" if value else "0")
-        figure.supxlabel(f"difference to {label(baseline)} (points), same problems and seeds", fontsize=9)
+        figure.supxlabel(f"difference to {names[baseline]} (points), same problems and seeds", fontsize=9)
     return figure
 
 
-def decomposition(frame: pd.DataFrame) -> Figure:
+def decomposition(frame: pd.DataFrame, names: Mapping[str, str]) -> Figure:
     """Share finished against pass rate among the finished; every curve joins points of one Pass@1."""
-    cells = list(dict.fromkeys(frame.loc[frame["cell"] != WARM_START, "cell"]))
-    look, contexts = looks(cells), sorted(frame["context"].unique())
+    look, contexts = looks(without_warm_start(names)), sorted(frame["context"].unique())
     with styled():
         figure, axes = new_figure(len(contexts), 1, WIDTH, 3.1, sharex=True, sharey=True)
         low_x = max(0.0, frame["finished"].min() - 0.08)
@@ -192,7 +198,7 @@ def decomposition(frame: pd.DataFrame) -> Figure:
                     marker,
                     color=colour,
                     markersize=7,
-                    label=label(row.cell),
+                    label=names[row.cell],
                     clip_on=False,
                 )
             axis.set_xlim(low_x, 1.0)
@@ -238,23 +244,23 @@ def interaction(frame: pd.DataFrame, cells: pd.DataFrame, x: str, line: str, yla
 
 
 def level_label(key: str, value: object) -> str:
-    return f"{key.rsplit('.')[-1]} {str(value).replace('_', ' ')}"
+    return f"{short_name(key)} {str(value).replace('_', ' ')}"
 
 
-def compute_axes(metrics: pd.DataFrame, spent: pd.DataFrame, cells: Sequence[str], window: int) -> Figure:
+def compute_axes(metrics: pd.DataFrame, spent: pd.DataFrame, names: Mapping[str, str], window: int) -> Figure:
     """The pass rate of the rollouts against steps, sampled tokens and seconds; a line per cell, mean over seeds."""
     curves = curve(metrics, "rollout/pass_rate", window).merge(spent, on=["cell", "seed", "step"])
     panels = {"step": "steps", "tokens": "sampled tokens", "seconds": "seconds"}
     shown = [column for column in panels if curves[column].notna().any()]
     means = curves.groupby(["cell", "step"], as_index=False)[["value", "tokens", "seconds"]].mean()
-    look = looks(cells)
+    look = looks(names)
     with styled():
         figure, axes = new_figure(len(shown), 1, WIDTH, 2.9, sharey=True)
         for axis, column in zip(axes, shown, strict=True):
-            for cell in cells:
+            for cell in names:
                 mean = means[means["cell"] == cell]
                 style = {"color": look[cell].colour, "linestyle": look[cell].dash}
-                axis.plot(mean[column], mean["value"], label=label(cell), **style)
+                axis.plot(mean[column], mean["value"], label=names[cell], **style)
             axis.set_xlabel(panels[column])
             axis.xaxis.set_major_locator(MaxNLocator(4, integer=column != "seconds"))
             axis.xaxis.set_major_formatter(EngFormatter(sep=""))

@@ -27,7 +27,7 @@ class Target:
     name: str
 
 
-Cell = str | Link | Target
+Text = str | Link | Target
 
 
 @dataclass(frozen=True)
@@ -35,16 +35,16 @@ class Table:
     name: str  # of its anchor and its file
     title: str
     header: tuple[str, ...]  # a line break where a narrow column may break
-    rows: tuple[tuple[Cell, ...], ...]
+    rows: tuple[tuple[Text, ...], ...]
     note: str = ""
 
 
-def plain(cell: Cell) -> str:
+def plain(cell: Text) -> str:
     return cell if isinstance(cell, str) else cell.text
 
 
 def to_markdown(table: Table) -> str:
-    def text(cell: Cell) -> str:
+    def text(cell: Text) -> str:
         return (f"[{cell.text}]({cell.path})" if isinstance(cell, Link) else plain(cell)).replace("|", "\\|")
 
     align = "|".join(["---", *["---:"] * (len(table.header) - 1)])
@@ -59,7 +59,7 @@ LATEX = {"%": r"\%", "_": r"\_", "&": r"\&", "#": r"\#", NOTHING: "--", "†": r
 def to_latex(table: Table) -> str:
     """A booktabs table, to be \\input."""
 
-    def text(cell: Cell) -> str:
+    def text(cell: Text) -> str:
         return "".join(LATEX.get(letter, letter) for letter in plain(cell))
 
     header = tuple(name.replace("\n", " ") for name in table.header)
@@ -71,7 +71,7 @@ def to_latex(table: Table) -> str:
 def to_html(table: Table) -> Markup:
     """A <figure> with the table; a link goes to its anchor in the page where it has one, else to its path."""
 
-    def text(cell: Cell) -> Markup:
+    def text(cell: Text) -> Markup:
         if isinstance(cell, Target):
             return Markup('<span id="{}">{}</span>').format(cell.name, cell.text)
         if isinstance(cell, str):

@@ -5,6 +5,7 @@ Shapes as in ``analysis.stats``: A arms, S seeds, P problems, N samples.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,13 +62,43 @@ def coverage(world: World, num_worlds: int, resamples: int, seed: int) -> Covera
         draws = (
             (0.5, stats.mean_resamples(score_ASP[0], weight_RP, pooled, rng)),
             (0.0, stats.contrast_resamples(score_ASP[:2], np.array([1.0, -1.0]), weight_RP, matched, rng)),
-            (0.5, stats.hierarchical_bootstrap(passed_ASPN[0], resamples, rng, levels)),
+            (0.5, hierarchical_bootstrap(passed_ASPN[0], resamples, rng, levels)),
             (0.0, plain_difference(score_ASP[0] - score_ASP[1], weight_RP, rng)),
         )
         for index, (truth, resampled_R) in enumerate(draws):
             interval = stats.interval(truth, resampled_R, 0.95, (-1.0, 1.0))
             inside[index] += interval.low <= truth <= interval.high
     return Coverage(*(inside / num_worlds).tolist())
+
+
+def hierarchical_bootstrap(
+    passed_SPN: NDArray[np.bool_], resamples: int, rng: np.random.Generator, over: Sequence[str], k: int = 1
+) -> stats.Array:
+    """Resample the levels named in ``over`` ("seeds", "problems", "samples") and return the mean pass@k, ``mean_R``.
+
+    Seeds and problems are drawn independently of each other (they are crossed, not nested: Owen 2007, doi
+    10.1214/07-AOAS122), and samples afresh within every drawn pair: n Bernoulli draws at the observed rate are one
+    binomial count.
+    With ``over=("samples",)`` the spread is what evaluating the same checkpoints again would give.
+    """
+    num_seeds, num_problems, num_samples = passed_SPN.shape
+    correct_SP = passed_SPN.sum(axis=2)
+    seed_RS = _drawn(rng, resamples, num_seeds, "seeds" in over)
+    problem_RP = _drawn(rng, resamples, num_problems, "problems" in over)
+    total_R = np.zeros(resamples)
+    table = stats.pass_at_k_table(num_samples, k)
+    for seed_R in seed_RS.T:
+        count_RP = correct_SP[seed_R[:, None], problem_RP]
+        if "samples" in over:
+            count_RP = rng.binomial(num_samples, count_RP / num_samples)
+        total_R += table[count_RP].mean(axis=1)
+    return total_R / num_seeds
+
+
+def _drawn(rng: np.random.Generator, resamples: int, size: int, resampled: bool) -> NDArray[np.int64]:
+    if resampled:
+        return rng.integers(size, size=(resamples, size))
+    return np.broadcast_to(np.arange(size), (resamples, size))
 
 
 def plain_difference(difference_SP: stats.Array, weight_RP: stats.Array, rng: np.random.Generator) -> stats.Array:

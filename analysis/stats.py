@@ -64,9 +64,6 @@ def score_table(passed_SPN: NDArray[np.bool_], judged_SPN: NDArray[np.bool_], k:
     return score_SP
 
 
-# --- resampling -------------------------------------------------------------------------------------------------------
-
-
 def problem_weights(num_problems: int, resamples: int, rng: np.random.Generator) -> Array:
     """Return ``weight_RP``: how often each problem was drawn, divided by P. Rows sum to 1.
 
@@ -76,39 +73,6 @@ def problem_weights(num_problems: int, resamples: int, rng: np.random.Generator)
     drawn_RP += np.arange(resamples)[:, None] * num_problems
     counts = np.bincount(drawn_RP.ravel(), minlength=resamples * num_problems)
     return counts.reshape(resamples, num_problems) / num_problems
-
-
-def hierarchical_bootstrap(
-    passed_SPN: NDArray[np.bool_], resamples: int, rng: np.random.Generator, over: Sequence[str], k: int = 1
-) -> Array:
-    """Resample the levels named in ``over`` ("seeds", "problems", "samples") and return the mean pass@k, ``mean_R``.
-
-    Seeds and problems are drawn independently of each other (they are crossed, not nested: Owen 2007, doi
-    10.1214/07-AOAS122), and samples afresh within every drawn pair: n Bernoulli draws at the observed rate are one
-    binomial count.
-    With ``over=("samples",)`` the spread is what evaluating the same checkpoints again would give.
-    """
-    num_seeds, num_problems, num_samples = passed_SPN.shape
-    correct_SP = passed_SPN.sum(axis=2)
-    seed_RS = _drawn(rng, resamples, num_seeds, "seeds" in over)
-    problem_RP = _drawn(rng, resamples, num_problems, "problems" in over)
-    total_R = np.zeros(resamples)
-    table = pass_at_k_table(num_samples, k)
-    for seed_R in seed_RS.T:
-        count_RP = correct_SP[seed_R[:, None], problem_RP]
-        if "samples" in over:
-            count_RP = rng.binomial(num_samples, count_RP / num_samples)
-        total_R += table[count_RP].mean(axis=1)
-    return total_R / num_seeds
-
-
-def _drawn(rng: np.random.Generator, resamples: int, size: int, resampled: bool) -> NDArray[np.int64]:
-    if resampled:
-        return rng.integers(size, size=(resamples, size))
-    return np.broadcast_to(np.arange(size), (resamples, size))
-
-
-# --- the seeds' part --------------------------------------------------------------------------------------------------
 
 
 def seed_variance(scores: Sequence[Array]) -> SeedVariance:
@@ -139,9 +103,6 @@ def seed_draws(seeds: SeedVariance, num_seeds: int, resamples: int, rng: np.rand
     if seeds.degrees == 0:
         return np.zeros(resamples)
     return rng.standard_t(seeds.degrees, size=resamples) * np.sqrt(seeds.variance / num_seeds)
-
-
-# --- what is reported -------------------------------------------------------------------------------------------------
 
 
 def mean_resamples(score_SP: Array, weight_RP: Array, seeds: SeedVariance, rng: np.random.Generator) -> Array:

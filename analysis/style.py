@@ -1,20 +1,22 @@
-"""One look for every figure: a colour, marker and dash fixed per objective, fit for print and for the colour-blind."""
+"""One look for every figure: a colour, marker and dash for each cell, fit for print and for colour-blind readers."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 
 import matplotlib
 from matplotlib.figure import Figure
 
 # Okabe and Ito's palette (Color Universal Design, 2008) without its yellow, which vanishes on white paper. Markers and
-# dashes differ as well, so that nothing is told by colour alone.
+# dashes differ as well, so that no figure relies on colour alone.
 BLUE, VERMILION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
-ORANGE, SKY, BLACK, GREY = "#E69F00", "#56B4E9", "#000000", "#767676"
+ORANGE, SKY, BLACK = "#E69F00", "#56B4E9", "#000000"
+GREY, PALE_GREY = "#767676", "#c8c8c8"
+WIDTH = 7.0  # inches: two columns of a printed page
 
 
 @dataclass(frozen=True)
@@ -24,13 +26,8 @@ class Look:
     dash: tuple[int, tuple[float, ...]]
 
 
-OBJECTIVES = {
-    "grpo": Look(BLUE, "o", (0, ())),
-    "dapo": Look(VERMILION, "s", (0, (5, 1.5))),
-    "gspo": Look(GREEN, "^", (0, (1.2, 1.2))),
-    "gspo_plus": Look(PURPLE, "D", (0, (5, 1.5, 1.2, 1.5))),
-}
-SPARE = (
+# In the order of an experiment's cells, the baseline first.
+LOOKS = (
     Look(BLUE, "o", (0, ())),
     Look(VERMILION, "s", (0, (5, 1.5))),
     Look(GREEN, "^", (0, (1.2, 1.2))),
@@ -39,7 +36,6 @@ SPARE = (
     Look(SKY, "P", (0, (3, 1, 1, 1, 1, 1))),
     Look(BLACK, "X", (0, (2, 2))),
 )
-LABELS = {"grpo": "GRPO", "dapo": "DAPO", "gspo": "GSPO", "gspo_plus": "GSPO+", "warm start": "Warm start"}
 
 SETTINGS = {
     "figure.dpi": 150,
@@ -61,16 +57,9 @@ SETTINGS = {
 }
 
 
-def label(cell: str) -> str:
-    """A cell's name as it is printed: ``gspo_plus-steps=2`` is "GSPO+, steps=2"."""
-    parts = re.split(r"-(?=[a-z])", cell)  # not the minus of 1e-05
-    return ", ".join(LABELS.get(part, part.replace("_", " ")) for part in parts)
-
-
-def looks(cells: Sequence[str]) -> dict[str, Look]:
-    """Give every cell its look: an objective its own, whatever it is shown with; other cells in their order."""
-    spare = iter([look for look in SPARE if look not in [OBJECTIVES[cell] for cell in cells if cell in OBJECTIVES]] * 9)
-    return {cell: OBJECTIVES[cell] if cell in OBJECTIVES else next(spare) for cell in cells}
+def looks(cells: Iterable[str]) -> dict[str, Look]:
+    """Give every cell its look by its place in the order; more cells than looks start over."""
+    return dict(zip(cells, cycle(LOOKS)))
 
 
 @contextmanager
@@ -97,5 +86,5 @@ def save(figure: Figure, folder: Path, name: str) -> list[Path]:
 
 
 def percent_label(share: float, _position: int | None = None) -> str:
-    """A share as an axis shows it, never rounded to another tick's: 97.5 %, and 0.1 % where the axis is logarithmic."""
+    """A share as an axis shows it. Two ticks never get the same text: 97.5 %, and 0.1 % on a logarithmic axis."""
     return f"{100 * share:.4g}%"

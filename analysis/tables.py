@@ -8,11 +8,10 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from analysis.arms import WARM_START
 from analysis.compare import Comparison
 from analysis.load import Experiment
-from analysis.render import NOTHING, Cell, Link, Table, Target
-from analysis.style import label
+from analysis.outcomes import WARM_START
+from analysis.render import NOTHING, Link, Table, Target, Text
 
 PUBLISHED = Path(__file__).with_name("published.yaml")
 
@@ -33,9 +32,9 @@ def probability(value: float) -> str:
     return NOTHING if math.isnan(value) else f"{value:.3f}" if value < 0.1 or value > 0.9 else f"{value:.2f}"
 
 
-def short(baseline: str) -> str:
+def short(comparison: Comparison) -> str:
     """The baseline's name where it fits a column's head."""
-    return label(baseline) if len(label(baseline)) <= 12 else "the baseline"
+    return comparison.baseline_name if len(comparison.baseline_name) <= 12 else "the baseline"
 
 
 def anchor_of(cell: str) -> str:
@@ -53,11 +52,14 @@ def main_table(comparison: Comparison, root: str) -> Table:
     score = f"Pass@{settings.pass_at}"
     header = ["", "seeds"]
     for context in contexts:
-        header += [f"{score}\nat {context:,} tokens", f"difference\nto {short(settings.baseline)}"]
+        header += [f"{score}\nat {context:,} tokens", f"difference\nto {short(comparison)}"]
     rows = []
     for cell, group in frame.groupby("cell", sort=False):
         by_context = group.set_index("context")
-        row: list[Cell] = [label(cell) + clip_mark(by_context["clip_is_live"].iloc[0]), str(group["num_seeds"].max())]
+        row: list[Text] = [
+            comparison.names[cell] + clip_mark(by_context["clip_is_live"].iloc[0]),
+            str(group["num_seeds"].max()),
+        ]
         for context in contexts:
             if context not in by_context.index:
                 row += [NOTHING, NOTHING]
@@ -72,7 +74,7 @@ def main_table(comparison: Comparison, root: str) -> Table:
     note = (
         f"{score} in percent with {settings.confidence:.0%} intervals over problems and training seeds; "
         f"{frame['num_problems'].iloc[0]} problems, {frame['num_samples'].max()} samples each. Differences, in points, "
-        f"are to {label(settings.baseline)} and paired: same problems, matched seeds. The warm start is the model "
+        f"are to {comparison.baseline_name} and paired: same problems, matched seeds. The warm start is the model "
         "before training: one model, so its interval is over problems only."
     )
     if frame["clip_is_live"].map(never_live).any():
@@ -92,7 +94,7 @@ def clip_mark(clip_is_live: object) -> str:
 def comparison_table(comparison: Comparison) -> Table:
     """Every arm against the warm start and against the baseline, with both p-values."""
     header = (
-        "", "context", "gain over the warm start", f"difference to {short(comparison.settings.baseline)}",
+        "", "context", "gain over the warm start", f"difference to {short(comparison)}",
         "matched seeds", "probability of improvement", "p", "p (Holm)",
     )  # fmt: skip
     rows = []
@@ -102,7 +104,7 @@ def comparison_table(comparison: Comparison) -> Table:
         tested = not math.isnan(row.difference)
         rows.append(
             (
-                label(row.cell),
+                comparison.names[row.cell],
                 f"{row.context:,}",
                 with_interval(row.gain, row.gain_low, row.gain_high, signed=True),
                 with_interval(row.difference, row.difference_low, row.difference_high, signed=True),
@@ -119,14 +121,14 @@ def comparison_table(comparison: Comparison) -> Table:
     return Table("comparisons", "Paired comparisons", header, tuple(rows), note)
 
 
-def decomposition_table(frame: pd.DataFrame) -> Table:
+def decomposition_table(comparison: Comparison) -> Table:
     """Pass@1 = share finished x pass rate among the finished (+ what passed although it was cut off)."""
     header = ("", "context", "finished", "passed, of the finished", "passed although cut off", "Pass@1")
     rows = []
-    for row in frame.itertuples():
+    for row in comparison.frame.itertuples():
         whole = row.finished * row.passed_finished + row.passed_unfinished
         shares = (points(share) for share in (row.finished, row.passed_finished, row.passed_unfinished, whole))
-        rows.append((label(row.cell), f"{row.context:,}", *shares))
+        rows.append((comparison.names[row.cell], f"{row.context:,}", *shares))
     note = "Percent. Pass@1 = finished x passed of the finished + passed although cut off by the context limit."
     return Table("decomposition", "Where Pass@1 comes from", header, tuple(rows), note)
 
@@ -147,7 +149,7 @@ def difficulty_table(comparison: Comparison, scores: pd.DataFrame) -> Table:
     for arm in sorted(shown, key=lambda arm: (cells.index(arm.cell), arm.context)):
         score_P = pd.Series(arm.score(1).mean(axis=0), index=list(arm.problem_ids))
         means = score_P.groupby(difficulty).mean()
-        rows.append((label(arm.cell), f"{arm.context:,}", *(points(means[name]) for name in classes.index)))
+        rows.append((comparison.names[arm.cell], f"{arm.context:,}", *(points(means[name]) for name in classes.index)))
     return Table("difficulty", "Pass@1 by difficulty", header, tuple(rows), "Percent, mean over seeds.")
 
 
@@ -167,13 +169,13 @@ def runs_table(experiment: Experiment, root: str) -> Table:
     """From a number to its runs, their configuration and their commit."""
     header = ("cell", "seed", "directory", "configuration", "commit", "records", "host", "attempts")
     rows = []
-    for cell in experiment.cells:
+    for cell, name in experiment.names.items():
         for index, run in enumerate(experiment.runs_of(cell)):
             path = f"{root}/{run.name}"
             files = run.directory
             rows.append(
                 (
-                    label(cell) if index else Target(label(cell), anchor_of(cell)),
+                    name if index else Target(name, anchor_of(cell)),
                     str(run.seed),
                     Link(run.name, path),
                     Link(str(run.manifest.get("config_hash", "config")), f"{path}/{files.config_path.name}"),
@@ -203,7 +205,7 @@ def published_tables() -> list[Table]:
         header = ("", *(f"{context:,}\ntokens" for context in contexts), "context\nnot stated")
         rows = []
         for (model, objective), part in group.groupby(["model", "objective"], sort=False, dropna=False):
-            name = model if pd.isna(objective) else label(objective)
+            name = model if pd.isna(objective) else objective
             stated = {int(row.context): score_text(row) for row in part.dropna(subset="context").itertuples()}
             unstated = [score_text(row) for row in part[part["context"].isna()].itertuples()]
             rows.append((name, *(stated.get(context, NOTHING) for context in contexts), *(unstated or [NOTHING])))

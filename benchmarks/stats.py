@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from analysis import stats
+from analysis import simulate, stats
 
 PROBLEMS, SAMPLES, RESAMPLES, SEEDS, ARMS, REPEATS = 454, 16, 10_000, 3, 4, 3
 
@@ -45,10 +45,10 @@ def main() -> None:
     jobs: dict[str, Callable[[], object]] = {
         "problem weights": lambda: stats.problem_weights(PROBLEMS, RESAMPLES, rng),
         "one mean, weights given": lambda: weight_RP @ score_ASP[0].mean(axis=0),
-        "bootstrap over problems and samples, 1 seed": lambda: stats.hierarchical_bootstrap(
+        "bootstrap over problems and samples, 1 seed": lambda: simulate.hierarchical_bootstrap(
             passed_ASPN[0, :1], RESAMPLES, rng, ("problems", "samples")
         ),
-        f"bootstrap over seeds, problems and samples, {SEEDS} seeds": lambda: stats.hierarchical_bootstrap(
+        f"bootstrap over seeds, problems and samples, {SEEDS} seeds": lambda: simulate.hierarchical_bootstrap(
             passed_ASPN[0], RESAMPLES, rng, ("seeds", "problems", "samples")
         ),
         f"report's table at one context, {ARMS} arms x {SEEDS} seeds": whole_table,

@@ -58,10 +58,10 @@ def replay_cases(own: dict[str, str], overrides: list[str]) -> int:
 def replay_rollouts(own: dict[str, str], overrides: list[str]) -> int:
     """The laboratory."""
     from ablate.laboratory.command import run_command
-    from analysis.laboratory_plots import write_figures
+    from analysis.gradient_plots import write_figures
 
     out, paths = run_command(own, overrides, objective_config, print)
-    print(*paths, *write_figures(out), sep="\n")
+    print(*paths, *write_figures(out, lambda name: objective_config(name)["label"]), sep="\n")
     return 0
 
 

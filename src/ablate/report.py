@@ -25,7 +25,7 @@ def main(values: DictConfig) -> None:
     """Write the report of one experiment and say where it is and what it found."""
     from omegaconf import OmegaConf
 
-    from analysis.page import ReportConfig, write_report
+    from analysis.report import ReportConfig, write_report
 
     config = ReportConfig(**OmegaConf.to_container(values.report, resolve=True))
     outputs = Path(values.paths.outputs) / values.experiment

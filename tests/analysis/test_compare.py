@@ -10,9 +10,9 @@ import pytest
 
 from ablate.errors import UserError
 from ablate.types import VerdictKind
-from analysis.arms import WARM_START, arm_of, arms_after_training, matched_arms, warm_start_arms
 from analysis.compare import clip_liveness, compare
-from analysis.effects import RATIO, WEIGHT, factor_levels, two_by_two
+from analysis.effects import crossed_keys, factor_levels, two_by_two
+from analysis.outcomes import WARM_START, arm_of, arms_after_training, matched_arms, warm_start_arms
 
 
 def changed(experiment, **frames):
@@ -143,7 +143,8 @@ def test_equal_seeds_of_resampling_give_equal_tables(main_runs, settings):
 
 def test_effects_of_a_2_x_2_are_the_contrasts_of_its_cells(crossed_runs, settings):
     comparison = compare(crossed_runs, replace(settings, baseline="ratio=token-weight=sequence_mean"))
-    effects = two_by_two(comparison, factor_levels(crossed_runs, RATIO, WEIGHT), RATIO, WEIGHT)
+    keys = crossed_keys(crossed_runs)
+    effects = two_by_two(comparison, factor_levels(crossed_runs, *keys), *keys)
     at_160 = effects[effects["context"] == 160].set_index("effect")["point"]
     score = {
         (ratio, weight): row_of(comparison, f"ratio={ratio}-weight={weight}", 160)["point"]
@@ -157,8 +158,9 @@ def test_effects_of_a_2_x_2_are_the_contrasts_of_its_cells(crossed_runs, setting
 
 
 def test_cells_that_are_no_2_x_2_are_refused(main_runs):
-    with pytest.raises(UserError, match="do not make a 2 x 2"):
-        factor_levels(main_runs, RATIO, WEIGHT)
+    assert crossed_keys(main_runs) is None
+    with pytest.raises(UserError, match="its 4 cells are not a 2 x 2"):
+        factor_levels(main_runs, "optim.lr", "seed")
 
 
 def test_a_warm_start_at_another_context_is_no_start_of_these_runs(main_runs, settings):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from ablate.errors import UserError
-from analysis.load import covered, load_experiment, read_rollouts, seconds_by_step, swept_keys, wide_metrics
+from analysis.load import covered, load_experiment, printed_name, seconds_by_step, swept_keys, wide_metrics
 
 
 def test_every_finished_run_is_in_both_frames(main_runs):
@@ -31,13 +32,28 @@ def test_swept_keys_are_those_that_differ_and_never_the_seed(crossed_runs):
     ]
 
 
-def test_published_objectives_come_in_the_order_of_their_papers(main_runs):
+def test_cells_come_by_name_after_the_baseline(main_runs):
+    assert main_runs.baseline == "grpo"
     assert main_runs.cells == ["grpo", "dapo", "gspo", "gspo_plus"]
 
 
 def test_among_other_cells_the_baseline_comes_first(crossed_runs):
     assert crossed_runs.cells[0] == crossed_runs.baseline == "ratio=token-weight=sequence_mean"
     assert crossed_runs.cells[1:] == sorted(crossed_runs.cells[1:])
+
+
+@pytest.mark.parametrize(
+    ("name", "label", "cell", "printed"),
+    [
+        ("gspo_plus", "GSPO+", "gspo_plus", "GSPO+"),
+        ("dr_grpo", "Dr. GRPO", "dr_grpo-updates=2", "Dr. GRPO, updates=2"),
+        ("grpo", "GRPO", "ratio=token-weight=token_mean", "ratio=token, weight=token mean"),
+        ("grpo", "GRPO", "clip_high=1e-05", "clip high=1e-05"),
+    ],
+)
+def test_a_cell_is_printed_with_the_label_that_its_run_recorded(name, label, cell, printed, main_runs):
+    config = {"cell": cell, "objective": {"name": name, "label": label}}
+    assert printed_name(replace(main_runs.runs[0], config=config)) == printed
 
 
 def test_numbers_in_scientific_notation_are_numbers(main_runs):
@@ -73,13 +89,6 @@ def test_seconds_of_every_step_come_from_the_open_ended_trace(main_runs):
     seconds = seconds_by_step(main_runs.runs_of("grpo")[0])
     assert list(seconds["step"]) == list(range(1, 17))
     assert seconds["seconds"].to_numpy() == pytest.approx(0.9)
-
-
-def test_rollouts_of_a_recorded_step_are_read_and_others_are_refused(main_runs):
-    run = main_runs.runs_of("grpo")[0]
-    assert len(read_rollouts(run, 16)) == 16
-    with pytest.raises(UserError, match="save_rollouts=true"):
-        read_rollouts(run, 3)
 
 
 def test_a_commit_with_uncommitted_changes_is_marked(copied_runs):

@@ -48,5 +48,5 @@ def test_a_notebook_that_has_nothing_to_show_says_why_and_stops_no_other(copied_
     monkeypatch.setattr(notebooks, "NOTEBOOKS", [path for path in NOTEBOOKS if "ratio" in path.stem])
     monkeypatch.setattr(sys, "argv", ["notebooks", "experiment=main", f"outputs={copied_runs.parent}"])
     notebooks.main()
-    assert "03_ratio_x_weight.ipynb: nothing to show: main: ratio and weight do not make" in capsys.readouterr().out
+    assert "03_ratio_x_weight.ipynb: nothing to show: main: its 3 cells are not a 2 x 2" in capsys.readouterr().out
     assert not list((copied_runs / "notebooks").iterdir())

@@ -47,7 +47,7 @@ def test_where_a_run_was_executed_is_no_factor(copied_runs):
 
 def test_a_factor_covers_the_keys_under_it_and_no_namesake(crossed_runs):
     assert is_under("objective.ratio", ["objective"])
-    assert not is_under("objectives.swap", ["objective"])
+    assert not is_under("objectives.ratio", ["objective"])
     with pytest.raises(UserError, match=r"objective\.clip_high"):
         check_one_factor(crossed_runs, ["objective.ratio", "objective.weight"], "refuse")
 
@@ -71,6 +71,10 @@ def test_what_differs_names_the_keys_of_a_cell_against_the_baseline(crossed_runs
         "objective.ratio: token -> sequence",
     ]
     assert what_differs(crossed_runs, base, base) == []
+
+
+def test_gspo_plus_differs_from_gspo_in_the_weight_alone(main_runs):
+    assert what_differs(main_runs, "gspo_plus", "gspo") == ["objective.weight: sequence_mean -> token_mean"]
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from ablate.errors import UserError
-from analysis import page as page_module
 from analysis import render, tables
+from analysis import report as report_module
 from analysis.compare import compare
 from analysis.findings import findings, published_caveat
 from analysis.load import load_experiment
-from analysis.page import ReportConfig, write_report
+from analysis.report import ReportConfig, write_report
 
 CONFIG = ReportConfig(
     folder="", on_extra_factor="refuse", pass_at=1, resamples=500, confidence=0.95, power=0.8, seed=0, window=3
@@ -48,7 +48,7 @@ def test_it_leaves_a_page_tables_and_every_figure_as_png_and_svg(written):
     assert {"report.html", "table.md", "table.tex", "scores.csv"} <= names
     figures = {name.removesuffix(".png") for name in names if name.endswith(".png")}
     assert figures == {
-        "score_by_context", "differences", "ratio_x_weight", "learning_curves", "compute", "length_and_truncation",
+        "score_by_context", "differences", "two_by_two", "learning_curves", "compute", "length_and_truncation",
         "clip_fraction", "decomposition",
     }  # fmt: skip
     assert figures == {name.removesuffix(".svg") for name in names if name.endswith(".svg")}
@@ -90,7 +90,7 @@ def test_equal_runs_give_equal_pages(written, recorded):
     assert page.read_bytes() == before
 
 
-def test_the_published_table_stands_beside_ours_with_its_source(written):
+def test_the_published_table_stands_next_to_ours_with_its_source(written):
     page = written[0].read_text()
     for number in ("67.87", "66.26", "66.52", "60.79", "about 63", "40,960", "81,920", "context"):
         assert number in page
@@ -106,7 +106,7 @@ def test_a_second_factor_is_refused_before_anything_is_written(recorded, tmp_pat
 
 
 def test_a_labelled_second_factor_stands_in_page_and_table(recorded, tmp_path, monkeypatch):
-    monkeypatch.setattr(page_module, "all_figures", lambda *_: [])  # they take most of a report's time
+    monkeypatch.setattr(report_module, "all_figures", lambda *_: [])  # they take most of a report's time
     config = replace(CONFIG, folder=str(tmp_path), on_extra_factor="label")
     page, sentences = write_report(recorded / "ratio_x_weight", config, ["objective.ratio"], BASELINE)
     assert sentences[0].startswith("Not one factor.")
@@ -235,4 +235,4 @@ def test_a_baseline_that_did_not_run_is_said(copied_runs, settings):
     shutil.rmtree(copied_runs / "grpo")
     experiment = load_experiment(copied_runs)
     said = findings(experiment, compare(experiment, settings))
-    assert "No differences: the baseline GRPO is none of the finished cells." in said
+    assert "No differences: the baseline grpo is not one of the finished cells." in said

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from ablate.errors import UserError
 from analysis import stats
-from analysis.simulate import Coverage, World, coverage
+from analysis.simulate import Coverage, World, coverage, hierarchical_bootstrap
 
 
 def rng() -> np.random.Generator:
@@ -55,7 +55,7 @@ def test_bootstrap_over_problems_has_the_standard_error_of_a_mean():
 def test_bootstrap_over_samples_has_the_binomial_standard_error():
     passed_SPN = np.zeros((1, 50, 8), bool)
     passed_SPN[:, :, :2] = True  # every problem at 1/4
-    resampled_R = stats.hierarchical_bootstrap(passed_SPN, 20_000, rng(), ("samples",))
+    resampled_R = hierarchical_bootstrap(passed_SPN, 20_000, rng(), ("samples",))
     assert resampled_R.mean() == pytest.approx(0.25, abs=0.001)
     assert resampled_R.std() == pytest.approx(math.sqrt(0.25 * 0.75 / (50 * 8)), rel=0.03)
 
@@ -64,13 +64,13 @@ def test_bootstrap_over_seeds_alone_has_their_spread_divided_by_s():
     passed_SPN = np.zeros((4, 10, 2), bool)
     for seed, num_right in enumerate((2, 4, 6, 8)):
         passed_SPN[seed, :num_right] = True
-    resampled_R = stats.hierarchical_bootstrap(passed_SPN, 20_000, rng(), ("seeds",))
+    resampled_R = hierarchical_bootstrap(passed_SPN, 20_000, rng(), ("seeds",))
     assert resampled_R.std() == pytest.approx(np.std([0.2, 0.4, 0.6, 0.8]) / math.sqrt(4), rel=0.02)
 
 
 def test_bootstrap_over_nothing_is_the_score_itself():
     passed_SPN = rng().random((2, 5, 4)) < 0.5
-    assert stats.hierarchical_bootstrap(passed_SPN, 3, rng(), ()) == pytest.approx(passed_SPN.mean())
+    assert hierarchical_bootstrap(passed_SPN, 3, rng(), ()) == pytest.approx(passed_SPN.mean())
 
 
 def test_seed_variance_pools_the_arms():

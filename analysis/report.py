@@ -17,7 +17,6 @@ from analysis.figures import Plot, all_figures
 from analysis.findings import findings, published_caveat
 from analysis.load import Experiment, load_experiment
 from analysis.one_factor import check_one_factor, what_differs
-from analysis.style import label
 
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
 METHOD = (
@@ -76,7 +75,7 @@ def write_report(path: Path, config: ReportConfig, factors: Sequence[str], basel
             cells=len(experiment.cells),
             runs=len(experiment.runs),
             factors=factors,
-            baseline=label(baseline),
+            baseline=comparison.baseline_name,
             labels=labels,
             findings=said,
             main=render.to_html(main),
@@ -85,7 +84,9 @@ def write_report(path: Path, config: ReportConfig, factors: Sequence[str], basel
             figures=[inlined(plot, folder) for plot in plotted],
             tables=[render.to_html(table) for table in more],
             differs=[
-                (label(cell), what_differs(experiment, cell, baseline)) for cell in experiment.cells if cell != baseline
+                (name, what_differs(experiment, cell, baseline))
+                for cell, name in experiment.names.items()
+                if cell != baseline
             ],
             runs_table=render.to_html(tables.runs_table(experiment, root)),
             method=METHOD,
@@ -115,12 +116,13 @@ def write_text_tables(
 def further_tables(experiment: Experiment, comparison: Comparison) -> list[render.Table]:
     found = [
         tables.comparison_table(comparison),
-        tables.decomposition_table(comparison.frame),
+        tables.decomposition_table(comparison),
         tables.difficulty_table(comparison, experiment.scores),
     ]
-    if effects.is_two_by_two(experiment):
-        cells = effects.factor_levels(experiment, effects.RATIO, effects.WEIGHT)
-        found.append(tables.effects_table(effects.two_by_two(comparison, cells, effects.RATIO, effects.WEIGHT)))
+    keys = effects.crossed_keys(experiment)
+    if keys:
+        levels = effects.factor_levels(experiment, *keys)
+        found.append(tables.effects_table(effects.two_by_two(comparison, levels, *keys)))
     return found
 
 
