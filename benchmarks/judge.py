@@ -103,7 +103,7 @@ def bench_judge(way: str, program: str, num_programs: int, problems: list[Proble
     """Our judge, workers warm; problems come in groups, as in training."""
     passes = program is PASSING
     with open_verifier(config) as verifier:
-        for _ in verifier.workers:
+        for _ in verifier.backends:
             verifier.submit(problems[0], program).result()
 
         def run() -> None:
@@ -117,7 +117,7 @@ def bench_judge(way: str, program: str, num_programs: int, problems: list[Proble
 
 
 def cpu_of_workers(verifier: Verifier) -> float:
-    return sum(cpu_of_tree(worker.process.pid) for worker in verifier.workers)
+    return sum(cpu_of_tree(backend.process.pid) for backend in verifier.backends)
 
 
 def run_each_test(command: list[str], program: str) -> bool:

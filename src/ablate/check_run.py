@@ -23,9 +23,11 @@ def check_run(values: Any, num_processes: int | None = None) -> RunConfig:
     """
     from ablate import objectives
     from ablate.trainer.parallel.layout import check_layout, check_world_size
+    from ablate.verify.choices import check_verify
 
     config = parse(values)
     check_scored(config)
+    check_verify(config.verify)
     objectives.build(config.objective)
     parallel = config.parallel
     model_size = parallel.tensor * parallel.pipeline * parallel.context

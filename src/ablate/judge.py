@@ -14,16 +14,15 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, TextIO
 
 from ablate.cli import CONF_DIR, run_main, stop
 from ablate.config import VerifyConfig, section
-from ablate.config.checks import check_values
 from ablate.errors import UserError
 from ablate.files import write_atomic
 from ablate.types import Problem, TestCase, Verdict, VerdictKind
 from ablate.verify.cache import verdict_key
+from ablate.verify.choices import check_verify
 from ablate.verify.jobs import make_job
 from ablate.verify.verifier import Verifier, open_verifier
 
@@ -131,7 +130,8 @@ def keep_finished(out: Path) -> set[str]:
         try:
             row = json.loads(line)
             finished = row["verdict"] != VerdictKind.infrastructure_error
-            keys.add(row["key"]) if finished else None
+            if finished:
+                keys.add(row["key"])
         except (ValueError, KeyError, TypeError) as error:
             is_torn = number == len(lines) and line.startswith(b"{") and not line.endswith(b"\n")
             if is_torn and isinstance(error, ValueError):
@@ -198,11 +198,18 @@ def judge_all(verifier: Verifier, pending: list[tuple[Submission, str]], extract
     return progress
 
 
+def flake_rate(verifier: Verifier, cases: list[tuple[Problem, str]], repeats: int) -> float:
+    """Verify every program ``repeats`` times, without the cache: the share with verdicts of more than one kind."""
+    runs = [[verifier.submit(*case, use_cache=False) for _ in range(repeats)] for case in cases]
+    kinds = [{future.result().kind for future in futures} for futures in runs]
+    return sum(len(different) > 1 for different in kinds) / max(len(kinds), 1)
+
+
 def recheck_all(verifier: Verifier, submissions: list[Submission], extract: bool, times: int) -> None:
     """Print the share of submissions whose verdict is not the same every time; never from the cache."""
     programs = [(s.problem, verifier.program_of(s.code) if extract else s.code) for s in submissions]
     judged = [(problem, program) for problem, program in programs if program is not None]
-    rate = verifier.flake_rate(judged, times)
+    rate = flake_rate(verifier, judged, times)
     print(f"flake rate: {rate:.4f} of {len(judged)} submissions, each judged {times} times more", file=sys.stderr)
 
 
@@ -221,6 +228,7 @@ def judge(config: VerifyConfig, cases: Path, out: Path, extract: bool, recheck: 
         num_broken += 1
         print(f"{cases}:{number}: {reason}: left out", file=sys.stderr)
 
+    check_verify(config)
     submissions = list(read_submissions(cases, complain))
     known = keep_finished(out)
     keyed = [
@@ -246,7 +254,6 @@ def run_configured(config: dict[str, Any]) -> None:
     if not isinstance(config["recheck"], int) or config["recheck"] < 0:
         raise UserError(f"recheck must be a whole number of 0 or more, not {config['recheck']}")
     verify = section(VerifyConfig, config["verify"], "verify")
-    check_values(SimpleNamespace(verify=verify), "verify.")
     judge(verify, Path(str(config["cases"])), Path(str(config["out"])), config["extract"], config["recheck"])
 
 

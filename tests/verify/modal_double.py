@@ -121,6 +121,10 @@ class Router(task_command_router_grpc.TaskCommandRouterBase):
         said = await (process.stdout if is_output else process.stderr).read()
         if is_output and FAULT == "torn" and request.exec_id in self.faulty:
             said = said[: len(said) // 2]
+        if is_output and FAULT == "starved" and request.exec_id in self.faulty:
+            answer = json.loads(said)
+            answer["report"]["stopped"] = "starved"
+            said = json.dumps(answer).encode()
         if said:
             await stream.send_message(router_pb2.TaskExecStdioReadResponse(data=said))
 

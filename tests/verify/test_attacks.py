@@ -39,7 +39,7 @@ def host(tmp_path_factory):
 
 def bubblewraps(verifier) -> list[str]:
     """Processes that the worker's supervisor has started: another id means that the container was replaced."""
-    pid = verifier.workers[0].process.pid
+    pid = verifier.backends[0].process.pid
     return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
 
 

@@ -91,7 +91,7 @@ ONE = [{"id": "add", "tests": TESTS[:1], "submissions": [{"file": "a", "code": S
 
 
 @needs_root
-@pytest.mark.parametrize("fault", ["reaped", "torn", "timeout"])
+@pytest.mark.parametrize("fault", ["reaped", "torn", "timeout", "starved"])
 def test_what_the_platform_breaks_is_never_scored(tmp_path, fault):
     with double(fault) as (_, environment):
         rows = judge(tmp_path, ONE, environment, "verify.retries=0", "verify.workers=1")

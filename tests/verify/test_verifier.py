@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
+import io
+import os
 import sys
 from pathlib import Path
 
@@ -82,7 +83,7 @@ def test_random_and_sets_are_the_same_in_every_run(verifier):
 def test_every_strategy_judges_alike(make_config, strategy, num_containers):
     seen = set()
     with open_verifier(make_config(workers=1, container=strategy)) as verifier:
-        pid = verifier.workers[0].process.pid
+        pid = verifier.backends[0].process.pid
         for problem, program, kind in (
             (LENGTHS, RIGHT, "accepted"),
             (LENGTHS, "print(4)", "wrong_answer"),
@@ -99,7 +100,6 @@ def test_the_cache_answers_the_same_question_only(make_config, tmp_path):
     with open_verifier(cached) as verifier:
         first = verifier.submit(LENGTHS, RIGHT).result()
         assert verifier.submit(LENGTHS, RIGHT).result() == first
-        assert asyncio.run(verifier.judge(LENGTHS, RIGHT)) == first
         assert verifier.submit(LENGTHS, RIGHT, use_cache=False).result() != first
     with open_verifier(cached) as verifier:
         assert verifier.submit(LENGTHS, "print(4)").result().kind is VerdictKind.wrong_answer
@@ -117,14 +117,7 @@ def test_a_cache_that_cannot_be_written_costs_nothing_but_time(make_config, tmp_
         assert [verifier.submit(LENGTHS, RIGHT).result().passed for _ in range(2)] == [True, True]
 
 
-def test_the_flake_rate_finds_a_program_that_is_not_sure(verifier):
-    coin = "import os\nprint(len(input()) if os.urandom(1)[0] % 2 else 0)"
-    one = Problem("one", "", (TestCase("1", "1"),), "easy")
-    assert verifier.flake_rate([(LENGTHS, RIGHT)], repeats=3) == 0.0
-    assert verifier.flake_rate([(one, coin), (LENGTHS, RIGHT)], repeats=24) == 0.5
-
-
-LOOKS = {  # used CPU s, asleep, waited for a processor s, elapsed s: what the server decides
+LOOKS = {  # used CPU s, asleep, waited for a processor s (None: not counted), elapsed s: what the watcher decides
     "young": (0.1, False, 0.0, 0.5, None),
     "out of CPU time": (2.0, False, 0.0, 2.5, "cpu"),
     "asleep": (0.0, True, 0.0, 9.5, "wall"),
@@ -133,36 +126,39 @@ LOOKS = {  # used CPU s, asleep, waited for a processor s, elapsed s: what the s
     "still at work after the wall limit": (1.0, False, 0.0, 9.5, None),
     "still at work after five times that": (1.0, False, 0.0, 45.5, "wall"),
     "starved": (0.5, False, 40.0, 45.5, "starved"),
+    "asleep where no kernel counts": (0.0, True, None, 9.5, "wall"),
+    "at work where no kernel counts": (1.0, False, None, 9.5, None),
+    "starved where no kernel counts": (1.0, False, None, 45.5, "starved"),
 }
+LIMITS = {"cpu_s": 2.0, "wall_s": 9.0, "starved_s": 45.0, "memory_bytes": 1, "look_every_s": 99.0}
+
+
+@pytest.fixture
+def running_test(monkeypatch):
+    """Makes a test of which a watcher sees the given usage, and sets the clock."""
+    import watch
+
+    def make(used_s: float, is_asleep: bool, run_wait_s: float | None):
+        monkeypatch.setattr(watch, "usage_of", lambda pids: (used_s, 0, is_asleep))
+        monkeypatch.setattr(watch, "run_queue_wait_s", lambda child: run_wait_s)
+        silent = io.FileIO(os.open(os.devnull, os.O_RDONLY))
+        test = watch.RunningTest(1, silent, LIMITS, members=list)
+        return test, lambda elapsed_s: monkeypatch.setattr(watch.time, "monotonic", lambda: test.forked + elapsed_s)
+
+    return make
 
 
 @pytest.mark.parametrize("name", LOOKS)
-def test_a_starved_program_is_not_scored(monkeypatch, name):
-    import watch
-
+def test_a_starved_program_is_not_scored(running_test, name):
     used_s, is_asleep, run_wait_s, elapsed_s, decision = LOOKS[name]
-    monkeypatch.setattr(watch, "usage_of_namespace", lambda: (used_s, 0, is_asleep))
-    monkeypatch.setattr(watch, "run_queue_wait_s", lambda child: run_wait_s)
-    limits = {"cpu_s": 2.0, "wall_s": 9.0, "starved_s": 45.0, "memory_bytes": 1, "look_every_s": 99.0}
-    test = watch.RunningTest(1, None, limits)
-    now = test.forked
-    test.began = now
-    monkeypatch.setattr(watch.time, "monotonic", lambda: now + elapsed_s)
+    test, set_clock = running_test(used_s, is_asleep, run_wait_s)
+    test.began = test.forked
+    set_clock(elapsed_s)
     assert test.look()[0] == decision
 
 
-def test_a_program_that_never_began_is_not_scored(monkeypatch):
-    import watch
-
-    class Silent:
-        def read(self, count):
-            return None
-
-    monkeypatch.setattr(watch, "usage_of_namespace", lambda: (0.0, 0, True))
-    monkeypatch.setattr(watch, "run_queue_wait_s", lambda child: 0.0)
-    limits = {"cpu_s": 2.0, "wall_s": 9.0, "starved_s": 45.0, "memory_bytes": 1, "look_every_s": 99.0}
-    test = watch.RunningTest(1, Silent(), limits)
-    now = test.forked
+def test_a_program_that_never_began_is_not_scored(running_test):
+    test, set_clock = running_test(0.0, True, 0.0)
     for elapsed_s, decision in ((20.0, None), (46.0, "starved")):
-        monkeypatch.setattr(watch.time, "monotonic", lambda later=elapsed_s: now + later)
+        set_clock(elapsed_s)
         assert test.look()[0] == decision

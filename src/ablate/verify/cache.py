@@ -5,16 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
 
+from ablate.files import write_atomic
 from ablate.types import Verdict, VerdictKind
 from ablate.verify.jobs import Job
 
 log = logging.getLogger(__name__)
-VERDICT_RULES = 1  # raise when the judge's rules change, so that old verdicts are not found
+VERDICT_RULES = 1  # raise this number when the rules change, so that old verdicts are not found
 NOT_OF_THE_VERDICT = ("number", "fresh", "container")
 
 
@@ -26,7 +26,7 @@ def verdict_key(job: Job, extract: bool = False) -> str:
 
 
 class VerdictCache:
-    """One small JSON file a verdict. A cache that cannot be read or written only costs time."""
+    """One small JSON file per verdict. A cache that cannot be read or written only costs time."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -46,15 +46,11 @@ class VerdictCache:
             return None
 
     def put(self, key: str, verdict: Verdict) -> None:
-        """Keep a verdict; an infrastructure error is none."""
+        """Keep a verdict; an infrastructure error is not kept."""
         if verdict.is_infrastructure_error or not self.is_writable:
             return
-        path = self.path(key)
-        whole = path.with_suffix(f".{os.getpid()}.{id(verdict)}")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            whole.write_text(json.dumps(asdict(verdict)), encoding="utf-8")
-            whole.replace(path)
+            write_atomic(self.path(key), json.dumps(asdict(verdict)), durable=False)
         except OSError as error:
             self.is_writable = False
             log.warning("verdict cache: nothing more is kept: %s", error)

@@ -1,4 +1,4 @@
-"""A memory and process limit for a worker's whole container, where the machine offers control groups."""
+"""A memory and process limit for one backend's whole container, where the machine offers control groups."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Group:
         return next((int(row[1]) for row in rows if row[0] == "oom_kill"), 0)
 
     def remove(self) -> None:
-        """Remove the group once its last process is gone; one that stays busy is left for a later start to sweep."""
+        """Remove the group once its last process is gone; a later start removes a group that stays busy."""
         deadline = time.monotonic() + REMOVE_TIMEOUT_S
         for directory in {self.memory, self.pids}:
             while not remove_directory(directory) and time.monotonic() < deadline:
@@ -70,7 +70,7 @@ def own_directory(controller: str) -> Path | None:
 
 
 def parents_v2() -> list[Path]:
-    """Directories under which a v2 group with both controllers may be made: beside our own, then at the root."""
+    """Directories under which a v2 group with both controllers may be made: next to our own, then at the root."""
     own = next((line[3:] for line in Path("/proc/self/cgroup").read_text().splitlines() if line.startswith("0::")), "/")
     candidates = [place / own.lstrip("/") for place in ROOT_V2]
     candidates = [directory for place in candidates for directory in (place, place.parent)] + list(ROOT_V2)
@@ -78,7 +78,7 @@ def parents_v2() -> list[Path]:
 
 
 def sweep(parent: Path) -> None:
-    """Remove groups left by judges that were killed: their names hold the process id."""
+    """Remove groups left by verifiers that were killed: each name holds the process id."""
     for directory in parent.glob(f"{PREFIX}*"):
         owner = directory.name.removeprefix(PREFIX)
         if not Path("/proc", owner).exists():
@@ -93,7 +93,8 @@ def make_v2() -> Group | None:
         directory = parent / f"{PREFIX}{os.getpid()}"
         sweep(parent)
         directory.mkdir()
-        (directory / "memory.swap.max").write_text("0") if (directory / "memory.swap.max").exists() else None
+        if (directory / "memory.swap.max").exists():
+            (directory / "memory.swap.max").write_text("0")
         return Group(2, directory, directory)
     return None
 
@@ -117,7 +118,7 @@ def make_group() -> tuple[Group | None, str]:
             group = make()
             if group is not None:
                 group.limit(1 << 30, NUM_SPARE_PROCESSES)
-                return group, f"cgroup v{version} limits the memory and processes of each worker's container"
+                return group, f"cgroup v{version} limits the memory and processes of each container"
             reasons.append(f"no cgroup v{version} with memory and pids")
         except OSError as error:
             reasons.append(f"cgroup v{version}: {error.strerror}")

@@ -1,4 +1,4 @@
-"""One bubblewrap container with a warm fork server in it, seen from the judge's side."""
+"""One bubblewrap container with a warm fork server in it, seen from outside."""
 
 from __future__ import annotations
 
@@ -19,11 +19,15 @@ from pathlib import Path
 
 from ablate.verify.cgroups import Group
 from ablate.verify.inside import kernel
+from ablate.verify.jobs import Interrupted
 from ablate.verify.sandbox_view import View
 
 INSIDE = Path(__file__).parent / "inside"
-# Read once: what a container runs must not change, nor vanish, while the judge lives.
-SOURCES = {name: (INSIDE / name).read_bytes() for name in ("kernel.py", "program.py", "watch.py", "server.py")}
+# Read once: what a container runs must neither change nor vanish while the verifier lives.
+SOURCES = {
+    name: (INSIDE / name).read_bytes()
+    for name in ("kernel.py", "program.py", "test_report.py", "watch.py", "server.py")
+}
 # Users that own nothing on the host: root's process limit is not enforced, and root's files are open to it. One for
 # each container, because kernels before 5.14 count a user's processes over all of them.
 HOST_USERS = range(62_000, 65_000)
@@ -50,10 +54,6 @@ MISSING_BUBBLEWRAP = (
 
 class ContainerError(Exception):
     """The container failed, not the program in it."""
-
-
-class Interrupted(Exception):
-    """The judge called the rollout off, or is gone."""
 
 
 def find_bubblewrap() -> str:
@@ -116,7 +116,10 @@ def stage(bwrap: str, view: View) -> list[tuple[str, str]]:
     staged = []
     for index, (descriptor, is_directory, inside) in enumerate(sources):
         place = stage_directory / str(index)
-        place.mkdir() if is_directory else place.touch()
+        if is_directory:
+            place.mkdir()
+        else:
+            place.touch()
         kernel.mount(f"/proc/self/fd/{descriptor}".encode(), bytes(place), None, kernel.MS_BIND)
         os.close(descriptor)
         staged.append((str(place), inside))
@@ -134,13 +137,13 @@ def memory_file(name: str, content: bytes = b"") -> int:
 
 
 def is_mapped(user: int) -> bool:
-    """Does this user exist here? In a rootless container, where root is somebody else on the host, it may not."""
+    """Whether this user exists here. In a rootless container, where root is another user of the host, it may not."""
     spans = (map(int, line.split()) for line in Path("/proc/self/uid_map").read_text().splitlines())
     return any(first <= user < first + count for first, _, count in spans)
 
 
 def adopt_orphans() -> None:
-    """bubblewrap ends before its namespace's first process, which then becomes ours to wait for."""
+    """Become the parent of orphans: bubblewrap ends before the first process of its namespace does."""
     kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
 
 
@@ -155,7 +158,7 @@ def reap_orphans() -> None:
 
 @dataclass
 class Container:
-    """A running container; ``call`` talks to the server inside.
+    """A running container; ``send`` and ``receive`` talk to the server inside.
 
     Raises:
         ContainerError: from every method, when the sandbox itself is at fault.
@@ -165,8 +168,8 @@ class Container:
     view: View
     binds: list[tuple[str, str]]
     group: Group | None
-    line: socket.socket  # the judge's own
-    called_off: Callable[[], bool]  # reads ``line`` when it has something: does nobody wait for the answer any more?
+    line: socket.socket  # to the verifier's process
+    is_cancelled: Callable[[], bool]  # called when ``line`` is readable: True if nobody waits for this job any more
     process: subprocess.Popen | None = field(default=None, init=False)
     channel: socket.socket | None = field(default=None, init=False)
     complaints: int = field(default=-1, init=False)  # bubblewrap's and the server's standard error
@@ -218,7 +221,7 @@ class Container:
         ready: list = []
         while self.channel not in ready:
             ready, _, _ = select.select([self.channel, self.line], [], [], max(deadline - time.monotonic(), 0.0))
-            if self.line in ready and self.called_off():
+            if self.line in ready and self.is_cancelled():
                 raise Interrupted
             if not ready:
                 break

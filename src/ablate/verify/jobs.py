@@ -1,11 +1,8 @@
-"""What goes between the judge's process and a worker: a job one way, a report the other."""
+"""A job: one program and the tests it must pass, with every limit resolved. A backend answers it with a verdict."""
 
 from __future__ import annotations
 
 import itertools
-import pickle
-import socket
-import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -42,29 +39,15 @@ class Job:
     fresh: bool = False  # begin with a container started for this job
 
 
-@dataclass
-class Report:
-    """What ``Verdict`` says, as plain values."""
-
-    kind: str = "accepted"
-    num_passed: int = 0
-    num_tests: int = 0
-    first_failed: int | None = None
-    cpu_s: float = 0.0
-    wall_s: float = 0.0
-    peak_mib: float = 0.0
-    detail: str = ""
-
-    @property
-    def is_infrastructure_error(self) -> bool:
-        return self.kind == VerdictKind.infrastructure_error
+class Interrupted(Exception):
+    """Nobody waits for this job any more: it was cancelled, or the verifier has ended."""
 
 
 def make_job(config: VerifyConfig, problem: Problem, program: str) -> Job:
     """Resolve a problem's own limits against the configuration.
 
     Raises:
-        UserError: for a problem that cannot be judged.
+        UserError: for a problem that cannot be verified.
     """
     if not problem.tests:
         raise UserError(f"problem {problem.id} has no tests, and a program that passes none proves nothing: add tests")
@@ -98,41 +81,7 @@ def hardest_first(job: Job) -> list[int]:
     return order[: job.max_tests]
 
 
-def infrastructure_error(job: Job, detail: str) -> Report:
-    return Report(VerdictKind.infrastructure_error.value, num_tests=len(hardest_first(job)), detail=detail)
-
-
-def verdict_of(report: Report) -> Verdict:
-    return Verdict(
-        VerdictKind(report.kind),
-        report.num_passed,
-        report.num_tests,
-        report.first_failed,
-        report.cpu_s,
-        report.wall_s,
-        report.peak_mib,
-        report.detail,
-    )
-
-
-def send_message(line: socket.socket, value: object) -> None:
-    payload = pickle.dumps(value)
-    line.sendall(struct.pack("<Q", len(payload)) + payload)
-
-
-def receive_message(line: socket.socket) -> object | None:
-    """The next message, None at the end of the line. Both ends are trusted: no program's bytes are unpickled."""
-    header = receive_exactly(line, 8)
-    payload = header and receive_exactly(line, struct.unpack("<Q", header)[0])
-    return pickle.loads(payload) if payload else None
-
-
-def receive_exactly(line: socket.socket, num_bytes: int) -> bytes | None:
-    parts, missing = [], num_bytes
-    while missing:
-        part = line.recv(min(missing, 1 << 20))
-        if not part:
-            return None
-        parts.append(part)
-        missing -= len(part)
-    return b"".join(parts)
+def infrastructure_error(job: Job, detail: str) -> Verdict:
+    """The verdict that says nothing about the program, with the reason."""
+    num_tests = len(hardest_first(job))
+    return Verdict(VerdictKind.infrastructure_error, 0, num_tests, None, 0.0, 0.0, 0.0, detail)

@@ -1,15 +1,21 @@
-"""The judge's side of one worker: starts its supervisor process, hands over jobs, replaces it when it dies."""
+"""The local backend: one supervisor process and its bubblewrap container on this machine."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
-from ablate.verify.jobs import Job, Report, receive_message, send_message
+from ablate.errors import UserError
+from ablate.types import Verdict
+from ablate.verify.backend import BackendError
+from ablate.verify.container import MISSING_BUBBLEWRAP
+from ablate.verify.jobs import Job
+from ablate.verify.messages import receive_message, send_message
 
 SOURCE_DIR = str(Path(__file__).parents[2])
 START = """
@@ -20,12 +26,8 @@ supervisor.main(socket.socket(fileno={line}))
 """
 
 
-class WorkerError(Exception):
-    """The supervisor process did not start, or ended."""
-
-
-class Worker:
-    """One supervisor process and its container. Used by one thread at a time; ``cancel`` from any."""
+class LocalBackend:
+    """Starts a supervisor process, hands over jobs, and replaces the process when it dies."""
 
     def __init__(self) -> None:
         self.line: socket.socket | None = None
@@ -33,44 +35,47 @@ class Worker:
         self.containment = ""
 
     def start(self) -> None:
-        """Start the supervisor and wait until its sandbox stands.
+        """Start the supervisor and wait until its sandbox is ready.
 
         Raises:
-            WorkerError: with the supervisor's reason.
+            UserError: without bubblewrap.
+            BackendError: with the supervisor's reason.
         """
+        if shutil.which("bwrap") is None:
+            raise UserError(MISSING_BUBBLEWRAP)
         self.line, theirs = socket.socketpair()
         with theirs:
             self.process = subprocess.Popen(
                 [sys.executable, "-I", "-S", "-B", "-c", START.format(source=SOURCE_DIR, line=theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
-                start_new_session=True,  # a Ctrl-C at the terminal is the judge's to answer
+                start_new_session=True,  # the verifier's process answers a Ctrl-C at the terminal
                 env={**os.environ, "LC_ALL": "C.UTF-8"},
             )
-        word, sentence = receive_message(self.line) or ("failed", "the judge's supervisor process ended at once")
+        word, sentence = receive_message(self.line) or ("failed", "the verifier's supervisor process ended at once")
         if word != "ready":
             self.stop()
-            raise WorkerError(sentence)
+            raise BackendError(sentence)
         self.containment = sentence
 
-    def run(self, job: Job) -> Report:
-        """Judge one job. Raises WorkerError when the supervisor ended meanwhile; the next call starts another."""
+    def run(self, job: Job) -> Verdict:
+        """Verify one program. Raises BackendError when the supervisor has ended; the next call starts another."""
         if self.process is None:
             self.start()
         try:
             send_message(self.line, job)
-            report = receive_message(self.line)
+            verdict = receive_message(self.line)
         except OSError as error:
-            report, reason = None, str(error)
+            verdict, reason = None, str(error)
         else:
             reason = "it ended"
-        if report is None:
+        if verdict is None:
             self.stop()
-            raise WorkerError(f"the judge's supervisor process was lost: {reason}")
-        return report
+            raise BackendError(f"the verifier's supervisor process was lost: {reason}")
+        return verdict
 
     def cancel(self, number: int) -> None:
-        """Call a job off if it is the one that runs; its ``run`` then returns soon."""
+        """Cancel the job of this number if it is the one that runs; its ``run`` then returns soon."""
         line = self.line
         if line is not None:
             with contextlib.suppress(OSError):  # the supervisor ended by itself

@@ -1,37 +1,39 @@
-"""The judge on Modal: one ``modal.Sandbox`` per rollout, one ``exec`` per test, comparison here.
+"""The Modal backend: one ``modal.Sandbox`` per rollout, one ``exec`` per test, comparison here.
 
 Facts of modal 1.6: an exec that the platform stops ends with return code -1 or 137 and no exception. Whatever the
-platform does (a sandbox reaped early, a lost connection) is an infrastructure error, never a verdict: our own program
-inside ends every test before the platform would, and a report that is missing or torn is nobody's wrong answer.
+platform does (a sandbox reaped early, a lost connection) is an infrastructure error, never a failed program: our own
+watcher inside stops every test before the platform would, and a report that is missing or torn scores nobody.
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import time
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ablate.errors import UserError
-from ablate.types import VerdictKind
+from ablate.types import Verdict, VerdictKind
 from ablate.verify.container import INSIDE, memory_file
-from ablate.verify.jobs import CANCELLED, Job, Report, hardest_first, infrastructure_error
-from ablate.verify.supervisor import STARVED_FACTOR, agrees, failure_of, limits_of
+from ablate.verify.inside.test_report import parse_report
+from ablate.verify.jobs import CANCELLED, Interrupted, Job, hardest_first, infrastructure_error
+from ablate.verify.scoring import STARVED_FACTOR, Outcome, limits_of, run_in_order, score
 
 if TYPE_CHECKING:
     import modal
 
 APP = "ablate-judge"
 PYTHON = "3.11"
-CORES = (1.0, 1.0)  # requested, limit: CPU time is judged, so more would only be waited for
-SPARE_MIB = 256  # for the interpreter that watches, beside the test
+CORES = (1.0, 1.0)  # requested, limit: CPU time is limited, so more cores would stand idle
+SPARE_MIB = 256  # for the interpreter that watches, in addition to the test's
 START_S = 60.0  # of an interpreter in a cold sandbox, beyond a test's own wall limit
 IDLE_S = 300
-MODULES = ("kernel", "program", "watch", "server", "one_test")
+MODULES = ("kernel", "program", "test_report", "watch", "server", "one_test")
 # The modules travel with each exec, in its arguments: no file of ours lies in the sandbox for a program to change.
 BOOT = """
 import base64, json, sys, types, zlib
@@ -43,18 +45,14 @@ sys.modules["one_test"].main()
 """
 
 
-class Interrupted(Exception):
-    """The job was called off."""
-
-
 def boot_command() -> list[str]:
     sources = {name: (INSIDE / f"{name}.py").read_text(encoding="utf-8") for name in MODULES}
     bundle = base64.b64encode(zlib.compress(json.dumps(sources).encode())).decode()  # Modal takes 64 KiB of arguments
     return ["python3", "-S", "-s", "-B", "-X", "utf8", "-c", BOOT, bundle]
 
 
-class ModalWorker:
-    """The same face as ``worker.Worker``: ``start``, ``run``, ``cancel``, ``stop``. Used by one thread at a time."""
+class ModalBackend:
+    """At most one sandbox at a time, started for the job that needs it."""
 
     containment = "Modal isolates each sandbox; no network; programs run as another user than their watcher"
 
@@ -63,7 +61,7 @@ class ModalWorker:
         self.image: modal.Image | None = None
         self.sandbox: modal.Sandbox | None = None
         self.problem_id: str | None = None
-        self.called_off: int | None = None
+        self.cancelled: int | None = None
         self.command = boot_command()
 
     def start(self) -> None:
@@ -87,31 +85,31 @@ class ModalWorker:
             ) from error
         self.image = modal.Image.debian_slim(python_version=PYTHON)
 
-    def run(self, job: Job) -> Report:
-        """Judge one job in a sandbox; what the platform breaks is an infrastructure error."""
+    def run(self, job: Job) -> Verdict:
+        """Verify one program in a sandbox; what the platform breaks is an infrastructure error."""
         import grpclib
         import modal
 
-        self.called_off = None
+        self.cancelled = None
         started = time.monotonic()
         try:
-            with self.sandbox_for(job) as sandbox:
-                report = self.run_tests(sandbox, job)
+            with self.sandbox_for(job):
+                verdict = run_in_order(job, lambda position, index: self.run_test(job, position, index))
         except Interrupted:
-            report = infrastructure_error(job, CANCELLED)
+            self.stop()
+            verdict = infrastructure_error(job, CANCELLED)
         except (modal.exception.Error, grpclib.GRPCError, grpclib.exceptions.StreamTerminatedError, OSError) as error:
             self.stop()
-            report = infrastructure_error(job, f"Modal: {type(error).__name__}: {error}")
-        report.wall_s = time.monotonic() - started
-        return report
+            verdict = infrastructure_error(job, f"Modal: {type(error).__name__}: {error}")
+        return replace(verdict, wall_s=time.monotonic() - started)
 
-    @contextmanager
-    def sandbox_for(self, job: Job) -> Iterator[modal.Sandbox]:
-        """A sandbox of the job's own; with ``container=problem``, the one its group has."""
+    @contextlib.contextmanager
+    def sandbox_for(self, job: Job) -> Iterator[None]:
+        """Have a sandbox of the job's own; with ``container=problem``, the sandbox that the problem's group shares."""
         if self.sandbox is None or job.container != "problem" or job.problem_id != self.problem_id or job.fresh:
             self.stop()
             self.sandbox, self.problem_id = self.create(job), job.problem_id
-        yield self.sandbox
+        yield
         if job.container != "problem":
             self.stop()
 
@@ -130,47 +128,30 @@ class ModalWorker:
             idle_timeout=IDLE_S,
         )
 
-    def run_tests(self, sandbox: modal.Sandbox, job: Job) -> Report:
-        order = hardest_first(job)
-        report = Report(num_tests=len(order))
-        for position, index in enumerate(order):
-            if self.called_off == job.number:
-                self.stop()
-                raise Interrupted
-            if job.container == "test" and position:
-                self.stop()
-                sandbox = self.sandbox = self.create(job)
-            report.kind, report.detail = self.run_test(sandbox, job, index, report)
-            if report.kind != VerdictKind.accepted:
-                decided = report.kind not in (VerdictKind.infrastructure_error, VerdictKind.compile_error)
-                report.first_failed = index if decided else None
-                return report
-            report.num_passed += 1
-        return report
-
-    def run_test(self, sandbox: modal.Sandbox, job: Job, index: int, report: Report) -> tuple[str, str]:
-        text, expected = job.tests[index]
-        answer = self.execute(sandbox, job, text)
+    def run_test(self, job: Job, position: int, index: int) -> Outcome:
+        """Run one test in the sandbox and score it here."""
+        if self.cancelled == job.number:
+            raise Interrupted
+        if job.container == "test" and position:
+            self.stop()
+            self.sandbox = self.create(job)
+        answer = self.execute(self.sandbox, job, job.tests[index][0])
         if isinstance(answer, str):
-            return VerdictKind.infrastructure_error.value, answer
+            return Outcome(VerdictKind.infrastructure_error, answer)
         if not answer["compiled"]:
-            return VerdictKind.compile_error.value, answer["detail"]
-        if not answer["confined"]:
-            return VerdictKind.infrastructure_error.value, f"a test could not be confined: {answer['detail']}"
-        report.cpu_s += answer["cpu_s"]
-        report.peak_mib = max(report.peak_mib, answer["peak_kib"] / 1024)
-        files = [memory_file(name, base64.b64decode(answer.get(name, ""))) for name in ("in", "output", "result")]
+            return Outcome(VerdictKind.compile_error, answer["detail"])
+        report = parse_report(answer["report"])
+        if not report.is_confined:
+            return Outcome(VerdictKind.infrastructure_error, f"a test could not be confined: {report.complaint}")
+        output, result = (memory_file(name, base64.b64decode(answer[name])) for name in ("output", "result"))
         try:
-            failure = failure_of(job, answer, files, out_of_memory=False)
-            if failure is None:
-                failure = ("accepted", "") if agrees(job, files, expected) else ("wrong_answer", "")
+            return score(job, index, report, output, result, out_of_memory=False)
         finally:
-            for descriptor in files:
-                os.close(descriptor)
-        return failure
+            os.close(output)
+            os.close(result)
 
     def execute(self, sandbox: modal.Sandbox, job: Job, text: str) -> dict[str, Any] | str:
-        """One test inside: its report, or why there is none."""
+        """Run one test inside; return the watcher's answer, or why there is none."""
         limit_s = int(STARVED_FACTOR * job.wall_limit_s + START_S)
         request = {
             "program": job.program,
@@ -191,17 +172,16 @@ class ModalWorker:
             return "Modal: the report of a test was torn"
 
     def cancel(self, number: int) -> None:
-        """Call a job off: it ends with the test that runs."""
-        self.called_off = number
+        """Cancel a job: it ends with the test that runs."""
+        self.cancelled = number
 
     def stop(self) -> None:
         """End the sandbox, if there is one."""
+        sandbox, self.sandbox = self.sandbox, None
+        if sandbox is None:
+            return
         import grpclib
         import modal
 
-        sandbox, self.sandbox = self.sandbox, None
-        if sandbox is not None:
-            try:
-                sandbox.terminate()
-            except (modal.exception.Error, grpclib.GRPCError, OSError):
-                return  # it is gone already, or ends by its time-out
+        with contextlib.suppress(modal.exception.Error, grpclib.GRPCError, OSError):
+            sandbox.terminate()  # else it is gone already, or ends by its time-out

@@ -1,60 +1,28 @@
-"""The verifier: a bounded queue before a few workers, three outcomes, retries."""
+"""The verifier: a bounded queue in front of a few backends, three outcomes, retries."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import queue
-import shutil
 import threading
 import time
-from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ablate.config import VerifyConfig
 from ablate.errors import UserError
 from ablate.types import Problem, Verdict, VerdictKind
+from ablate.verify.backend import Backend, BackendError
 from ablate.verify.cache import VerdictCache, verdict_key
 from ablate.verify.cgroups import NO_GROUP
-from ablate.verify.compare import COMPARISONS
-from ablate.verify.container import MISSING_BUBBLEWRAP
+from ablate.verify.choices import BACKENDS, check_verify
 from ablate.verify.extract import EXTRACTIONS
-from ablate.verify.jobs import CANCELLED, Job, infrastructure_error, make_job, verdict_of
-from ablate.verify.local import Worker, WorkerError
-
-if TYPE_CHECKING:
-    from ablate.verify.modal import ModalWorker
+from ablate.verify.jobs import CANCELLED, Job, infrastructure_error, make_job
 
 log = logging.getLogger(__name__)
 BACK_OFF_S = 0.1  # doubled at every retry
-CHOICES = {
-    "backend": ("local", "modal"),
-    "container": ("rollout", "problem", "test"),
-    "comparison": tuple(COMPARISONS),
-    "extraction": tuple(EXTRACTIONS),
-}
-POSITIVE = (
-    "workers",
-    "queue_size",
-    "time_limit_s",
-    "wall_factor",
-    "memory_limit_mib",
-    "output_limit_kib",
-    "max_processes",
-)
-QUEUE_POLL_S = 0.01  # asyncio cannot wait for a thread's queue
-
-
-def make_worker(backend: str) -> Worker | ModalWorker:
-    if backend == "local":
-        return Worker()
-    from ablate.verify.modal import ModalWorker
-
-    return ModalWorker()
 
 
 @dataclass(frozen=True)
@@ -67,34 +35,34 @@ class Turn:
 
 
 class Verifier:
-    """Judges programs in sandboxes. Thread-safe; close it, or use it as a context manager.
+    """Verifies programs in sandboxes. Thread-safe; close it, or use it as a context manager.
 
-    ``submit`` blocks while ``queue_size`` programs wait (back-pressure); ``judge`` awaits instead. A future that is
-    cancelled before its turn is never run; ``judge`` cancelled in mid-run calls its program off.
+    ``submit`` blocks while ``queue_size`` programs wait (back-pressure). A future that is cancelled before its turn is
+    never run; ``cancel`` stops one that runs. Every other future gets a verdict, whatever its backend raises.
     """
 
     def __init__(self, config: VerifyConfig) -> None:
         self.config = config
         self.waiting: queue.Queue[Turn | None] = queue.Queue(config.queue_size)
-        self.workers = [make_worker(config.backend) for _ in range(config.workers)]
-        self.running: dict[Future, tuple[Worker, int]] = {}
+        self.backends: list[Backend] = [BACKENDS[config.backend]() for _ in range(config.workers)]
+        self.running: dict[Future[Verdict], tuple[Backend, int]] = {}
         self.cache = VerdictCache(Path(config.cache_dir)) if config.cache else None
         self.num_retries = 0
         self.closed = False
         try:
-            for worker in self.workers:
-                worker.start()
-        except (WorkerError, UserError) as error:
-            for worker in self.workers:
-                worker.stop()
+            for backend in self.backends:
+                backend.start()
+        except (BackendError, UserError) as error:
+            for backend in self.backends:
+                backend.stop()
             if isinstance(error, UserError):
                 raise
             raise UserError(
-                f"{error}: mend the machine's sandbox support, untrusted programs are never run without"
+                f"{error}: fix the machine's sandbox support, because untrusted programs are never run without it"
             ) from error
-        containment = self.workers[0].containment
-        log.log(logging.WARNING if containment.startswith(NO_GROUP) else logging.INFO, "judge: %s", containment)
-        self.threads = [threading.Thread(target=self.work, args=(worker,), daemon=True) for worker in self.workers]
+        containment = self.backends[0].containment
+        log.log(logging.WARNING if containment.startswith(NO_GROUP) else logging.INFO, "verifier: %s", containment)
+        self.threads = [threading.Thread(target=self.work, args=(backend,), daemon=True) for backend in self.backends]
         for thread in self.threads:
             thread.start()
 
@@ -102,7 +70,7 @@ class Verifier:
         """Queue one program; blocks while the queue is full.
 
         Raises:
-            UserError: for a problem that cannot be judged, such as one without tests.
+            UserError: for a problem that cannot be verified, such as one without tests.
         """
         turn = self.prepare(problem, program, use_cache)
         if not turn.future.done():
@@ -128,7 +96,7 @@ class Verifier:
         return EXTRACTIONS[self.config.extraction](text)
 
     def submit_answer(self, problem: Problem, text: str) -> Future[Verdict]:
-        """Queue the program in a model's answer; an answer without one is judged at once."""
+        """Queue the program in a model's answer; an answer without a program gets its verdict at once."""
         program = self.program_of(text)
         if program is not None:
             return self.submit(problem, program)
@@ -137,67 +105,58 @@ class Verifier:
         future.set_result(Verdict(VerdictKind.no_code, 0, num_tests, None, 0.0, 0.0, 0.0))
         return future
 
-    def flake_rate(self, cases: Sequence[tuple[Problem, str]], repeats: int) -> float:
-        """Judge every program ``repeats`` times, without the cache: the share with verdicts of more than one kind."""
-        runs = [[self.submit(*case, use_cache=False) for _ in range(repeats)] for case in cases]
-        kinds = [{future.result().kind for future in futures} for futures in runs]
-        return sum(len(different) > 1 for different in kinds) / max(len(kinds), 1)
+    def cancel(self, future: Future[Verdict]) -> None:
+        """Stop the program of ``future`` if it runs; its verdict is then an infrastructure error."""
+        backend, number = self.running.get(future, (None, None))
+        if backend is not None:
+            backend.cancel(number)
 
-    async def judge(self, problem: Problem, program: str) -> Verdict:
-        """Judge one program; waits its turn without blocking the event loop."""
-        turn = self.prepare(problem, program, use_cache=True)
-        while not turn.future.done():
-            try:
-                self.waiting.put_nowait(turn)
-                break
-            except queue.Full:
-                await asyncio.sleep(QUEUE_POLL_S)
-        try:
-            return await asyncio.wrap_future(turn.future)
-        except asyncio.CancelledError:
-            self.call_off(turn.future)
-            raise
-
-    def call_off(self, future: Future) -> None:
-        worker, number = self.running.get(future, (None, None))
-        if worker is not None:
-            worker.cancel(number)
-
-    def work(self, worker: Worker) -> None:
-        """One worker's thread: takes its turn at the queue until the verifier closes."""
+    def work(self, backend: Backend) -> None:
+        """One backend's thread: takes its turn at the queue until the verifier closes."""
         while (turn := self.waiting.get()) is not None:
             if not turn.future.set_running_or_notify_cancel():
                 continue
-            self.running[turn.future] = worker, turn.job.number
+            self.running[turn.future] = backend, turn.job.number
             try:
-                # Its twin may have been judged while it waited: samples of one prompt are often the same program.
-                verdict = self.known(turn)
-                if verdict is None:
-                    verdict = self.run_with_retries(worker, turn.job)
-                    if turn.key is not None:
-                        self.cache.put(turn.key, verdict)
-                turn.future.set_result(verdict)
+                verdict = self.verdict_of(backend, turn)
+            # Every exception there is: a future that nobody settles would make the whole run wait for ever.
+            except BaseException as error:
+                log.exception("verifier: a program could not be verified")
+                verdict = infrastructure_error(turn.job, reason_of(error))
             finally:
                 del self.running[turn.future]
+            turn.future.set_result(verdict)
 
-    def run_with_retries(self, worker: Worker, job: Job) -> Verdict:
-        """Run a job; what failed for the judge's own reasons is run again, after a pause, and never scored."""
+    def verdict_of(self, backend: Backend, turn: Turn) -> Verdict:
+        # Its twin may have been verified while it waited: samples of one prompt are often the same program.
+        verdict = self.known(turn)
+        if verdict is None:
+            verdict = self.run_with_retries(backend, turn.job)
+            if turn.key is not None:
+                self.cache.put(turn.key, verdict)
+        return verdict
+
+    def run_with_retries(self, backend: Backend, job: Job) -> Verdict:
+        """Run a job; one that failed for the backend's own reasons is run again, after a pause, and never scored."""
         for attempt in range(self.config.retries + 1):
             if attempt:
                 self.num_retries += 1
                 time.sleep(BACK_OFF_S * 2 ** (attempt - 1))
             try:
-                report = worker.run(job)
-            except WorkerError as error:
-                report = infrastructure_error(job, str(error))
-            if not report.is_infrastructure_error or report.detail == CANCELLED or self.closed:
+                verdict = backend.run(job)
+            except BackendError as error:
+                verdict = infrastructure_error(job, str(error))
+            except BaseException as error:  # a Modal client may raise asyncio.CancelledError, which is no Exception
+                backend.stop()  # in an unknown state: the next run starts afresh
+                verdict = infrastructure_error(job, reason_of(error))
+            if not verdict.is_infrastructure_error or verdict.detail == CANCELLED or self.closed:
                 break
-            log.warning("judge: attempt %d failed for the judge's own reason: %s", attempt + 1, report.detail)
+            log.warning("verifier: attempt %d failed for the backend's own reason: %s", attempt + 1, verdict.detail)
             job = replace(job, fresh=True)
-        return verdict_of(report)
+        return verdict
 
     def close(self) -> None:
-        """Call off what runs, drop what waits, and remove every container."""
+        """Cancel the programs that run, drop those that wait, and stop every backend."""
         if self.closed:
             return
         self.closed = True
@@ -207,11 +166,11 @@ class Verifier:
         for _ in self.threads:
             self.waiting.put(None)
         for future in list(self.running):
-            self.call_off(future)
+            self.cancel(future)
         for thread in self.threads:
             thread.join()
-        for worker in self.workers:
-            worker.stop()
+        for backend in self.backends:
+            backend.stop()
 
     def __enter__(self) -> Verifier:
         return self
@@ -220,19 +179,15 @@ class Verifier:
         self.close()
 
 
+def reason_of(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
 def open_verifier(config: VerifyConfig) -> Verifier:
-    """Start the judge that ``config`` describes.
+    """Start the verifier that ``config`` describes.
 
     Raises:
-        UserError: when no sandbox can be had here; programs are never run without one.
+        UserError: for a value that breaks a rule, or if no sandbox is available; programs are never run without one.
     """
-    for key, allowed in CHOICES.items():
-        value = getattr(config, key)
-        if value not in allowed:
-            raise UserError(f"verify.{key}={value} is not one of {', '.join(allowed)}")
-    for key in POSITIVE:
-        if not getattr(config, key) > 0:
-            raise UserError(f"verify.{key} must be above 0, not {getattr(config, key)}")
-    if config.backend == "local" and shutil.which("bwrap") is None:
-        raise UserError(MISSING_BUBBLEWRAP)
+    check_verify(config)
     return Verifier(config)

@@ -1,4 +1,4 @@
-# ruff: noqa: PTH108, PTH112, PTH114, PTH116, PTH118, PTH123, PTH208
+# ruff: noqa: PTH108, PTH112, PTH114, PTH116, PTH118, PTH208
 """One test in a container that somebody else isolates (Modal): reads a request from standard input, prints a report.
 
 Here the platform is the wall towards the world, and another user id the wall between the program and this process,
@@ -10,19 +10,16 @@ from __future__ import annotations
 import base64
 import json
 import os
-import resource
 import shutil
 import signal
 import sys
-import time
 
 import kernel
 import program
 import server
-from watch import TICKS_PER_S
+import watch
 
 USER = 61_938  # owns nothing in the container
-LOOK_EVERY_S = 0.02
 
 
 def leave_by_user(limits: dict) -> None:
@@ -47,50 +44,22 @@ def remove_user_traces() -> None:
     for directory in (program.DIRECTORY, "/dev/shm", "/var/tmp"):
         for name in os.listdir(directory) if os.path.isdir(directory) else ():
             path = os.path.join(directory, name)
-            shutil.rmtree(path) if os.path.isdir(path) and not os.path.islink(path) else os.unlink(path)
+            if os.path.isdir(path) and not os.path.islink(path):
+                shutil.rmtree(path)
+            else:
+                os.unlink(path)
 
 
-def usage_of_user() -> tuple[float, int, bool]:
-    """CPU seconds, resident bytes and idleness of every process of the program's user."""
-    cpu_s, resident_bytes, is_asleep = 0.0, 0, True
-    for name in os.listdir("/proc"):
-        try:
-            if name.isdigit() and os.stat(f"/proc/{name}").st_uid == USER:
-                with open(f"/proc/{name}/stat", "rb") as stat:
-                    fields = stat.read().rpartition(b")")[2].split()
-                cpu_s += sum(map(int, fields[11:15])) / TICKS_PER_S
-                resident_bytes += int(fields[21]) * resource.getpagesize()
-                is_asleep = is_asleep and fields[0] not in (b"R", b"D")
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-    return cpu_s, resident_bytes, is_asleep
+def members_of_user() -> list[str]:
+    """Every process of the program's user."""
+    return [name for name in os.listdir("/proc") if name.isdigit() and user_of(name) == USER]
 
 
-def watch(child: int, limits: dict) -> tuple[str | None, int, resource.struct_rusage, float]:
-    """Wait for the end; stop at a limit. Returns the limit, the status, the usage and the CPU seconds seen.
-
-    As in the local server, wall time stops only a program that sleeps: at work, it meets its CPU limit.
-    """
-    started, stopped, seen_s = time.monotonic(), None, 0.0
-    while True:
-        pid, status, usage = os.wait4(child, os.WNOHANG)
-        if pid:
-            return stopped, status, usage, seen_s
-        seen_s, resident_bytes, is_asleep = usage_of_user()
-        elapsed_s = time.monotonic() - started
-        if seen_s >= limits["cpu_s"]:
-            stopped = "cpu"
-        elif resident_bytes > limits["memory_bytes"]:
-            stopped = "memory"
-        elif elapsed_s >= limits["wall_s"] and is_asleep:
-            stopped = "wall"
-        elif elapsed_s >= limits["starved_s"]:
-            stopped = "starved"
-        if stopped:
-            os.kill(child, signal.SIGKILL)
-            _, status, usage = os.wait4(child, 0)
-            return stopped, status, usage, seen_s
-        time.sleep(LOOK_EVERY_S)
+def user_of(pid: str) -> int | None:
+    try:
+        return os.stat(f"/proc/{pid}").st_uid
+    except (FileNotFoundError, ProcessLookupError):
+        return None  # ended meanwhile
 
 
 def content(descriptor: int) -> str:
@@ -100,6 +69,7 @@ def content(descriptor: int) -> str:
 
 
 def run_request(request: dict) -> dict:
+    """Compile and run; the answer holds ``compiled`` and either ``detail`` or the test's report and its two files."""
     limits, source = request["limits"], request["program"]
     code, failure = server.compile_limited(source, limits)
     if code is None:
@@ -110,29 +80,15 @@ def run_request(request: dict) -> dict:
     os.write(files[0], base64.b64decode(request["input"]))
     os.lseek(files[0], 0, os.SEEK_SET)
     remove_user_traces()
-    confined, told = os.pipe()
-    started = time.monotonic()
+    confined, told = os.pipe2(os.O_NONBLOCK)
     child = kernel.fork()
     if child == 0:
         program.run(code, module, script, limits, files, told, program.Walls(leave_by_user, become_user))
     os.close(told)
-    stopped, status, usage, seen_s = watch(child, limits)
-    wall_s = time.monotonic() - started
+    with os.fdopen(confined, "rb", buffering=0) as words:
+        report = watch.watch(child, words, limits, members_of_user)
     remove_user_traces()
-    with os.fdopen(confined, "rb") as words:
-        said = words.read()
-    return {
-        "compiled": True,
-        "confined": said.startswith(program.CONFINED),
-        "detail": said.decode("utf-8", "replace"),
-        "status": status,
-        "stopped": stopped,
-        "cpu_s": max(usage.ru_utime + usage.ru_stime, seen_s),
-        "wall_s": wall_s,
-        "peak_kib": usage.ru_maxrss,
-        "output": content(files[1]),
-        "result": content(files[2]),
-    }
+    return {"compiled": True, "report": report.to_row(), "output": content(files[1]), "result": content(files[2])}
 
 
 def main() -> None:

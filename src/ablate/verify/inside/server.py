@@ -123,10 +123,8 @@ def needs_teardown(code: types.CodeType) -> bool:
 
 
 def run_test(channel: socket.socket, prepared: tuple, descriptors: list[int]) -> dict:
-    """Run one test in a process of its own, first in a PID namespace of its own, and see it end."""
-    started = time.monotonic()
+    """Run one test in a process of its own, the first of a PID namespace of its own; return its report as a row."""
     confined, told = os.pipe2(os.O_NONBLOCK)
-    limits = prepared[-1]
     child = fork_into_new_namespace()
     if child == 0:
         channel.detach()  # its number is closed soon, and may then be a file of the program's
@@ -134,20 +132,7 @@ def run_test(channel: socket.socket, prepared: tuple, descriptors: list[int]) ->
     for descriptor in (*descriptors, told):
         os.close(descriptor)
     with os.fdopen(confined, "rb", buffering=0) as words:
-        test = watch.RunningTest(child, words, limits)
-        stopped = test.wait()
-        _, status, usage = os.wait4(child, 0)
-        test.hear()
-    return {
-        "confined": test.began is not None,
-        "detail": test.complaint,
-        "status": status,
-        "stopped": stopped,
-        "cpu_s": max(usage.ru_utime + usage.ru_stime, test.used_s),
-        "wall_s": time.monotonic() - started,
-        "peak_kib": usage.ru_maxrss,
-        "run_wait_s": test.run_wait_s,
-    }
+        return watch.watch(child, words, prepared[-1], watch.members_of_namespace).to_row()
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 # ruff: noqa: PTH123, PTH208
 # pathlib would be one more import in every test process.
-"""What a running test uses, and the limits that end it. Runs in the program process, outside the test's walls."""
+"""What a test uses, and the limits that stop it. Runs outside the walls, in the process that forked the test."""
 
 from __future__ import annotations
 
@@ -10,31 +10,68 @@ import resource
 import select
 import signal
 import time
+from collections.abc import Callable, Iterable
 
 import program
+from test_report import TestReport
 
 SHORTEST_PAUSE_S = 0.005
-OWN_SHARE = 0.5  # of a test's whole time: with less the machine and not the program is why it did not end
+LONGEST_BLIND_PAUSE_S = 0.02  # where the kernel cannot wake the watcher at a test's end
+OWN_SHARE = 0.5  # of a test's whole time: with less, the machine and not the program is why it did not end
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 NUM_CORES = os.cpu_count() or 1
 
+Members = Callable[[], Iterable[str]]  # the ids of all processes that belong to the running test
+
+
+def members_of_namespace() -> list[str]:
+    """Every process of this PID namespace but its first, which is the watcher."""
+    return [name for name in os.listdir("/proc") if name.isdigit() and name != "1"]
+
+
+def watch(child: int, words: io.FileIO, limits: dict, members: Members) -> TestReport:
+    """Wait until a test ends, stop it at its limits, and reap its first process.
+
+    Args:
+        child: the test's first process.
+        words: the reading end of the pipe on which the test says that its walls stand; does not block.
+        limits: see ``scoring.limits_of``.
+    """
+    test = RunningTest(child, words, limits, members)
+    stopped = test.wait()
+    _, status, usage = os.wait4(child, 0)
+    wall_s = time.monotonic() - test.forked
+    test.hear()
+    return TestReport(
+        is_confined=test.began is not None,
+        complaint=test.complaint,
+        status=status,
+        stopped=stopped,
+        cpu_s=max(usage.ru_utime + usage.ru_stime, test.used_s),
+        wall_s=wall_s,
+        run_wait_s=test.run_wait_s,
+        peak_kib=usage.ru_maxrss,
+    )
+
 
 class RunningTest:
-    """One test's first process, whose end is the end of its namespace, and what it has used so far."""
+    """One test's first process and what the whole test has used so far."""
 
-    def __init__(self, child: int, words: io.FileIO, limits: dict) -> None:
+    def __init__(self, child: int, words: io.FileIO, limits: dict, members: Members) -> None:
         self.child = child
         self.words = words
         self.limits = limits
+        self.members = members
         self.forked = time.monotonic()
         self.began: float | None = None  # when its walls stood and the program's first line ran
         self.complaint = ""
         self.used_s = self.run_wait_s = 0.0
 
     def hear(self) -> None:
-        """Read what the process said before the program's first line, on a pipe that was closed by then.
+        """Read what the test process wrote before the program's first line.
 
-        Nobody else can say or unsay it.
+        The writing end is closed before that line runs, so the program itself can neither write to the pipe nor take
+        anything back.
         """
         said = self.words.read(1000) or b""
         if said.startswith(program.CONFINED):
@@ -43,36 +80,47 @@ class RunningTest:
             self.complaint = said.decode("utf-8", "replace")
 
     def wait(self) -> str | None:
-        """Wait for the end; stop the test at a limit and return which, or None."""
-        handle = os.pidfd_open(self.child)
-        poll = select.poll()
-        poll.register(handle, select.POLLIN)
+        """Wait for the end; kill the first process at a limit and return which limit, or None. Reaps nothing."""
+        try:
+            handle = os.pidfd_open(self.child)
+        except OSError:  # gVisor, below Modal's sandboxes, may lack the call
+            handle = None
         stopped, pause_s = None, min(self.limits["cpu_s"] / NUM_CORES, self.limits["look_every_s"])
         try:
-            while stopped is None and not poll.poll(pause_s * 1000 + 1):
+            while stopped is None and not self.ends_within(pause_s, handle):
                 stopped, pause_s = self.look()
-            if stopped:
-                signal.pidfd_send_signal(handle, signal.SIGKILL)
         finally:
-            os.close(handle)
+            if handle is not None:
+                os.close(handle)
+        if stopped:
+            os.kill(self.child, signal.SIGKILL)  # not reaped yet, so its number belongs to nobody else
         return stopped
 
-    def look(self) -> tuple[str | None, float]:
-        """Which limit the test has reached, if any, and for how long nobody needs to look again.
+    def ends_within(self, pause_s: float, handle: int | None) -> bool:
+        if handle is not None:
+            poll = select.poll()
+            poll.register(handle, select.POLLIN)
+            return bool(poll.poll(pause_s * 1000 + 1))
+        time.sleep(min(pause_s, LONGEST_BLIND_PAUSE_S))
+        return os.waitid(os.P_PID, self.child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
-        Wall time counts from the program's first line, without the time it waited for a processor, and stops only a
-        program that sleeps: a busy machine or a blocking kernel is not its fault.
+    def look(self) -> tuple[str | None, float]:
+        """Return the limit that the test has reached, if any, and for how many seconds no other look is needed.
+
+        Wall time counts from the program's first line and leaves out the time the program waited for a processor. It
+        stops only a program that sleeps: a busy machine or a blocking kernel is not the program's fault.
         """
         if self.began is None:
             self.hear()
-        self.used_s, resident_bytes, is_asleep = usage_of_namespace()
-        self.run_wait_s = run_queue_wait_s(self.child)
+        pids = list(self.members())
+        self.used_s, resident_bytes, is_asleep = usage_of(pids)
         elapsed_s = time.monotonic() - self.forked
+        self.run_wait_s = self.waited_s(elapsed_s, is_asleep)
         own_s = 0.0 if self.began is None else time.monotonic() - self.began - self.run_wait_s
         if self.used_s >= self.limits["cpu_s"]:
             return "cpu", 0.0
         # Pages that forks share count in each of them, so a sum above the limit is looked at twice.
-        if resident_bytes > self.limits["memory_bytes"] and proportional_bytes() > self.limits["memory_bytes"]:
+        if resident_bytes > self.limits["memory_bytes"] and proportional_bytes(pids) > self.limits["memory_bytes"]:
             return "memory", 0.0
         if own_s >= self.limits["wall_s"] and is_asleep:
             return "wall", 0.0
@@ -82,17 +130,26 @@ class RunningTest:
         pause_s = min((self.limits["cpu_s"] - self.used_s) / NUM_CORES, left_s, self.limits["look_every_s"])
         return None, max(pause_s, SHORTEST_PAUSE_S)
 
+    def waited_s(self, elapsed_s: float, is_asleep: bool) -> float:
+        """Seconds the test's first process was ready to run while others had the processors.
 
-def usage_of_namespace() -> tuple[float, int, bool]:
-    """CPU seconds, resident bytes and idleness of the running test: of every process here but ourselves."""
+        Where the kernel does not count them (gVisor), a program that is ready to run counts as having waited for all
+        the time in which it did not compute, and a sleeping program as never having waited.
+        """
+        counted_s = run_queue_wait_s(self.child)
+        if counted_s is not None:
+            return counted_s
+        return 0.0 if is_asleep else elapsed_s - self.used_s
+
+
+def usage_of(pids: Iterable[str]) -> tuple[float, int, bool]:
+    """CPU seconds and resident bytes of these processes together, and whether all of them sleep."""
     cpu_s, resident_bytes, is_asleep = 0.0, 0, True
-    for name in os.listdir("/proc"):
-        if not name.isdigit() or name == "1":  # ourselves
-            continue
+    for pid in pids:
         try:
-            with open(f"/proc/{name}/stat", "rb") as stat, open(f"/proc/{name}/statm", "rb") as statm:
+            with open(f"/proc/{pid}/stat", "rb") as stat:
                 fields = stat.read().rpartition(b")")[2].split()
-                resident_bytes += int(statm.read().split()[1]) * resource.getpagesize()
+            resident_bytes += resident_bytes_of(pid)
         except (FileNotFoundError, ProcessLookupError):
             continue  # ended between the listing and the look
         is_asleep = is_asleep and fields[0] not in (b"R", b"D")
@@ -100,27 +157,34 @@ def usage_of_namespace() -> tuple[float, int, bool]:
     return cpu_s, resident_bytes, is_asleep
 
 
-def proportional_bytes() -> int:
-    """Memory of every process here but ourselves, a page shared by n of them counted 1/n in each."""
+def resident_bytes_of(pid: str) -> int:
+    with open(f"/proc/{pid}/statm", "rb") as sizes:
+        return int(sizes.read().split()[1]) * resource.getpagesize()
+
+
+def proportional_bytes(pids: Iterable[str]) -> int:
+    """Memory of these processes together; a page that n processes share counts 1/n in each."""
     total = 0
-    for name in os.listdir("/proc"):
-        if not name.isdigit() or name == "1":
-            continue
+    for pid in pids:
         try:
-            with open(f"/proc/{name}/smaps_rollup", "rb") as rows:
-                total += next(int(row.split()[1]) * 1024 for row in rows if row.startswith(b"Pss:"))
+            total += proportional_bytes_of(pid)
         except (FileNotFoundError, ProcessLookupError):
             continue
-        except PermissionError:  # it has closed itself to readers
-            with open(f"/proc/{name}/statm", "rb") as sizes:
-                total += int(sizes.read().split()[1]) * resource.getpagesize()
     return total
 
 
-def run_queue_wait_s(child: int) -> float:
-    """Seconds the test's first process was ready to run while others had the processors."""
+def proportional_bytes_of(pid: str) -> int:
+    try:
+        with open(f"/proc/{pid}/smaps_rollup", "rb") as rows:
+            return next(int(row.split()[1]) * 1024 for row in rows if row.startswith(b"Pss:"))
+    except (FileNotFoundError, PermissionError, StopIteration):  # gVisor has no such file, or the program closed it
+        return resident_bytes_of(pid)
+
+
+def run_queue_wait_s(child: int) -> float | None:
+    """Seconds this process was ready to run while others had the processors; None where the kernel does not say."""
     try:
         with open(f"/proc/{child}/schedstat", "rb") as stat:
             return int(stat.read().split()[1]) / 1e9
     except (FileNotFoundError, ProcessLookupError):
-        return 0.0
+        return None

@@ -1,0 +1,51 @@
+"""What the watcher of one test tells the code that scores it: the only message about a test that leaves the sandbox."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+
+STOPPED = (None, "cpu", "memory", "wall", "starved")
+
+
+@dataclass(frozen=True)
+class TestReport:
+    """How one test ended, as its watcher saw it; every watcher fills in every field.
+
+    Example:
+        ``TestReport(True, "", 0, None, cpu_s=0.02, wall_s=0.03, run_wait_s=0.0, peak_kib=9300)`` ended well.
+    """
+
+    __test__ = False  # the name begins with "Test": pytest must not collect it
+
+    is_confined: bool  # all walls stood before the program's first line ran
+    complaint: str  # why they did not stand; else empty
+    status: int  # as of os.wait
+    stopped: str | None  # the limit at which the watcher stopped the test, one of STOPPED
+    cpu_s: float
+    wall_s: float
+    run_wait_s: float  # seconds the test was ready to run while other processes had the processors
+    peak_kib: int
+
+    def to_row(self) -> dict:
+        return asdict(self)
+
+
+KINDS = {"bool": bool, "str": str, "int": int, "float": (int, float), "str | None": (str, type(None))}
+
+
+def parse_report(row: object) -> TestReport:
+    """Check a report that came from another process.
+
+    Raises:
+        ValueError: naming the field that is missing, unknown or of another type.
+    """
+    kinds = {field.name: KINDS[field.type] for field in fields(TestReport)}
+    if not isinstance(row, dict) or set(row) != set(kinds):
+        found = sorted(row) if isinstance(row, dict) else type(row).__name__
+        raise ValueError(f"a test's report has the fields {', '.join(kinds)}, not {found}")
+    for name, kind in kinds.items():
+        if not isinstance(row[name], kind) or (isinstance(row[name], bool) and kind is not bool):
+            raise ValueError(f"field {name} of a test's report is {row[name]!r}")
+    if row["stopped"] not in STOPPED:
+        raise ValueError(f"field stopped of a test's report is {row['stopped']!r}, not one of {STOPPED}")
+    return TestReport(**row)

@@ -1,0 +1,136 @@
+"""From what the watcher of a test saw to a verdict: the same rules for every backend. Runs outside the sandbox only."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ablate.types import Verdict, VerdictKind
+from ablate.verify import compare
+from ablate.verify.inside.test_report import TestReport
+from ablate.verify.jobs import Job, hardest_first
+
+MIB = 1 << 20
+UNCOUNTED_MIB = 512  # address space that thread arenas and libraries reserve without using it
+DISK_MIB = 64
+LOOK_EVERY_S = 0.05  # without a control group memory is watched
+STARVED_FACTOR = 5  # times the wall limit: a test that waited for a processor that long is given up, not scored
+NOT_THE_TESTS_FAULT = (VerdictKind.infrastructure_error, VerdictKind.compile_error)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One test, scored."""
+
+    kind: VerdictKind
+    detail: str = ""
+    cpu_s: float = 0.0
+    peak_mib: float = 0.0
+
+
+def limits_of(job: Job, watched: bool) -> dict:
+    """What the sandbox must know of a job; holds no test.
+
+    Args:
+        watched: whether the watcher must measure memory, because no control group does.
+    """
+    memory_bytes = job.memory_limit_mib * MIB
+    return {
+        "mode": job.mode,
+        "fn_name": job.fn_name,
+        "cpu_s": job.time_limit_s,
+        "wall_s": job.wall_limit_s,
+        "starved_s": STARVED_FACTOR * job.wall_limit_s,
+        "look_every_s": LOOK_EVERY_S if watched else job.wall_limit_s,
+        "memory_bytes": memory_bytes if watched else 1 << 62,
+        "address_space_bytes": memory_bytes + UNCOUNTED_MIB * MIB,
+        "output_bytes": job.output_limit_kib * 1024,
+        "max_processes": job.max_processes,
+        "disk_bytes": DISK_MIB * MIB,
+    }
+
+
+def run_in_order(job: Job, run_test: Callable[[int, int], Outcome]) -> Verdict:
+    """Run the hardest tests first and stop at the first that is not accepted.
+
+    Args:
+        run_test: takes the position in that order and the index into ``job.tests``.
+
+    Returns:
+        A verdict whose ``wall_s`` is 0: only the backend knows when its job began.
+    """
+    order = hardest_first(job)
+    cpu_s = peak_mib = 0.0
+    for position, index in enumerate(order):
+        outcome = run_test(position, index)
+        cpu_s += outcome.cpu_s
+        peak_mib = max(peak_mib, outcome.peak_mib)
+        if outcome.kind is not VerdictKind.accepted:
+            first_failed = None if outcome.kind in NOT_THE_TESTS_FAULT else index
+            return Verdict(outcome.kind, position, len(order), first_failed, cpu_s, 0.0, peak_mib, outcome.detail)
+    return Verdict(VerdictKind.accepted, len(order), len(order), None, cpu_s, 0.0, peak_mib)
+
+
+def score(job: Job, index: int, report: TestReport, output: int, result: int, out_of_memory: bool) -> Outcome:
+    """Score one test that was confined.
+
+    Args:
+        output: descriptor of the file that was the test's standard output.
+        result: descriptor of the file for a function's returned value and for an exception's last words.
+        out_of_memory: whether the kernel ended a process of this test because its control group was full.
+    """
+    kind, detail = failure_of(job, report, output, result, out_of_memory) or (
+        VerdictKind.accepted if agrees(job, output, result, job.tests[index][1]) else VerdictKind.wrong_answer,
+        "",
+    )
+    return Outcome(kind, detail, report.cpu_s, report.peak_kib / 1024)
+
+
+def failure_of(
+    job: Job, report: TestReport, output: int, result: int, out_of_memory: bool
+) -> tuple[VerdictKind, str] | None:
+    """Why the test failed before anybody looked at its answer; None when it ended well."""
+    status, stopped = report.status, report.stopped
+    if stopped == "memory" or (out_of_memory and status != 0):
+        return VerdictKind.memory_limit, "out of memory"
+    if stopped == "cpu" or report.cpu_s > job.time_limit_s:
+        return VerdictKind.time_limit, f"{report.cpu_s:.2f} s of CPU"
+    if stopped == "starved":
+        return VerdictKind.infrastructure_error, f"the machine starved the program for {report.run_wait_s:.1f} s"
+    if stopped == "wall":
+        return VerdictKind.time_limit, f"{report.wall_s:.2f} s of wall time"
+    if os.fstat(output).st_size > job.output_limit_kib * 1024:
+        return VerdictKind.output_limit, f"more than {job.output_limit_kib} KiB"
+    note = os.pread(result, 2000, 0) if status else b""
+    if status and note[:1] == b"M":
+        return VerdictKind.memory_limit, "MemoryError"
+    if os.WIFSIGNALED(status):
+        return VerdictKind.runtime_error, f"signal {os.WTERMSIG(status)}"
+    if status:
+        return VerdictKind.runtime_error, readable(note) or f"exit status {os.WEXITSTATUS(status)}"
+    return None
+
+
+def readable(note: bytes) -> str:
+    """The program's own last words, which may be anything."""
+    try:
+        text = json.loads(note[1:])
+    except ValueError:
+        return ""
+    return text[:400] if isinstance(text, str) else ""
+
+
+def agrees(job: Job, output: int, result: int, expected: str) -> bool:
+    """Whether the answer is the expected one, by the job's comparison."""
+    if job.mode == "functional":
+        returned = read_all(result)
+        return returned[:1] == b"R" and compare.compare_json(returned[1:], expected, job.float_tolerance)
+    return compare.COMPARISONS[job.comparison](read_all(output), expected, job.float_tolerance)
+
+
+def read_all(descriptor: int) -> bytes:
+    with os.fdopen(os.dup(descriptor), "rb") as file:
+        file.seek(0)
+        return file.read()
