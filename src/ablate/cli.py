@@ -31,6 +31,10 @@ def run_main(main: Callable[[], object]) -> None:
         stop(f"there is no configuration {error.missing_cfg_file}{choices}")
     except (UserError, HydraException, OmegaConfBaseException) as error:
         stop(" ".join(line.strip() for line in str(error).strip().splitlines() if line.strip()))
+    except ValueError as error:  # Hydra's, for GROUP=true
+        if not str(error).startswith("Config group override must be a string"):
+            raise
+        stop("the choices of a group are words: write dynamic_sampling=on or dynamic_sampling=off")
     except OSError as error:  # of a path that the user named, or of one below it
         if error.filename is None or error.strerror is None or is_sweep():
             raise  # of a sweep: a cell has failed, and the last lines say which

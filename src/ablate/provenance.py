@@ -94,6 +94,15 @@ def is_execution_key(key: str) -> bool:
     return key not in COMPUTING_KEYS and any(key == part or key.startswith(part + ".") for part in EXECUTION_KEYS)
 
 
+def file_changes(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
+    """Return ``path: old digest -> new digest`` for every file that is in both and has changed."""
+    return [
+        f"{path}: {old[path][:8]} -> {new[path][:8]}"
+        for path in sorted(old.keys() & new.keys())
+        if old[path] != new[path]
+    ]
+
+
 def config_changes(old_yaml: str, new_yaml: str) -> list[str]:
     """Return ``key: old -> new`` for every key that decides what a run computes and that differs."""
     old, new = (dict(flatten(yaml.safe_load(text))) for text in (old_yaml, new_yaml))

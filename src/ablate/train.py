@@ -65,8 +65,8 @@ def run_cell(values: DictConfig) -> str:
     from omegaconf import OmegaConf
 
     from ablate.check_run import check_files, check_run
-    from ablate.objectives import canonical
-    from ablate.provenance import config_changes
+    from ablate.objectives import canonical, outside_files
+    from ablate.provenance import config_changes, file_changes
     from ablate.records import RunDirectory, run_path
 
     config = check_run(values, num_processes=int(os.environ.get("WORLD_SIZE", "1")))
@@ -79,6 +79,7 @@ def run_cell(values: DictConfig) -> str:
         run.lock()
     try:
         changes = config_changes(run.config_path.read_text(), config_yaml) if run.config_path.exists() else []
+        changes += file_changes(run.manifest().get("outside_files", {}), outside_files(config.objective))
         if run.status == "done" and not changes:
             print(f"{run.path}: done already, not run again", flush=True)
             return "done"
@@ -92,12 +93,14 @@ def run_cell(values: DictConfig) -> str:
 def attempt(config: RunConfig, config_yaml: str, run: RunDirectory, is_leader: bool) -> str:
     """Train one cell and leave in its manifest how it ended."""
     from ablate.loop import train
+    from ablate.objectives import outside_files
     from ablate.preemption import Preempted
     from ablate.provenance import dirty_diff, facts
     from ablate.session import open_session
 
     if is_leader:
-        run.begin_attempt(facts(config_yaml), dirty_diff())
+        about = {**facts(config_yaml), "outside_files": outside_files(config.objective)}
+        run.begin_attempt(about, dirty_diff())
     try:
         with full_disk_in_one_sentence(run), open_session(config, config_yaml, run, is_leader) as session:
             train(session)

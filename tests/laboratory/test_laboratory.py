@@ -96,8 +96,8 @@ def test_sequence_ratio_gives_every_rollout_mass_independent_of_its_length_and_t
 
 def test_a_toggle_that_is_already_on_is_not_measured_again(results):
     toggles = set(values(results[0], "loss", objective="dapo")["toggle"])
-    assert "dynamic_sampling=false" in toggles
-    assert "dynamic_sampling=true" not in toggles
+    assert "keep=all" in toggles
+    assert "keep=mixed_outcomes" not in toggles
     assert "overlong=zero_advantage" not in toggles
 
 

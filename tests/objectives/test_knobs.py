@@ -8,6 +8,7 @@ from ablate.errors import UserError
 from ablate.objectives import build, canonical, outside_files
 from ablate.objectives.laws.cases import replay
 from ablate.objectives.parts import PARTS
+from ablate.provenance import file_changes
 
 MISTAKES = [
     ({"name": None}, "objective.name=None must be a name"),
@@ -24,8 +25,8 @@ MISTAKES = [
     ({"kl": "k4"}, "objective.kl=k4 is not a part of that slot: use one of k1, k2, k3"),
     ({"kl": "k3"}, "kl=k3 needs kl_coef"),
     ({"swap": {"ratio": "sequence"}}, "no part reads swap"),
-    ({"weight": "not_there.py:w"}, "objective part file 'not_there.py' does not exist"),
-    ({"weight": "not_a_module:w"}, "objective part file 'not_a_module' cannot be loaded (ModuleNotFoundError"),
+    ({"weight": "not_there.py:w"}, "not_there.py does not exist: correct the path"),
+    ({"weight": "not_a_module:w"}, "objective part file not_a_module cannot be loaded (ModuleNotFoundError"),
     ({"weight": "json:w"}, "json has no function 'w'"),
 ]
 
@@ -99,13 +100,13 @@ def test_a_part_outside_is_recorded_by_its_absolute_path_and_its_digest(tmp_path
     before = outside_files(config)
     assert list(before) == [f"{tmp_path}/mine.py"]
     (tmp_path / "mine.py").write_text("def heavy(mask_BT, in_loss_B, *, power=2.0):\n    return mask_BT / power\n")
-    assert outside_files(config) != before
+    assert [line.split(":")[0] for line in file_changes(before, outside_files(config))] == [f"{tmp_path}/mine.py"]
     assert outside_files(objective_config("grpo")) == {}
 
 
 def test_a_part_file_that_cannot_be_run_is_one_sentence(tmp_path):
     (tmp_path / "broken.py").write_text("def heavy(:\n")
-    with pytest.raises(UserError, match=r"broken\.py' cannot be loaded \(SyntaxError"):
+    with pytest.raises(UserError, match=r"broken\.py cannot be loaded \(SyntaxError"):
         build({**objective_config("grpo"), "weight": f"{tmp_path}/broken.py:heavy"})
 
 

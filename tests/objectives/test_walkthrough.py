@@ -34,9 +34,10 @@ def commands():
     return [line for match in COMMANDS.finditer(PAGE.read_text()) for line in match["text"].splitlines()]
 
 
-def test_the_page_has_its_two_files_and_three_commands(folder):
-    assert (folder / "my_objectives/halfway.py").exists()
-    assert (folder / "my_objectives/objective/halfway.yaml").exists()
+def test_the_page_makes_an_objective_with_one_file_and_a_part_with_one_function(folder):
+    files = sorted(str(path.relative_to(folder / "my_objectives")) for path in folder.rglob("*.*"))
+    assert files == ["halfway.py", "objective/halfway.yaml", "objective/sequence_dapo.yaml"]
+    assert (folder / "my_objectives/halfway.py").read_text().count("def ") == 1
     assert len(commands()) == 3
 
 
@@ -47,18 +48,18 @@ def test_every_command_runs_and_every_law_it_checks_holds(folder, command):
     assert ", 0 broken, of " in result.stdout
 
 
-def test_training_composes_with_it(folder):
-    words = "python -m ablate.train objective=halfway 'hydra.searchpath=[file://my_objectives]' --cfg job -p objective"
-    result = run(folder, words)
+def test_plan_checks_every_cell_of_a_sweep_with_it(folder):
+    words = "experiment=main seed=0 objective=grpo,halfway,sequence_dapo 'hydra.searchpath=[file://my_objectives]'"
+    result = run(folder, f"python -m ablate.plan {words} paths.outputs={folder}/outputs")
     assert result.returncode == 0, result.stderr
-    assert "source: my_objectives/halfway.py" in result.stdout
-    assert "power: 0.5" in result.stdout
+    assert "3 cells: 3 missing" in result.stdout
 
 
-def test_a_knob_that_it_does_not_read_is_an_error(folder):
+def test_a_knob_that_no_part_reads_is_an_error_that_names_the_knobs(folder):
     result = run(
         folder,
-        "python -m ablate.replay laws=halfway 'hydra.searchpath=[file://my_objectives]' +objective.temperature=2",
+        "python -m ablate.laws laws=halfway 'hydra.searchpath=[file://my_objectives]' +objective.temperature=2",
     )
     assert result.returncode == 2
-    assert "never reads temperature=2" in result.stderr
+    assert "no part reads temperature: the knobs are clip_low, clip_high" in result.stderr
+    assert "correction_cap, power" in result.stderr

@@ -14,7 +14,7 @@ from ablate.files import write_atomic
 from ablate.laboratory.bench import AS_CONFIGURED, BatchFor, Settings, Variants, examine
 from ablate.laboratory.recorded import recorded_batch
 from ablate.laboratory.table import markdown
-from ablate.objectives import Objective, build
+from ablate.objectives import Objective, build, canonical
 from ablate.objectives.batch import update_batch
 from ablate.records import RunDirectory, write_parquet
 from ablate.records.rollouts import RecordedStep, read_step
@@ -97,11 +97,11 @@ def built_variants(
         variants[name] = {AS_CONFIGURED: build(config)}
         for toggle, changes in toggles.items():
             changed = {**config, **changes}
-            if changed != dict(config):
-                try:
+            try:
+                if canonical(changed) != canonical(config):
                     variants[name][toggle] = build(changed)
-                except UserError as error:
-                    say(f"{name} is left out of '{toggle}': {error}")
+            except UserError as error:
+                say(f"{name} is left out of '{toggle}': {error}")
     return variants
 
 

@@ -130,7 +130,7 @@ def load_module(source: str) -> ModuleType:
     """
     path = Path(source).resolve()
     if source.endswith(".py") and not path.is_file():
-        raise UserError(f"objective part file {source!r} does not exist below {Path.cwd()}: correct the path")
+        raise UserError(f"objective part file {path} does not exist: correct the path")
     try:
         if not source.endswith(".py"):
             return importlib.import_module(source)
@@ -142,7 +142,7 @@ def load_module(source: str) -> ModuleType:
         spec.loader.exec_module(module)
     except Exception as error:  # the file is the user's program, and may raise anything
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise UserError(f"objective part file {source!r} cannot be loaded ({reason}): correct the file") from error
+        raise UserError(f"objective part file {source} cannot be loaded ({reason}): correct the file") from error
     return module
 
 
