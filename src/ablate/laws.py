@@ -1,4 +1,4 @@
-"""Laws: what holds for an objective whatever its parts, and the exact values that the shipped ones are committed to.
+"""Laws: what must hold for every objective, and the committed values of the objectives in conf/objective.
 
     python -m ablate.laws laws=my_objective        which laws an objective keeps; exit code 1 if one is broken
     python -m ablate.laws golden=check             compare every objective of conf/objective with golden.json

@@ -1,4 +1,4 @@
-"""The step's diagnostics, on batches small enough to count by hand."""
+"""The diagnostics of an update, on batches small enough to count by hand."""
 
 import math
 

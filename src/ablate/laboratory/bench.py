@@ -1,4 +1,4 @@
-"""Push one recorded batch through every objective and toggle at one checkpoint."""
+"""One recorded batch through every objective and toggle, at one checkpoint."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ AS_CONFIGURED = "as configured"
 
 
 class Policy(Protocol):
-    """The trainer, as far as the laboratory needs it."""
+    """The methods of the trainer that the laboratory calls."""
 
     def logp(self, batch: TrainBatch) -> tuple[Tensor, Tensor]: ...
 
@@ -30,7 +30,7 @@ class Policy(Protocol):
 
 @dataclass(frozen=True)
 class Settings:
-    """conf/laboratory.yaml: how finely to cut, and whether to go into parameter space."""
+    """conf/laboratory.yaml: the resolution, and whether to compute parameter gradients."""
 
     num_buckets: int
     num_bins: int
@@ -46,14 +46,14 @@ class Results:
 
 
 BatchFor = Callable[[Objective], TrainBatch]
-Variants = Mapping[str, Mapping[str, Objective]]  # objective -> toggle -> what is built from both
+Variants = Mapping[str, Mapping[str, Objective]]  # objective -> toggle -> the objective under that toggle
 
 
 def examine(policy: Policy, batch_for: BatchFor, variants: Variants, settings: Settings) -> Results:
-    """Measure every variant on the same rollouts as one optimizer step, at the policy's present weights.
+    """Measure every variant on the same rollouts as one update, at the policy's present weights.
 
     Args:
-        batch_for: lays the rollouts out with an objective's advantages and weights; all batches have the same rows.
+        batch_for: the rollouts as a batch, with an objective's advantages and weights; all batches have the same rows.
     """
     first = next(iter(next(iter(variants.values())).values()))
     plain = batch_for(first)
@@ -61,7 +61,7 @@ def examine(policy: Policy, batch_for: BatchFor, variants: Variants, settings: S
     needs_reference = any(variant.needs_reference for toggles in variants.values() for variant in toggles.values())
     ref_logp_BT = policy.reference_logp(plain) if needs_reference else None
     buckets = measures.cut_buckets(plain.mask_BT, settings.num_buckets)
-    rows = [labelled(part, "", "") for part in measures.ratio_histograms(logp_BT, plain, settings.num_bins)]
+    rows = [labelled(entry, "", "") for entry in measures.ratio_histograms(logp_BT, plain, settings.num_bins)]
     rollouts: list[dict[str, Any]] = []
     in_logp, in_parameters = {}, {}
     for name, toggles in variants.items():
@@ -71,7 +71,7 @@ def examine(policy: Policy, batch_for: BatchFor, variants: Variants, settings: S
             flat = policy.gradient(batch, objective) if settings.parameter_space else None
             if toggle == AS_CONFIGURED:
                 in_logp[name] = gradient_BT
-                rollouts += [{"objective": name} | part for part in measures.rollout_rows(gradient_BT, batch)]
+                rollouts += [{"objective": name} | entry for entry in measures.rollout_rows(gradient_BT, batch)]
                 if flat is not None:
                     in_parameters[name] = flat
                     found += parameter_mass(policy, objective, batch, buckets, flat)
@@ -81,13 +81,13 @@ def examine(policy: Policy, batch_for: BatchFor, variants: Variants, settings: S
                 found.append(row("gradient_norm_parameters", flat.norm().item()))
                 if toggle != AS_CONFIGURED:
                     found.append(row("cosine_parameters", measures.cosine(flat, in_parameters[name]), AS_CONFIGURED))
-            rows += [labelled(part, name, toggle) for part in found]
+            rows += [labelled(entry, name, toggle) for entry in found]
     rows += pairwise("cosine_logp", in_logp) + pairwise("cosine_parameters", in_parameters)
     return Results(rows, rollouts)
 
 
-def labelled(part: dict[str, Any], objective: str, toggle: str) -> dict[str, Any]:
-    return {"objective": objective, "toggle": toggle} | part
+def labelled(entry: dict[str, Any], objective: str, toggle: str) -> dict[str, Any]:
+    return {"objective": objective, "toggle": toggle} | entry
 
 
 def parameter_mass(
@@ -98,14 +98,14 @@ def parameter_mass(
     square = (whole.double() @ whole.double()).item()
     rows = []
     for index, name in enumerate(measures.names_of(buckets.length_edges)):
-        part = replace(batch, weight_BT=torch.where(index_BT == index, batch.weight_BT, 0.0))
-        share = (policy.gradient(part, objective).double() @ whole.double()).item() / square if square else 0.0
+        bucket = replace(batch, weight_BT=torch.where(index_BT == index, batch.weight_BT, 0.0))
+        share = (policy.gradient(bucket, objective).double() @ whole.double()).item() / square if square else 0.0
         rows.append(row("parameter_mass_by_length", share, name))
     return rows
 
 
 def pairwise(measure: str, gradients: Mapping[str, Tensor]) -> list[dict[str, Any]]:
-    """Cosine of every pair of objectives as configured, both ways round, so that a heat map is a pivot."""
+    """Cosine of every pair of objectives as configured. Both orders are listed, so that a heat map is a pivot."""
     rows = []
     for first, second in combinations(gradients, 2):
         value = measures.cosine(gradients[first], gradients[second])

@@ -1,6 +1,6 @@
-"""What one objective does with one batch, in log-probability space. Pure functions of tensors.
+"""Measures of one objective on one batch, in log-probability space. Pure functions of tensors.
 
-A tidy row is ``{"measure", "bucket", "value"}``; the bench adds which checkpoint, objective and toggle it is about.
+A tidy row is ``{"measure", "bucket", "value"}``; the bench adds the checkpoint, the objective and the toggle.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from ablate.objectives.laws.step import loss_and_gradient
 from ablate.objectives.metrics import step_metrics
 from ablate.types import TrainBatch
 
-WIDEST_LOG_RATIO = 0.7  # of a histogram, in nats: ratios from one half to two; every clip range in use lies within
+WIDEST_LOG_RATIO = 0.7  # nats: histograms show ratios from one half to two, which covers every clip range in use
 
-# Of the training loop's metrics, those that the laboratory reports.
+# The metrics of training that the laboratory reports.
 METRICS = {
     "policy/clip_low": "clip_low_tokens",
     "policy/clip_high": "clip_high_tokens",
@@ -44,7 +44,7 @@ class Buckets:
         return torch.bucketize(mask_BT.sum(dim=1), torch.tensor(self.length_edges))[:, None].expand_as(mask_BT)
 
     def of_position(self, mask_BT: Tensor) -> Tensor:
-        """Index [B, T] of the bucket of the token's place in its response, counted from 1."""
+        """Index [B, T] of the bucket of the token's position in its response, counted from 1."""
         return torch.bucketize(mask_BT.cumsum(dim=1), torch.tensor(self.position_edges))
 
 

@@ -1,4 +1,4 @@
-"""Rollouts of a past run, back from disk as groups, with the old log-probabilities that training used."""
+"""The rollouts of a past run as a batch, with the old log-probabilities that training used."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from ablate.types import TrainBatch
 
 
 def run_of(rollouts: Path) -> RunDirectory:
-    """The run that a folder of rollouts belongs to; the run's own folder will do as well.
+    """The run that a folder of rollouts belongs to; the folder of the run itself is accepted too.
 
     Raises:
-        UserError: when there is no run.
+        UserError: if there is no run.
     """
     for path in (rollouts, rollouts.parent):
         if RunDirectory(path).config_path.exists():
             return RunDirectory(path)
-    raise UserError(f"rollouts={rollouts} is not inside a run (no config.yaml beside it): name a run's rollouts folder")
+    raise UserError(f"rollouts={rollouts} is not inside a run (there is no config.yaml): name a run's rollouts folder")
 
 
 def recorded_batch(recorded: RecordedStep, objective: Objective) -> TrainBatch:
@@ -36,7 +36,7 @@ def recorded_batch(recorded: RecordedStep, objective: Objective) -> TrainBatch:
 
 
 def laid_out(values: Sequence[Sequence[float]], mask_BT: Tensor) -> Tensor:
-    """One list of numbers per row at the places of its response tokens, 0 elsewhere."""
+    """Put one list of numbers per row at the positions of its response tokens; 0 elsewhere."""
     laid_BT = torch.zeros(mask_BT.shape)
     laid_BT[mask_BT] = torch.tensor([value for row in values for value in row])
     return laid_BT

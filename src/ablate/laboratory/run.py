@@ -1,4 +1,4 @@
-"""A whole laboratory run: checkpoints and their rollouts in, a parquet of tidy rows and a table out."""
+"""A whole laboratory run: it reads checkpoints and rollouts, and writes a parquet of tidy rows and a table."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ROWS_FILE, ROLLOUTS_FILE, TABLE_FILE = "laboratory.parquet", "rollouts.parquet",
 
 @dataclass(frozen=True)
 class Place:
-    """A checkpoint and the rollouts that are looked at with its weights."""
+    """A checkpoint and the rollouts that are examined with its weights."""
 
     root: Path
     checkpoint: int
@@ -41,13 +41,13 @@ def places_of(run: RunDirectory, checkpoints: Sequence[Path], steps: Sequence[in
 
     Args:
         checkpoints: each one checkpoint (``.../step_000040``), a folder of them, or a run.
-        steps: whose rollouts. None: those that fit the moment.
-        moment: ``after``: a whole rollout batch at the checkpoint that was just trained on it, where ratios are as far
-            from 1 as they got. ``during``: the last optimizer step of the batch after the checkpoint, the optimizer
-            steps before it made again, so that rows and ratios are those that training saw.
+        steps: the steps whose rollouts are examined; if empty, the moment decides.
+        moment: ``after``: the whole rollout batch that the checkpoint was just trained on, where ratios are as far from
+            1 as they got. ``during``: the last update of the next batch, after the updates before it are repeated, so
+            that rows and ratios are the ones that training saw.
 
     Raises:
-        UserError: when there is nothing to load, or no step has both.
+        UserError: if there is no checkpoint, or no step has both a checkpoint and rollouts.
     """
     found = []
     for path in checkpoints:
@@ -71,10 +71,10 @@ def places_of(run: RunDirectory, checkpoints: Sequence[Path], steps: Sequence[in
 
 
 def batches_at(place: Place, trainer: Trainer, recorded: RecordedStep, objective: Objective) -> BatchFor:
-    """Bring the trainer to the place's moment and say which rows are looked at.
+    """Bring the trainer to the moment of the place, and return the function that builds the batch to examine.
 
     Args:
-        objective: the run's own, which made its optimizer steps.
+        objective: the run's own, with which its updates were made.
     """
     trainer.checkpoints.load(place.root, place.checkpoint)
     if place.moment == "after":
@@ -91,7 +91,7 @@ def batches_at(place: Place, trainer: Trainer, recorded: RecordedStep, objective
 def built_variants(
     configs: Mapping[str, Mapping[str, Any]], toggles: Mapping[str, Mapping[str, Any]], say: Callable[[str], None]
 ) -> Variants:
-    """Every objective as configured and under each toggle that changes it and that it can take."""
+    """Every objective as configured, and under each toggle that changes it and that it can take."""
     variants = {}
     for name, config in configs.items():
         variants[name] = {AS_CONFIGURED: build(config)}
@@ -123,8 +123,8 @@ def run_laboratory(
         batch_for = batches_at(place, trainer, recorded, build(config.objective))
         results = examine(trainer, batch_for, variants_for(recorded), settings)
         labels = {"checkpoint": place.checkpoint, "step": place.step}
-        rows += [labels | part for part in results.rows]
-        rollouts += [labels | part for part in results.rollouts]
+        rows += [labels | entry for entry in results.rows]
+        rollouts += [labels | entry for entry in results.rollouts]
     write_parquet(out / ROWS_FILE, rows)
     write_parquet(out / ROLLOUTS_FILE, rollouts)
     write_atomic(out / TABLE_FILE, f"# Laboratory: {run.path}\n\n{markdown(rows)}")

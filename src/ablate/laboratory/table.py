@@ -1,4 +1,4 @@
-"""The laboratory's numbers as markdown: one section per checkpoint."""
+"""The laboratory's tables as markdown, one section per checkpoint."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ TOGGLE_COLUMNS = ("cosine_logp", "cosine_parameters", "gradient_norm_logp", "rol
 
 def markdown(rows: Sequence[dict[str, Any]]) -> str:
     """The tables of every checkpoint in the tidy rows."""
-    places = sorted({(part["checkpoint"], part["step"]) for part in rows})
+    places = sorted({(row["checkpoint"], row["step"]) for row in rows})
     return "\n".join(section(checkpoint, step, rows) for checkpoint, step in places)
 
 
 def section(checkpoint: int, step: int, rows: Sequence[dict[str, Any]]) -> str:
-    here = [part for part in rows if (part["checkpoint"], part["step"]) == (checkpoint, step)]
-    plain = [part for part in here if part["toggle"] == AS_CONFIGURED]
-    value = {(part["objective"], part["measure"], part["bucket"]): part["value"] for part in plain}
-    names = list(dict.fromkeys(part["objective"] for part in plain))
+    here = [row for row in rows if (row["checkpoint"], row["step"]) == (checkpoint, step)]
+    plain = [row for row in here if row["toggle"] == AS_CONFIGURED]
+    value = {(row["objective"], row["measure"], row["bucket"]): row["value"] for row in plain}
+    names = list(dict.fromkeys(row["objective"] for row in plain))
     lines = [f"## Checkpoint {checkpoint}, rollouts of step {step}", ""]
     if not any(value.get((name, "clip_is_live", "")) for name in names):
         lines += ["Every ratio is 1 here: objectives cannot differ through their clips or their kind of ratio.", ""]
@@ -49,7 +49,7 @@ def section(checkpoint: int, step: int, rows: Sequence[dict[str, Any]]) -> str:
             cells = ([a, *("1" if a == b else number(value.get((a, measure, b))) for b in names)] for a in names)
             lines += table(["", *names], cells)
     for measure in ("mass_by_length", "parameter_mass_by_length", "mass_by_position"):
-        buckets = list(dict.fromkeys(part["bucket"] for part in plain if part["measure"] == measure))
+        buckets = list(dict.fromkeys(row["bucket"] for row in plain if row["measure"] == measure))
         if buckets:
             lines += ["", f"{measure.replace('_', ' ').capitalize()} (tokens):", ""]
             share = [[name, *(number(value.get((name, measure, bucket))) for bucket in buckets)] for name in names]
@@ -58,9 +58,9 @@ def section(checkpoint: int, step: int, rows: Sequence[dict[str, Any]]) -> str:
 
 
 def toggle_table(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """How each toggle turns an objective's gradient, as cosine with the same objective as configured."""
-    value = {(part["objective"], part["toggle"], part["measure"]): part["value"] for part in rows}
-    pairs = list(dict.fromkeys((part["objective"], part["toggle"]) for part in rows if part["objective"]))
+    """How far each toggle turns an objective's gradient: the cosine with the same objective as configured."""
+    value = {(row["objective"], row["toggle"], row["measure"]): row["value"] for row in rows}
+    pairs = list(dict.fromkeys((row["objective"], row["toggle"]) for row in rows if row["objective"]))
     keys = [key for key in TOGGLE_COLUMNS if any((*pair, key) in value for pair in pairs)]
     body = [
         [name, toggle, *(number(value.get((name, toggle, key))) for key in keys)]
@@ -79,5 +79,5 @@ def table(header: Sequence[str], body: Iterable[Sequence[str]]) -> list[str]:
 
 
 def number(value: float | None) -> str:
-    """Three digits; a dash where there is nothing to say, as for the cosine with a gradient that is 0."""
+    """Three digits; a dash for a value that is missing or undefined, such as the cosine with a gradient of 0."""
     return "–" if value is None or math.isnan(value) else f"{value:.3g}"

@@ -33,7 +33,7 @@ class Slots:
     advantage: ``(reward_PG) -> advantage_PG``.
     ratio: ``(log_ratio_BT, mask_BT) -> log_ratio_BT``, log of the x above; log_ratio is 0 outside the mask.
     surrogate: ``(ratio_BT, advantage_B1, logp_BT) -> surrogate_BT``, to be maximised.
-    weight: ``(mask_BT, in_loss_B) -> weight_BT`` over the whole optimizer step.
+    weight: ``(mask_BT, in_loss_B) -> weight_BT`` over the whole update.
     """
 
     keep: Callable[..., bool]
@@ -109,7 +109,7 @@ class Objective:
         return advantage_PG.masked_fill(~in_loss_PG, 0.0), in_loss_PG
 
     def weights(self, mask_BT: Tensor, in_loss_B: Tensor) -> Tensor:
-        """Weights of all response tokens of one optimizer step: every rank's and every micro-batch's rows together.
+        """Weights of all response tokens of one update: the rows of all ranks and micro-batches together.
 
         Returns:
             weight_BT, float64, 0 outside the mask and for rows that are not in the loss.
@@ -136,7 +136,7 @@ class Objective:
         return surrogate_BT
 
     def loss(self, logp_BT: Tensor, batch: TrainBatch) -> Tensor:
-        """The batch's share of the step's loss, a scalar. Micro-batches add up to the step; nothing divides here."""
+        """The batch's share of the loss of its update, a scalar. Micro-batches add up; nothing divides here."""
         return -(batch.weight_BT.to(logp_BT.dtype) * self.surrogate(logp_BT, batch)).sum()
 
 

@@ -1,4 +1,4 @@
-"""Cheap diagnostics of one optimizer step: clip, ratio, divergence, and where in the responses they sit.
+"""Cheap diagnostics of one update: clip, ratio, divergence, and where in the responses they occur.
 
 A token's clip "binds" where it changes the surrogate's value: outside the range on the pessimistic side for PPO's
 minimum, anywhere outside the range for a surrogate that clips the ratio itself.
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from ablate.types import TrainBatch
 
 NUM_BUCKETS = 4
-# Recomputing the same float32 log-probability in another batch layout moves it by about 1e-6.
+# A float32 log-probability that is recomputed in another batch layout moves by about 1e-6.
 RATIO_IS_ONE_WITHIN = 1e-5
-MAX_LOG_RATIO = 50.0  # what is reported stays finite, squared as well
+MAX_LOG_RATIO = 50.0  # keeps every reported number finite, also when it is squared
 
 
 @torch.no_grad()
 def step_metrics(objective: Objective, logp_BT: Tensor, batch: TrainBatch) -> dict[str, float]:
-    """All ``policy/...`` metrics of a whole optimizer step, over the tokens that are in the loss.
+    """All ``policy/...`` metrics of a whole update, over the tokens that are in the loss.
 
     ``kl_old_new`` is the k3 estimate of KL(old || new): mean of r - 1 - log r with samples of the old policy.
     ``mismatch_*`` compare the trainer's old log-probability with the engine's own.

@@ -58,7 +58,7 @@ def mixed_outcomes(reward_G: Sequence[float]) -> bool:
 
 
 def verdict(reward_PG: Tensor, truncated_PG: Tensor, length_PG: Tensor) -> Tensor:
-    """The verdict's reward as it is."""
+    """The reward of the verdict, unchanged."""
     return reward_PG
 
 
@@ -69,14 +69,14 @@ def soft_overlong_penalty(
     """DAPO's soft overlong punishment (arXiv 2503.14476, equation 13), added to the verdict's reward.
 
     0 up to ``max_length - buffer`` response tokens, then falling linearly to -1 at ``max_length``. A truncated response
-    gets -1 whatever its length: the paper's limit counts response tokens, ours prompt and response together, so a
+    gets -1 whatever its length: the paper's limit counts response tokens, and ours counts the prompt as well, so a
     response after a long prompt is cut off before it has ``max_length`` tokens.
     """
     over_PG = (max_length - buffer - length_PG.to(reward_PG.dtype)) / buffer
     return reward_PG + over_PG.clamp(-1.0, 0.0).masked_fill(truncated_PG, -1.0)
 
 
-# overlong: what happens to the responses that the context limit cut off
+# overlong: what happens to a response that the context limit cut off
 
 
 def train(advantage_PG: Tensor, truncated_PG: Tensor) -> tuple[Tensor, Tensor]:
@@ -85,12 +85,12 @@ def train(advantage_PG: Tensor, truncated_PG: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def zero_advantage(advantage_PG: Tensor, truncated_PG: Tensor) -> tuple[Tensor, Tensor]:
-    """Its advantage becomes 0; it still counts in the group's mean and std and in N and T (NousCoder-14B)."""
+    """The advantage becomes 0; the response still counts in the group's mean and std and in N and T (NousCoder-14B)."""
     return advantage_PG.masked_fill(truncated_PG, 0.0), torch.ones_like(truncated_PG)
 
 
 def mask(advantage_PG: Tensor, truncated_PG: Tensor) -> tuple[Tensor, Tensor]:
-    """It is out of the loss, N and T; it still counts in the group's mean and std (DAPO section 3.4, DeepCoder)."""
+    """Out of the loss, N and T; it still counts in the group's mean and std (arXiv 2503.14476, section 3.4)."""
     return advantage_PG, ~truncated_PG
 
 
@@ -98,7 +98,7 @@ def mask(advantage_PG: Tensor, truncated_PG: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def has_one_reward(reward_PG: Tensor) -> Tensor:
-    """P1: groups without spread. Their advantage is exactly 0; 1 / eps would blow up the mean's rounding error."""
+    """[P, 1], True for a group without spread: its advantage is exactly 0, as 1 / eps would inflate rounding errors."""
     return (reward_PG == reward_PG[:, :1]).all(dim=1, keepdim=True)
 
 
@@ -110,7 +110,7 @@ def group_normalised(reward_PG: Tensor, *, eps: float) -> Tensor:
 
 
 def group_normalised_population(reward_PG: Tensor, *, eps: float) -> Tensor:
-    """The same with ddof=0, numpy's convention: larger by sqrt(G / (G - 1))."""
+    """As ``group_normalised`` with ddof=0, numpy's convention: larger by sqrt(G / (G - 1))."""
     centred_PG = reward_PG - reward_PG.mean(dim=1, keepdim=True)
     std_P1 = reward_PG.std(dim=1, correction=0, keepdim=True)
     return (centred_PG / (std_P1 + eps)).masked_fill(has_one_reward(reward_PG), 0.0)
@@ -130,7 +130,7 @@ def leave_one_out(reward_PG: Tensor) -> Tensor:
 
 
 def one(reward_PG: Tensor) -> Tensor:
-    """A = 1 for every rollout: imitation of all of them."""
+    """A = 1 for every rollout: every rollout is imitated."""
     return torch.ones_like(reward_PG)
 
 
@@ -150,7 +150,7 @@ def sequence(log_ratio_BT: Tensor, mask_BT: Tensor) -> Tensor:
 
 
 @declares(is_per_sequence=True)
-@waives(central_differences="a stop-gradient stands in its definition: it shows when weights differ within a row")
+@waives(central_differences="its definition has a stop-gradient, which shows when weights differ within a row")
 def sequence_value_token_gradient(log_ratio_BT: Tensor, mask_BT: Tensor) -> Tensor:
     """GSPO-token: s_i in value, each token's own gradient, sg[s_i] pi / sg[pi] (arXiv 2507.18071, equation 14)."""
     return sequence(log_ratio_BT, mask_BT).detach() + log_ratio_BT - log_ratio_BT.detach()
@@ -173,7 +173,7 @@ def clipped(ratio_BT: Tensor, advantage_B1: Tensor, logp_BT: Tensor, *, clip_low
 
 @waives(
     saturation="the clip bounds the weight of a token's gradient and never removes the token",
-    central_differences="a stop-gradient stands in its definition",
+    central_differences="its definition has a stop-gradient",
 )
 def clipped_weight(
     ratio_BT: Tensor, advantage_B1: Tensor, logp_BT: Tensor, *, clip_low: float, clip_high: float
@@ -195,21 +195,21 @@ def log_likelihood(ratio_BT: Tensor, advantage_B1: Tensor, logp_BT: Tensor) -> T
 
 
 def sequence_mean(mask_BT: Tensor, in_loss_B: Tensor) -> Tensor:
-    """1 / (N |o_i|): every sequence weighs the same. N counts the rows in the loss of the whole step."""
+    """1 / (N |o_i|): every sequence weighs the same. N counts the rows in the loss of the whole update."""
     num_tokens_B1 = mask_BT.sum(dim=1, keepdim=True).clamp(min=1)
     return mask_BT.double() / (num_tokens_B1 * in_loss_B.sum().clamp(min=1))
 
 
 def token_mean(mask_BT: Tensor, in_loss_B: Tensor) -> Tensor:
-    """1 / T: every token weighs the same. T counts the response tokens in the loss of the whole step."""
+    """1 / T: every token weighs the same. T counts the response tokens in the loss of the whole update."""
     return mask_BT.double() / mask_BT.sum().clamp(min=1)
 
 
-@waives(weights_sum_to_one="it divides by a constant, not by the tokens of the step")
+@waives(weights_sum_to_one="it divides by a constant, not by the tokens of the update")
 def constant_length(mask_BT: Tensor, in_loss_B: Tensor, *, constant_length: float) -> Tensor:
     """1 / (N L) with a constant L: the sum over tokens of Dr. GRPO (arXiv 2503.20783).
 
-    L only scales the step. With L = 1 it is the plain sum over tokens, mean over sequences.
+    L only scales the update. With L = 1 it is the sum over tokens and the mean over sequences.
     """
     return mask_BT.double() / (in_loss_B.sum().clamp(min=1) * constant_length)
 

@@ -4,7 +4,7 @@ With S the surrogate, x the ratio, c the correction and k the KL penalty,
 
     d L / d logp_it = - sum_u w_iu c_iu (dS/dlog x)_iu (dlog x_iu / dlogp_it) - w_it c_it (dS/dlogp)_it + w_it k'_it
 
-Each table is keyed by the part itself. A user's own part is in none of them, and central differences stand in.
+Each table is keyed by the part itself. A user's own part is in none of them; central differences check it.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def why_unknown(objective: Objective) -> str | None:
     is_known = slots.surrogate.func in SURROGATE_SLOPES and slots.ratio.func in RATIO_SLOPES
     if is_known and (kl is None or kl.func in PENALTY_SLOPES):
         return None
-    return "a part has no closed form in objectives/laws/closed_form.py; central differences stand in"
+    return "a part has no closed form in objectives/laws/closed_form.py; central differences check it"
 
 
 def closed_form_gradient(objective: Objective, logp_BT: Tensor, batch: TrainBatch) -> Tensor:

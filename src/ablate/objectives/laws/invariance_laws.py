@@ -24,15 +24,15 @@ def relative(actual: Tensor, expected: Tensor) -> float:
     return difference / max(1.0, expected.abs().max().item()) if math.isfinite(difference) else math.inf
 
 
-@law(ROUNDING, "the weights of a step sum to 1")
+@law(ROUNDING, "the weights of an update sum to 1")
 def weights_sum_to_one(objective: Objective, rollouts: StepRollouts) -> float:
     batch = step_batch(objective, rollouts)
     return abs(batch.weight_BT.sum().item() - float(batch.in_loss_B.any()))
 
 
-@law(ROUNDING, "micro-batches add up to the step's gradient")
+@law(ROUNDING, "micro-batches add up to the update's gradient")
 def micro_batches_add_up(objective: Objective, rollouts: StepRollouts) -> float:
-    """One micro-batch per row, each computed on its own, compared with the whole step."""
+    """One micro-batch per row, each computed on its own, compared with the whole update."""
     batch = step_batch(objective, rollouts)
     loss, gradient_BT = loss_and_gradient(objective, rollouts.logp_BT, batch)
     rows = [torch.tensor([row]) for row in range(batch.num_rows)]
