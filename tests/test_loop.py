@@ -140,9 +140,7 @@ runpy.run_module("ablate.train", run_name="__main__", alter_sys=True)
 """
 
 
-def test_where_one_engine_fits_at_a_time_training_goes_on_with_the_new_weights_after_an_evaluation(
-    tmp_path, tiny_model
-):
+def test_one_engine_at_a_time_samples_with_the_new_weights_after_an_evaluation(tmp_path, tiny_model):
     changes = ["objective=grpo", "eval.every=1", "optim.lr=0.003", "logging.wandb=disabled", "checkpoint.every=0"]
     command = [sys.executable, "-c", ONE_ENGINE_AT_A_TIME, f"paths.outputs={tmp_path}", *SHORT, *changes]
     result = subprocess.run(command, capture_output=True, text=True, timeout=280)

@@ -1,4 +1,4 @@
-"""Everything one run needs, opened in order and handed to the loop: records, trainer, and the leader's sampling.
+"""Open everything that one run needs and hand it to the loop: records, trainer, and the leader's sampling side.
 
 Only the leader (rank 0) has an engine, a verifier and records; every rank runs the same loop and receives the leader's
 groups and decisions by broadcast. A process that runs several cells (a sweep) keeps its engines, trainer and verifier.
@@ -102,7 +102,11 @@ class Session:
         return self.trainer.world.broadcast(collected)
 
     def evaluate(self, state: RunState, contexts: Sequence[int]) -> dict[str, float]:
-        """Evaluate the present weights at ``contexts``, append to eval.parquet and note the score that selects."""
+        """Evaluate the trainer's weights at ``contexts``, append to eval.parquet and note the score that selects.
+
+        Args:
+            state: the state after the step whose weights the trainer holds; the rows carry that step.
+        """
         metrics: dict[str, float] = {}
         for context in contexts:
             with self.timed(f"evaluate_{context}", state.step):
@@ -136,7 +140,7 @@ class Session:
     # --- checkpoints ------------------------------------------------------------------------------------------------
 
     def restore(self) -> RunState:
-        """Continue at the newest whole checkpoint; drop records of later steps, which will be made again."""
+        """Continue at the newest whole checkpoint, and drop the records of later steps: they will be made again."""
         extra = self.trainer.checkpoints.load_newest(self.run.checkpoints_path, self.display.say)
         state = RunState(**extra) if extra else RunState()
         if self.is_leader:
@@ -159,11 +163,11 @@ class Session:
             )
 
     def is_best(self, state: RunState) -> bool:
-        """Was this step evaluated, and is it the best of its stage so far? Then its checkpoint must exist."""
+        """Is this step the best of its stage so far? Then it needs a checkpoint."""
         return self.config.checkpoint.keep_best and state.best_step == state.step
 
     def enter_stage(self, index: int, state: RunState) -> None:
-        """Begin a context stage; one after the first, from the best checkpoint of the stage before."""
+        """Begin a context stage; every stage after the first starts from the best checkpoint of the stage before."""
         if index > state.stage:
             best = state.best_step
             if best is not None and best != state.step:
@@ -183,7 +187,7 @@ class Session:
 @contextmanager
 def open_session(config: RunConfig, config_yaml: str, run: RunDirectory, is_leader: bool) -> Iterator[Session]:
     """Open the parts of a run and close what is not kept for the next cell of the process."""
-    objective = objectives.build(config.objective)  # before anything slow: a mistake is said at once
+    objective = objectives.build(config.objective)  # first, so that a mistake is reported before anything slow
     num_steps = sum(stage.steps for stage in config.context.stages)
     with ExitStack() as stack:
         received_signals = stack.enter_context(noted_signals())

@@ -28,7 +28,7 @@ def small_engine_config(**changes) -> EngineConfig:
 
 @pytest.fixture(scope="session")
 def _started_engine(tiny_checkpoint, engine_config):
-    torch.set_num_threads(1)  # threads that wait for work spin, and starve whoever else is on the machine
+    torch.set_num_threads(1)  # threads that wait for work spin, and slow down everything else on the machine
     yield open_engine(tiny_checkpoint, engine_config, CONTEXT, CONTEXT)
     close_engines()
 

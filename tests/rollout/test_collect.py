@@ -105,7 +105,7 @@ def ids_of(groups):
     return [group.problem.id for group in groups]
 
 
-def test_a_group_holds_the_samples_of_one_problem_in_order_with_seeds_derived_from_what_they_are_for(collect, tasks):
+def test_a_group_holds_one_problems_samples_in_order_each_with_its_own_seed(collect, tasks):
     groups, stats = collect(ScriptedVerifier(by_text))
     assert ids_of(groups) == ["p0", "p1", "p2", "p3"]
     for group, (problem, prompt) in zip(groups, tasks, strict=False):

@@ -112,7 +112,7 @@ def assert_equal(results, expected):
         assert result.logp == pytest.approx(expected[key].logp, abs=1e-4)
 
 
-def test_a_server_of_another_context_is_named_with_the_command_that_starts_the_right_one(server, tiny_checkpoint):
+def test_servers_of_other_contexts_are_listed_with_the_command_that_starts_one(server, tiny_checkpoint):
     with pytest.raises(UserError, match=rf"96 tokens .*{CONTEXT}.* python -m vllm.*--max-model-len 96"):
         open_client(tiny_checkpoint, server, context_length=96)
 

@@ -13,10 +13,11 @@ import pytest
 import torch
 from transformers import AutoConfig, Qwen3ForCausalLM
 
+from ablate.config.checks import CHOICES
 from ablate.errors import UserError
 from ablate.hf_config import read_hf_config, yarn_factor
 from ablate.rollout.engine import Request
-from ablate.rollout.open import open_engine
+from ablate.rollout.open import OPENERS, open_engine
 from ablate.rollout.settings import CPU_TOKENS_PER_STEP, engine_arguments, eos_ids, yarn_overrides
 from ablate.rollout.vllm import VllmEngine, start
 
@@ -207,9 +208,7 @@ def test_a_context_within_the_original_one_is_not_stretched(tiny_checkpoint):
     assert yarn_overrides(read_hf_config(tiny_checkpoint), 96, CONTEXT) == {}
 
 
-def test_opening_with_the_same_settings_again_gives_the_same_engine_with_the_weights_it_has(
-    engine, engine_config, tiny_checkpoint
-):
+def test_opening_the_same_settings_again_gives_the_open_engine_and_its_weights(engine, engine_config, tiny_checkpoint):
     requests = requests_for(4)
     engine.load_weights(hf_tensors(other_weights(tiny_checkpoint, seed=4)))
     expected = sample(engine, requests)
@@ -239,3 +238,7 @@ def test_a_directory_without_a_model_is_the_users_mistake(tmp_path, engine_confi
 def test_a_context_beyond_the_models_positions_needs_yarn(tiny_checkpoint, engine_config):
     with pytest.raises(UserError, match=r"161 tokens is beyond the 160 positions.*original_context=160"):
         open_engine(tiny_checkpoint, engine_config, CONTEXT + 1, 2 * CONTEXT)
+
+
+def test_the_configuration_accepts_exactly_the_kinds_that_can_be_opened():
+    assert set(CHOICES["rollout.engine.kind"]) == set(OPENERS)

@@ -50,11 +50,11 @@ def expected(engine):
 
 
 @pytest.mark.parametrize("order", ["engine_first", "trainer_first"])
-def test_an_inline_engine_shares_a_process_with_megatron_whoever_comes_first(order, tiny_checkpoint, expected):
+def test_an_inline_engine_shares_a_process_with_megatron_in_either_order(order, tiny_checkpoint, expected):
     assert json.loads(last_line(start(order, str(tiny_checkpoint)))) == expected
 
 
-def test_a_child_engine_serves_one_rank_of_a_launched_job_samples_the_same_and_dies_with_it(tiny_checkpoint, expected):
+def test_a_child_engine_of_a_launched_job_samples_the_same_and_dies_with_it(tiny_checkpoint, expected):
     launcher = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
     ranks = [
         start("child", str(tiny_checkpoint), RANK=str(rank), LOCAL_RANK=str(rank), **launcher) for rank in range(2)

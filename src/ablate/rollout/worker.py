@@ -39,8 +39,8 @@ class WorkerExtension:
     def _repack_tied_head(self) -> None:
         """Bring the output projection up to date where it shares the embedding's weights.
 
-        On a CPU vLLM 0.31 multiplies by a packed copy that it made at the first load. A reload packs again every layer
-        that a checkpoint names; a tied head is named by none, and would keep the old weights without a word.
+        On a CPU vLLM 0.31 multiplies by a packed copy that it made at the first load. A reload repacks every layer that
+        a checkpoint names. No checkpoint names a tied head, so it would silently keep the old weights.
         """
         model = self.model_runner.get_model()
         head = getattr(model, "lm_head", None)
@@ -54,15 +54,16 @@ class WorkerExtension:
     def end_with_parent(self) -> None:
         """On Linux: end when the process that started this one does, however it ends.
 
-        A trainer that is killed outright (kill -9, out of memory) would leave its engine behind, with its memory.
+        Without this, a trainer that is killed outright (kill -9, out of memory) would leave a running engine behind.
         """
         if sys.platform == "linux":
             ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
     def use_norm_kernels(self) -> None:
-        """On a CPU: take RMS norms by vLLM's compiled kernels, where it takes them by five PyTorch operations.
+        """On a CPU, compute RMS norms with vLLM's compiled kernels instead of five PyTorch operations each.
 
-        The backend has the kernels and does not choose them. A small model spends a ninth of its decoding there.
+        vLLM's CPU backend has the kernels but does not choose them. A small model spends a ninth of its decoding time
+        on the PyTorch operations.
         """
         for module in self.model_runner.get_model().modules():
             if type(module).__name__ == "RMSNorm" and module.has_weight and module.variance_size_override is None:
@@ -77,7 +78,7 @@ def norm_by_kernel(norm: Module) -> Callable[..., Tensor | tuple[Tensor, Tensor]
         if residual is not None:
             torch.ops._C.fused_add_rms_norm(x, residual, norm.weight, norm.variance_epsilon)  # both in place
             return x, residual
-        x = x.contiguous()  # the kernel reads heads split from a larger tensor as if they lay side by side
+        x = x.contiguous()  # the kernel reads heads split from a larger tensor as if they were contiguous
         out = torch.empty_like(x)
         torch.ops._C.rms_norm(out, x, norm.weight, norm.variance_epsilon)
         return out

@@ -23,8 +23,8 @@ LAUNCHER_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "M
 def ensure_model(config: RunConfig) -> Path:
     """Return the Hugging Face directory a run starts from, building it first where the configuration says how.
 
-    Every process of a job may call it at once, and so may several jobs: one builds, the others wait. A build that is
-    killed leaves nothing that would be taken for a model.
+    Every process of a job may call it at once, and so may several jobs: one builds and the others wait. A build that is
+    killed leaves nothing that could be mistaken for a model.
 
     Raises:
         UserError: when neither ``model.path`` nor ``model.build`` is given, or the directory does not exist.
@@ -57,13 +57,14 @@ def locked(path: Path) -> Iterator[int]:
 
 
 def build_in_child(model: ModelConfig, parallel: ParallelConfig, path: Path, lock: int) -> None:
-    """Build into a directory beside ``path`` and rename it when it is whole. The caller holds ``lock``.
+    """Build into a directory next to ``path`` and rename it when it is complete. The caller holds ``lock``.
 
-    A process of its own, so that neither this one's threads nor its place in a job of many can change a bit of the
-    weights. It inherits the lock: when this process is killed alone, nobody else builds while the child still writes.
+    The build runs in a process of its own, so that neither the threads of this process nor its rank in a job can change
+    a bit of the weights. The child inherits the lock: if only this process is killed, no other process builds while the
+    child still writes.
     """
     scratch = path.with_name(f".{path.name}.unfinished")
-    shutil.rmtree(scratch, ignore_errors=True)  # of a build that was killed
+    shutil.rmtree(scratch, ignore_errors=True)  # left by a build that was killed
     scratch.mkdir()
     layout = build_config(model).layout
     alone = replace(parallel.alone(), precision="fp32", **asdict(layout))
@@ -74,5 +75,5 @@ def build_in_child(model: ModelConfig, parallel: ParallelConfig, path: Path, loc
     command = [sys.executable, "-m", "ablate.warm_start.build", str(scratch)]
     result = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, pass_fds=(lock,), check=False)
     if result.returncode != 0:
-        raise RuntimeError(f"the warm start ended with exit status {result.returncode}: its own message stands above")
+        raise RuntimeError(f"the warm start ended with exit status {result.returncode}: its own message is above")
     scratch.rename(path)

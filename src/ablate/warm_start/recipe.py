@@ -1,4 +1,4 @@
-"""All that the weights of a built model depend on, and its name in the cache."""
+"""Everything that the weights of a built model depend on, and the model's name in the cache."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ablate.data.tokenizer import VOCABULARY
 from ablate.errors import UserError
 
 PACKAGE = Path(__file__).resolve().parents[1]
-# What a build reads beside the configuration: a change in one of these files makes another model.
+# What a build reads in addition to the configuration: a change in one of these files makes another model.
 SOURCES = (
     *("warm_start/build.py", "seeding.py"),
     *("data/tiny.py", "data/demonstrations.py", "data/tokenizer.py", "data/prompts.py"),
@@ -64,7 +64,9 @@ def build_config(model: ModelConfig) -> BuildConfig:
         UserError: for a key or value that does not follow the schema, or when nothing says what to build.
     """
     if model.build is None or model.architecture is None:
-        raise UserError("model.path is null, and so is model.build or model.architecture: give a path, or both of them")
+        raise UserError(
+            "model.path is null, and so is model.build or model.architecture: set model.path, or both of the others"
+        )
     config = section(BuildConfig, model.build, "model.build")
     if not config.lessons or config.num_steps < 1:
         raise UserError("model.build.lessons has no steps: give at least one lesson of one step")
@@ -77,7 +79,7 @@ def build_config(model: ModelConfig) -> BuildConfig:
 
 
 def make_recipe(model: ModelConfig) -> dict[str, Any]:
-    """Return, as JSON values, all that the weights of ``model`` depend on."""
+    """Return, as JSON values, everything that the weights of ``model`` depend on."""
     return {
         "name": model.name,
         "original_context": model.original_context,
