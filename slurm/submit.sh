@@ -29,20 +29,25 @@ for word in "$@"; do
 done
 
 cd "$ABLATE_ROOT"
-if [ -n "$dry_run" ]; then
-  ABLATE_TASKS=$(mktemp)
-  trap 'rm -f "$ABLATE_TASKS"' EXIT
-else
-  mkdir -p "$ABLATE_LOGS"
-  ABLATE_TASKS=$(mktemp "$ABLATE_LOGS/tasks_XXXXXX")
-fi
+checked_tasks=$(mktemp)
+ABLATE_TASKS=$checked_tasks
 export ABLATE_TASKS
-"$ABLATE_PYTHON" -m ablate.plan "${words[@]}" "out=$ABLATE_TASKS"
+trap 'rm -f "$checked_tasks"' EXIT
+num_processes=$ABLATE_PROCESSES_PER_NODE
+[ "$template" = multinode.sbatch ] && num_processes=$((ABLATE_TRAINER_NODES * ABLATE_PROCESSES_PER_NODE))
+missing_files=error
+[ -n "$dry_run" ] && missing_files=warn
+words+=("processes=$num_processes" "missing_files=$missing_files")
+"$ABLATE_PYTHON" -m ablate.plan "${words[@]}" "out=$ABLATE_TASKS" # ends here with exit code 2 if a cell is wrong
 num_tasks=$(wc -l < "$ABLATE_TASKS")
 if [ "$num_tasks" = 0 ]; then
-  rm "$ABLATE_TASKS"
   echo "nothing to submit: every cell is done, running or queued"
   exit
+fi
+if [ -z "$dry_run" ]; then
+  mkdir -p "$ABLATE_LOGS"
+  ABLATE_TASKS=$(mktemp "$ABLATE_LOGS/tasks_XXXXXX")
+  cp "$checked_tasks" "$ABLATE_TASKS"
 fi
 
 ask() { if [ -n "$2" ]; then options+=("$1=$2"); fi; }

@@ -6,7 +6,7 @@ import sys
 import pytest
 from omegaconf import OmegaConf
 
-from ablate.cli import compose, own_keys, recorded
+from ablate.cli import Words, compose, recorded, split_words
 from ablate.config import parse
 from ablate.errors import UserError
 from ablate.records import checkpoint_directory
@@ -70,28 +70,85 @@ def test_ablate_train_exits_with_2_and_one_sentence(arguments, tmp_path):
     assert len(result.stderr.strip().splitlines()) == 1
 
 
-@pytest.mark.parametrize("word", ["checkpoint", "--out"])
-def test_a_word_that_is_no_key_and_value_is_not_dropped(word):
-    with pytest.raises(UserError, match="not of the form key=value"):
-        own_keys(["eval.seed=1", word], ("checkpoint", "out"))
+@pytest.mark.parametrize(
+    ("word", "sentence"),
+    [
+        ("checkpoint", "not of the form key=value"),
+        ("--out", "not of the form key=value"),
+        ("out=b", "out is given twice"),
+        ("--config-dir=my_conf", r"hydra\.searchpath=\[file://"),
+        ("optim.steps_per_batch=2", r"is called optim\.updates_per_batch now"),
+        ("+eval.context_factors=[1]", r"is called eval\.contexts now"),
+        ("hydra.searchpath=[file:///no/such/directory]", "/no/such/directory is not a directory"),
+    ],
+)
+def test_a_word_that_no_command_takes_is_not_dropped(word, sentence):
+    with pytest.raises(UserError, match=sentence):
+        split_words(["eval.seed=1", "out=a", word], ("checkpoint", "out"))
+
+
+def test_a_command_line_is_own_words_and_overrides():
+    words = split_words(["out=a", "eval.seed=1", "~model.build"], ("checkpoint", "out"))
+    assert words == Words({"out": "a"}, ("eval.seed=1", "~model.build"))
+
+
+def test_configuration_files_outside_the_repository_are_found_by_searchpath(tmp_path):
+    (tmp_path / "optim").mkdir()
+    (tmp_path / "optim" / "mine.yaml").write_text("defaults: [tiny, _self_]\nlr: 0.125\n")
+    assert parse(compose([f"hydra.searchpath=[file://{tmp_path}]", "optim=mine"])).optim.lr == 0.125
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("ablate.train", "--help"),
+        ("ablate.report", "experiment=tiny"),
+        ("ablate.evaluate", "checkpoint=outputs/tiny/grpo/seed0"),
+        ("ablate.evaluate", "--config-dir=elsewhere"),
+        ("ablate.export", "checkpoint=here", "out=there"),
+        ("ablate.plan", "experiment=tiny"),
+    ],
+    ids=" ".join,
+)
+def test_a_command_that_only_reads_creates_nothing(command, tmp_path):
+    result = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, cwd=tmp_path, timeout=60)
+    assert result.returncode in (0, 2), result.stderr
+    assert "Traceback" not in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_checkpoint_may_be_a_run_and_means_its_best(tmp_path):
+    checkpoints = tmp_path / "checkpoints"
+    for step in (1, 2):
+        (checkpoints / f"step_00000{step}").mkdir(parents=True)
+    (tmp_path / "config.yaml").touch()
+    (checkpoints / "latest").write_text("step_000002")
+    assert checkpoint_directory(tmp_path) == checkpoints / "step_000002", "no evaluation yet: the newest"
+    (checkpoints / "best").write_text("step_000001")
+    assert checkpoint_directory(tmp_path) == checkpoints / "step_000001"
 
 
 @pytest.mark.parametrize("name", ["step_1/../other", "notes.txt", "step_000001"])
 def test_what_is_no_checkpoint_of_a_run_is_refused(tmp_path, name):
     (tmp_path / "notes.txt").write_text("x" * 5000)
     (tmp_path / "step_000001").mkdir()
-    with pytest.raises(UserError, match=r"name a directory checkpoints/step_"):
+    with pytest.raises(UserError, match=r"name a run, or a directory checkpoints/step_"):
         checkpoint_directory(tmp_path / name)
 
 
 def test_a_run_from_before_a_key_existed_is_still_readable(tmp_path):
     own = compose(["context.length=120", "objective=gspo", "model=qwen3_14b", "model.path=/weights"])
-    del own.parallel.fp8
+    OmegaConf.set_struct(own, False)
+    del own.parallel.fp8, own.optim.updates_per_batch, own.eval.contexts, own.eval.select_at
+    own.optim.steps_per_batch, own.eval.context_factors, own.eval.every = 4, [1, 2], 7
     OmegaConf.save(OmegaConf.create(OmegaConf.to_container(own)), tmp_path / "config.yaml")
     config = parse(recorded(tmp_path / "config.yaml", ["parallel.max_tokens_per_micro_batch=4096"]))
     assert config.parallel.fp8 == "none"
     assert config.parallel.max_tokens_per_micro_batch == 4096
     assert config.context.length == 120
+    assert config.optim.updates_per_batch == 4
+    assert [(context.length, context.every) for context in config.eval.contexts] == [(120, 7), (240, 7)]
+    assert config.eval.select_at == 120
     assert config.objective == OmegaConf.to_container(own.objective)
     assert config.model.build is None
     assert config.model.architecture == OmegaConf.to_container(own.model.architecture)

@@ -133,7 +133,7 @@ def test_a_context_beyond_the_original_one_is_exported_with_yarn():
 def test_a_card_says_when_its_scores_are_older_than_the_checkpoint():
     config = parse(compose([]))
     assert model_card.evaluation_text(config, [], 5) == "Not evaluated."
-    rows = [model_card.EvalRow(3, 160, 1.0, "p", "easy", n, 9, True, True, "accepted") for n in range(8)]
+    rows = [model_card.EvalRow(3, 160, "p", "easy", n, 9, True, True, "accepted") for n in range(8)]
     assert "at step 3, before this checkpoint's step 5" in model_card.evaluation_text(config, rows, 5)
     assert model_card.evaluation_text(config, rows, 2) == "Not evaluated."
 

@@ -13,7 +13,8 @@ SRC = Path(__file__).parents[1] / "src" / "ablate"
 ORDER = [
     ["errors", "seeding", "types"],  # L0
     ["files", "hf_config"],
-    ["config", "cli"],
+    ["config"],
+    ["cli"],
     ["objectives", "data", "verify", "evals", "records", "provenance", "display", "tracking", "preemption"],  # L1
     ["rollout", "trainer"],  # L2
     ["check_run", "sampling", "warm_start"],  # L3

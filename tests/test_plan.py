@@ -1,5 +1,8 @@
 """One sweep definition gives the same cells, in the same directories, whoever expands it."""
 
+import subprocess
+import sys
+
 import pytest
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -30,6 +33,36 @@ def test_the_directory_of_a_cell_is_that_of_hydras_sweep():
         hydra = compose(cell.overrides, with_hydra=True).hydra
         assert str(cell.directory) == f"{hydra.sweep.dir}/{hydra.sweep.subdir}"
         assert str(cell.directory) == hydra.run.dir
+
+
+@pytest.mark.parametrize(
+    ("word", "sentence"),
+    [
+        ("objective.clip_high=-1", r"clip_high must be a number 0 or above, not -1 \(cell: objective=grpo seed=0"),
+        ("+objective.clip_hihg=0.3", "clip_hihg"),
+        ("+objective.weight=nonsense", "nonsense"),
+        ("eval.pass_at=[2]", "Pass@1"),
+        ("parallel.tensor=3", r"parallel\.tensor=3"),
+        ("parallel.world_size=3", r"world_size=3"),
+    ],
+)
+def test_a_cell_that_could_not_train_is_refused(word, sentence):
+    with pytest.raises(UserError, match=sentence):
+        plan(["experiment=main", "seed=0", word], num_processes=1)
+
+
+def test_a_missing_file_is_a_warning_until_the_run_is_submitted(tmp_path):
+    command = [sys.executable, "-m", "ablate.plan", "experiment=tiny", "objective=grpo", "data.train=nowhere.jsonl"]
+    planned = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=60)
+    assert planned.returncode == 0, planned.stderr
+    assert "2 cells: 2 missing" in planned.stdout
+    assert planned.stderr.count("warning: problem file nowhere.jsonl does not exist") == 1
+    submitted = subprocess.run(
+        [*command, "missing_files=error", "out=tasks"], capture_output=True, text=True, cwd=tmp_path, timeout=60
+    )
+    assert (submitted.returncode, submitted.stdout) == (2, "")
+    assert submitted.stderr.startswith("error: problem file nowhere.jsonl does not exist")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_two_cells_never_share_a_directory():

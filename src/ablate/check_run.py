@@ -10,16 +10,17 @@ from ablate.config.checks import check_scored
 from ablate.errors import UserError
 
 
-def check_run(values: Any, num_processes: int | None = None) -> RunConfig:
+def check_run(values: Any, num_processes: int | None = None, trains_here: bool = False) -> RunConfig:
     """Return the checked configuration of a run whose objective builds and whose layout fits.
 
     Args:
         values: what Hydra composed.
         num_processes: the processes that will train; None while that is not known.
+        trains_here: whether training starts now and on this machine, so that files and packages must be there. Before
+            that they may be fetched (see ``missing_files``).
 
     Raises:
-        UserError: naming the first rule that the configuration breaks. Files that are missing are not among the rules:
-            they may be fetched before the run starts (see ``missing_files``).
+        UserError: naming the first rule that the configuration breaks.
     """
     from ablate import objectives
     from ablate.trainer.parallel.layout import check_layout, check_world_size
@@ -34,7 +35,9 @@ def check_run(values: Any, num_processes: int | None = None) -> RunConfig:
     check_world_size(parallel, num_processes or parallel.world_size or model_size)
     architecture = known_architecture(config)
     if architecture is not None:
-        check_layout(architecture, parallel)
+        check_layout(architecture, parallel, trains_here)
+    if trains_here:
+        check_files(config)
     return config
 
 

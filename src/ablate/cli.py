@@ -1,30 +1,34 @@
-"""What every entry point shares: a user's mistake is one sentence and exit code 2, never a traceback."""
+"""What all commands share: how they read words, compose configurations, and tell a user's mistake in one sentence."""
 
 from __future__ import annotations
 
 import os
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
 
+from ablate.config.renamed import RENAMED, new_key
 from ablate.errors import UserError
 
 CONF_DIR = str(Path(__file__).resolve().parents[2] / "conf")
+HYDRA_CONFIG_OPTIONS = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn")
 
 
 def run_main(main: Callable[[], object]) -> None:
-    """Call ``main`` (usually a ``hydra.main`` function); print a ``UserError`` or a Hydra mistake and exit with 2."""
+    """Call ``main`` (a plain function or one of ``hydra.main``); tell a mistake in one sentence and exit with 2."""
     from hydra.errors import HydraException, MissingConfigException
     from omegaconf.errors import OmegaConfBaseException
 
     # Read when torch is loaded: one thread each for trainer and engine is fastest on two cores, and bit-exact.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-    # Without this Hydra prints its own shortened traceback and exits with 1 before we can speak.
+    # Without this, Hydra prints a shortened traceback and exits with 1 before we can print our sentence.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
+        check_words(sys.argv[1:])
         main()
     except MissingConfigException as error:
         choices = f": choose one of {', '.join(error.options)}" if error.options else ""
@@ -35,40 +39,121 @@ def run_main(main: Callable[[], object]) -> None:
         if not str(error).startswith("Config group override must be a string"):
             raise
         stop("the choices of a group are words: write dynamic_sampling=on or dynamic_sampling=off")
-    except OSError as error:  # of a path that the user named, or of one below it
+    except OSError as error:  # of a path that the user named, or of a path below it
         if error.filename is None or error.strerror is None or is_sweep():
-            raise  # of a sweep: a cell has failed, and the last lines say which
+            raise  # in a sweep one cell has failed, and the last lines say which
         stop(f"{error.filename}: {error.strerror.lower()}: name a path that exists and can be used")
+
+
+def stop(sentence: str) -> NoReturn:
+    print(f"error: {sentence}", file=sys.stderr)
+    sys.exit(2)
 
 
 def is_sweep() -> bool:
     return bool({"-m", "--multirun"} & set(sys.argv[1:]))
 
 
-def own_keys(words: Sequence[str], names: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    """Split a command line into an entry point's own ``key=value`` words and the overrides.
+# --- words of a command line ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Words:
+    """A command line: the command's own ``key=value`` words, and the overrides of the configuration."""
+
+    own: dict[str, str]
+    overrides: tuple[str, ...] = ()
+
+
+def read_words(doc: str | None, own: Sequence[str], required: Sequence[str] = (), overrides: bool = True) -> Words:
+    """Read ``sys.argv``; with ``--help``, or without the words that the command requires, print ``doc`` and exit.
+
+    Args:
+        own: the command's own keys.
+        required: keys that must be given, its own or those of overrides.
+        overrides: whether all other words are overrides of the configuration, or mistakes.
 
     Raises:
-        UserError: for a word that is no ``key=value``.
+        UserError: for a word that is not ``key=value``, an unknown key, a key given twice or a missing one.
     """
+    words = sys.argv[1:]
+    if {"-h", "--help"} & set(words) or (required and not words):
+        print(doc)
+        sys.exit(0)
+    found = split_words(words, own)
+    if found.overrides and not overrides:
+        key = found.overrides[0].split("=", 1)[0]
+        raise UserError(f"{key} is not a key of this command: use {', '.join(own)}")
+    given = {*found.own, *(word.split("=", 1)[0] for word in found.overrides)}
+    for key in required:
+        if key not in given:
+            raise UserError(f"{key}=… is needed: see --help")
+    return found
+
+
+def split_words(words: Sequence[str], own: Sequence[str]) -> Words:
+    """Split words into a command's own and the overrides.
+
+    Raises:
+        UserError: for a word that is neither ``key=value`` nor Hydra's ``~key``, and for an own key that occurs twice.
+    """
+    check_words(words)
+    pairs: dict[str, str] = {}
+    overrides = []
     for word in words:
-        if "=" not in word:
+        key, equals, value = word.partition("=")
+        if not equals and not word.startswith("~"):
             raise UserError(f"{word} is not of the form key=value: write {word.lstrip('-')}=VALUE, or leave it out")
-    pairs = dict(word.split("=", 1) for word in words)
-    return {name: pairs[name] for name in names if name in pairs}, [
-        word for word in words if word.split("=", 1)[0] not in names
-    ]
+        if key not in own:
+            overrides.append(word)
+        elif key in pairs:
+            raise UserError(f"{key} is given twice: leave one of the two out")
+        else:
+            pairs[key] = value
+    return Words(pairs, tuple(overrides))
 
 
-def compose(overrides: Sequence[str], with_hydra: bool = False) -> Any:
-    """Compose one configuration exactly as ``ablate.train`` would."""
+def check_words(words: Sequence[str]) -> None:
+    """Raise ``UserError`` for a word that no command takes."""
+    for word in words:
+        option, _, _ = word.partition("=")
+        if option in HYDRA_CONFIG_OPTIONS:
+            raise UserError(
+                f"{option} is not taken: keep configuration files of your own in a directory and add "
+                "'hydra.searchpath=[file:///path/to/that/directory]'"
+            )
+        key = option.lstrip("+~")
+        renamed = new_key(key)
+        if renamed is not None:
+            raise UserError(f"{key} is called {renamed} now: write {renamed}=VALUE")
+        if key == "hydra.searchpath":
+            check_searchpath(word)
+
+
+def check_searchpath(word: str) -> None:
+    """Raise ``UserError`` for a directory that does not exist: Hydra would only warn and go on without it."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    value = OverridesParser.create().parse_override(word).value()
+    for entry in value if isinstance(value, list) else [value]:
+        directory = str(entry).removeprefix("file://")
+        if "://" not in directory and not Path(directory).is_dir():
+            raise UserError(f"hydra.searchpath={entry}: {Path(directory).absolute()} is not a directory")
+
+
+# --- configurations ---------------------------------------------------------------------------------------------------
+
+
+def compose(overrides: Sequence[str], with_hydra: bool = False, config_name: str = "train") -> Any:
+    """Compose one configuration exactly as ``ablate.train`` would, ``hydra.searchpath`` included."""
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
+    check_words(overrides)
     if not GlobalHydra.instance().is_initialized():
         initialize_config_dir(CONF_DIR, version_base="1.3")
-    return hydra_compose("train", overrides=list(overrides), return_hydra_config=with_hydra)
+    return hydra_compose(config_name, overrides=list(overrides), return_hydra_config=with_hydra)
 
 
 def objective_names() -> list[str]:
@@ -99,23 +184,42 @@ def _objective_config(name: str, overrides: tuple[str, ...]) -> dict[str, Any]:
 def recorded(path: Path, overrides: Sequence[str]) -> Any:
     """The configuration that a run has recorded at ``path``, with overrides.
 
-    A key that the project has gained since the run takes its value from conf/train.yaml.
+    A key that the project has gained since the run takes its value from conf/train.yaml; a key that it has renamed
+    keeps the value under the new name where both mean the same.
 
     Raises:
-        UserError: where there is no such file.
+        UserError: when there is no such file.
     """
     from omegaconf import OmegaConf
 
+    check_words(overrides)
     if not path.is_file():
         raise UserError(
             f"{path} does not exist: checkpoint must be outputs/<experiment>/<cell>/seed<k>/checkpoints/step_…"
         )
     own, gained = OmegaConf.load(path), OmegaConf.create(OmegaConf.to_container(compose([])))
-    for key in ("objective", "model.build", "model.architecture"):  # of free form: another one's keys are no gain
+    rename_keys(own)
+    for key in ("objective", "model.build", "model.architecture"):  # free-form: do not merge in keys of another one
         OmegaConf.update(gained, key, OmegaConf.select(own, key), merge=False)
     return OmegaConf.merge(gained, own, OmegaConf.from_dotlist(list(overrides)))
 
 
-def stop(sentence: str) -> NoReturn:
-    print(f"error: {sentence}", file=sys.stderr)
-    sys.exit(2)
+def rename_keys(values: Any) -> None:
+    """Give old keys of a record today's names, in place. ``eval.contexts`` were factors of the training context."""
+    from omegaconf import OmegaConf, open_dict
+
+    factors = OmegaConf.select(values, "eval.context_factors")
+    if factors is not None:
+        trained = values.context.stages[-1].length
+        with open_dict(values):
+            values.eval.context_factors = [
+                {"length": round(factor * trained), "every": values.eval.every} for factor in factors
+            ]
+            values.eval.select_at = trained
+    for old, new in RENAMED.items():
+        if old.startswith("objective.") or OmegaConf.select(values, old) is None:
+            continue  # the record of an objective is read as it stands
+        section, name = old.rsplit(".", 1)
+        with open_dict(values):
+            OmegaConf.update(values, new, OmegaConf.select(values, old))
+            del OmegaConf.select(values, section)[name]

@@ -3,18 +3,18 @@
     python -m ablate.evaluate checkpoint=outputs/tiny/grpo/seed0/checkpoints/step_000040 eval.samples_per_problem=16
     python -m ablate.evaluate model.path=HF_DIR data.eval=problems.jsonl out=eval.parquet
 
-With checkpoint=DIR the run's own config.yaml is the basis, else what ablate.train would compose; every other word is
-an override of it. Keys of its own: checkpoint=DIR, out=FILE (eval.parquet rows).
+checkpoint=DIR is a checkpoint, or a run (its best checkpoint, or its newest while none is known to be best). Then the
+run's own config.yaml is the basis; otherwise it is what ablate.train would compose. Every other word is an override of
+it. Keys of its own: checkpoint=DIR, out=FILE (rows as in eval.parquet).
 """
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ablate.cli import compose, own_keys, recorded, run_main
+from ablate.cli import compose, read_words, recorded, run_main
 from ablate.errors import UserError
 
 if TYPE_CHECKING:
@@ -49,10 +49,9 @@ def evaluate(config: RunConfig, checkpoint: Path | None) -> list[EvalRow]:
 
 
 def main() -> None:
-    if {"-h", "--help"} & set(sys.argv[1:]):
-        print(__doc__)
-        return
-    own, overrides = own_keys(sys.argv[1:], OWN_KEYS)
+    words = read_words(__doc__, OWN_KEYS)
+    own, overrides = words.own, words.overrides
+    from ablate.check_run import check_files
     from ablate.config import parse
     from ablate.evals.evaluate import summarise
     from ablate.records import checkpoint_directory, write_parquet
@@ -62,6 +61,9 @@ def main() -> None:
     checkpoint = checkpoint_directory(Path(own["checkpoint"])) if "checkpoint" in own else None
     values = recorded(checkpoint.resolve().parents[1] / "config.yaml", overrides) if checkpoint else compose(overrides)
     config = parse(values)
+    check_files(config)
+    if checkpoint is not None:
+        print(f"checkpoint: {checkpoint}")
     rows = evaluate(config, checkpoint)
     for name, value in summarise(rows, config.eval).items():
         print(f"{name:40} {value:.4f}")

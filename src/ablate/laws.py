@@ -13,17 +13,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from ablate.cli import objective_config, objective_names, own_keys, run_main
+from ablate.cli import objective_config, objective_names, read_words, run_main
 from ablate.errors import UserError
 
 LAW_BATCHES = 24
 
 
 def main() -> int:
-    if len(sys.argv) == 1 or {"-h", "--help"} & set(sys.argv[1:]):
-        print(__doc__)
-        return 0
-    own, overrides = own_keys(sys.argv[1:], ("laws", "golden"))
+    words = read_words(__doc__, own=("laws", "golden"))
+    own, overrides = words.own, words.overrides
     if len(own) != 1:
         raise UserError("ablate.laws needs either laws=NAME or golden=check|record: see python -m ablate.laws --help")
     return print_laws(own["laws"], overrides) if "laws" in own else golden_values(own["golden"], overrides)

@@ -4,8 +4,11 @@
     python -m ablate.plan experiment=tiny out=tasks.txt       one line of overrides per cell that is missing or failed
     python -m ablate.plan experiment=tiny seed=0,1,2 model=…  any override of ablate.train, sweeps included
 
-Keys of its own: experiment=NAME (needed), status=true (also show why a cell failed), out=FILE, and queued=JOB for
-slurm/submit.sh: the lines of out=FILE are now tasks 0, 1, ... of that array.
+Every cell is checked as ablate.train would check it: configuration, objective, layout. A file of data or model that is
+missing is a warning. Keys of its own: experiment=NAME (needed), status=true (also show why a cell failed), out=FILE.
+
+slurm/submit.sh adds processes=N (the processes that will train a cell), missing_files=error, and queued=JOB: the lines
+of out=FILE are now tasks 0, 1, ... of that array.
 """
 
 from __future__ import annotations
@@ -20,22 +23,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ablate.cli import compose, own_keys, run_main
+from ablate.cli import compose, read_words, run_main
 from ablate.errors import UserError
 from ablate.records import CellState, RunDirectory, run_path
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
 
-OWN_KEYS = ("status", "out", "queued")
+    from ablate.config import RunConfig
+
+OWN_KEYS = ("status", "out", "queued", "processes", "missing_files")
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One job of the sweep: its overrides, as the sweep's own expansion gives them, and its directory."""
+    """One job of the sweep: its overrides, as the sweep's own expansion gives them, directory and configuration."""
 
     overrides: tuple[str, ...]
     directory: Path
+    config: RunConfig
 
 
 def expand(overrides: Sequence[str]) -> list[tuple[str, ...]]:
@@ -67,25 +73,34 @@ def overrides_of_one(overrides: Sequence[str]) -> list[str]:
     return [choices_of(override)[0] for override in OverridesParser.create().parse_overrides(list(overrides))]
 
 
-def plan(overrides: Sequence[str]) -> list[Cell]:
-    """Return every cell of the sweep, each checked.
+def plan(overrides: Sequence[str], num_processes: int | None = None) -> list[Cell]:
+    """Return every cell of the sweep, each checked as ``ablate.train`` on ``num_processes`` would check it.
 
     Raises:
         UserError: if a cell's configuration breaks a rule, or two cells would share a directory.
     """
-    from ablate.config import parse
+    from ablate.check_run import check_run
 
     cells: dict[Path, Cell] = {}
     for job in expand(overrides):
-        config = parse(compose(job))
+        try:
+            config = check_run(compose(job), num_processes)
+        except UserError as error:
+            raise UserError(f"{error} (cell: {' '.join(job)})") from error
         directory = run_path(config)
         if directory in cells:
             raise UserError(
                 f"two cells share {directory}: [{' '.join(cells[directory].overrides)}] and [{' '.join(job)}]: "
                 "put every swept key into `cell`"
             )
-        cells[directory] = Cell(job, directory)
+        cells[directory] = Cell(job, directory, config)
     return list(cells.values())
+
+
+def missing_files_of(cells: Sequence[Cell]) -> list[str]:
+    from ablate.check_run import missing_files
+
+    return list(dict.fromkeys(sentence for cell in cells for sentence in missing_files(cell.config)))
 
 
 def waiting_tasks() -> frozenset[str]:
@@ -111,13 +126,20 @@ def shown(cells: Sequence[Cell], states: Sequence[CellState], with_errors: bool)
 
 
 def main() -> None:
-    if not sys.argv[1:] or {"-h", "--help"} & set(sys.argv[1:]):
-        print(__doc__)
-        return
-    own, overrides = own_keys(sys.argv[1:], OWN_KEYS)
-    if not any(word.startswith("experiment=") for word in overrides):
-        raise UserError("experiment=NAME is needed: a file of conf/experiment without its ending")
-    cells = plan(overrides)
+    words = read_words(__doc__, OWN_KEYS, required=("experiment",))
+    own = words.own
+    processes = own.get("processes")
+    if processes is not None and not (processes.isdecimal() and int(processes) > 0):
+        raise UserError(f"processes={processes} must be a whole number above 0")
+    if own.get("missing_files", "warn") not in ("warn", "error"):
+        raise UserError(f"missing_files={own['missing_files']} is not one of warn, error")
+    if "queued" in own and "out" not in own:
+        raise UserError("queued=JOB needs out=FILE, the list of tasks that was submitted")
+    cells = plan(words.overrides, int(processes) if processes else None)
+    for sentence in missing_files_of(cells):
+        if own.get("missing_files") == "error":
+            raise UserError(sentence)
+        print(f"warning: {sentence}", file=sys.stderr)
     in_queue = waiting_tasks()
     states = [RunDirectory(cell.directory).state(in_queue) for cell in cells]
     waiting = [cell for cell, state in zip(cells, states, strict=True) if state.needs_a_run]

@@ -20,9 +20,10 @@ configuration: parallel.max_tokens_per_micro_batch=4096.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from ablate.cli import objective_config, own_keys, run_main
+from ablate.cli import objective_config, read_words, run_main
 from ablate.errors import UserError
 
 NEEDED = {"cases": {"out"}, "rollouts": {"checkpoint", "objectives"}}
@@ -31,10 +32,8 @@ OWN_KEYS = ("cases", "rollouts", "checkpoint", "objectives", "out", "steps", "mo
 
 
 def main() -> int:
-    if len(sys.argv) == 1 or {"-h", "--help"} & set(sys.argv[1:]):
-        print(__doc__)
-        return 0
-    own, overrides = own_keys(sys.argv[1:], OWN_KEYS)
+    words = read_words(__doc__, OWN_KEYS)
+    own, overrides = words.own, words.overrides
     mode = next((name for name in NEEDED if name in own), None)
     if mode is None:
         raise UserError("replay needs cases= or rollouts=: see python -m ablate.replay --help")
@@ -47,7 +46,7 @@ def main() -> int:
     return replay_cases(own, overrides) if mode == "cases" else replay_rollouts(own, overrides)
 
 
-def replay_cases(own: dict[str, str], overrides: list[str]) -> int:
+def replay_cases(own: dict[str, str], overrides: Sequence[str]) -> int:
     from ablate.objectives.laws.cases import replay_file
 
     num_cases = replay_file(Path(own["cases"]), Path(own["out"]), lambda name: objective_config(name, overrides))
@@ -55,7 +54,7 @@ def replay_cases(own: dict[str, str], overrides: list[str]) -> int:
     return 0
 
 
-def replay_rollouts(own: dict[str, str], overrides: list[str]) -> int:
+def replay_rollouts(own: dict[str, str], overrides: Sequence[str]) -> int:
     """The laboratory."""
     from ablate.laboratory.command import run_command
     from analysis.gradient_plots import write_figures

@@ -64,13 +64,12 @@ def run_cell(values: DictConfig) -> str:
     """Take the cell's directory and train it, unless it is done already."""
     from omegaconf import OmegaConf
 
-    from ablate.check_run import check_files, check_run
+    from ablate.check_run import check_run
     from ablate.objectives import canonical, outside_files
     from ablate.provenance import config_changes, file_changes
     from ablate.records import RunDirectory, run_path
 
-    config = check_run(values, num_processes=int(os.environ.get("WORLD_SIZE", "1")))
-    check_files(config)
+    config = check_run(values, int(os.environ.get("WORLD_SIZE", "1")), trains_here=True)
     OmegaConf.update(values, "objective", canonical(config.objective), merge=False, force_add=True)
     config_yaml = OmegaConf.to_yaml(values, resolve=True)
     run = RunDirectory(run_path(config))

@@ -103,7 +103,7 @@ def test_without_generation_nodes_the_leader_has_an_engine_of_its_own(tmp_path):
     ("words", "sentence"),
     [
         (["--multi-node", "experiment=tiny"], "error: --multi-node is not an option"),
-        (["objective=grpo"], "error: experiment=NAME is needed"),
+        (["objective=grpo"], "error: experiment=… is needed"),
     ],
 )
 def test_a_wrong_word_is_one_sentence_and_exit_code_2(words, sentence):

@@ -49,7 +49,6 @@ def evaluated(problem: int, sample: int) -> EvalRow:
     return EvalRow(
         STEP,
         CONTEXT,
-        1.0,
         f"p{problem}",
         "easy",
         sample,
@@ -82,7 +81,13 @@ def train_and_save(config: RunConfig, model_dir: Path, run: RunDirectory) -> lis
 def one_row(tokens: tuple[int, ...]) -> TrainBatch:
     zero_BT = torch.zeros(1, len(tokens) - 1)
     return TrainBatch(
-        torch.tensor([tokens]), torch.ones_like(zero_BT, dtype=torch.bool), zero_BT, zero_BT, torch.zeros(1), zero_BT
+        torch.tensor([tokens]),
+        torch.ones_like(zero_BT, dtype=torch.bool),
+        zero_BT,
+        zero_BT,
+        torch.zeros(1),
+        torch.ones(1, dtype=torch.bool),
+        zero_BT,
     )
 
 

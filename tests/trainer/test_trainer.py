@@ -251,7 +251,7 @@ def test_what_transformer_engine_cannot_do_is_said(tiny_checkpoint, monkeypatch,
 
     monkeypatch.setattr(layout.importlib.util, "find_spec", lambda name: name if name in installed else None)
     with pytest.raises(UserError, match=sentence):
-        layout.check_transformer_engine(read_architecture(tiny_checkpoint), parallel)
+        layout.check_kernels(read_architecture(tiny_checkpoint), parallel)
 
 
 def test_fp8_and_the_attention_kernel_reach_megatron(tiny_checkpoint):

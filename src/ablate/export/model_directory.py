@@ -23,8 +23,8 @@ TOKENIZER_FILES = (
 DTYPE_NAMES = {"fp32": "float32", "bf16": "bfloat16"}
 
 
-def export(checkpoint: Path, out: Path, max_file_bytes: int = MAX_FILE_BYTES) -> None:
-    """Write the model directory ``out``; it appears whole or not at all.
+def export(checkpoint: Path, out: Path, max_file_bytes: int = MAX_FILE_BYTES) -> Path:
+    """Write the model directory ``out``, which appears whole or not at all; return the checkpoint that was taken.
 
     Raises:
         UserError: when ``out`` exists, the checkpoint is missing or damaged, or its run's records are not next to it.
@@ -53,6 +53,7 @@ def export(checkpoint: Path, out: Path, max_file_bytes: int = MAX_FILE_BYTES) ->
         scratch.rename(out)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+    return checkpoint
 
 
 def step_of(checkpoint: Path) -> int:

@@ -20,6 +20,7 @@ from ablate.files import write_atomic
 from ablate.records.files import read_parquet, write_parquet
 from ablate.types import EvalRow
 
+CONFIG_FILE = "config.yaml"
 STATUSES = ("running", "preempted", "failed", "done")
 
 
@@ -41,7 +42,7 @@ class RunDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.config_path = path / "config.yaml"
+        self.config_path = path / CONFIG_FILE
         self.manifest_path = path / "manifest.json"
         self.metrics_path = path / "metrics.jsonl"
         self.rollouts_path = path / "rollouts"
@@ -258,17 +259,25 @@ def run_path(config: RunConfig) -> Path:
 
 
 def checkpoint_directory(checkpoint: Path) -> Path:
-    """Follow ``checkpoints/latest`` and ``checkpoints/best``, which name a directory beside them.
+    """The checkpoint that ``checkpoint=`` means: itself, what ``latest`` or ``best`` names, or the best one of a run.
+
+    Args:
+        checkpoint: ``RUN/checkpoints/step_…``, ``RUN/checkpoints/latest`` or ``best``, or ``RUN``: then the best
+            checkpoint, or the newest one while none is known to be the best.
 
     Raises:
-        UserError: where there is no checkpoint of a run.
+        UserError: when there is no checkpoint of a run.
     """
+    if (checkpoint / CONFIG_FILE).is_file():
+        names = [checkpoint / "checkpoints" / name for name in ("best", "latest")]
+        checkpoint = next((name for name in names if name.is_file()), names[0])
     is_name = checkpoint.name in ("latest", "best") and checkpoint.is_file()
     named = checkpoint.parent / checkpoint.read_text().strip() if is_name else checkpoint
+    fix = "name a run, or a directory checkpoints/step_… of a run"
     if not named.is_dir():
-        raise UserError(f"checkpoint={checkpoint} does not exist: name a directory checkpoints/step_… of a run")
+        raise UserError(f"checkpoint={checkpoint} does not exist: {fix}")
     if not re.fullmatch(r"step_\d+", named.name) or named.resolve().parent.name != "checkpoints":
-        raise UserError(f"checkpoint={checkpoint} is no checkpoint: name a directory checkpoints/step_… of a run")
+        raise UserError(f"checkpoint={checkpoint} is not a checkpoint: {fix}")
     return named
 
 

@@ -13,8 +13,12 @@ FP8_BLOCK = 16  # FP8 matrix products need both dimensions of a weight to be mul
 FP8_TOKENS = 32  # and the number of tokens to be a multiple of this (block-scaled recipes; other recipes need 16)
 
 
-def check_layout(architecture: Architecture, parallel: ParallelConfig) -> None:
-    """Raise ``UserError`` for the first dimension of the model that is not divisible by the size that splits it."""
+def check_layout(architecture: Architecture, parallel: ParallelConfig, trains_here: bool = True) -> None:
+    """Raise ``UserError`` for the first dimension of the model that is not divisible by the size that splits it.
+
+    Args:
+        trains_here: whether this machine will train, so that its packages matter.
+    """
     for name, value, key, size in (
         ("attention heads", architecture.num_heads, "tensor", parallel.tensor),
         ("key/value heads", architecture.num_kv_heads, "tensor", parallel.tensor),
@@ -28,22 +32,29 @@ def check_layout(architecture: Architecture, parallel: ParallelConfig) -> None:
         raise UserError(
             "parallel.sequence_parallel=true splits over the tensor group: set parallel.tensor to 2 or more"
         )
-    check_transformer_engine(architecture, parallel)
+    check_kernels(architecture, parallel, trains_here)
 
 
-def check_transformer_engine(architecture: Architecture, parallel: ParallelConfig) -> None:
+def check_installed(parallel: ParallelConfig) -> None:
+    """Raise ``UserError`` for kernels whose package this machine does not have."""
+    if not parallel.transformer_engine:
+        return
+    if importlib.util.find_spec("transformer_engine") is None:
+        raise UserError(
+            "parallel.transformer_engine=true but the package transformer_engine is not installed: "
+            "install requirements.txt on a GPU machine, or set parallel.transformer_engine=false"
+        )
+    if parallel.attention == "flash" and importlib.util.find_spec("flash_attn") is None:
+        raise UserError(
+            "parallel.attention=flash but the package flash_attn is not installed: "
+            "install it, or set parallel.attention=auto"
+        )
+
+
+def check_kernels(architecture: Architecture, parallel: ParallelConfig, trains_here: bool = True) -> None:
     """Raise ``UserError`` for options that need Transformer Engine's layers when those are switched off or missing."""
-    if parallel.transformer_engine:
-        if importlib.util.find_spec("transformer_engine") is None:
-            raise UserError(
-                "parallel.transformer_engine=true but the package transformer_engine is not installed: "
-                "install requirements.txt on a GPU machine, or set parallel.transformer_engine=false"
-            )
-        if parallel.attention == "flash" and importlib.util.find_spec("flash_attn") is None:
-            raise UserError(
-                "parallel.attention=flash but the package flash_attn is not installed: "
-                "install it, or set parallel.attention=auto"
-            )
+    if trains_here:
+        check_installed(parallel)
     for key, off in (("attention", "auto"), ("fp8", "none")):
         if getattr(parallel, key) != off and not parallel.transformer_engine:
             raise UserError(
