@@ -16,7 +16,7 @@ SWEEPS = [
     ["experiment=tiny", "seed=0,1,2"],
     ["experiment=tiny", "objective=dapo"],
     ["experiment=tiny", "seed=range(0,3)", "optim.clip_grad=0.5"],
-    ["experiment=tiny", "context.stages=[{length:80,steps:2}]", "objective.overlong=choice(mask,off)"],
+    ["experiment=tiny", "context.stages=[{length:80,steps:2}]", "objective.overlong=choice(mask,train)"],
 ]
 
 
@@ -40,7 +40,7 @@ def test_the_directory_of_a_cell_is_that_of_hydras_sweep():
     [
         ("objective.clip_high=-1", r"clip_high must be a number 0 or above, not -1 \(cell: objective=grpo seed=0"),
         ("+objective.clip_hihg=0.3", "clip_hihg"),
-        ("+objective.weight=nonsense", "nonsense"),
+        ("objective.weight=nonsense", "nonsense"),
         ("eval.pass_at=[2]", "Pass@1"),
         ("parallel.tensor=3", r"parallel\.tensor=3"),
         ("parallel.world_size=3", r"world_size=3"),
