@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def evaluated(problem: int, sample: int) -> EvalRow:
-    """Half of the problems are solved by both samples, the others by none."""
+    """Both samples solve half of the problems; no sample solves the others."""
     return EvalRow(
         STEP,
         CONTEXT,

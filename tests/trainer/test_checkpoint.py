@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import cases
@@ -94,6 +95,22 @@ def test_transformer_engines_adam_continues_its_own_and_torchs_count_of_steps(
     weights = cases.gathered(unbroken)
     for name, tensor in cases.gathered(resumed).items():
         torch.testing.assert_close(tensor, weights[name], rtol=1e-5, atol=1e-6)
+
+
+def test_a_synchronous_save_starts_no_process(trainer, tmp_path, batch, monkeypatch):
+    """A writing child would outlive a killed run, and hold the lock and the sockets that it inherited."""
+
+    def start(process: BaseProcess) -> None:
+        raise AssertionError(f"a save started {process.name}")
+
+    train(trainer, batch, 1)
+    monkeypatch.setattr(BaseProcess, "start", start)
+    save(trainer, tmp_path, 1)
+    assert sorted(path.name for path in (tmp_path / "step_000001").glob("*.distcp")) == ["__0_0.distcp", "__0_1.distcp"]
+    weights = cases.gathered(trainer)
+    train(trainer, batch, 1)
+    trainer.checkpoints.load(tmp_path, 1)
+    assert all(torch.equal(weights[name], tensor) for name, tensor in cases.gathered(trainer).items())
 
 
 def test_nothing_to_resume_is_none(trainer, tmp_path):

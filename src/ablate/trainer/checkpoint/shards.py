@@ -58,7 +58,7 @@ def write(state: TrainingState, directory: Path, asynchronous: bool) -> Writing:
     with cpu.answering_for_cuda():
         sharded = sharded_state(state, is_loading=False)
         if not asynchronous:
-            with results_in_this_process():
+            with writing_in_this_process():
                 dist_checkpointing.save(sharded, str(directory), content_metadata=dict(METADATA))
             return Writing(None)
         request = dist_checkpointing.save(
@@ -219,13 +219,37 @@ def restore_step_count(optimizer: DistributedOptimizer, num_steps: int) -> None:
 
 
 @contextlib.contextmanager
-def results_in_this_process() -> Iterator[None]:
-    """Collect what a synchronous save wrote in a plain queue.
+def writing_in_this_process() -> Iterator[None]:
+    """Make a synchronous save of Megatron start no process.
 
-    Megatron would start a manager process, which imports the main script once more (seconds) and outlives a kill.
+    Megatron forks a child per file. Such a child outlives a killed run and keeps the lock and the sockets that it
+    inherited. Megatron also starts a manager process for the results, which imports the main script again (seconds).
     """
-    before, filesystem_async._results_queue = filesystem_async._results_queue, queue.Queue()
+    writer, name = filesystem_async.FileSystemWriterAsync, "write_preloaded_data_multiproc"
+    queue_before, write_before = filesystem_async._results_queue, vars(writer)[name]
+    filesystem_async._results_queue = queue.Queue()
+    setattr(writer, name, staticmethod(write_files))
     try:
         yield
     finally:
-        filesystem_async._results_queue = before
+        filesystem_async._results_queue = queue_before
+        setattr(writer, name, write_before)
+
+
+def write_files(transforms: list, use_msc: bool, rank: int, buckets: list, results: queue.Queue) -> None:
+    """Write one file per bucket, one after the other; stands in for ``write_preloaded_data_multiproc``.
+
+    ``results`` receives {index of the bucket: what was written}, or the first exception.
+    """
+    written = {}
+    for index, bucket in enumerate(buckets):
+        outcome, unfinished = queue.Queue(), queue.Queue()
+        unfinished.put(index)
+        filesystem_async.FileSystemWriterAsync.write_preloaded_data(
+            transforms, index, bucket, outcome, unfinished, use_fsync=True, use_msc=use_msc
+        )
+        _, written[index] = outcome.get_nowait()
+        if isinstance(written[index], Exception):
+            results.put(written[index])
+            return
+    results.put(written)
