@@ -1,7 +1,8 @@
-"""``python -m ablate.judge cases=IN.jsonl out=OUT.jsonl``: judge submissions to problems, one JSON line each.
+"""``python -m ablate.judge cases=IN.jsonl out=OUT.jsonl``: verify submissions to problems, one JSON line each.
 
 A second run continues: a submission is known by a key over its program, tests, limits and comparison. A broken input
-line is reported with its number and the rest goes on. Infrastructure errors are no verdicts: they are judged again.
+line is reported with its number and the others are verified. A submission with an infrastructure error is verified
+again by the next run.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ import json
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,137 +18,20 @@ from typing import Any, TextIO
 
 from ablate.cli import CONF_DIR, run_main, stop
 from ablate.config import VerifyConfig, section
+from ablate.data.submissions import Submission, read_submissions
 from ablate.errors import UserError
-from ablate.files import write_atomic
-from ablate.types import Problem, TestCase, Verdict, VerdictKind
+from ablate.types import Problem, Verdict
 from ablate.verify.cache import verdict_key
 from ablate.verify.choices import check_verify
 from ablate.verify.jobs import make_job
+from ablate.verify.verdict_file import keep_finished, verdict_row
 from ablate.verify.verifier import Verifier, open_verifier
 
 BAR_WIDTH = 30
 
 
-@dataclass(frozen=True)
-class Submission:
-    problem: Problem
-    file: str
-    code: str
-
-
-class BrokenLine(Exception):
-    """An input line that cannot be judged; the message says why."""
-
-
-def text_field(row: dict[str, Any], name: str) -> str:
-    value = row.get(name)
-    if not isinstance(value, str):
-        raise BrokenLine(f"field {name!r} must be text, not {json.dumps(value)[:60]}")
-    return value
-
-
-def number_field(row: dict[str, Any], name: str) -> float | None:
-    """A number above 0, or None where it is absent, null or 0."""
-    value = row.get(name)
-    if value is None or (isinstance(value, int | float) and not isinstance(value, bool) and value >= 0):
-        return value or None
-    raise BrokenLine(f"field {name!r} must be a number or null, not {json.dumps(value)[:60]}")
-
-
-def rows_of(row: dict[str, Any], name: str) -> list[dict[str, Any]]:
-    rows = row.get(name)
-    if not isinstance(rows, list) or not rows or not all(isinstance(entry, dict) for entry in rows):
-        raise BrokenLine(f"field {name!r} must be a list of at least one object")
-    return rows
-
-
-def parse_line(line: bytes) -> tuple[Problem, list[dict[str, Any]]]:
-    """One input line as a problem and its still unchecked submissions."""
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise BrokenLine(f"not JSON: {error}") from error
-    if not isinstance(row, dict):
-        raise BrokenLine("not a JSON object")
-    mode = row.get("input_mode") or "stdin"
-    if mode not in ("stdin", "functional"):
-        raise BrokenLine(f"field 'input_mode' must be stdin or functional, not {json.dumps(mode)[:60]}")
-    problem = Problem(
-        id=text_field(row, "id"),
-        statement="",
-        tests=tuple(TestCase(text_field(test, "input"), text_field(test, "output")) for test in rows_of(row, "tests")),
-        difficulty="",
-        input_mode=mode,
-        fn_name=text_field(row, "fn_name") if mode == "functional" else None,
-        float_tolerance=number_field(row, "float_tolerance"),
-        time_limit_s=number_field(row, "time_limit_s"),
-        memory_limit_mib=number_field(row, "memory_limit_mib"),
-    )
-    return problem, rows_of(row, "submissions")
-
-
-def read_submissions(cases: Path, complain: Any) -> Iterator[Submission]:
-    """All submissions of a file in order; ``complain(line number, reason)`` hears of broken ones."""
-    with cases.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            try:
-                problem, submissions = parse_line(line)
-            except BrokenLine as reason:
-                complain(number, str(reason))
-                continue
-            for entry in submissions:
-                try:
-                    yield Submission(problem, text_field(entry, "file"), text_field(entry, "code"))
-                except BrokenLine as reason:
-                    complain(number, f"in submissions: {reason}")
-
-
-def verdict_row(submission: Submission, key: str, verdict: Verdict) -> dict[str, Any]:
-    return {
-        "id": submission.problem.id,
-        "file": submission.file,
-        "verdict": verdict.kind.value,
-        "passed": verdict.passed,
-        "num_passed": verdict.num_passed,
-        "num_tests": verdict.num_tests,
-        "first_failed": verdict.first_failed,
-        "cpu_s": round(verdict.cpu_s, 6),
-        "wall_s": round(verdict.wall_s, 6),
-        "peak_mib": round(verdict.peak_mib, 3),
-        "detail": verdict.detail,
-        "key": key,
-    }
-
-
-def keep_finished(out: Path) -> set[str]:
-    """Drop what an earlier run left half-written or could not judge; return the keys of the rest."""
-    kept, keys = [], set()
-    lines = out.read_bytes().splitlines(keepends=True) if out.exists() else []
-    for number, line in enumerate(lines, start=1):
-        try:
-            row = json.loads(line)
-            finished = row["verdict"] != VerdictKind.infrastructure_error
-            if finished:
-                keys.add(row["key"])
-        except (ValueError, KeyError, TypeError) as error:
-            is_torn = number == len(lines) and line.startswith(b"{") and not line.endswith(b"\n")
-            if is_torn and isinstance(error, ValueError):
-                continue
-            raise UserError(
-                f"out={out} holds something else than verdicts (line {number}), and would be written over: "
-                "name another file, or remove this one"
-            ) from None
-        if finished:
-            kept.append(line)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(out, b"".join(kept).decode())
-    return keys
-
-
 @dataclass
-class Progress:
+class Bar:
     """A bar on a terminal, a closing line everywhere."""
 
     total: int
@@ -161,13 +44,13 @@ class Progress:
         if self.stream.isatty():
             done = self.kinds.total()
             filled = BAR_WIDTH * done // max(self.total, 1)
-            bar = "#" * filled + "." * (BAR_WIDTH - filled)
-            self.stream.write(f"\r[{bar}] {done}/{self.total}  {self.kinds['accepted']} accepted ")
+            drawn = "#" * filled + "." * (BAR_WIDTH - filled)
+            self.stream.write(f"\r[{drawn}] {done}/{self.total}  {self.kinds['accepted']} accepted ")
             self.stream.flush()
 
     def close(self, num_known: int, num_broken: int) -> None:
         elapsed_s = time.monotonic() - self.started
-        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(self.kinds.items())) or "nothing to judge"
+        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(self.kinds.items())) or "nothing to verify"
         self.stream.write("\n" if self.stream.isatty() else "")
         self.stream.write(f"{self.kinds.total()} submissions in {elapsed_s:.1f} s: {kinds}")
         self.stream.write(f"; {num_known} known from before" if num_known else "")
@@ -175,18 +58,18 @@ class Progress:
         self.stream.write("\n")
 
 
-def judge_all(verifier: Verifier, pending: list[tuple[Submission, str]], extract: bool, out: Path) -> Progress:
-    """Judge and append in input order, as soon as each line's turn has come."""
-    progress = Progress(len(pending))
+def verify_all(verifier: Verifier, pending: list[tuple[Submission, str]], extract: bool, out: Path) -> Bar:
+    """Verify, and append each verdict in input order as soon as the verdicts before it are written."""
+    bar = Bar(len(pending))
     waiting: deque[tuple[Submission, str, Future[Verdict]]] = deque()
     with out.open("a", encoding="utf-8") as file:
 
         def write_first() -> None:
             submission, key, future = waiting.popleft()
             verdict = future.result()
-            file.write(json.dumps(verdict_row(submission, key, verdict)) + "\n")
+            file.write(json.dumps(verdict_row(submission.problem.id, submission.file, key, verdict)) + "\n")
             file.flush()
-            progress.add(verdict.kind.value)
+            bar.add(verdict.kind.value)
 
         submit = verifier.submit_answer if extract else verifier.submit
         for submission, key in pending:
@@ -195,7 +78,7 @@ def judge_all(verifier: Verifier, pending: list[tuple[Submission, str]], extract
                 write_first()
         while waiting:
             write_first()
-    return progress
+    return bar
 
 
 def flake_rate(verifier: Verifier, cases: list[tuple[Problem, str]], repeats: int) -> float:
@@ -208,16 +91,16 @@ def flake_rate(verifier: Verifier, cases: list[tuple[Problem, str]], repeats: in
 def recheck_all(verifier: Verifier, submissions: list[Submission], extract: bool, times: int) -> None:
     """Print the share of submissions whose verdict is not the same every time; never from the cache."""
     programs = [(s.problem, verifier.program_of(s.code) if extract else s.code) for s in submissions]
-    judged = [(problem, program) for problem, program in programs if program is not None]
-    rate = flake_rate(verifier, judged, times)
-    print(f"flake rate: {rate:.4f} of {len(judged)} submissions, each judged {times} times more", file=sys.stderr)
+    known = [(problem, program) for problem, program in programs if program is not None]
+    rate = flake_rate(verifier, known, times)
+    print(f"flake rate: {rate:.4f} of {len(known)} submissions, each verified {times} times more", file=sys.stderr)
 
 
-def judge(config: VerifyConfig, cases: Path, out: Path, extract: bool, recheck: int = 0) -> None:
-    """Judge every submission of ``cases`` that ``out`` does not hold yet, and all of them ``recheck`` times more.
+def run_judge(config: VerifyConfig, cases: Path, out: Path, extract: bool, recheck: int = 0) -> None:
+    """Verify every submission of ``cases`` that ``out`` does not hold yet, and all of them ``recheck`` times more.
 
     Raises:
-        UserError: no such file, or no sandbox on this machine.
+        UserError: if there is no such file, or no sandbox on this machine.
     """
     if not cases.is_file():
         raise UserError(f"cases={cases} is not a file: give a JSONL of problems with submissions")
@@ -237,10 +120,10 @@ def judge(config: VerifyConfig, cases: Path, out: Path, extract: bool, recheck: 
     ]
     pending = [(submission, key) for submission, key in keyed if key not in known]
     if not pending and not recheck:
-        Progress(0).close(num_known=len(keyed), num_broken=num_broken)
+        Bar(0).close(num_known=len(keyed), num_broken=num_broken)
         return
     with open_verifier(config) as verifier:
-        judge_all(verifier, pending, extract, out).close(len(keyed) - len(pending), num_broken)
+        verify_all(verifier, pending, extract, out).close(len(keyed) - len(pending), num_broken)
         if recheck:
             recheck_all(verifier, submissions, extract, recheck)
 
@@ -254,7 +137,7 @@ def run_configured(config: dict[str, Any]) -> None:
     if not isinstance(config["recheck"], int) or config["recheck"] < 0:
         raise UserError(f"recheck must be a whole number of 0 or more, not {config['recheck']}")
     verify = section(VerifyConfig, config["verify"], "verify")
-    judge(verify, Path(str(config["cases"])), Path(str(config["out"])), config["extract"], config["recheck"])
+    run_judge(verify, Path(str(config["cases"])), Path(str(config["out"])), config["extract"], config["recheck"])
 
 
 def main() -> None:

@@ -11,8 +11,8 @@ from ablate.types import Problem, TestCase
 
 ROW = {"id": "add", "statement": "Print a+b.", "tests": [{"input": "1 2\n", "output": "3\n"}]}
 
-# One row of a file with the judge's cases, shortened: no difficulty, and submissions that the loader leaves alone.
-JUDGE_ROW = {
+# One row of tests/verify/judge_cases.jsonl, shortened: no difficulty, and submissions that the loader leaves alone.
+CASE_ROW = {
     "id": "hotdogdeals",
     "source": "https://github.com/keppnisforritun/keppnir",
     "license": "cc by-sa",
@@ -37,8 +37,8 @@ def test_shipped_problems_load(name):
     assert all(isinstance(problem, Problem) for problem in loaded)
 
 
-def test_a_row_of_the_judges_cases_loads_without_a_difficulty(tmp_path):
-    (problem,) = load_problems(write(tmp_path, JUDGE_ROW))
+def test_a_row_of_the_judge_cases_loads_without_a_difficulty(tmp_path):
+    (problem,) = load_problems(write(tmp_path, CASE_ROW))
     assert problem.difficulty == "unknown"
     assert problem.tests == (TestCase("1 2\n", "748\n"),)
     assert problem.license == "cc by-sa"
@@ -59,11 +59,12 @@ def test_blank_lines_are_skipped_and_the_order_is_kept(tmp_path):
         ({**ROW, "id": " "}, ["'id'"]),
         ({**ROW, "tests": []}, ["'tests'"]),
         ({**ROW, "tests": [{"input": "1"}]}, ["'tests[0]'"]),
-        ({**ROW, "tests": [*ROW["tests"], {"input": "1", "output": 1}]}, ["'tests[1]'.output"]),
+        ({**ROW, "tests": [*ROW["tests"], {"input": "1", "output": 1}]}, ["'tests[1]'", "'output'"]),
         ({**ROW, "time_limit": 3}, ["'time_limit'", "unknown"]),
         ({**ROW, "time_limit_s": -1}, ["'time_limit_s'", "-1"]),
-        ({**ROW, "time_limit_s": True}, ["'time_limit_s'", "True"]),
-        ({**ROW, "memory_limit_mib": "64"}, ["'memory_limit_mib'", "'64'"]),
+        ({**ROW, "time_limit_s": True}, ["'time_limit_s'", "true"]),
+        ({**ROW, "memory_limit_mib": "64"}, ["'memory_limit_mib'", '"64"']),
+        ({**ROW, "memory_limit_mib": 64.5}, ["'memory_limit_mib'", "whole"]),
         ({**ROW, "float_tolerance": float("nan")}, ["'float_tolerance'"]),
         ({**ROW, "input_mode": "file"}, ["'input_mode'", "stdin"]),
         ({**ROW, "input_mode": "functional"}, ["'fn_name'"]),
@@ -113,8 +114,15 @@ TEXT = st.text(min_size=1).filter(str.strip)
     )
 )
 def test_a_problem_survives_its_row(problem):
-    assert parse_problem(json.dumps(problem_row(problem)), "here") == problem
+    assert parse_problem(json.dumps(problem_row(problem))) == problem
 
 
 def test_every_field_of_a_problem_is_a_field_of_the_file():
-    assert set(Problem.__dataclass_fields__) == {*problems.REQUIRED, *problems.OPTIONAL_TYPES}
+    assert set(Problem.__dataclass_fields__) == {*problems.REQUIRED, *problems.OPTIONAL}
+
+
+def test_a_line_that_is_not_utf_8_is_named(tmp_path):
+    path = tmp_path / "problems.jsonl"
+    path.write_bytes(json.dumps(ROW).encode() + b"\n\xff\n")
+    with pytest.raises(UserError, match="line 2: not JSON"):
+        load_problems(str(path))

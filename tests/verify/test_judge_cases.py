@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from ablate.errors import UserError
-from ablate.judge import keep_finished
+from ablate.verify.verdict_file import keep_finished
 
 CASES = Path(__file__).parent / "judge_cases.jsonl"
 # Those that run out of 15 s do so at 1.5 s too, and the slowest that passes needs 0.4 s on an idle machine.
@@ -96,7 +96,7 @@ def test_a_half_written_line_and_an_infrastructure_error_are_judged_again(tmp_pa
 @pytest.mark.parametrize("content", ["notes\n", '{"id": "a"}\n', "notes"])
 def test_a_file_that_holds_no_verdicts_is_never_written_over(tmp_path, content):
     (tmp_path / "notes").write_text(content)
-    with pytest.raises(UserError, match="holds something else than verdicts"):
+    with pytest.raises(UserError, match="contains lines that are not verdicts"):
         keep_finished(tmp_path / "notes")
     assert (tmp_path / "notes").read_text() == content
 

@@ -1,9 +1,10 @@
-"""Problems from JSONL files: one object a line, checked field by field before a run starts."""
+"""Problems from JSONL files: one object per line, checked field by field before a run starts."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +17,14 @@ INPUT_MODES = ("stdin", "functional")
 UNKNOWN_DIFFICULTY = "unknown"
 
 REQUIRED = ("id", "statement", "tests")
-OPTIONAL_TYPES: dict[str, tuple[type, ...]] = {
-    "difficulty": (str,),
-    "input_mode": (str,),
-    "fn_name": (str,),
-    "float_tolerance": (int, float),
-    "time_limit_s": (int, float),
-    "memory_limit_mib": (int,),
-    "reference": (str,),
-    "source": (str,),
-    "license": (str,),
-}
-# Carried by files that the judge's own tests read: programs with their known verdicts.
-IGNORED = ("submissions",)
+NUMBERS = ("float_tolerance", "time_limit_s", "memory_limit_mib")
+TEXTS = ("difficulty", "input_mode", "fn_name", "reference", "source", "license")
+OPTIONAL = (*TEXTS, *NUMBERS)
+IGNORED = ("submissions",)  # programs of other people, which ``ablate.judge`` verifies
+
+
+class BrokenLine(Exception):
+    """A line that breaks a rule; the message names the field, the value and the rule."""
 
 
 def problems_path(where: str) -> Path:
@@ -40,7 +36,7 @@ def problems_path(where: str) -> Path:
     if not where.startswith(SHIPPED_PREFIX):
         path = Path(where).expanduser()
         if not path.is_file():
-            raise UserError(f"problem file {where} does not exist: mend data.train or data.eval")
+            raise UserError(f"problem file {where} does not exist: fix data.train or data.eval")
         return path
     path = SHIPPED_DIR / where.removeprefix(SHIPPED_PREFIX)
     if not path.is_file():
@@ -59,10 +55,11 @@ def load_problems(where: str) -> list[Problem]:
     path = problems_path(where)
     problems: list[Problem] = []
     line_of_id: dict[str, int] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
-        if not line.strip():
-            continue
-        problem = parse_problem(line, f"{path}, line {number}")
+    for number, line in numbered_lines(path):
+        try:
+            problem = parse_problem(line)
+        except BrokenLine as reason:
+            raise UserError(f"{path}, line {number}: {reason}") from reason
         if problem.id in line_of_id:
             raise UserError(
                 f"{path}, line {number}: field 'id' is {problem.id!r}, as on line {line_of_id[problem.id]}: "
@@ -71,83 +68,134 @@ def load_problems(where: str) -> list[Problem]:
         line_of_id[problem.id] = number
         problems.append(problem)
     if not problems:
-        raise UserError(f"{path} holds no problems: give one JSON object a line")
+        raise UserError(f"{path} holds no problems: give one JSON object per line")
     return problems
 
 
-def parse_problem(line: str, place: str) -> Problem:
-    """Check one line; ``place`` ("FILE, line N") begins every message.
+def numbered_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Yield every line that is not blank with its number, counted from 1."""
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                yield number, line
+
+
+def parse_problem(line: str | bytes) -> Problem:
+    """Check one line of a problem file.
 
     Raises:
-        UserError: for bad JSON, a missing, unknown or ill-typed field.
+        BrokenLine: for bad JSON, or a field that is missing, unknown or of a wrong value.
     """
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise UserError(f"{place} is not JSON ({error.msg} at column {error.colno}): give one object a line") from error
-    if not isinstance(row, dict):
-        raise UserError(f"{place} is a JSON {type(row).__name__}, not an object: give one object a line")
+    row = parse_object(line)
     for name in REQUIRED:
         if name not in row:
-            raise UserError(f"{place}: field {name!r} is missing: every problem needs {', '.join(REQUIRED)}")
+            raise BrokenLine(f"field {name!r} is missing: every problem needs {', '.join(REQUIRED)}")
     for name in row:
-        if name not in REQUIRED and name not in OPTIONAL_TYPES and name not in IGNORED:
-            raise UserError(f"{place}: field {name!r} is unknown: use {', '.join((*REQUIRED, *OPTIONAL_TYPES))}")
-    for name in ("id", "statement"):
-        if not isinstance(row[name], str) or not row[name].strip():
-            raise UserError(f"{place}: field {name!r} must be a string that is not blank, not {row[name]!r}")
-    given = optional_fields(row, place)
+        if name not in (*REQUIRED, *OPTIONAL, *IGNORED):
+            raise BrokenLine(f"field {name!r} is unknown: use {', '.join((*REQUIRED, *OPTIONAL))}")
+    if not text_field(row, "statement").strip():
+        raise BrokenLine("field 'statement' must not be blank")
+    return problem_of(row)
+
+
+def parse_object(line: str | bytes) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise BrokenLine(f"not JSON ({error}): give one object per line") from error
+    if not isinstance(row, dict):
+        raise BrokenLine(f"a JSON {type(row).__name__}, not an object: give one object per line")
+    return row
+
+
+def problem_of(row: Mapping[str, Any]) -> Problem:
+    """Check every field of a problem that is given; the statement and fields without a meaning here may be absent.
+
+    Raises:
+        BrokenLine: naming the field, its value and the rule.
+    """
+    if not text_field(row, "id").strip():
+        raise BrokenLine("field 'id' must not be blank")
     problem = Problem(
         id=row["id"],
-        statement=row["statement"],
-        tests=parse_tests(row["tests"], place),
-        **{"difficulty": UNKNOWN_DIFFICULTY, **given},
+        statement=optional_text(row, "statement") or "",
+        tests=parse_tests(row.get("tests")),
+        difficulty=optional_text(row, "difficulty") or UNKNOWN_DIFFICULTY,
+        input_mode=optional_text(row, "input_mode") or "stdin",
+        fn_name=optional_text(row, "fn_name") or None,
+        float_tolerance=optional_number(row, "float_tolerance"),
+        time_limit_s=optional_number(row, "time_limit_s"),
+        memory_limit_mib=whole_number(row, "memory_limit_mib"),
+        reference=optional_text(row, "reference"),
+        source=optional_text(row, "source"),
+        license=optional_text(row, "license"),
     )
-    check_input_mode(problem, place)
+    check_input_mode(problem)
     return problem
 
 
-def optional_fields(row: Mapping[str, Any], place: str) -> dict[str, Any]:
-    """Return the optional fields that are given; null counts as not given."""
-    given = {name: row[name] for name in OPTIONAL_TYPES if row.get(name) is not None}
-    for name, value in given.items():
-        allowed = OPTIONAL_TYPES[name]
-        if isinstance(value, bool) or not isinstance(value, allowed):
-            expected = " or ".join(kind.__name__ for kind in allowed)
-            raise UserError(f"{place}: field {name!r} must be {expected} or null, not {value!r}")
-        if not isinstance(value, str) and not 0 < value < float("inf"):
-            raise UserError(f"{place}: field {name!r} must be above 0 and finite, not {value}")
-    return given
+def shown(value: Any) -> str:
+    return json.dumps(value)[:60]
 
 
-def parse_tests(rows: Any, place: str) -> tuple[TestCase, ...]:
-    if not isinstance(rows, list) or not rows:
-        raise UserError(f"{place}: field 'tests' must be a list of at least one {{input, output}}")
+def text_field(row: Mapping[str, Any], name: str) -> str:
+    value = row.get(name)
+    if not isinstance(value, str):
+        raise BrokenLine(f"field {name!r} must be text, not {shown(value)}")
+    return value
+
+
+def optional_text(row: Mapping[str, Any], name: str) -> str | None:
+    return None if row.get(name) is None else text_field(row, name)
+
+
+def optional_number(row: Mapping[str, Any], name: str) -> float | None:
+    """A finite number above 0; null and 0 count as not given."""
+    value = row.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        raise BrokenLine(f"field {name!r} must be a finite number above 0, or null, not {shown(value)}")
+    return value or None
+
+
+def whole_number(row: Mapping[str, Any], name: str) -> int | None:
+    value = optional_number(row, name)
+    if value is not None and value != int(value):
+        raise BrokenLine(f"field {name!r} must be a whole number, not {value}")
+    return None if value is None else int(value)
+
+
+def rows_field(row: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+    rows = row.get(name)
+    if not isinstance(rows, list) or not rows or not all(isinstance(entry, dict) for entry in rows):
+        raise BrokenLine(f"field {name!r} must be a list of at least one object")
+    return rows
+
+
+def parse_tests(rows: Any) -> tuple[TestCase, ...]:
     tests = []
-    for index, row in enumerate(rows):
-        field = f"'tests[{index}]'"
-        if not isinstance(row, dict) or set(row) != {"input", "output"}:
-            raise UserError(f"{place}: field {field} must have exactly the keys input and output")
-        for name in ("input", "output"):
-            if not isinstance(row[name], str):
-                raise UserError(f"{place}: field {field}.{name} must be a string, not {row[name]!r}")
-        tests.append(TestCase(row["input"], row["output"]))
+    for index, row in enumerate(rows_field({"tests": rows}, "tests")):
+        try:
+            tests.append(TestCase(text_field(row, "input"), text_field(row, "output")))
+        except BrokenLine as reason:
+            raise BrokenLine(f"in 'tests[{index}]': {reason}") from None
     return tuple(tests)
 
 
-def check_input_mode(problem: Problem, place: str) -> None:
+def check_input_mode(problem: Problem) -> None:
     if problem.input_mode not in INPUT_MODES:
-        raise UserError(f"{place}: field 'input_mode' is {problem.input_mode!r}, not one of {', '.join(INPUT_MODES)}")
+        raise BrokenLine(f"field 'input_mode' is {problem.input_mode!r}, not one of {', '.join(INPUT_MODES)}")
     if problem.input_mode == "functional" and problem.fn_name is None:
-        raise UserError(f"{place}: field 'fn_name' is missing: input_mode functional needs the function's name")
+        raise BrokenLine("field 'fn_name' is missing: input_mode functional needs the function's name")
     if problem.input_mode == "stdin" and problem.fn_name is not None:
-        raise UserError(f"{place}: field 'fn_name' is {problem.fn_name!r}, but input_mode stdin calls no function")
+        raise BrokenLine(f"field 'fn_name' is {problem.fn_name!r}, but input_mode stdin calls no function")
 
 
 def problem_row(problem: Problem) -> dict[str, Any]:
     """Return the JSON object that ``parse_problem`` reads back as ``problem``; fields without a value are left out."""
     row: dict[str, Any] = {"id": problem.id, "statement": problem.statement}
-    for name in OPTIONAL_TYPES:
+    for name in OPTIONAL:
         value = getattr(problem, name)
         if value is not None:
             row[name] = value
