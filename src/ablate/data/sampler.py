@@ -27,7 +27,7 @@ class ProblemSampler:
 
     def __init__(self, num_problems: int, seed: int, shuffle: bool):
         if num_problems < 1:
-            raise UserError(f"a sampler needs at least one problem, not {num_problems}: mend data.train")
+            raise UserError(f"a sampler needs at least one problem, not {num_problems}: fix data.train")
         self.num_problems = num_problems
         self.seed = seed
         self.shuffle = shuffle
@@ -61,7 +61,7 @@ class ProblemSampler:
         """Continue where ``state`` was taken.
 
         Raises:
-            UserError: when the state belongs to other problems, another seed or another order.
+            UserError: when the state belongs to other problems, a different seed or a different order.
         """
         own = self.state()
         for name in ("num_problems", "seed", "shuffle"):

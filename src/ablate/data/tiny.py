@@ -63,7 +63,7 @@ class Layout:
 
 
 # Each function is written twice on purpose, as code and as `apply`: the expected outputs must not come from the
-# program that they are to judge.
+# program that they will test.
 OPERATIONS = (
     Operation("sum", "the sum", "a+b", lambda a, b: a + b, "minus"),
     Operation("minus", "a minus b", "a-b", lambda a, b: a - b, "sum"),

@@ -39,11 +39,11 @@ def load_tokenizer(model_dir: str | Path) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
 
     if not Path(model_dir).is_dir():
-        raise UserError(f"model directory {model_dir} does not exist: mend model.path")
+        raise UserError(f"model directory {model_dir} does not exist: fix model.path")
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(model_dir), local_files_only=True)
     except (OSError, ValueError) as error:
-        raise UserError(f"{model_dir} holds no tokenizer that transformers can load: mend model.path") from error
+        raise UserError(f"{model_dir} holds no tokenizer that transformers can load: fix model.path") from error
     if tokenizer.chat_template is None:
         raise UserError(f"the tokenizer in {model_dir} has no chat template: add chat_template.jinja")
     if tokenizer.eos_token_id is None:
@@ -54,7 +54,7 @@ def load_tokenizer(model_dir: str | Path) -> PreTrainedTokenizerBase:
 def character_tokenizer() -> PreTrainedTokenizerBase:
     """Build the tiny model's tokenizer: 3 special tokens, 97 characters, 2 fences, 2 reserved; 104 tokens.
 
-    104 divides by 8, so that the vocabulary splits over tensor-parallel ranks without padding. A character outside
+    104 is divisible by 8, so the vocabulary splits over tensor-parallel ranks without padding. A character outside
     the vocabulary becomes the pad token: there is nothing a model of this size could do with it.
     """
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers

@@ -54,7 +54,7 @@ def find_view() -> View:
     """Describe the running interpreter (of a virtual environment: the one below it) for the sandbox.
 
     It moves to a short prefix of its own, because the parents of a bind are closed to other users inside, and because
-    CPython finds its library beside its executable wherever both are.
+    CPython finds its library next to its executable wherever both are.
     """
     executable = Path(sys.executable).resolve()
     stdlib = Path(sysconfig.get_path("stdlib"))
@@ -65,7 +65,7 @@ def find_view() -> View:
     binds.append((str(executable), inside))
     masks = [mask for host, place in binds[:-1] for mask in packages_inside(Path(host), place)]
     if sysconfig.get_config_var("Py_ENABLE_SHARED") and stdlib.parent not in (Path("/usr/lib"), Path("/usr/lib64")):
-        binds.append((str(stdlib.parent), library))  # libpython*.so and its companions lie beside the library
+        binds.append((str(stdlib.parent), library))  # libpython*.so and its companions lie next to the library
         masks += packages_inside(stdlib.parent, library)
     else:
         binds.append((str(stdlib), f"{library}/{version}"))

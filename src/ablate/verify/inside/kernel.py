@@ -112,7 +112,7 @@ def unless(code: int, value: int, answer: int) -> bytes:
 
 
 def guard(number: int, argument: int, code: int, value: int, if_true: int, if_false: int) -> bytes:
-    """One call judged by one argument; other calls go on with their number loaded."""
+    """One call decided by one argument; other calls go on with their number loaded."""
     return (
         instruction(JUMP_EQUAL, number, 0, 4)
         + instruction(LOAD, argument)

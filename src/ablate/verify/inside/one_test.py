@@ -1,8 +1,8 @@
 # ruff: noqa: PTH108, PTH112, PTH114, PTH116, PTH118, PTH208
-"""One test in a container that somebody else isolates (Modal): reads a request from standard input, prints a report.
+"""One test in a container that the platform isolates (Modal): reads a request from standard input, prints an answer.
 
-Here the platform is the wall towards the world, and another user id the wall between the program and this process,
-which runs as root. Every process and file of that user is removed before and after.
+The platform separates the sandbox from the world. A user id of its own separates the program from this process, which
+runs as root. Every process and file of that user is removed before and after the test.
 """
 
 from __future__ import annotations

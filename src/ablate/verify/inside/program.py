@@ -109,7 +109,7 @@ def run(
     functional = limits["mode"] == "functional"
     try:
         arguments = confine(walls, source, limits, descriptors, functional, told)
-    except BaseException as error:  # any failure here is the judge's own and must not look like the program's
+    except BaseException as error:  # any failure here is the sandbox's own and must not look like the program's
         os.write(told, f"{type(error).__name__}: {error}".encode())
         os._exit(1)
     status = 0
@@ -163,7 +163,7 @@ def arrange_descriptors(descriptors: list[int], functional: bool, told: int) -> 
     os.dup2(nowhere, 2)
     os.dup2(result, RESULT)
     os.dup2(told, TOLD)
-    os.closerange(TOLD + 1, 1024)  # whatever the server had: above all its channel to the judge
+    os.closerange(TOLD + 1, 1024)  # whatever the server had: above all its channel to the supervisor
     return arguments
 
 
@@ -229,7 +229,7 @@ def exit_status(code: object) -> int:
 
 
 def report(error: BaseException) -> None:
-    """Leave a note for the judge's reader and let a program's own excepthook speak, as at a normal end."""
+    """Leave a note for the supervisor and let a program's own excepthook speak, as at a normal end."""
     try:
         message = str(error)[:MESSAGE_CHARACTERS]
     except BaseException:  # a __str__ of the program's own

@@ -3,7 +3,7 @@
 server (whole life) -> program process (one rollout: compiles, starts tests) -> test process (user code).
 
 Commands arrive on one SOCK_SEQPACKET socket together with file descriptors; inputs and outputs travel only as memory
-files which the judge made, so neither the server nor the program process ever holds a test's text.
+files which the supervisor made, so neither the server nor the program process ever holds a test's text.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ FINALISERS = (
 def receive(channel: socket.socket) -> tuple[dict, list[int]]:
     message, descriptors, _, _ = socket.recv_fds(channel, MAX_MESSAGE, 8)
     if not message:
-        os._exit(0)  # the judge is gone
+        os._exit(0)  # the supervisor is gone
     return json.loads(message), descriptors
 
 
@@ -64,12 +64,12 @@ def serve(channel: socket.socket) -> None:
 
 def fork_into_new_namespace() -> int:
     """Fork a process that is the first of a PID namespace of its own."""
-    # A second unshare is refused while our children would go elsewhere, so come home first.
+    # A second unshare is refused while our children would go elsewhere, so return to our own namespace first.
     own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
     kernel.setns(own, kernel.CLONE_NEWPID)
     os.close(own)
     kernel.unshare(kernel.CLONE_NEWPID)
-    # Not os.fork: its hooks (threading's, random's) cost a third of a small test and have nothing to mend in a process
+    # Not os.fork: its hooks (threading's, random's) cost a third of a small test and have nothing to do in a process
     # without threads.
     return kernel.fork()
 
