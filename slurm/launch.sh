@@ -27,14 +27,14 @@ start() { # start NAME=VALUE ... COMMAND ...: in the background, in a process gr
 forward() { # forward SIGNAL: to the program, which checkpoints and leaves
   asked=$1
   echo "$(date +%FT%T) $1 received: asking the run to stop"
-  until deliver "$1" 2> /dev/null; do # what shall get it may not have started yet
+  until deliver "$1" 2> /dev/null; do # the target process may not have started yet
     kill -0 "$child" 2> /dev/null || break
     sleep 1
   done
 }
 
 deliver() {
-  # USR1 reaches the leader's process alone: the engine's and the judge's would die of it.
+  # Send USR1 to the leader's process alone: it would kill the processes of the engine and the verifier.
   case $1:$program in
     USR1:python) kill -USR1 "$child" ;;
     USR1:torchrun) pkill -USR1 -P "$child" ;;

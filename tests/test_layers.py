@@ -9,21 +9,23 @@ import pytest
 
 SRC = Path(__file__).parents[1] / "src" / "ablate"
 
-# From the bottom up; a part imports only from lists above its own.
-ORDER = [
-    ["errors", "seeding", "types"],  # L0
-    ["files", "hf_config"],
-    ["config"],
-    ["cli"],
-    ["objectives", "data", "verify", "evals", "records", "provenance", "display", "tracking", "preemption"],  # L1
-    ["rollout", "trainer"],  # L2
-    ["check_run", "sampling", "warm_start"],  # L3
-    ["session"],
-    ["loop", "laboratory"],
-    ["train", "evaluate", "judge", "replay", "laws", "export", "plan", "report", "serve"],  # L4: entry points
-]
-LAYER = {part: layer for layer, parts in enumerate(ORDER) for part in parts}
-ENTRY_POINTS = ORDER[-1]
+ROOT = SRC.parents[1]
+
+# From the bottom up; a part imports only from lists above its own. ARCHITECTURE.md shows the same table.
+ORDER = {
+    "L0.1": ["errors", "seeding", "types"],
+    "L0.2": ["files", "hf_config"],
+    "L0.3": ["config"],
+    "L0.4": ["cli"],
+    "L1": ["objectives", "data", "verify", "evals", "records", "provenance", "display", "tracking", "preemption"],
+    "L2": ["rollout", "trainer"],
+    "L3.1": ["check_run", "sampling", "warm_start"],
+    "L3.2": ["session"],
+    "L3.3": ["loop", "laboratory"],
+    "L4": ["train", "evaluate", "judge", "replay", "laws", "export", "plan", "report", "serve"],
+}
+LAYER = {part: layer for layer, parts in enumerate(ORDER.values()) for part in parts}
+ENTRY_POINTS = ORDER["L4"]
 
 HOMES = {
     "vllm": {"rollout/vllm.py"},
@@ -36,6 +38,7 @@ HOMES = {
     "pyarrow": {"records/files.py"},
 }
 MODULES = sorted(path for path in SRC.rglob("*.py"))
+OUTSIDE_SRC = sorted(path for top in ("analysis", "benchmarks", "slurm") for path in (ROOT / top).rglob("*.py"))
 
 
 def imports_of(path: Path) -> set[str]:
@@ -74,7 +77,7 @@ def test_imports_go_down_only(path):
             continue
         other = name.split(".")[1]
         if other != part and other in LAYER:
-            assert LAYER[other] < LAYER[part], f"{path.name} imports {name}, which lies above it or beside it"
+            assert LAYER[other] < LAYER[part], f"{path.name} imports {name}, which lies above it or next to it"
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(SRC)))
@@ -107,3 +110,43 @@ def test_an_entry_point_imports_without_the_heavy_packages(module):
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def module_name(path: Path) -> str:
+    base = ROOT / "src" if path.is_relative_to(SRC) else ROOT
+    return ".".join(path.relative_to(base).with_suffix("").parts).removesuffix(".__init__")
+
+
+def test_no_files_import_each_other_in_a_circle():
+    files = {module_name(path): path for path in [*MODULES, *OUTSIDE_SRC]}
+    remaining = {}
+    for name, path in files.items():
+        imported = {each if each in files else each.rpartition(".")[0] for each in imports_of(path)}
+        remaining[name] = (imported & files.keys()) - {name}
+    while free := [name for name, imported in remaining.items() if not imported & remaining.keys()]:
+        for name in free:
+            del remaining[name]
+    assert not remaining, f"these files import each other, or import files that do: {sorted(remaining)}"
+
+
+def test_the_table_of_architecture_md_is_the_order():
+    rows = [
+        line.split("|")[1:3] for line in (ROOT / "ARCHITECTURE.md").read_text().splitlines() if line.startswith("| L")
+    ]
+    assert {label.strip(): names.split() for label, names in rows} == ORDER
+
+
+@pytest.mark.parametrize("path", OUTSIDE_SRC, ids=lambda p: str(p.relative_to(ROOT)))
+def test_analysis_reads_records_and_needs_no_trainer_or_engine(path):
+    top = path.relative_to(ROOT).parts[0]
+    assert top != "slurm", "a Python program of the package is an entry point: python -m ablate.NAME"
+    if top == "analysis":
+        parts = {name.split(".")[1] for name in imports_of(path) if name.startswith("ablate.")}
+        assert parts <= {*ORDER["L0.1"], *ORDER["L0.4"], *ORDER["L1"], "config", "laboratory"}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(SRC)))
+def test_only_the_commands_that_draw_import_analysis(path):
+    roots = {name.split(".")[0] for name in imports_of(path)}
+    assert not roots & {"benchmarks", "tests"}
+    assert "analysis" not in roots or part_of(path) in ("report", "replay")

@@ -12,7 +12,7 @@ from ablate.types import EvalRow
 
 
 def eval_row(step):
-    return EvalRow(step, 160, 1.0, "p0", "easy", 0, 17, True, True, "accepted")
+    return EvalRow(step, 160, "p0", "easy", 0, 17, True, True, "accepted")
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_a_broken_line_before_the_last_is_named_and_nothing_is_dropped(run, brok
     content = broken + b'\n{"step": 2}\n'
     run.path.mkdir(parents=True)
     run.metrics_path.write_bytes(content)
-    with pytest.raises(UserError, match=r"metrics\.jsonl, line 1, is no JSON object"):
+    with pytest.raises(UserError, match=r"metrics\.jsonl, line 1, has no JSON object"):
         run.keep_records_through(2)
     assert run.metrics_path.read_bytes() == content
 
@@ -123,13 +123,25 @@ def test_the_manifest_keeps_every_attempt(run):
     assert run.state().name == "done"
 
 
-def test_the_trace_is_a_chrome_trace(run):
-    run.path.mkdir(parents=True)
+def test_the_trace_of_a_finished_run_is_json_however_often_it_was_resumed(run):
+    run.begin_attempt({}, "")
     with run.timed("rollout", 1), run.timed("inner", 1):
         pass
-    events = json.loads(run.trace_path.read_text().rstrip().rstrip(",") + "]")
-    assert [(event["name"], event["args"]["step"]) for event in events] == [("inner", 1), ("rollout", 1)]
+    with run.trace_path.open("a") as file:
+        file.write('{"name": "cut by a ki')  # the process is killed here
+    run.begin_attempt({}, "")
+    with run.timed("rollout", 2):
+        pass
+    run.end_attempt("preempted")
+    run.begin_attempt({}, "")
+    with run.timed("rollout", 3):
+        pass
+    run.end_attempt("done")
+    events = json.loads(run.trace_path.read_text())
+    steps = [(event["name"], event["args"]["step"]) for event in events]
+    assert steps == [("inner", 1), ("rollout", 1), ("rollout", 2), ("rollout", 3)]
     assert all(event["dur"] >= 0 for event in events)
+    assert run.spans() == events
 
 
 def test_a_cell_that_the_scheduler_will_run_is_queued_and_not_submitted_again(run):

@@ -221,5 +221,6 @@ def rename_keys(values: Any) -> None:
             continue  # the record of an objective is read as it stands
         section, name = old.rsplit(".", 1)
         with open_dict(values):
-            OmegaConf.update(values, new, OmegaConf.select(values, old))
+            value = OmegaConf.select(values, old)
+            OmegaConf.update(values, new, "servers" if value == "server" else value)
             del OmegaConf.select(values, section)[name]

@@ -2,7 +2,7 @@
 
 
 class UserError(Exception):
-    """A mistake the user can mend; the message says the rule, the value and the fix.
+    """A mistake the user can fix; the message says the rule, the value and the fix.
 
     Entry points print the message as one sentence and exit with code 2, without a traceback.
     """

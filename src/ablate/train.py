@@ -55,7 +55,7 @@ def main(values: DictConfig) -> str:
 
 
 def note_failure(sentence: str) -> None:
-    """Say at once what Hydra would only say when the sweep is over, and keep it for the last lines."""
+    """Print at once what Hydra would print only after the sweep, and keep it for the last lines."""
     failed_cells.append(sentence)
     print(f"error: {sentence}", file=sys.stderr, flush=True)
 
@@ -111,7 +111,7 @@ def attempt(config: RunConfig, config_yaml: str, run: RunDirectory, is_leader: b
         print("interrupted: the same command continues at the newest checkpoint", file=sys.stderr)
         sys.exit(INTERRUPT_EXIT_CODE)
     except BaseException as error:
-        # The boundary of a cell: whatever went wrong is written down, then goes on its way.
+        # Every failure of a cell ends here: record it, then raise it again.
         reason = str(error) if isinstance(error, UserError) else traceback.format_exc()
         close_attempt(run, is_leader, "failed", reason)
         raise
@@ -121,7 +121,7 @@ def attempt(config: RunConfig, config_yaml: str, run: RunDirectory, is_leader: b
 
 @contextmanager
 def full_disk_in_one_sentence(run: RunDirectory) -> Iterator[None]:
-    """Nothing that was recorded is lost: files are replaced whole, and a half-written line is dropped on resuming."""
+    """Nothing recorded is lost: files are replaced as a whole, and resuming drops a half-written line."""
     try:
         yield
     except OSError as error:

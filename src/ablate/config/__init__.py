@@ -62,7 +62,7 @@ def section(schema: type, values: Any, name: str) -> Any:
     except OmegaConfBaseException as error:
         key = f"{name}.{error.full_key}".strip(".") if error.full_key else name
         reason = str(error.msg or error).strip().splitlines()[0]
-        raise UserError(f"{key}: {reason}: mend the value in conf/ or on the command line") from error
+        raise UserError(f"{key}: {reason}: fix the value in conf/ or on the command line") from error
 
 
 def parse(values: Any) -> RunConfig:

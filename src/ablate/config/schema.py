@@ -51,7 +51,7 @@ class ParallelConfig:
     recompute: str = MISSING  # none | core_attn | full
     num_threads: int = MISSING  # intra-op threads of the trainer on a CPU
     timeout_s: float = MISSING  # a collective that waits longer ends the job
-    silence_s: float = MISSING  # a process of the job that is not heard of for so long counts as dead
+    silence_s: float = MISSING  # a process of the job that is silent for this long counts as dead
     packing: bool = MISSING  # rows of a micro-batch end to end, without padding
     max_tokens_per_micro_batch: int = MISSING  # padding included; context ranks share them
     logp_chunk_tokens: int = MISSING  # tokens per chunk of the vocabulary projection
@@ -127,7 +127,7 @@ class VerifyConfig:
     extraction: str = MISSING  # last_block | lcb
     cache: bool = MISSING  # verdicts on disk, for re-evaluation; never infrastructure errors
     cache_dir: str = MISSING
-    retries: int = MISSING  # of a starved or infrastructure-failed run, inside the judge
+    retries: int = MISSING  # of a starved or infrastructure-failed run, inside the verifier
 
 
 @dataclass
@@ -163,7 +163,7 @@ class EvalConfig:
     top_p: float = MISSING
     pass_at: list[int] = MISSING
     bootstrap_resamples: int = MISSING
-    seed: int = MISSING  # the same for every arm
+    seed: int = MISSING  # the same for every cell
 
 
 @dataclass
@@ -193,7 +193,7 @@ class ComparisonConfig:
     """What the report compares. It changes nothing that a run computes."""
 
     factors: list[str] = MISSING  # keys, or their prefixes, in which the cells differ on purpose
-    baseline: str = MISSING  # the cell that the others are held against
+    baseline: str = MISSING  # the cell the others are compared with
 
 
 @dataclass

@@ -143,6 +143,7 @@ class RunDirectory:
 
     def begin_attempt(self, facts: Mapping[str, Any], dirty_diff: str) -> None:
         """Note that a process starts to work here, with what it runs: commit, packages, uncommitted changes."""
+        self._write_trace(closed=False)
         manifest = self.manifest()
         if dirty_diff:
             write_atomic(self.diff_path, dirty_diff)
@@ -156,6 +157,8 @@ class RunDirectory:
         manifest["attempts"][-1] |= {"stop": now(), "status": status}
         self._write_manifest({**manifest, "status": status, "error": error})
         self.heartbeat_path.unlink(missing_ok=True)
+        if status == "done":
+            self._write_trace(closed=True)
 
     def _write_manifest(self, manifest: Mapping[str, Any]) -> None:
         write_atomic(self.manifest_path, json.dumps(manifest, indent=2) + "\n")
@@ -190,7 +193,7 @@ class RunDirectory:
             if row is not None:
                 yield line, row
             elif number < len(lines):
-                raise UserError(f"{self.metrics_path}, line {number}, is no JSON object with a step: mend or remove it")
+                raise UserError(f"{self.metrics_path}, line {number}, has no JSON object with a step: fix or remove it")
 
     def rollouts_file(self, step: int) -> Path:
         return self.rollouts_path / f"step_{step:05d}.parquet"
@@ -238,10 +241,33 @@ class RunDirectory:
             yield
         finally:
             span = {"name": name, "ph": "X", "ts": start * 1e6, "dur": (time.time() - start) * 1e6, "pid": 0, "tid": 0}
-            # The Chrome format allows the closing bracket to be missing, so the file can be appended to.
+            # While a run goes on its trace lacks the closing bracket, as the Chrome format allows: it is appended to.
             opening = "" if self.trace_path.exists() else "[\n"
             with self.trace_path.open("a") as file:
                 file.write(opening + json.dumps({**span, "args": {"step": step}}) + ",\n")
+
+    def spans(self) -> list[dict[str, Any]]:
+        """The spans of the trace, whether it is closed or not; a span that a kill left half-written is left out."""
+        if not self.trace_path.is_file():
+            return []
+        lines = self.trace_path.read_text(errors="replace").splitlines()
+        return [span for line in lines if (span := parsed_span(line)) is not None]
+
+    def _write_trace(self, closed: bool) -> None:
+        """Write the whole spans again: as valid JSON, or open to be appended to."""
+        if not self.trace_path.is_file():
+            return
+        lines = [json.dumps(span) for span in self.spans()]
+        text = ",\n".join(lines) + "\n]\n" if closed else "".join(line + ",\n" for line in lines)
+        write_atomic(self.trace_path, "[\n" + text)
+
+
+def parsed_span(line: str) -> dict[str, Any] | None:
+    try:
+        span = json.loads(line.rstrip().removesuffix(","))
+    except ValueError:
+        return None
+    return span if isinstance(span, dict) else None
 
 
 def parsed(line: str) -> dict[str, Any] | None:
