@@ -53,7 +53,7 @@ class DifferenceVariance:
 def difference_variance(rate_ASP: NDArray[np.float64], num_samples: int) -> DifferenceVariance:
     """Estimate the components from the Pass@1 of A arms on matched seeds and problems, N samples each.
 
-    The first arm is the one that the others are held against. Negative estimates of a component, which small designs
+    The other arms are compared with the first one. Negative estimates of a component, which small designs
     give, become 0.
     """
     num_arms, num_seeds, num_problems = rate_ASP.shape

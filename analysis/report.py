@@ -11,7 +11,7 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined
 
 from ablate.errors import UserError
-from analysis import effects, render, style, tables
+from analysis import effects, render, selection, style, tables
 from analysis.compare import Comparison, Settings, compare
 from analysis.figures import Plot, all_figures
 from analysis.findings import findings, published_caveat
@@ -119,6 +119,9 @@ def further_tables(experiment: Experiment, comparison: Comparison) -> list[rende
         tables.decomposition_table(comparison),
         tables.difficulty_table(comparison, experiment.scores),
     ]
+    selected = selection.selection_table(experiment, comparison)
+    if selected:
+        found.insert(0, selected)
     keys = effects.crossed_keys(experiment)
     if keys:
         levels = effects.factor_levels(experiment, *keys)

@@ -159,7 +159,7 @@ def test_a_stage_continues_from_the_best_checkpoint_of_the_one_before(tmp_path, 
         "context=two_stages",
         stages,
         "eval.every=1",
-        "eval.contexts=[{length:160,every:1}]",
+        "eval.contexts=[{length:160,every:1},{length:320,every:0}]",
         "checkpoint.every=10",
         "optim.lr=0.003",
     ]
@@ -170,7 +170,12 @@ def test_a_stage_continues_from_the_best_checkpoint_of_the_one_before(tmp_path, 
     best = max((1, 2, 3), key=lambda step: (scores[step], step))
     assert best != 3, "with this learning rate the model gets worse, or the test tests nothing"
     assert f"stage 2 continues from step {best}" in whole.stdout
-    assert {row.context for row in run.eval_rows()} == {160}, "selected at one context in every stage"
+    selected = run.selected()
+    assert selected["context"] == 160, "selected at one context in every stage"
+    assert selected["scores"] == {"4": scores[4], "5": scores[5]}
+    assert selected["step"] == max((4, 5), key=lambda step: (scores[step], step))
+    at_320 = {row.step for row in run.eval_rows() if row.context == 320}
+    assert at_320 == {3, 5, selected["step"]}, "at the end of a stage, and at the selected checkpoint"
 
     command = [*TRAIN, f"paths.outputs={tmp_path / 'killed'}", *SHORT, *arguments]
     killed = run_of(tmp_path / "killed", "grpo")
@@ -180,4 +185,5 @@ def test_a_stage_continues_from_the_best_checkpoint_of_the_one_before(tmp_path, 
     os.killpg(process.pid, signal.SIGKILL)
     process.wait(30)
     assert train(tmp_path / "killed", *arguments).returncode == 0
-    assert killed.metrics_path.read_bytes() == run.metrics_path.read_bytes()
+    for path in ("metrics_path", "eval_path", "selected_path"):
+        assert getattr(killed, path).read_bytes() == getattr(run, path).read_bytes()

@@ -57,7 +57,9 @@ def missing_files(config: RunConfig) -> list[str]:
     from ablate.data.problems import problems_path
 
     sentences = []
-    for where in dict.fromkeys((config.data.train, config.data.eval)):
+    for where in dict.fromkeys(
+        (config.data.train, config.data.eval, *([config.eval.select_on] if config.eval.select_on else []))
+    ):
         try:
             problems_path(where)
         except UserError as error:

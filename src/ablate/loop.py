@@ -43,6 +43,7 @@ def train(session: Session) -> None:
             if is_last or is_due(config.checkpoint.every, state.step) or session.is_best(state):
                 session.checkpoint(state)
             session.leave_if_preempted(state)
+    session.finish(state)
 
 
 def train_one_step(session: Session, state: RunState, context_length: int) -> tuple[dict[str, float], dict[str, Any]]:

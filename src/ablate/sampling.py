@@ -42,6 +42,7 @@ class Sampling:
     decode: Decode
     train_tasks: Sequence[Task]
     eval_tasks: Sequence[Task]
+    select_tasks: Sequence[Task]  # held-out problems that choose the best checkpoint; may be empty
     verifier: Verifier
     versions: WeakKeyDictionary[Engine, WeightsVersion] = field(default_factory=WeakKeyDictionary)
 
@@ -90,15 +91,20 @@ class Sampling:
         )
         return groups, stats.metrics(), problems.state()
 
-    def evaluate(self, step: int, context_length: int) -> list[EvalRow]:
-        """Sample and verify every evaluation problem with the weights of the engine for ``context_length``.
+    def evaluate(self, step: int, context_length: int, tasks: Sequence[Task] | None = None) -> list[EvalRow]:
+        """Sample and verify ``tasks`` (default: the evaluation problems) with the weights of this context's engine.
 
         The seed of a sample depends on (``eval.seed``, problem, sample) alone: every arm, step and context uses the
         same seeds.
         """
         config, retries = self.config.eval, self.config.rollout.infrastructure_retries
         verified = self.sampler(context_length).sample_and_verify(
-            draw_samples(self.eval_tasks, config.samples_per_problem, (config.seed, "eval"), Counter()),
+            draw_samples(
+                self.eval_tasks if tasks is None else tasks,
+                config.samples_per_problem,
+                (config.seed, "eval"),
+                Counter(),
+            ),
             Conditions(context_length, config.temperature, config.top_p, retries),
         )
         return [
@@ -125,5 +131,6 @@ def open_sampling(config: RunConfig, model_dir: Path, verifier: Verifier) -> Sam
         decode=lambda token_ids: tokenizer.decode(token_ids, skip_special_tokens=True),
         train_tasks=tasks(config.data.train),
         eval_tasks=tasks(config.data.eval),
+        select_tasks=tasks(config.eval.select_on) if config.eval.select_on else [],
         verifier=verifier,
     )

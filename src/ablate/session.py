@@ -109,17 +109,37 @@ class Session:
         """
         metrics: dict[str, float] = {}
         for context in contexts:
-            with self.timed(f"evaluate_{context}", state.step):
-                self.update_engine(state.weights_version, context)
-                if self.sampling is not None:
-                    rows = self.sampling.evaluate(state.step, context)
-                    self.run.append_eval(rows)
-                    metrics |= summarise(rows, self.config.eval)
+            metrics |= self.evaluate_at(state.weights_version, state.step, context)
+        select_at, held_out = self.config.eval.select_at, self.config.eval.select_on is not None
+        if held_out and select_at in contexts:
+            metrics |= self.evaluate_held_out(state.weights_version, state.step, select_at)
         metrics = self.trainer.world.broadcast(metrics)
-        score = metrics.get(f"eval/pass@1/{self.config.eval.select_at}")
+        score = metrics.get(f"{'select' if held_out else 'eval'}/pass@1/{select_at}")
         if state.step > 0 and score is not None:  # no checkpoint holds the weights before training
             state.scores[state.step] = score
         return metrics
+
+    def evaluate_at(self, version: WeightsVersion, step: int, context: int) -> dict[str, float]:
+        """Evaluate the trainer's weights, which are ``version``, at one context; metrics on the leader, else none."""
+        with self.timed(f"evaluate_{context}", step):
+            self.update_engine(version, context)
+            if self.sampling is None:
+                return {}
+            rows = self.sampling.evaluate(step, context)
+            self.run.append_eval(rows)
+            return summarise(rows, self.config.eval)
+
+    def evaluate_held_out(self, version: WeightsVersion, step: int, context: int) -> dict[str, float]:
+        """Score the trainer's weights on the problems of ``eval.select_on``: ``select/...`` metrics on the leader.
+
+        Their rows stay out of eval.parquet, so that they cannot enter a table of Pass@1.
+        """
+        with self.timed(f"select_{context}", step):
+            self.update_engine(version, context)
+            if self.sampling is None:
+                return {}
+            metrics = summarise(self.sampling.evaluate(step, context, self.sampling.select_tasks), self.config.eval)
+        return {"select/" + name.removeprefix("eval/"): value for name, value in metrics.items()}
 
     # --- records ----------------------------------------------------------------------------------------------------
 
@@ -174,6 +194,32 @@ class Session:
                 self.trainer.checkpoints.load(self.run.checkpoints_path, best)
                 self.display.say(f"stage {index + 1} continues from step {best}, the best of stage {index}")
             state.stage, state.scores = index, {}
+
+    def finish(self, state: RunState) -> None:
+        """After the last stage: evaluate the selected checkpoint at every context that it lacks; write selected.json.
+
+        The trainer then holds the weights of that checkpoint. A run that was killed in here continues with the contexts
+        that eval.parquet lacks, so that it leaves the records of an unbroken run.
+        """
+        best = state.best_step if self.config.checkpoint.keep_best else None
+        if best is None:
+            return
+        if best != state.step and self.config.eval.at_end:
+            self.trainer.checkpoints.finish_save()  # from here on, a restart continues after the last step
+            done = {row.context for row in self.run.eval_rows() if row.step == best} if self.is_leader else None
+            done = self.trainer.world.broadcast(done)
+            missing = [context.length for context in self.config.eval.contexts if context.length not in done]
+            if missing:
+                self.trainer.checkpoints.load(self.run.checkpoints_path, best)
+                self.display.say(f"evaluating step {best}, the best one, at {missing} tokens")
+            for context in missing:
+                self.evaluate_at((state.stage + 1, best), best, context)
+        if self.is_leader:
+            config = self.config.eval
+            scores = {str(step): score for step, score in sorted(state.scores.items())}
+            self.run.write_selected(
+                {"step": best, "context": config.select_at, "held_out": config.select_on, "scores": scores}
+            )
 
     def leave_if_preempted(self, state: RunState) -> None:
         """After SIGTERM or SIGUSR1: write a checkpoint and leave."""

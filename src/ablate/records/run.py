@@ -47,6 +47,7 @@ class RunDirectory:
         self.metrics_path = path / "metrics.jsonl"
         self.rollouts_path = path / "rollouts"
         self.eval_path = path / "eval.parquet"
+        self.selected_path = path / "selected.json"
         self.checkpoints_path = path / "checkpoints"
         self.diff_path = path / "dirty.diff"
         self.trace_path = path / "trace.json"
@@ -207,6 +208,14 @@ class RunDirectory:
 
     def eval_rows(self) -> list[EvalRow]:
         return [EvalRow(**row) for row in read_parquet(self.eval_path)] if self.eval_path.exists() else []
+
+    def write_selected(self, selected: Mapping[str, Any]) -> None:
+        """Record which checkpoint was selected, and by which scores; ``Session.finish`` says what it holds."""
+        write_atomic(self.selected_path, json.dumps(selected, indent=2) + "\n")
+
+    def selected(self) -> dict[str, Any] | None:
+        """What ``write_selected`` recorded; None for a run that selected nothing or has not finished."""
+        return json.loads(self.selected_path.read_text()) if self.selected_path.exists() else None
 
     def keep_records_through(self, step: int) -> list[str]:
         """Drop every record of a later step, and what a kill left half-written; return a sentence for each repair."""
