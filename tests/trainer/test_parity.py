@@ -215,5 +215,5 @@ def test_a_missing_tensor_and_a_wrong_shape_are_said(model_dirs, tmp_path):
     with pytest.raises(UserError, match=r"has no tensor model\.norm\.weight"):
         cases.open_trainer(tmp_path, cases.SINGLE)
     save_file(tensors | {"model.norm.weight": norm[1:].clone()}, tmp_path / "model.safetensors")
-    with pytest.raises(UserError, match=r"model\.norm\.weight has shape \(31,\), config\.json says \(32,\)"):
+    with pytest.raises(UserError, match=r"model\.norm\.weight has shape \(31,\), but config\.json says \(32,\)"):
         cases.open_trainer(tmp_path, cases.SINGLE)
