@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import io
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omegaconf import OmegaConf
 
-from ablate.cli import CONF_DIR, run_main
+from ablate.cli import CONF_DIR, read_words, run_main
 from ablate.errors import UserError
 from analysis.compare import Settings
 from analysis.load import Experiment
@@ -74,10 +73,7 @@ def main() -> None:
     import nbformat
     from nbclient.exceptions import CellExecutionError
 
-    given = dict(argument.split("=", 1) for argument in sys.argv[1:] if "=" in argument)
-    unknown = set(given) - {"experiment", "outputs"}
-    if unknown or len(given) < len(sys.argv) - 1 or "experiment" not in given:
-        raise UserError("usage: python -m analysis.notebooks experiment=NAME [outputs=DIR]")
+    given = read_words(__doc__, own=("experiment", "outputs"), required=("experiment",), overrides=False).own
     runs = Path(given.get("outputs", "outputs")) / given["experiment"]
     if not runs.is_dir():
         raise UserError(f"{runs} does not exist: run python -m ablate.train -m experiment={runs.name} first")

@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: live lines on a terminal, plain lines elsewhere. The home of rich."""
+"""What a person sees during a run: live lines on a terminal, plain lines elsewhere. The home of rich."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def summary(metrics: Mapping[str, float]) -> str:
 
 
 class Clock:
-    """Seconds a step, since the first step that this process showed, and what is left at that pace."""
+    """Seconds per step since the first step that this process showed, and the time left at that pace."""
 
     def __init__(self, num_steps: int) -> None:
         self.num_steps = num_steps
@@ -52,7 +52,7 @@ class Clock:
 
 
 class PlainDisplay:
-    """One line a step, for logs."""
+    """One line for each step, for logs."""
 
     def __init__(self, title: str, num_steps: int) -> None:
         self.title, self.num_steps, self.clock = title, num_steps, Clock(num_steps)

@@ -1,4 +1,4 @@
-"""What no single type of the schema can say: choices, signs, and fields that must fit together."""
+"""Rules that the types of the schema cannot state: choices, ranges, and fields that must fit together."""
 
 from __future__ import annotations
 

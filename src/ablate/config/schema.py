@@ -47,12 +47,12 @@ class ParallelConfig:
     transformer_engine: bool = MISSING
     attention: str = MISSING  # auto | flash | fused | unfused: which of Transformer Engine's kernels
     fp8: str = MISSING  # none | e4m3 | hybrid (e4m3 forward, e5m2 backward): matrix products of the layers
-    fp8_recipe: str = MISSING  # tensorwise | blockwise | mxfp8: how products are scaled
+    fp8_recipe: str = MISSING  # tensorwise | blockwise | mxfp8: how the products are scaled
     recompute: str = MISSING  # none | core_attn | full
     num_threads: int = MISSING  # intra-op threads of the trainer on a CPU
     timeout_s: float = MISSING  # a collective that waits longer ends the job
     silence_s: float = MISSING  # a process of the job that is silent for this long counts as dead
-    packing: bool = MISSING  # rows of a micro-batch end to end, without padding
+    packing: bool = MISSING  # place the rows of a micro-batch end to end, without padding
     max_tokens_per_micro_batch: int = MISSING  # padding included; context ranks share them
     logp_chunk_tokens: int = MISSING  # tokens per chunk of the vocabulary projection
 

@@ -5,12 +5,12 @@
     config.yaml               the resolved configuration; the directory belongs to it
     manifest.json             commit, packages, host, attempts, status: running | preempted | failed | done
     dirty.diff                what was not committed, if anything
-    metrics.jsonl             one object a step, deterministic numbers only: the truth about the run
+    metrics.jsonl             one object for each step, deterministic numbers only: the truth about the run
     rollouts/step_00012.parquet, eval.parquet
-    checkpoints/              the trainer's
+    checkpoints/              written by the trainer
     trace.json                seconds by stage, in the Chrome trace format (open it in Perfetto)
-    heartbeat.json, lock      who works here now
-    queued                    the scheduler's task that will, as "JOB_TASK"
+    heartbeat.json, lock      which process works here now
+    queued                    the scheduler's task that will work here, as "JOB_TASK"
 
 A record of step k is trusted once a checkpoint of a step >= k exists; resuming drops the rest and makes it again.
 """

@@ -10,7 +10,7 @@ import socket
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import IO, Any
 
@@ -207,7 +207,9 @@ class RunDirectory:
         write_parquet(self.eval_path, [*old, *(asdict(row) for row in rows)])
 
     def eval_rows(self) -> list[EvalRow]:
-        return [EvalRow(**row) for row in read_parquet(self.eval_path)] if self.eval_path.exists() else []
+        rows = read_parquet(self.eval_path) if self.eval_path.exists() else []
+        columns = [field.name for field in fields(EvalRow)]  # an older file has one more, which follows from others
+        return [EvalRow(**{name: row[name] for name in columns}) for row in rows]
 
     def write_selected(self, selected: Mapping[str, Any]) -> None:
         """Record which checkpoint was selected, and by which scores; ``Session.finish`` says what it holds."""
