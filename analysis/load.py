@@ -133,7 +133,7 @@ def load_experiment(path: Path) -> Experiment:
 def read_run(root: Path, path: Path) -> Run:
     directory = RunDirectory(path)
     config = OmegaConf.to_container(OmegaConf.load(directory.config_path))
-    return Run(path.relative_to(root).as_posix(), directory, config, directory.manifest())
+    return Run(path.relative_to(root).as_posix(), directory, config, directory.manifest.read())
 
 
 def swept_keys(runs: Sequence[Run]) -> list[str]:
@@ -151,7 +151,7 @@ def identity(run: Run, keys: Sequence[str]) -> dict[str, Any]:
 def tidy_metrics(runs: Sequence[Run], keys: Sequence[str]) -> pd.DataFrame:
     parts = []
     for run in runs:
-        wide = pd.DataFrame(run.directory.metrics())
+        wide = pd.DataFrame(run.directory.steps.metrics())
         if wide.empty:
             continue
         long = wide.melt(id_vars="step", var_name="name", value_name="value").dropna(subset="value")
@@ -163,7 +163,7 @@ def tidy_metrics(runs: Sequence[Run], keys: Sequence[str]) -> pd.DataFrame:
 def tidy_scores(runs: Sequence[Run], keys: Sequence[str]) -> pd.DataFrame:
     parts = []
     for run in runs:
-        rows = pd.DataFrame([vars(row) for row in run.directory.eval_rows()])
+        rows = pd.DataFrame([vars(row) for row in run.directory.steps.eval_rows()])
         parts.append(rows.assign(**identity(run, keys)))
     return pd.concat(parts, ignore_index=True)
 
@@ -180,7 +180,7 @@ def seconds_by_step(run: Run) -> pd.DataFrame:
 
     Read from the Chrome trace, whose closing bracket may be missing (the format allows it).
     """
-    path = run.directory.trace_path
+    path = run.directory.trace.path
     if not path.exists():
         return pd.DataFrame(columns=["step", "seconds"])
     spans = [span for span in map(whole_span, path.read_text().splitlines()) if span is not None]

@@ -37,7 +37,7 @@ def recorded_step(experiment: Experiment) -> tuple[str, RecordedStep]:
         UserError: if no run kept any.
     """
     for run in experiment.runs:
-        files = sorted(run.directory.rollouts_path.glob("step_*.parquet"))
+        files = sorted(run.directory.steps.rollouts_path.glob("step_*.parquet"))
         if files:
             return run.name, read_step(run.directory, int(files[-1].stem.removeprefix("step_")))
     raise UserError(f"{experiment.path}: no run kept its rollouts: run with logging.save_rollouts=true")

@@ -179,7 +179,7 @@ def runs_table(experiment: Experiment, root: str) -> Table:
                     str(run.seed),
                     Link(run.name, path),
                     Link(str(run.manifest.get("config_hash", "config")), f"{path}/{files.config_path.name}"),
-                    Link(run.commit, f"{path}/{files.manifest_path.name}"),
+                    Link(run.commit, f"{path}/{files.manifest.path.name}"),
                     Link("metrics, evaluation", path),
                     str(run.manifest.get("host", NOTHING)),
                     str(len(run.manifest.get("attempts", []))),

@@ -36,7 +36,7 @@ def sweep(tmp_path_factory, tiny_model):
     outputs = tmp_path_factory.mktemp("sweep")
     blocked = RunDirectory(outputs / "tiny" / "gspo" / "seed0")
     blocked.path.mkdir(parents=True)
-    blocked.metrics_path.mkdir()  # a directory where a file must be written
+    blocked.steps.metrics_path.mkdir()  # a directory where a file must be written
     return outputs, train(outputs, "-m", "objective=grpo,gspo,dapo")
 
 
@@ -48,15 +48,15 @@ def test_a_run_leaves_its_records(sweep):
     outputs, _ = sweep
     run = run_of(outputs, "grpo")
     assert run.status == "done"
-    rows = run.metrics()
+    rows = run.steps.metrics()
     assert [row["step"] for row in rows] == [1, 2]
     assert {"train/loss", "policy/clip_high", "policy/entropy", "rollout/pass_rate"} <= rows[0].keys()
     assert {"eval/pass@1/160", "eval/pass@1/320", "eval/truncated/320"} <= rows[1].keys()
-    table = pq.read_table(run.rollouts_file(1))
+    table = pq.read_table(run.steps.rollouts_file(1))
     assert table.num_rows == 16
     assert {"response_ids", "rollout_logp", "old_logp", "advantage", "verdict"} <= set(table.column_names)
-    assert {row.context for row in run.eval_rows()} == {160, 320}
-    assert run.manifest()["packages"]["megatron-core"]
+    assert {row.context for row in run.steps.eval_rows()} == {160, 320}
+    assert run.manifest.read()["packages"]["megatron-core"]
     assert any(run.checkpoints_path.glob("step_*"))
     assert any((run.path / "wandb").glob("offline-run-*/*.wandb")), "the mirror of metrics.jsonl"
 
@@ -68,14 +68,14 @@ def test_evaluating_the_last_checkpoint_gives_the_last_evaluation_of_the_run(swe
     result = subprocess.run([*command, f"out={tmp_path / 'rows.parquet'}"], capture_output=True, text=True, timeout=200)
     assert result.returncode == 0, result.stderr
     rows = pq.read_table(tmp_path / "rows.parquet").to_pylist()
-    assert rows == [vars(row) for row in run.eval_rows()]
-    assert f"eval/pass@1/160 {run.metrics()[-1]['eval/pass@1/160']:.4f}" in " ".join(result.stdout.split())
+    assert rows == [vars(row) for row in run.steps.eval_rows()]
+    assert f"eval/pass@1/160 {run.steps.metrics()[-1]['eval/pass@1/160']:.4f}" in " ".join(result.stdout.split())
 
 
 def test_arms_of_a_comparison_see_the_same_problems_with_the_same_random_numbers(sweep):
     outputs, _ = sweep
     keys = ["problem_id", "sample", "seed", "response_ids"]
-    grpo, dapo = (pq.read_table(run_of(outputs, cell).rollouts_file(1)).to_pylist() for cell in ("grpo", "dapo"))
+    grpo, dapo = (pq.read_table(run_of(outputs, cell).steps.rollouts_file(1)).to_pylist() for cell in ("grpo", "dapo"))
     seen = {(row["problem_id"], row["sample"]): [row[key] for key in keys] for row in grpo}
     shared = [row for row in dapo if (row["problem_id"], row["sample"]) in seen]
     assert shared, "dapo trains on some of the groups of the first round"
@@ -90,38 +90,38 @@ def test_a_cell_that_fails_does_not_stop_the_others_and_is_named_at_the_end(swee
     assert result.returncode == 1
     assert "failed cells: 1" in result.stderr
     assert "gspo/seed0: IsADirectoryError" in result.stderr.strip().splitlines()[-1]
-    assert "IsADirectoryError" in run_of(outputs, "gspo").manifest()["error"]
+    assert "IsADirectoryError" in run_of(outputs, "gspo").manifest.read()["error"]
 
 
 def test_the_same_sweep_runs_only_what_is_missing_or_failed(sweep):
     outputs, _ = sweep
-    run_of(outputs, "gspo").metrics_path.rmdir()
-    before = run_of(outputs, "grpo").manifest_path.read_bytes()
+    run_of(outputs, "gspo").steps.metrics_path.rmdir()
+    before = run_of(outputs, "grpo").manifest.path.read_bytes()
     result = train(outputs, "-m", "objective=grpo,gspo,dapo")
     assert result.returncode == 0, result.stderr
     assert result.stdout.count("done already") == 2
-    assert run_of(outputs, "grpo").manifest_path.read_bytes() == before
+    assert run_of(outputs, "grpo").manifest.path.read_bytes() == before
     assert run_of(outputs, "gspo").status == "done"
 
 
 def test_a_full_disk_is_one_sentence_and_the_cell_stays_resumable(tmp_path, tiny_model):
     run = run_of(tmp_path, "grpo")
     run.path.mkdir(parents=True)
-    run.trace_path.symlink_to("/dev/full")  # every write to it fails as on a full disk
+    run.trace.path.symlink_to("/dev/full")  # every write to it fails as on a full disk
     result = train(tmp_path, "objective=grpo", "logging.wandb=disabled")
     assert result.returncode == 2
     assert result.stderr.strip().splitlines()[-1].startswith("error: no space is left for ")
-    assert "no space is left" in run.manifest()["error"]
-    run.trace_path.unlink()
+    assert "no space is left" in run.manifest.read()["error"]
+    run.trace.path.unlink()
     assert train(tmp_path, "objective=grpo", "logging.wandb=disabled").returncode == 0
-    assert [row["step"] for row in run.metrics()] == [1, 2]
+    assert [row["step"] for row in run.steps.metrics()] == [1, 2]
 
 
 def test_ctrl_c_leaves_the_sweep_at_once_and_the_cell_resumable(tmp_path, tiny_model):
     arguments = ["-m", f"paths.outputs={tmp_path}", *SHORT, "objective=grpo,gspo", "context.steps=50"]
     process = subprocess.Popen([*TRAIN, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     run = run_of(tmp_path, "grpo")
-    while process.poll() is None and not run.rollouts_file(1).exists():
+    while process.poll() is None and not run.steps.rollouts_file(1).exists():
         time.sleep(0.02)
     os.kill(process.pid, signal.SIGINT)
     output, _ = process.communicate(timeout=30)
@@ -129,7 +129,7 @@ def test_ctrl_c_leaves_the_sweep_at_once_and_the_cell_resumable(tmp_path, tiny_m
     assert "the same command continues" in output
     assert run.status == "preempted"
     assert run_of(tmp_path, "gspo").status == "missing"
-    assert json.loads(run.manifest_path.read_text())["attempts"][0]["stop"]
+    assert json.loads(run.manifest.path.read_text())["attempts"][0]["stop"]
 
 
 ONE_ENGINE_AT_A_TIME = """
@@ -145,7 +145,7 @@ def test_one_engine_at_a_time_samples_with_the_new_weights_after_an_evaluation(t
     command = [sys.executable, "-c", ONE_ENGINE_AT_A_TIME, f"paths.outputs={tmp_path}", *SHORT, *changes]
     result = subprocess.run(command, capture_output=True, text=True, timeout=280)
     assert result.returncode == 0, result.stderr
-    gaps = [row["policy/mismatch_abs_max"] for row in run_of(tmp_path, "grpo").metrics()]
+    gaps = [row["policy/mismatch_abs_max"] for row in run_of(tmp_path, "grpo").steps.metrics()]
     assert len(gaps) == 2
     assert max(gaps) < 1e-4
 
@@ -166,7 +166,7 @@ def test_a_stage_continues_from_the_best_checkpoint_of_the_one_before(tmp_path, 
     whole = train(tmp_path / "whole", *arguments, "logging.display=plain")
     assert whole.returncode == 0, whole.stderr
     run = run_of(tmp_path / "whole", "grpo")
-    scores = {row["step"]: row["eval/pass@1/160"] for row in run.metrics()}
+    scores = {row["step"]: row["eval/pass@1/160"] for row in run.steps.metrics()}
     best = max((1, 2, 3), key=lambda step: (scores[step], step))
     assert best != 3, "with this learning rate the model gets worse, or the test tests nothing"
     assert f"stage 2 continues from step {best}" in whole.stdout
@@ -174,13 +174,13 @@ def test_a_stage_continues_from_the_best_checkpoint_of_the_one_before(tmp_path, 
     assert selected["context"] == 160, "selected at one context in every stage"
     assert selected["scores"] == {"4": scores[4], "5": scores[5]}
     assert selected["step"] == max((4, 5), key=lambda step: (scores[step], step))
-    at_320 = {row.step for row in run.eval_rows() if row.context == 320}
+    at_320 = {row.step for row in run.steps.eval_rows() if row.context == 320}
     assert at_320 == {3, 5, selected["step"]}, "at the end of a stage, and at the selected checkpoint"
 
     command = [*TRAIN, f"paths.outputs={tmp_path / 'killed'}", *SHORT, *arguments]
     killed = run_of(tmp_path / "killed", "grpo")
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
-    while process.poll() is None and not killed.rollouts_file(4).exists():
+    while process.poll() is None and not killed.steps.rollouts_file(4).exists():
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait(30)

@@ -22,61 +22,66 @@ def run(tmp_path):
 
 def fill(run, num_steps):
     run.path.mkdir(parents=True, exist_ok=True)
-    run.append_eval([eval_row(0)])
+    run.steps.append_eval([eval_row(0)])
     for step in range(1, num_steps + 1):
-        run.append_metrics(step, {"train/loss": step / 3, "a": 1.0})
-        run.write_rollouts(step, [{"step": step, "prompt_ids": [1, 2]}])
-        run.append_eval([eval_row(step)])
+        run.steps.append_metrics(step, {"train/loss": step / 3, "a": 1.0})
+        run.steps.write_rollouts(step, [{"step": step, "prompt_ids": [1, 2]}])
+        run.steps.append_eval([eval_row(step)])
 
 
 def test_metrics_come_back_exactly_as_they_were_written(run):
     fill(run, 3)
-    assert [row["train/loss"] for row in run.metrics()] == [1 / 3, 2 / 3, 1.0]
+    assert [row["train/loss"] for row in run.steps.metrics()] == [1 / 3, 2 / 3, 1.0]
 
 
 def test_records_later_than_the_checkpoint_are_dropped_and_the_rest_is_untouched(run):
     fill(run, 2)
-    before = run.metrics_path.read_bytes(), run.rollouts_file(2).read_bytes(), run.eval_rows()
+    steps = run.steps
+    before = steps.metrics_path.read_bytes(), steps.rollouts_file(2).read_bytes(), steps.eval_rows()
     fill_three = {"train/loss": 1.0, "a": 1.0}
-    run.append_metrics(3, fill_three)
-    run.write_rollouts(3, [{"step": 3, "prompt_ids": [1]}])
-    run.append_eval([eval_row(3)])
-    repairs = run.keep_records_through(2)
+    run.steps.append_metrics(3, fill_three)
+    run.steps.write_rollouts(3, [{"step": 3, "prompt_ids": [1]}])
+    run.steps.append_eval([eval_row(3)])
+    repairs = run.steps.keep_through(2)
     assert len(repairs) == 3
-    assert (run.metrics_path.read_bytes(), run.rollouts_file(2).read_bytes(), run.eval_rows()) == before
-    assert not run.rollouts_file(3).exists()
+    assert (
+        run.steps.metrics_path.read_bytes(),
+        run.steps.rollouts_file(2).read_bytes(),
+        run.steps.eval_rows(),
+    ) == before
+    assert not run.steps.rollouts_file(3).exists()
 
 
 @pytest.mark.parametrize("num_bytes", [1, 10, 25])
 def test_a_half_written_line_is_dropped_and_said(run, num_bytes):
     fill(run, 2)
-    whole = run.metrics_path.read_bytes()
-    run.metrics_path.write_bytes(whole + b'{"step": 3, "train/loss": 0.12345'[:num_bytes])
-    assert any("metrics.jsonl" in repair for repair in run.keep_records_through(2))
-    assert run.metrics_path.read_bytes() == whole
-    assert run.keep_records_through(2) == []
+    whole = run.steps.metrics_path.read_bytes()
+    run.steps.metrics_path.write_bytes(whole + b'{"step": 3, "train/loss": 0.12345'[:num_bytes])
+    assert any("metrics.jsonl" in repair for repair in run.steps.keep_through(2))
+    assert run.steps.metrics_path.read_bytes() == whole
+    assert run.steps.keep_through(2) == []
 
 
 @pytest.mark.parametrize("broken", [b'{"step": 1, "tra', b'["a"]', b"\xff"])
 def test_a_broken_line_before_the_last_is_named_and_nothing_is_dropped(run, broken):
     content = broken + b'\n{"step": 2}\n'
     run.path.mkdir(parents=True)
-    run.metrics_path.write_bytes(content)
+    run.steps.metrics_path.write_bytes(content)
     with pytest.raises(UserError, match=r"metrics\.jsonl, line 1, has no JSON object"):
-        run.keep_records_through(2)
-    assert run.metrics_path.read_bytes() == content
+        run.steps.keep_through(2)
+    assert run.steps.metrics_path.read_bytes() == content
 
 
 def test_without_a_checkpoint_nothing_is_kept(run):
     fill(run, 2)
-    run.keep_records_through(-1)
-    assert run.metrics() == []
-    assert run.eval_rows() == []
+    run.steps.keep_through(-1)
+    assert run.steps.metrics() == []
+    assert run.steps.eval_rows() == []
 
 
 def hold(path, locked, release):
     run = RunDirectory(path)
-    run.lock()
+    run.owner.lock()
     locked.set()
     release.wait(30)
 
@@ -89,14 +94,14 @@ def test_a_second_process_on_the_same_cell_says_so(run):
     try:
         assert locked.wait(30)
         with pytest.raises(UserError, match=f"process {process.pid} on"):
-            run.lock()
-        assert run.is_locked()
+            run.owner.lock()
+        assert run.owner.is_locked()
     finally:
         release.set()
         process.join(30)
-    run.lock()
-    run.unlock()
-    assert not run.is_locked()
+    run.owner.lock()
+    run.owner.unlock()
+    assert not run.owner.is_locked()
 
 
 def test_a_directory_belongs_to_one_configuration(run):
@@ -116,36 +121,36 @@ def test_the_manifest_keeps_every_attempt(run):
     run.begin_attempt({"commit": "def", "host": "b"}, "")
     assert run.state().name == "interrupted", "running, and no process holds the lock: it was killed"
     run.end_attempt("done")
-    manifest = run.manifest()
+    manifest = run.manifest.read()
     assert manifest["commit"] == "abc"
     assert [attempt["status"] for attempt in manifest["attempts"]] == ["failed", "done"]
-    assert run.diff_path.read_text() == "diff --git"
+    assert run.manifest.diff_path.read_text() == "diff --git"
     assert run.state().name == "done"
 
 
 def test_the_trace_of_a_finished_run_is_json_however_often_it_was_resumed(run):
     run.begin_attempt({}, "")
-    with run.timed("rollout", 1), run.timed("inner", 1):
+    with run.trace.timed("rollout", 1), run.trace.timed("inner", 1):
         pass
-    with run.trace_path.open("a") as file:
+    with run.trace.path.open("a") as file:
         file.write('{"name": "cut by a ki')  # the process is killed here
     run.begin_attempt({}, "")
-    with run.timed("rollout", 2):
+    with run.trace.timed("rollout", 2):
         pass
     run.end_attempt("preempted")
     run.begin_attempt({}, "")
-    with run.timed("rollout", 3):
+    with run.trace.timed("rollout", 3):
         pass
     run.end_attempt("done")
-    events = json.loads(run.trace_path.read_text())
+    events = json.loads(run.trace.path.read_text())
     steps = [(event["name"], event["args"]["step"]) for event in events]
     assert steps == [("inner", 1), ("rollout", 1), ("rollout", 2), ("rollout", 3)]
     assert all(event["dur"] >= 0 for event in events)
-    assert run.spans() == events
+    assert run.trace.spans() == events
 
 
 def test_a_cell_that_the_scheduler_will_run_is_queued_and_not_submitted_again(run):
-    run.mark_queued("17_3")
+    run.owner.mark_queued("17_3")
     assert run.state(frozenset({"17_3"})).name == "queued"
     assert not run.state(frozenset({"17_3"})).needs_a_run
     assert run.state(frozenset({"17_4"})).name == "missing", "the task left the queue and the run never began"

@@ -66,7 +66,7 @@ def kill_when(outputs: Path, is_time) -> bool:
 
 def records(run: RunDirectory) -> dict[str, bytes]:
     """Every record that must be equal; seconds live in trace.json and the manifest, and may differ."""
-    paths = [run.metrics_path, run.eval_path, *sorted(run.rollouts_path.iterdir())]
+    paths = [run.steps.metrics_path, run.steps.eval_path, *sorted(run.steps.rollouts_path.iterdir())]
     return {path.name: path.read_bytes() for path in paths}
 
 
@@ -81,16 +81,16 @@ def unbroken_outputs(tmp_path_factory, tiny_model) -> Path:
 def unbroken(unbroken_outputs) -> dict[str, bytes]:
     run = RunDirectory(unbroken_outputs / "tiny" / "dapo" / "seed0")
     found = records(run)
-    assert [row["step"] for row in run.metrics()] == list(range(7))
+    assert [row["step"] for row in run.steps.metrics()] == list(range(7))
     assert len(found) == 8
     return found
 
 
 MOMENTS = {
-    "before the first checkpoint": lambda run: lambda: run.rollouts_file(1).exists(),
+    "before the first checkpoint": lambda run: lambda: run.steps.rollouts_file(1).exists(),
     "while a checkpoint is written": lambda run: lambda: any(run.checkpoints_path.glob("*")),
-    "between a checkpoint and the next": lambda run: lambda: run.rollouts_file(3).exists(),
-    "during the last evaluation": lambda run: lambda: run.rollouts_file(6).exists(),
+    "between a checkpoint and the next": lambda run: lambda: run.steps.rollouts_file(3).exists(),
+    "during the last evaluation": lambda run: lambda: run.steps.rollouts_file(6).exists(),
 }
 
 
@@ -100,7 +100,7 @@ def test_killed_at_chosen_moments_of_one_run(tmp_path, unbroken):
     for moment in MOMENTS.values():
         assert kill_when(tmp_path, moment(run))
     assert records(finish(tmp_path)) == unbroken
-    attempts = run.manifest()["attempts"]
+    attempts = run.manifest.read()["attempts"]
     assert len(attempts) == len(MOMENTS) + 1
 
 
@@ -120,7 +120,7 @@ def test_killed_at_a_random_moment(trial, tmp_path, unbroken):
 def some_time_after_a_step(run: RunDirectory, draw: random.Random):
     """A moment by the run's own progress: one by the clock would miss a run that is faster than it was."""
     step, delay_s = draw.randint(0, 6), draw.uniform(0, 1)
-    begun = run.manifest_path if step == 0 else run.rollouts_file(step)
+    begun = run.manifest.path if step == 0 else run.steps.rollouts_file(step)
     moment = None
 
     def is_time() -> bool:
@@ -137,22 +137,22 @@ def some_time_after_a_step(run: RunDirectory, draw: random.Random):
 def test_asked_to_stop_it_checkpoints_and_exits_with_the_code_that_requeues(number, tmp_path, unbroken):
     run = RunDirectory(tmp_path / "tiny" / "dapo" / "seed0")
     process = start(tmp_path)
-    while process.poll() is None and not run.rollouts_file(3).exists():
+    while process.poll() is None and not run.steps.rollouts_file(3).exists():
         time.sleep(0.01)
     os.kill(process.pid, number)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 75, output
     assert run.state().name == "preempted"
     assert "checkpoint written after step" in output
-    steps_before = len(run.metrics())
+    steps_before = len(run.steps.metrics())
     assert records(finish(tmp_path)) == unbroken
     assert steps_before >= 4, "the step that ran was finished, not abandoned"
 
 
 def test_a_finished_cell_is_not_run_again(unbroken_outputs):
     run = RunDirectory(unbroken_outputs / "tiny" / "dapo" / "seed0")
-    before = run.manifest_path.read_bytes()
+    before = run.manifest.path.read_bytes()
     result = subprocess.run(command(unbroken_outputs), capture_output=True, text=True, timeout=60)
     assert "done already" in result.stdout
-    assert run.manifest_path.read_bytes() == before
+    assert run.manifest.path.read_bytes() == before
     assert json.loads(before)["status"] == "done"

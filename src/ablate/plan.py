@@ -146,7 +146,7 @@ def main() -> None:
     if "queued" in own:
         by_line = {shlex.join(cell.overrides): cell for cell in cells}
         for task, line in enumerate(Path(own["out"]).read_text().splitlines()):
-            RunDirectory(by_line[line].directory).mark_queued(f"{own['queued']}_{task}")
+            RunDirectory(by_line[line].directory).owner.mark_queued(f"{own['queued']}_{task}")
         return
     print(shown(cells, states, with_errors=own.get("status", "false").lower() == "true"))
     if "out" in own:

@@ -75,7 +75,7 @@ class Session:
         return self.sampling is not None
 
     def timed(self, name: str, step: int) -> AbstractContextManager[None]:
-        return self.run.timed(name, step) if self.is_leader else nullcontext()
+        return self.run.trace.timed(name, step) if self.is_leader else nullcontext()
 
     # --- parts of a step --------------------------------------------------------------------------------------------
 
@@ -126,7 +126,7 @@ class Session:
             if self.sampling is None:
                 return {}
             rows = self.sampling.evaluate(step, context)
-            self.run.append_eval(rows)
+            self.run.steps.append_eval(rows)
             return summarise(rows, self.config.eval)
 
     def evaluate_held_out(self, version: WeightsVersion, step: int, context: int) -> dict[str, float]:
@@ -145,8 +145,8 @@ class Session:
 
     def record(self, step: int, metrics: dict[str, float]) -> None:
         if self.is_leader:
-            self.run.append_metrics(step, metrics)
-            self.run.beat(step, sum(stage.steps for stage in self.config.context.stages))
+            self.run.steps.append_metrics(step, metrics)
+            self.run.owner.beat(step, sum(stage.steps for stage in self.config.context.stages))
             self.mirror.log(step, metrics)
         self.display.step(step, metrics)
 
@@ -155,7 +155,7 @@ class Session:
     ) -> None:
         """Save what the step trained on; ``rows_of_updates`` are the rows of the batch that each update trained on."""
         if self.is_leader and self.config.logging.save_rollouts:
-            self.run.write_rollouts(step, rows_of_step(step, groups, batch, rows_of_updates))
+            self.run.steps.write_rollouts(step, rows_of_step(step, groups, batch, rows_of_updates))
 
     # --- checkpoints ------------------------------------------------------------------------------------------------
 
@@ -164,7 +164,7 @@ class Session:
         extra = self.trainer.checkpoints.load_newest(self.run.checkpoints_path, self.display.say)
         state = RunState(**extra) if extra else RunState()
         if self.is_leader:
-            for repair in self.run.keep_records_through(state.step if extra else -1):
+            for repair in self.run.steps.keep_through(state.step if extra else -1):
                 self.display.say(f"repaired {repair}")
         if extra:
             self.display.say(f"continuing after step {state.step}")
@@ -206,7 +206,7 @@ class Session:
             return
         if best != state.step and self.config.eval.at_end:
             self.trainer.checkpoints.finish_save()  # from here on, a restart continues after the last step
-            done = {row.context for row in self.run.eval_rows() if row.step == best} if self.is_leader else None
+            done = {row.context for row in self.run.steps.eval_rows() if row.step == best} if self.is_leader else None
             done = self.trainer.world.broadcast(done)
             missing = [context.length for context in self.config.eval.contexts if context.length not in done]
             if missing:

@@ -75,10 +75,10 @@ def run_cell(values: DictConfig) -> str:
     run = RunDirectory(run_path(config))
     is_leader = os.environ.get("RANK", "0") == "0"
     if is_leader:
-        run.lock()
+        run.owner.lock()
     try:
         changes = config_changes(run.config_path.read_text(), config_yaml) if run.config_path.exists() else []
-        changes += file_changes(run.manifest().get("outside_files", {}), outside_files(config.objective))
+        changes += file_changes(run.manifest.read().get("outside_files", {}), outside_files(config.objective))
         if run.status == "done" and not changes:
             print(f"{run.path}: done already, not run again", flush=True)
             return "done"
@@ -86,7 +86,7 @@ def run_cell(values: DictConfig) -> str:
             run.claim(config_yaml, changes)
         return attempt(config, config_yaml, run, is_leader)
     finally:
-        run.unlock()
+        run.owner.unlock()
 
 
 def attempt(config: RunConfig, config_yaml: str, run: RunDirectory, is_leader: bool) -> str:

@@ -21,16 +21,16 @@ def keep(source: Path, target: Path) -> None:
         kept.path.mkdir(parents=True, exist_ok=True)
         for old, new in (
             (run.config_path, kept.config_path),
-            (run.manifest_path, kept.manifest_path),
-            (run.metrics_path, kept.metrics_path),
-            (run.eval_path, kept.eval_path),
-            (run.trace_path, kept.trace_path),
+            (run.manifest.path, kept.manifest.path),
+            (run.steps.metrics_path, kept.steps.metrics_path),
+            (run.steps.eval_path, kept.steps.eval_path),
+            (run.trace.path, kept.trace.path),
         ):
             shutil.copy(old, new)
         if index == 0:
-            last = max(run.rollouts_path.glob("*.parquet"))
-            kept.rollouts_path.mkdir(exist_ok=True)
-            shutil.copy(last, kept.rollouts_path / last.name)
+            last = max(run.steps.rollouts_path.glob("*.parquet"))
+            kept.steps.rollouts_path.mkdir(exist_ok=True)
+            shutil.copy(last, kept.steps.rollouts_path / last.name)
 
 
 if __name__ == "__main__":

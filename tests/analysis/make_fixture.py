@@ -128,19 +128,19 @@ def write_run(path: Path, config_yaml: str, truth: Truth, seed: int) -> None:
     attempt = {"start": "2026-01-01T00:00:00+0000", "stop": "2026-01-01T00:00:40+0000", "status": "done"}
     facts = {"commit": "0" * 40, "dirty": False, "config_hash": "synthetic", "packages": {}, "host": "synthetic"}
     manifest = {**facts, "status": "done", "error": None, "attempts": [attempt]}
-    write_atomic(run.manifest_path, json.dumps(manifest, indent=2) + "\n")
+    write_atomic(run.manifest.path, json.dumps(manifest, indent=2) + "\n")
     for step in range(1, NUM_STEPS + 1):
-        run.append_metrics(step, step_metrics(truth, seed, step))
-    run.append_eval([*eval_rows(truth, seed, 0), *eval_rows(truth, seed, NUM_STEPS)])
+        run.steps.append_metrics(step, step_metrics(truth, seed, step))
+    run.steps.append_eval([*eval_rows(truth, seed, 0), *eval_rows(truth, seed, NUM_STEPS)])
     if seed == 0:
-        run.write_rollouts(NUM_STEPS, rollout_rows(seed, NUM_STEPS))
+        run.steps.write_rollouts(NUM_STEPS, rollout_rows(seed, NUM_STEPS))
     spans = [
         {"name": name, "ph": "X", "ts": 1e6 * (step + start), "dur": 1e6 * length, "pid": 0, "tid": 0,
          "args": {"step": step}}
         for step in range(1, NUM_STEPS + 1)
         for name, start, length in (("sample", 0.0, 0.5 + 0.01 * seed), ("update", 0.5, 0.4))
     ]  # fmt: skip
-    write_atomic(run.trace_path, "[\n" + "".join(json.dumps(span) + ",\n" for span in spans))
+    write_atomic(run.trace.path, "[\n" + "".join(json.dumps(span) + ",\n" for span in spans))
 
 
 def write_main(root: Path, num_seeds: int = 3, truths: Mapping[str, Truth] = MAIN) -> Path:

@@ -18,8 +18,8 @@ def select(runs, step: int, held_out: str | None = None) -> None:
     """Make ``step`` the selected checkpoint of every run; it passes everything."""
     for path in runs.glob("*/seed*/config.yaml"):
         run = RunDirectory(path.parent)
-        last = [row for row in run.eval_rows() if row.step == 16]
-        run.append_eval([replace(row, step=step, passed=True, finished=True, verdict="accepted") for row in last])
+        last = [row for row in run.steps.eval_rows() if row.step == 16]
+        run.steps.append_eval([replace(row, step=step, passed=True, finished=True, verdict="accepted") for row in last])
         scores = {str(step): 1.0, "16": 0.5}
         run.write_selected({"step": step, "context": 160, "held_out": held_out, "scores": scores})
 

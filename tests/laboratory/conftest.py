@@ -60,7 +60,7 @@ def recorded_run(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path
         parts = rows_of_updates(batch.num_rows, 2, seed=step)
         for rows in parts:
             trainer.update(update_batch(batch, rows, objective), objective)
-        run.write_rollouts(step, rows_of_step(step, groups, batch, parts))
+        run.steps.write_rollouts(step, rows_of_step(step, groups, batch, parts))
         trainer.checkpoints.save(run.checkpoints_path, step, {"step": step}, keep=5, best=None)
     return run.path
 

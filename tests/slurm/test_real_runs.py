@@ -57,7 +57,7 @@ def runs(slurm, tiny_checkpoint, tmp_path_factory):
     job = submit(slurm, *words, **settings(directory))
     cells = {name: RunDirectory(directory / "outputs" / "tiny" / name / "seed0") for name in ("unbroken", "broken")}
     deadline = time.monotonic() + DEADLINE_S
-    while len(cells["broken"].metrics()) < 3:  # the evaluation at the start is one
+    while len(cells["broken"].steps.metrics()) < 3:  # the evaluation at the start is one
         assert time.monotonic() < deadline, logs(directory)
         time.sleep(0.02)
     slurm.run("scontrol", "requeue", f"{job}_1")
@@ -73,16 +73,16 @@ def runs(slurm, tiny_checkpoint, tmp_path_factory):
 def test_a_run_that_was_queued_again_leaves_the_records_of_an_unbroken_one(runs):
     _, _, cells = runs
     broken, unbroken = cells["broken"], cells["unbroken"]
-    assert len(broken.manifest()["attempts"]) == 2
-    assert len(unbroken.manifest()["attempts"]) == 1
-    assert broken.metrics_path.read_bytes() == unbroken.metrics_path.read_bytes()
-    assert [row["step"] for row in broken.metrics()] == list(range(NUM_STEPS + 1))
+    assert len(broken.manifest.read()["attempts"]) == 2
+    assert len(unbroken.manifest.read()["attempts"]) == 1
+    assert broken.steps.metrics_path.read_bytes() == unbroken.steps.metrics_path.read_bytes()
+    assert [row["step"] for row in broken.steps.metrics()] == list(range(NUM_STEPS + 1))
     for step in range(1, NUM_STEPS + 1):
-        files = [run.rollouts_file(step) for run in (broken, unbroken)]
+        files = [run.steps.rollouts_file(step) for run in (broken, unbroken)]
         assert files[0].exists() == files[1].exists()
         if files[0].exists():
             assert read_parquet(files[0]) == read_parquet(files[1])
-    assert broken.eval_rows() == unbroken.eval_rows() != []
+    assert broken.steps.eval_rows() == unbroken.steps.eval_rows() != []
 
 
 def test_what_is_done_is_not_submitted_again(runs, slurm):
@@ -95,14 +95,14 @@ def test_what_is_done_is_not_submitted_again(runs, slurm):
 def test_the_submitit_launcher_expands_to_the_same_cells(runs, slurm):
     """It finds both of them done: no job trains, and no other directory appears."""
     directory, words, cells = runs
-    before = {name: run.manifest() for name, run in cells.items()}
+    before = {name: run.manifest.read() for name, run in cells.items()}
     launcher = ["hydra/launcher=slurm", "hydra.launcher.cpus_per_task=1"]
     result = slurm.run(sys.executable, "-m", "ablate.train", "-m", *launcher, *words, timeout_s=DEADLINE_S)
     assert result.returncode == 0, result.stdout + result.stderr
     output = "".join(path.read_text() for path in (directory / "outputs" / "tiny" / ".submitit").rglob("*.out"))
     for name, run in cells.items():
         assert f"{run.path}: done already, not run again" in output
-        assert run.manifest() == before[name]
+        assert run.manifest.read() == before[name]
     directories = {path.name for path in (directory / "outputs" / "tiny").iterdir() if path.is_dir()}
     assert directories == {*cells, ".submitit"}
 
@@ -116,7 +116,7 @@ def test_the_multi_node_template_trains_two_tensor_ranks_and_is_queued_again_whe
     job = submit(slurm, "--multinode", *words, **settings(tmp_path, ABLATE_RENDEZVOUS_PORT=str(free_port()), **form))
     run = RunDirectory(tmp_path / "outputs" / "tiny" / "grpo" / "seed0")
     deadline = time.monotonic() + DEADLINE_S
-    while len(run.metrics()) < 2:
+    while len(run.steps.metrics()) < 2:
         assert time.monotonic() < deadline, logs(tmp_path)
         time.sleep(0.1)
     slurm.run("scancel", "--signal=USR1", "--batch", job)
@@ -125,6 +125,6 @@ def test_the_multi_node_template_trains_two_tensor_ranks_and_is_queued_again_whe
         time.sleep(0.1)
     slurm.run("scancel", job)
     assert run.status == "preempted"
-    last_step = run.metrics()[-1]["step"]
+    last_step = run.steps.metrics()[-1]["step"]
     assert (run.checkpoints_path / f"step_{last_step:06d}").is_dir()
     assert "queueing the task again" in logs(tmp_path)

@@ -36,7 +36,7 @@ def main() -> None:
     run = RunDirectory(root / "run")
     run.claim(OmegaConf.to_yaml(values, resolve=True), [])
     run.begin_attempt({"commit": "0123abc", "dirty": False}, "")
-    run.append_eval([evaluated(problem, sample) for problem in range(4) for sample in range(2)])
+    run.steps.append_eval([evaluated(problem, sample) for problem in range(4) for sample in range(2)])
     trainer_logp = train_and_save(config, model_dir, run)
     sys.argv[1:] = [f"checkpoint={run.checkpoints_path / 'latest'}", f"out={root / 'exported'}"]
     export_main()

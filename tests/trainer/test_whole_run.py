@@ -41,7 +41,7 @@ def series(tiny_model, tmp_path_factory):
         done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S)
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
         (directory,) = Path(outputs / layout).glob("**/seed0")
-        return RunDirectory(directory).metrics()
+        return RunDirectory(directory).steps.metrics()
 
     with ThreadPoolExecutor(2) as pool:
         return dict(zip(("single", *LAYOUTS), pool.map(run, ("single", *LAYOUTS)), strict=True))

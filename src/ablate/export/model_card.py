@@ -14,7 +14,7 @@ from ablate.types import EvalRow
 
 def model_card(config: RunConfig, run: RunDirectory, step: int) -> str:
     """README.md: what the model is, how it was trained, how well it does, under which licence."""
-    manifest = run.manifest()
+    manifest = run.manifest.read()
     base = config.model.hub_name or f"{config.model.name} (made by ablate from conf/model/{config.model.name}.yaml)"
     front = ["---", f"license: {config.model.license.lower()}"]
     front += [f"base_model: {config.model.hub_name}"] if config.model.hub_name else []
@@ -30,7 +30,7 @@ def model_card(config: RunConfig, run: RunDirectory, step: int) -> str:
         f"{base}, trained by reinforcement learning with verifiable rewards: +1 if a program passes every test of its "
         "problem, else -1.",
         "## Training\n\n" + markdown_table(("setting", "value"), list(training_settings(config, step, manifest))),
-        "## Evaluation\n\n" + evaluation_text(config, run.eval_rows(), step),
+        "## Evaluation\n\n" + evaluation_text(config, run.steps.eval_rows(), step),
         f"## Licence\n\n{config.model.license}"
         + (f", that of {config.model.hub_name}." if config.model.hub_name else "."),
     ]

@@ -63,7 +63,7 @@ def places_of(run: RunDirectory, checkpoints: Sequence[Path], steps: Sequence[in
         return [Place(root, checkpoint, step, moment) for root, checkpoint in found for step in steps]
     ahead = {"after": 0, "during": 1}[moment]
     own = [Place(root, number, number + ahead, moment) for root, number in found]
-    own = [place for place in own if run.rollouts_file(place.step).exists()]
+    own = [place for place in own if run.steps.rollouts_file(place.step).exists()]
     if not own:
         numbers = [number + ahead for _, number in found]
         raise UserError(f"{run.path} has no rollouts of steps {numbers}, which moment={moment} needs: give steps=[...]")

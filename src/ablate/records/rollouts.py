@@ -90,9 +90,9 @@ def read_step(run: RunDirectory, step: int) -> RecordedStep:
     Raises:
         UserError: when the run did not save them, or the file was not written by ``ablate.train``.
     """
-    path = run.rollouts_file(step)
+    path = run.steps.rollouts_file(step)
     if not path.exists():
-        saved = sorted(int(file.stem.removeprefix("step_")) for file in run.rollouts_path.glob("step_*.parquet"))
+        saved = sorted(int(file.stem.removeprefix("step_")) for file in run.steps.rollouts_path.glob("step_*.parquet"))
         raise UserError(f"{run.path} has no rollouts of step {step}: it has {saved or 'none (logging.save_rollouts)'}")
     rows = read_parquet(path)
     try:

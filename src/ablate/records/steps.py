@@ -1,0 +1,102 @@
+"""What each step of a run leaves on disk: metrics, rollouts, evaluation rows."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from ablate.errors import UserError
+from ablate.files import write_atomic
+from ablate.records.files import read_parquet, write_parquet
+from ablate.types import EvalRow
+
+
+class StepRecords:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.metrics_path = path / "metrics.jsonl"
+        self.rollouts_path = path / "rollouts"
+        self.eval_path = path / "eval.parquet"
+
+    def append_metrics(self, step: int, metrics: Mapping[str, float]) -> None:
+        line = json.dumps({"step": step, **{name: metrics[name] for name in sorted(metrics)}})
+        with self.metrics_path.open("a") as file:
+            file.write(line + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def metrics(self) -> list[dict[str, float]]:
+        return [row for _, row in self._metric_lines()]
+
+    def _metric_lines(self) -> Iterator[tuple[str, dict[str, float]]]:
+        """Whole lines only: a run that was killed can leave half a line at the end.
+
+        Raises:
+            UserError: for a broken line before the last, because the lines that follow it must not be lost.
+        """
+        if not self.metrics_path.exists():
+            return
+        lines = self.metrics_path.read_text(errors="replace").splitlines()
+        for number, line in enumerate(lines, start=1):
+            row = parsed(line)
+            if row is not None:
+                yield line, row
+            elif number < len(lines):
+                raise UserError(f"{self.metrics_path}, line {number}, has no JSON object with a step: fix or remove it")
+
+    def rollouts_file(self, step: int) -> Path:
+        return self.rollouts_path / f"step_{step:05d}.parquet"
+
+    def write_rollouts(self, step: int, rows: Sequence[Mapping[str, Any]]) -> None:
+        write_parquet(self.rollouts_file(step), rows)
+
+    def append_eval(self, rows: Iterable[EvalRow]) -> None:
+        old = read_parquet(self.eval_path) if self.eval_path.exists() else []
+        write_parquet(self.eval_path, [*old, *(asdict(row) for row in rows)])
+
+    def eval_rows(self) -> list[EvalRow]:
+        rows = read_parquet(self.eval_path) if self.eval_path.exists() else []
+        columns = [field.name for field in fields(EvalRow)]  # an older file has one more, which follows from others
+        return [EvalRow(**{name: row[name] for name in columns}) for row in rows]
+
+    def keep_through(self, step: int) -> list[str]:
+        """Drop the records of later steps, and what a kill left half-written; return a sentence for each repair."""
+        repairs = [*self._keep_metrics(step), *self._keep_rollouts(step), *self._keep_eval_rows(step)]
+        for scratch in [*self.path.glob(".*.[0-9]*"), *self.rollouts_path.glob(".*.[0-9]*")]:
+            scratch.unlink()
+        return repairs
+
+    def _keep_metrics(self, step: int) -> Iterator[str]:
+        kept = [line for line, row in self._metric_lines() if row["step"] <= step]
+        text = "".join(line + "\n" for line in kept)
+        if self.metrics_path.exists() and self.metrics_path.read_text() != text:
+            write_atomic(self.metrics_path, text)
+            yield f"{self.metrics_path.name}: kept {len(kept)} whole lines up to step {step}"
+
+    def _keep_rollouts(self, step: int) -> Iterator[str]:
+        for path in sorted(self.rollouts_path.glob("*.parquet")):
+            if int(path.stem.removeprefix("step_")) > step:
+                path.unlink()
+                yield f"{path.name}: removed, because its step is later than {step}"
+
+    def _keep_eval_rows(self, step: int) -> Iterator[str]:
+        rows = self.eval_rows()
+        early = [row for row in rows if row.step <= step]
+        if len(early) < len(rows):
+            self.eval_path.unlink()
+            if early:
+                self.append_eval(early)
+            yield f"{self.eval_path.name}: kept {len(early)} of {len(rows)} rows, up to step {step}"
+
+
+def parsed(line: str) -> dict[str, Any] | None:
+    """A line of metrics.jsonl; None if it is broken."""
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return None
+    return row if isinstance(row, dict) and "step" in row else None
