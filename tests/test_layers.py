@@ -15,7 +15,7 @@ ROOT = SRC.parents[1]
 ORDER = {
     "L0.1": ["errors", "seeding", "types"],
     "L0.2": ["files", "hf_config"],
-    "L0.3": ["config"],
+    "L0.3": ["config", "parquet"],
     "L0.4": ["cli"],
     "L1": ["objectives", "data", "verify", "evals", "records", "provenance", "display", "tracking", "preemption"],
     "L2": ["rollout", "trainer"],
@@ -35,7 +35,7 @@ HOMES = {
     "rich": {"display.py"},
     "atroposlib": {"rollout/atropos.py"},
     "safetensors": {"trainer/model/weight_files.py"},
-    "pyarrow": {"records/files.py"},
+    "pyarrow": {"parquet.py"},
 }
 MODULES = sorted(path for path in SRC.rglob("*.py"))
 OUTSIDE_SRC = sorted(path for top in ("analysis", "benchmarks", "slurm") for path in (ROOT / top).rglob("*.py"))

@@ -15,8 +15,8 @@
 A record of step k is trusted once a checkpoint of a step >= k exists; resuming drops the rest and makes it again.
 """
 
+from ablate.parquet import read_parquet, write_parquet
 from ablate.records.checkpoints import checkpoint_directory
-from ablate.records.files import read_parquet, write_parquet
 from ablate.records.run import CellState, RunDirectory, run_path
 
 __all__ = [

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ablate.errors import UserError
-from ablate.records.files import read_parquet
+from ablate.parquet import read_parquet
 from ablate.records.run import RunDirectory
 from ablate.types import Completion, Problem, RolloutGroup, TrainBatch, Verdict, VerdictKind
 

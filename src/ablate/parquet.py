@@ -1,0 +1,75 @@
+"""Parquet files as rows. The home of pyarrow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ablate.errors import UserError
+from ablate.files import scratch_path
+
+
+def write_parquet(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows (dicts with equal keys) in one step."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = scratch_path(path)
+    pq.write_table(pa.Table.from_pylist(list(rows)), scratch)
+    scratch.replace(path)
+
+
+def read_parquet(path: Path) -> list[dict[str, Any]]:
+    """Read rows back as dicts.
+
+    Raises:
+        UserError: if the file is not readable as parquet.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.read_table(path).to_pylist()
+    except pa.ArrowInvalid as error:
+        raise UserError(f"{path} is not a readable parquet file ({error}): remove it and run the step again") from error
+
+
+def write_batches(path: Path, batches: Iterable[Sequence[Mapping[str, Any]]], columns: Mapping[str, type]) -> None:
+    """Write a large file in one step, one row group per batch; holds one batch in memory.
+
+    Args:
+        columns: the columns in order, each ``str``, ``int`` or ``float``; every value may be null.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    kinds = {str: pa.string(), int: pa.int64(), float: pa.float64()}
+    schema = pa.schema([(name, kinds[kind]) for name, kind in columns.items()])
+    scratch = scratch_path(path)
+    with pq.ParquetWriter(scratch, schema) as writer:
+        for batch in batches:
+            writer.write_table(pa.Table.from_pylist(list(batch), schema))
+    scratch.replace(path)
+
+
+def iterate_parquet(path: Path, columns: Sequence[str], batch_size: int) -> Iterator[dict[str, Any]]:
+    """Yield the given columns of every row in order; holds ``batch_size`` rows and one row group's pages in memory.
+
+    Raises:
+        UserError: if the file is not readable as parquet, or lacks a column.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            missing = [name for name in columns if name not in file.schema_arrow.names]
+            if missing:
+                raise UserError(f"{path} has no column {missing[0]}: it is not the file that was expected here")
+            for batch in file.iter_batches(batch_size, columns=list(columns), use_threads=False):
+                yield from batch.to_pylist()
+    except (pa.ArrowInvalid, OSError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{path} is damaged or is no parquet file ({reason}): download or make it again") from error
