@@ -18,7 +18,7 @@ ORDER = {
     "L0.3": ["config", "parquet"],
     "L0.4": ["cli"],
     "L1": ["objectives", "data", "verify", "evals", "records", "provenance", "display", "tracking", "preemption"],
-    "L2": ["rollout", "trainer"],
+    "L2": ["rollout", "trainer", "sources"],
     "L3.1": ["check_run", "sampling", "warm_start"],
     "L3.2": ["session"],
     "L3.3": ["loop", "laboratory"],
@@ -36,6 +36,8 @@ HOMES = {
     "atroposlib": {"rollout/atropos.py"},
     "safetensors": {"trainer/model/weight_files.py"},
     "pyarrow": {"parquet.py"},
+    "ijson": {"sources/directory.py"},
+    "huggingface_hub": {"sources/hub.py"},
 }
 MODULES = sorted(path for path in SRC.rglob("*.py"))
 OUTSIDE_SRC = sorted(path for top in ("analysis", "benchmarks", "slurm") for path in (ROOT / top).rglob("*.py"))

@@ -43,6 +43,9 @@ class Problem:
     float_tolerance: float | None = None  # relative or absolute, the test passes if either accepts
     time_limit_s: float | None = None  # None: verify.time_limit_s
     memory_limit_mib: int | None = None  # None: verify.memory_limit_mib
+    starter_code: str | None = None  # functional mode: the stub that the prompt shows
+    platform: str | None = None  # "leetcode", "atcoder", ...
+    date: str | None = None  # YYYY-MM-DD of the contest
     reference: str | None = None  # a program that the verifier accepts
     source: str | None = None
     license: str | None = None

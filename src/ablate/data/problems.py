@@ -18,7 +18,10 @@ UNKNOWN_DIFFICULTY = "unknown"
 
 REQUIRED = ("id", "statement", "tests")
 NUMBERS = ("float_tolerance", "time_limit_s", "memory_limit_mib")
-TEXTS = ("difficulty", "input_mode", "fn_name", "reference", "source", "license")
+TEXTS = (
+    *("difficulty", "input_mode", "fn_name", "starter_code"),
+    *("platform", "date", "reference", "source", "license"),
+)
 OPTIONAL = (*TEXTS, *NUMBERS)
 IGNORED = ("submissions",)  # programs of other people, which ``ablate.judge`` verifies
 
@@ -126,6 +129,9 @@ def problem_of(row: Mapping[str, Any]) -> Problem:
         float_tolerance=optional_number(row, "float_tolerance"),
         time_limit_s=optional_number(row, "time_limit_s"),
         memory_limit_mib=whole_number(row, "memory_limit_mib"),
+        starter_code=optional_text(row, "starter_code"),
+        platform=optional_text(row, "platform"),
+        date=optional_text(row, "date"),
         reference=optional_text(row, "reference"),
         source=optional_text(row, "source"),
         license=optional_text(row, "license"),

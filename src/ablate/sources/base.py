@@ -1,0 +1,243 @@
+"""What every source yields: a row that is ready to use, or a rejected row with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Protocol
+
+from omegaconf import MISSING
+
+from ablate.errors import UserError
+from ablate.types import Problem, TestCase
+
+
+class Reason(StrEnum):
+    """Why a source rejected a row. Curation has further reasons of its own."""
+
+    bad_column = "bad_column"  # a column is missing or has another type than the format says
+    empty_statement = "empty_statement"
+    bad_json = "bad_json"  # neither JSON nor, where the format allows it, a Python literal
+    bad_shape = "bad_shape"  # JSON, but not of the shape that the format describes
+    too_large = "too_large"
+    too_deep = "too_deep"
+    no_tests = "no_tests"
+    len_mismatch = "len_mismatch"  # more inputs than outputs, or fewer
+    non_string = "non_string"  # a stdin test that is neither text nor a list of lines
+    mixed_kinds = "mixed_kinds"  # stdin and function tests in one row, or two function names
+    unknown_kind = "unknown_kind"
+    no_fn_name = "no_fn_name"  # a function is asked for and its name is lost
+    bad_fn_name = "bad_fn_name"  # not a Python identifier
+    not_json = "not_json"  # a value that JSON has no type for: a tuple, a set, bytes
+    non_string_keys = "non_string_keys"  # JSON would turn the keys of this dict into text
+    not_finite = "not_finite"  # NaN or Infinity
+    huge_integer = "huge_integer"  # more digits than CPython converts
+    lone_surrogate = "lone_surrogate"  # text that UTF-8 cannot hold
+    other_language = "other_language"
+    other_task = "other_task"
+    hostile_pickle = "hostile_pickle"  # a pickle of anything but one string
+
+
+class Refused(Exception):
+    """A row breaks a rule of its format; becomes a ``Rejected``, or a ``UserError`` where a row may not be lost."""
+
+    def __init__(self, reason: Reason, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else str(reason))
+        self.reason = reason
+        self.detail = detail
+
+
+@dataclass(frozen=True)
+class RawRow:
+    """One row as it stands in the file: ``fields`` are the columns that the source asked for."""
+
+    source: str
+    config: str
+    row: int
+    license: str | None
+    fields: dict[str, Any]
+
+    def text(self, name: str) -> str:
+        """Return a column that must be text.
+
+        Raises:
+            Refused: when it is missing or not text.
+        """
+        value = self.fields.get(name)
+        if not isinstance(value, str):
+            raise Refused(Reason.bad_column, f"{name} is {type(value).__name__}, not text")
+        return value
+
+    def optional_text(self, name: str) -> str | None:
+        """Return a column that is text, or None where it is absent, null or blank."""
+        return None if self.fields.get(name) is None else self.text(name).strip() or None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One problem that its source could decode.
+
+    Tests have one encoding whatever the source: ``input`` is standard input, or one JSON value per argument and line;
+    ``output`` is what to print, or one JSON value.
+
+    Example:
+        ``Row(id="deepcoder/taco/7", source="deepcoder", config="taco", row=7, statement="Add two numbers.",
+        kind="functional", tests=(TestCase("1\\n2", "3"),), fn_name="add")``
+    """
+
+    id: str
+    source: str
+    config: str
+    row: int  # counted from 0 within the config
+    statement: str
+    kind: str  # "stdin" | "functional"
+    tests: tuple[TestCase, ...]
+    fn_name: str | None = None
+    starter_code: str | None = None  # of a function problem: its stub, published or made from the number of arguments
+    references: tuple[str, ...] = ()  # programs that the source calls correct; nobody has run them here
+    # TACO publishes the value v of a function test as v or as [v] and does not say which. Such a row needs a reference
+    # that passes either ``tests`` (v was meant) or ``other_tests`` ([v] was meant), and not both.
+    needs_reference: bool = False
+    other_tests: tuple[TestCase, ...] = ()
+    split: str = "train"  # "train" | "test": rows of a test split are never trained on
+    platform: str | None = None
+    date: str | None = None  # YYYY-MM-DD of the contest
+    difficulty: str | None = None
+    title: str | None = None
+    license: str | None = None
+    notes: tuple[str, ...] = ()  # peculiarities that curation counts: "no_private_tests"
+
+    def problem(self) -> Problem:
+        """Return the problem that the trainer and the evaluation use."""
+        return Problem(
+            id=self.id,
+            statement=self.statement,
+            tests=self.tests,
+            difficulty=self.difficulty or "unknown",
+            input_mode=self.kind,
+            fn_name=self.fn_name,
+            starter_code=self.starter_code,
+            platform=self.platform,
+            date=self.date,
+            reference=self.references[0] if self.references else None,
+            source=self.source,
+            license=self.license,
+        )
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A row that its source could not decode, with the rule that it breaks."""
+
+    source: str
+    config: str
+    row: int
+    reason: str
+    detail: str = ""
+
+
+@dataclass
+class SourceConfig:
+    """The facts of one public data set: conf/source/NAME.yaml.
+
+    ``rows`` holds the number of rows of every config that is read. ``revision`` is None where none is pinned.
+    """
+
+    hub: str = MISSING
+    revision: str | None = MISSING
+    license: str | None = MISSING
+    rows: dict[str, int] = MISSING
+
+
+class Source(Protocol):
+    """One public format."""
+
+    name: str
+    is_complete: bool  # an evaluation set: a row that cannot be decoded is an error, never a row less
+
+    def records(self, directory: Path, config: str) -> Iterator[dict[str, Any]]:
+        """Yield the columns of every row of one config in order, holding a few rows at a time.
+
+        Raises:
+            UserError: for a directory without this config, or a file that is damaged.
+        """
+        ...
+
+    def decode(self, raw: RawRow) -> Row:
+        """Turn the columns of a row into a problem.
+
+        Raises:
+            Refused: naming the rule that the row breaks.
+        """
+        ...
+
+
+def raw_rows(source: Source, directory: Path, facts: SourceConfig) -> Iterator[RawRow]:
+    """Yield every row of the configs in ``facts.rows``, not decoded yet, so that other processes can decode it.
+
+    Raises:
+        UserError: for a wrong directory, a damaged file, or another number of rows than ``facts.rows`` says.
+    """
+    for config, expected in facts.rows.items():
+        count = 0
+        for columns in source.records(directory, config):
+            yield RawRow(source.name, config, count, facts.license, columns)
+            count += 1
+        if count != expected:
+            raise UserError(
+                f"{source.name}: config {config} in {directory} has {count} rows, not {expected}: download revision "
+                f"{facts.revision or 'of the data set'} again"
+            )
+
+
+def decoded(source: Source, raw: RawRow) -> Row | Rejected:
+    """Decode one row; one that breaks a rule is rejected, or an error where the source must be complete.
+
+    Raises:
+        UserError: for a row of an evaluation set that cannot be decoded.
+    """
+    try:
+        return source.decode(raw)
+    except Refused as refused:
+        if source.is_complete:
+            raise UserError(
+                f"{raw.source}: row {raw.row} of {raw.config} cannot be decoded ({refused}), and an evaluation set "
+                "must be complete: download this file again"
+            ) from refused
+        return Rejected(raw.source, raw.config, raw.row, refused.reason.value, refused.detail)
+
+
+def read(source: Source, directory: Path, facts: SourceConfig) -> Iterator[Row | Rejected]:
+    """Yield every row of the configs in ``facts.rows``, decoded or rejected, in order.
+
+    Raises:
+        UserError: as ``raw_rows`` and ``decoded``.
+    """
+    for raw in raw_rows(source, directory, facts):
+        yield decoded(source, raw)
+
+
+def make_row(raw: RawRow, **values: Any) -> Row:
+    """A row with the identity of ``raw``.
+
+    Raises:
+        Refused: for a blank statement or no tests.
+    """
+    row = Row(
+        **{
+            "id": f"{raw.source}/{raw.config}/{raw.row}",
+            "source": raw.source,
+            "config": raw.config,
+            "row": raw.row,
+            "license": raw.license,
+            "split": "test" if raw.config.endswith("_test") else "train",
+            **values,
+        }
+    )
+    if not row.statement.strip():
+        raise Refused(Reason.empty_statement)
+    if not row.tests:
+        raise Refused(Reason.no_tests)
+    return replace(row, starter_code=row.starter_code or None)
