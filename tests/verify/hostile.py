@@ -40,6 +40,21 @@ EXHAUSTING = {
         "time.sleep(60)",
         {"memory_limit", "time_limit", "runtime_error"},
     ),
+    "memory in children, and a parent that answers": (
+        "import os, time\nfor _ in range(12):\n    if os.fork() == 0:\n        x = bytearray(40 << 20)\n        x[::4096] = b'x' * len(x[::4096])\n"
+        "        time.sleep(0.3)\n        os._exit(0)\nfor _ in range(12): os.wait()\nprint('contained')",
+        {"memory_limit"},
+    ),
+    "memory that children share": (
+        "import mmap, os, time\nfor _ in range(6):\n    if os.fork() == 0:\n        m = mmap.mmap(-1, 60 << 20, mmap.MAP_SHARED)\n"
+        "        m[::4096] = b'x' * len(m[::4096])\n        time.sleep(0.3)\n        os._exit(0)\nfor _ in range(6): os.wait()\nprint('contained')",
+        {"memory_limit"},
+    ),
+    "memory in one child, freed before the parent answers": (
+        "import os\nif os.fork() == 0:\n    x = bytearray(230 << 20)\n    x[::4096] = b'x' * len(x[::4096])\n    os._exit(0)\n"
+        "os.wait()\nprint('contained')",
+        {"memory_limit"},
+    ),
     "memory by tmpfs": (
         "i = 0\nwhile True:\n    i += 1\n    open(f'/tmp/{i}', 'wb').write(b'x' * 200000)",
         {"runtime_error", "memory_limit"},

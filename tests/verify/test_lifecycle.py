@@ -158,12 +158,17 @@ def test_limits_hold_without_control_groups(make_config, monkeypatch):
         "import os, time\nfor _ in range(20):\n    if os.fork() == 0:\n        x = bytearray(b'x' * (40 << 20))\n"
         "        time.sleep(60)\ntime.sleep(60)"
     )
+    in_children = (
+        "import os, time\nfor _ in range(8):\n    if os.fork() == 0:\n        x = bytearray(b'x' * (20 << 20))\n"
+        "        time.sleep(0.5)\n        os._exit(0)\nfor _ in range(8): os.wait()\n"
+    ) + HONEST
     shared = (
         "import os\nx = bytearray(60 << 20)\nx[::4096] = b'x' * len(x[::4096])\nif os.fork() == 0:\n    os._exit(x[0] - 120)\nos.wait()\n"
         + HONEST
     )
     with open_verifier(make_config(workers=1, memory_limit_mib=96)) as verifier:
         assert verifier.submit(ADD, greedy).result().kind is VerdictKind.memory_limit
+        assert verifier.submit(ADD, in_children).result().kind is VerdictKind.memory_limit
         assert verifier.submit(ADD, "x = bytearray(1 << 30)").result().kind is VerdictKind.memory_limit
         assert verifier.submit(ADD, "import os\nwhile True: os.fork()").result().kind is VerdictKind.runtime_error
         assert verifier.submit(ADD, shared).result().passed

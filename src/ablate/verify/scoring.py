@@ -91,10 +91,16 @@ def score(job: Job, index: int, report: TestReport, output: int, result: int, ou
 def failure_of(
     job: Job, report: TestReport, output: int, result: int, out_of_memory: bool
 ) -> tuple[VerdictKind, str] | None:
-    """Why the test failed before anybody looked at its answer; None when it ended well."""
+    """Why the test failed, before its answer is compared; None when it ended well.
+
+    The memory limit holds for all processes of a test together. A parent that answers well after the kernel killed its
+    children, or after one of them used too much, fails like any other program.
+    """
     status, stopped = report.status, report.stopped
-    if stopped == "memory" or (out_of_memory and status != 0):
+    if stopped == "memory" or out_of_memory:
         return VerdictKind.memory_limit, "out of memory"
+    if report.peak_kib > job.memory_limit_mib * 1024:
+        return VerdictKind.memory_limit, f"{report.peak_kib / 1024:.0f} MiB in one process"
     if stopped == "cpu" or report.cpu_s > job.time_limit_s:
         return VerdictKind.time_limit, f"{report.cpu_s:.2f} s of CPU"
     if stopped == "starved":
