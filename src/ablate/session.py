@@ -81,7 +81,8 @@ class Session:
 
     def update_engine(self, version: WeightsVersion, context_length: int) -> None:
         """Give the engine for ``context_length`` the trainer's weights, which are ``version``, unless it has them."""
-        is_stale = self.sampling is not None and not self.sampling.has_weights(context_length, version)
+        with self.timed("engine", version[1]):  # starts the engine where it is not open yet
+            is_stale = self.sampling is not None and not self.sampling.has_weights(context_length, version)
         if self.trainer.world.broadcast(is_stale):
             load = None
             if self.sampling is not None:
@@ -126,7 +127,8 @@ class Session:
             if self.sampling is None:
                 return {}
             rows = self.sampling.evaluate(step, context)
-            self.run.steps.append_eval(rows)
+            with self.timed("records", step):
+                self.run.steps.append_eval(rows)
             return summarise(rows, self.config.eval)
 
     def evaluate_held_out(self, version: WeightsVersion, step: int, context: int) -> dict[str, float]:
@@ -145,8 +147,9 @@ class Session:
 
     def record(self, step: int, metrics: dict[str, float]) -> None:
         if self.is_leader:
-            self.run.steps.append_metrics(step, metrics)
-            self.run.owner.beat(step, sum(stage.steps for stage in self.config.context.stages))
+            with self.timed("records", step):
+                self.run.steps.append_metrics(step, metrics)
+                self.run.owner.beat(step, sum(stage.steps for stage in self.config.context.stages))
             self.mirror.log(step, metrics)
         self.display.step(step, metrics)
 
@@ -155,7 +158,8 @@ class Session:
     ) -> None:
         """Save what the step trained on; ``rows_of_updates`` are the rows of the batch that each update trained on."""
         if self.is_leader and self.config.logging.save_rollouts:
-            self.run.steps.write_rollouts(step, rows_of_step(step, groups, batch, rows_of_updates))
+            with self.timed("records", step):
+                self.run.steps.write_rollouts(step, rows_of_step(step, groups, batch, rows_of_updates))
 
     # --- checkpoints ------------------------------------------------------------------------------------------------
 

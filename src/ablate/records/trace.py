@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,11 +24,17 @@ class Trace:
 
     @contextmanager
     def timed(self, name: str, step: int) -> Iterator[None]:
-        """Add a span to the trace."""
+        """Add a span to the trace.
+
+        The file that ``ABLATE_SPAN_LOG`` names gets a line when the span begins and one when it has ended, so that
+        benchmarks/faults can end a run in the middle of a span.
+        """
         start = time.time()
+        log_span("begin", name, step)
         try:
             yield
         finally:
+            log_span("end", name, step)
             span = {"name": name, "ph": "X", "ts": start * 1e6, "dur": (time.time() - start) * 1e6, "pid": 0, "tid": 0}
             opening = "" if self.path.exists() else "[\n"
             with self.path.open("a") as file:
@@ -47,6 +54,12 @@ class Trace:
         lines = [json.dumps(span) for span in self.spans()]
         text = ",\n".join(lines) + "\n]\n" if closed else "".join(line + ",\n" for line in lines)
         write_atomic(self.path, "[\n" + text)
+
+
+def log_span(event: str, name: str, step: int) -> None:
+    if path := os.environ.get("ABLATE_SPAN_LOG"):
+        with Path(path).open("a") as file:
+            file.write(f"{event} {name} {step} {os.getpid()}\n")
 
 
 def parsed_span(line: str) -> dict[str, Any] | None:
