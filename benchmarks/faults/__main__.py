@@ -1,0 +1,37 @@
+"""Break real runs and count what happened: ``python -m benchmarks.faults PART... [--count N] [--out FILE]``.
+
+Trials are appended to a file, so a campaign runs in pieces and by several processes; the table of all of them is
+printed at the end. ``python -m benchmarks.faults table`` prints it alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from benchmarks.faults.kills import run_kills
+from benchmarks.faults.runs import private_shared_memory
+from benchmarks.faults.table import TrialFile, table
+
+PARTS = {"kills": (run_kills, 120)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="+", choices=[*PARTS, "all", "table"])
+    parser.add_argument("--count", type=int, help="trials of each part (default: the part's goal)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=Path("outputs/faults/trials.jsonl"))
+    options = parser.parse_args()
+    file = TrialFile(options.out)
+    parts = PARTS if "all" in options.parts else [part for part in options.parts if part != "table"]
+    if parts:
+        private_shared_memory()
+    for part in parts:
+        run, goal = PARTS[part]
+        run(file, options.count or goal, options.seed, options.out.parent.resolve())
+    print(table(file.read()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""Part a: SIGKILL the leader of real runs inside a span, look at what is left, start them again, compare the records.
+
+One chain is one run that is killed a few times and then finished. So every kill also tests how the run continued after
+the kill before it.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+from benchmarks.faults.runs import (
+    DEADLINE_S,
+    MODES,
+    Attempt,
+    Remains,
+    records,
+    remains_of,
+    run_directory,
+    shared_memory,
+)
+from benchmarks.faults.table import Trial, TrialFile
+
+KILLS_PER_CHAIN = 4
+POLL_S = 0.0005
+# The event after which a kill is due, and the span that must be open then: a kill in it is a hit.
+TARGETS = {
+    "engine start": ("begin", "engine"),
+    "weight hand-off": ("end", "engine"),
+    "sampling": ("begin", "rollout"),
+    "update": ("begin", "update"),
+    "evaluation": ("end", "engine"),
+    "record writing": ("begin", "records"),
+    "checkpoint write": ("begin", "checkpoint"),
+}
+OPEN = {target: span for target, (_, span) in TARGETS.items()} | {
+    "weight hand-off": "weights",
+    "evaluation": "evaluate_160",
+}
+# Where the span of the unbroken run does not tell: in a new process, the first hand-off contains the engine's start.
+MOST_DELAY_S = {"engine start": 4.0, "weight hand-off": 0.05, "record writing": 0.01, "checkpoint write": 0.1}
+
+
+def run_kills(file: TrialFile, num_kills: int, seed: int, work: Path) -> None:
+    """Run chains until ``num_kills`` more kills are in the file."""
+    draw = random.Random(f"{seed}/{time.time_ns()}")
+    done = 0
+    while done < num_kills:
+        mode = draw.choice(list(MODES))
+        done += run_chain(file, mode, min(KILLS_PER_CHAIN, num_kills - done), draw, work)
+
+
+def unbroken(mode: str, work: Path) -> dict[str, bytes]:
+    """The records of a run of this mode that nobody disturbs; made once for all campaigns in ``work``."""
+    outputs = work / "unbroken" / mode.replace(" ", "_")
+    if run_directory(outputs).status != "done":
+        scratch = Path(tempfile.mkdtemp(prefix="fault-"))
+        attempt = Attempt(outputs, scratch, mode)
+        if attempt.wait():
+            raise RuntimeError(f"the unbroken run failed: {attempt.text()[-2000:]}")
+        shutil.rmtree(scratch)
+    return records(run_directory(outputs))
+
+
+def span_seconds(mode: str, work: Path, name: str) -> float:
+    """How long the last span of this name lasted in the unbroken run; the first may hold the engine's start."""
+    spans = [span for span in run_directory(work / "unbroken" / mode.replace(" ", "_")).spans() if span["name"] == name]
+    return spans[-1]["dur"] / 1e6
+
+
+def run_chain(file: TrialFile, mode: str, num_kills: int, draw: random.Random, work: Path) -> int:
+    """Kill one run ``num_kills`` times, finish it, and note each kill with the end of its chain."""
+    expected = unbroken(mode, work)
+    outputs = Path(tempfile.mkdtemp(prefix="fault-"))
+    kills: list[tuple[str, bool, Remains]] = []
+    problem = None
+    for number in range(num_kills):
+        target = choose_target(file, mode, draw)
+        delay_s = draw.uniform(0, MOST_DELAY_S.get(target) or span_seconds(mode, work, OPEN[target]))
+        attempt = Attempt(outputs, outputs / f"attempt{number}", mode)
+        killed = kill_in(attempt, target, delay_s)
+        if killed is None:  # the run ended first: there is nothing left to kill
+            problem = refusal(attempt)
+            break
+        kills.append((target, *killed))
+        attempt.end()
+    final = Attempt(outputs, outputs / "last", mode)
+    code = final.wait()
+    outcome = "not equal"
+    if code:
+        problem, outcome = final.text()[-1500:], "not continued"
+    elif records(run_directory(outputs)) == expected:
+        outcome = "equal"
+    for target, is_hit, remains in kills:
+        seconds = f"{remains.clean_s:.1f} s"
+        detail = f"{seconds} {'; '.join(remains.left)} {problem or ''}"
+        file.append(Trial("kills", f"{target}, {mode}", is_hit, f"{outcome}, {remains.outcome}", detail.strip()))
+    if outcome == "equal":
+        shutil.rmtree(outputs)
+    return max(len(kills), 1)
+
+
+def refusal(attempt: Attempt) -> str | None:
+    """What a run that ended by itself said, unless it simply finished."""
+    return None if attempt.wait() == 0 else attempt.text()[-1500:]
+
+
+def choose_target(file: TrialFile, mode: str, draw: random.Random) -> str:
+    """A target with few hits so far is drawn more often."""
+    hits = Counter(trial.fault.partition(",")[0] for trial in file.read() if trial.part == "kills" and trial.is_hit)
+    few = sorted(TARGETS, key=lambda target: (hits[target], draw.random()))
+    return draw.choice(few[:3])
+
+
+def kill_in(attempt: Attempt, target: str, delay_s: float) -> tuple[bool, Remains] | None:
+    """SIGKILL the leader ``delay_s`` after the target's event; None if the run ended before that.
+
+    Returns:
+        Whether the target's span was open when the process died, and what was left two seconds later.
+    """
+    shm_before = shared_memory()
+    deadline = time.monotonic() + DEADLINE_S
+    while attempt.process.poll() is None and time.monotonic() < deadline:
+        events = attempt.new_events()
+        if TARGETS[target] in events and OPEN[target] in attempt.open_spans:
+            break
+        time.sleep(POLL_S)
+    else:
+        return None
+    time.sleep(delay_s)
+    killed_at = time.monotonic()
+    os.kill(attempt.leader, signal.SIGSTOP)  # it starts no child while its children are listed
+    before = attempt.processes()
+    os.kill(attempt.leader, signal.SIGKILL)
+    remains = remains_of(attempt, before, shm_before, killed_at)
+    attempt.new_events()
+    return OPEN[target] in attempt.open_spans, remains

@@ -1,0 +1,219 @@
+"""Real runs to break: the shortest configuration in each mode, its spans, its records, and what a kill leaves."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ablate.records import RunDirectory
+from ablate.verify.inside import kernel
+
+ROOT = Path(__file__).resolve().parents[2]
+DEADLINE_S = 400.0
+LEFT_AFTER_S = 2.0  # what still lives then was left behind
+GONE_AFTER_S = 30.0
+SHORTEST = (
+    "experiment=tiny",
+    "objective=dapo",  # refills: the most random numbers are in play
+    "context.steps=3",
+    "rollout.prompts_per_step=2",
+    "rollout.samples_per_prompt=4",
+    "eval.samples_per_problem=1",
+    "eval.pass_at=[1]",
+    "eval.contexts=[{length:160,every:1}]",
+    "checkpoint.every=1",
+    "logging.display=plain",
+    "logging.wandb=disabled",
+)
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+MODES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {  # the launcher's part of the command, overrides
+    "single process": ((), ()),
+    "child engine": ((), ("rollout.engine.placement=child",)),
+    "torchrun tp2": (TORCHRUN, ("parallel=tp2",)),
+    "asynchronous checkpoints": ((), ("checkpoint.asynchronous=true",)),
+}
+
+
+def command(mode: str, outputs: Path, *overrides: str) -> list[str]:
+    launcher, of_mode = MODES[mode]
+    return [
+        sys.executable,
+        *launcher,
+        "-m",
+        "ablate.train",
+        f"paths.outputs={outputs}",
+        *SHORTEST,
+        *of_mode,
+        *overrides,
+    ]
+
+
+def run_directory(outputs: Path) -> RunDirectory:
+    return RunDirectory(outputs / "tiny" / "dapo" / "seed0")
+
+
+def records(run: RunDirectory) -> dict[str, bytes]:
+    """Every record that must be equal; seconds live in trace.json and the manifest, and may differ."""
+    paths = [run.metrics_path, run.eval_path, run.selected_path, *sorted(run.rollouts_path.glob("*"))]
+    return {path.name: path.read_bytes() for path in paths if path.exists()}
+
+
+def private_shared_memory() -> None:
+    """As root: give this process and its children a /dev/shm of their own, so that its files are ours."""
+    if os.getuid() == 0:
+        kernel.unshare(kernel.CLONE_NEWNS)
+        kernel.mount(None, b"/", None, kernel.MS_REC | kernel.MS_PRIVATE)
+        kernel.mount(b"tmpfs", b"/dev/shm", b"tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV)
+
+
+@dataclass
+class Attempt:
+    """One process (or one torchrun) that works on a run, and the spans it has begun."""
+
+    outputs: Path
+    scratch: Path
+    mode: str
+    overrides: tuple[str, ...] = ()
+    process: subprocess.Popen = field(init=False)
+    open_spans: list[str] = field(default_factory=list, init=False)
+    leader: int = field(default=0, init=False)
+    position: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        self.scratch.mkdir(parents=True, exist_ok=True)
+        self.span_log = self.scratch / "spans"
+        self.span_log.touch()
+        environment = {**os.environ, "ABLATE_SPAN_LOG": str(self.span_log), "TMPDIR": str(self.scratch)}
+        self.output = (self.scratch / "output").open("w")
+        self.process = subprocess.Popen(
+            command(self.mode, self.outputs, *self.overrides),
+            stdout=self.output,
+            stderr=subprocess.STDOUT,
+            env={**environment, "OMP_NUM_THREADS": "1"},
+            cwd=ROOT,
+            start_new_session=True,
+        )
+
+    def new_events(self) -> list[tuple[str, str]]:
+        """Whole lines that the span log got since the last look, as (event, span); ``open_spans`` follows them."""
+        with self.span_log.open() as file:
+            file.seek(self.position)
+            text = file.read()
+        whole = text[: text.rfind("\n") + 1]
+        self.position += len(whole)
+        events = []
+        for line in whole.splitlines():
+            event, name, _, pid = line.split()
+            self.leader = int(pid)
+            self.open_spans.append(name) if event == "begin" else self.open_spans.remove(name)
+            events.append((event, name))
+        return events
+
+    def wait(self, timeout_s: float = DEADLINE_S) -> int:
+        try:
+            return self.process.wait(timeout_s)
+        finally:
+            self.output.close()
+
+    def text(self) -> str:
+        return (self.scratch / "output").read_text(errors="replace")
+
+    def processes(self) -> dict[int, str]:
+        """Every living process of this attempt, by what it inherited or who started it: process id -> start time."""
+        found = {pid: started(pid) for pid in [self.process.pid, *descendants(self.process.pid)]}
+        mark = f"ABLATE_SPAN_LOG={self.span_log}".encode()
+        for entry in Path("/proc").glob("[0-9]*"):
+            try:
+                if mark in (entry / "environ").read_bytes():
+                    found[int(entry.name)] = started(int(entry.name))
+            except OSError:
+                continue  # ended, or not ours
+        return {pid: start for pid, start in found.items() if start}
+
+    def sockets(self) -> list[str]:
+        paths = [path for path in self.scratch.rglob("*") if not path.is_symlink()]
+        return [str(path.relative_to(self.scratch)) for path in paths if stat.S_ISSOCK(path.lstat().st_mode)]
+
+    def end(self) -> None:
+        """Remove what is left, so that the next trial is not disturbed."""
+        for pid in self.processes():
+            os.kill(pid, signal.SIGKILL)
+        if self.process.poll() is None:
+            self.process.wait()
+        self.output.close()
+
+
+def started(pid: int) -> str:
+    """The start time of a process that runs, as the kernel counts it; empty for one that has ended."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return "" if fields[0] in "ZX" else fields[19]
+
+
+def descendants(pid: int) -> list[int]:
+    try:
+        text = " ".join(path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children"))
+    except OSError:
+        return []
+    return [below for child in map(int, text.split()) for below in (child, *descendants(child))]
+
+
+def described(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")[:90]
+    except OSError:
+        return "?"
+
+
+@dataclass(frozen=True)
+class Remains:
+    """What was left two seconds after a kill, in words, and how long it took until no process was left."""
+
+    left: tuple[str, ...]
+    clean_s: float
+
+    @property
+    def outcome(self) -> str:
+        return "clean" if not self.left else "left " + ", ".join(sorted({word.split(":")[0] for word in self.left}))
+
+
+def remains_of(attempt: Attempt, before: dict[int, str], shm_before: set[str], killed_at: float) -> Remains:
+    """Look for what outlives a killed run; processes are waited for up to half a minute.
+
+    Args:
+        before: ``attempt.processes()`` just before the kill; the sandboxes among them inherit nothing.
+    """
+    time.sleep(max(0.0, killed_at + LEFT_AFTER_S - time.monotonic()))
+    left, alive = [], living(attempt, before)
+    left += [f"process: {described(pid)}" for pid in alive]
+    if run_directory(attempt.outputs).is_locked():
+        left.append("lock: of the run directory")
+    left += [f"socket: {name}" for name in attempt.sockets()]
+    left += [f"shared memory: {name}" for name in sorted(shared_memory() - shm_before)]
+    groups = [
+        path for path in Path("/sys/fs/cgroup").rglob("ablate-*") if path.name.rpartition("-")[2] in map(str, before)
+    ]
+    left += [f"control group: {path}" for path in groups]
+    clean_s = LEFT_AFTER_S
+    while alive and clean_s < GONE_AFTER_S:
+        time.sleep(0.2)
+        alive, clean_s = living(attempt, before), time.monotonic() - killed_at
+    return Remains(tuple(left), clean_s if not alive else float("inf"))
+
+
+def shared_memory() -> set[str]:
+    return {path.name for path in Path("/dev/shm").iterdir()}
+
+
+def living(attempt: Attempt, before: dict[int, str]) -> list[int]:
+    attempt.process.poll()
+    now = attempt.processes()
+    return [pid for pid in {**before, **now} if started(pid) == {**before, **now}[pid]]
