@@ -1,1 +1,1 @@
-"""The fault campaign breaks real runs in every way we know and counts what happened: ``python -m benchmarks.faults``."""
+"""The fault campaign breaks real runs and counts what happened: ``python -m benchmarks.faults``."""

@@ -70,8 +70,8 @@ def unbroken(mode: str, work: Path) -> dict[str, bytes]:
 
 def span_seconds(mode: str, work: Path, name: str) -> float:
     """How long the last span of this name lasted in the unbroken run; the first may hold the engine's start."""
-    spans = [span for span in run_directory(work / "unbroken" / mode.replace(" ", "_")).spans() if span["name"] == name]
-    return spans[-1]["dur"] / 1e6
+    spans = run_directory(work / "unbroken" / mode.replace(" ", "_")).trace.spans()
+    return [span["dur"] / 1e6 for span in spans if span["name"] == name][-1]
 
 
 def run_chain(file: TrialFile, mode: str, num_kills: int, draw: random.Random, work: Path) -> int:

@@ -60,7 +60,8 @@ def run_directory(outputs: Path) -> RunDirectory:
 
 def records(run: RunDirectory) -> dict[str, bytes]:
     """Every record that must be equal; seconds live in trace.json and the manifest, and may differ."""
-    paths = [run.metrics_path, run.eval_path, run.selected_path, *sorted(run.rollouts_path.glob("*"))]
+    steps = run.steps
+    paths = [steps.metrics_path, steps.eval_path, run.selected_path, *sorted(steps.rollouts_path.glob("*"))]
     return {path.name: path.read_bytes() for path in paths if path.exists()}
 
 
@@ -194,7 +195,7 @@ def remains_of(attempt: Attempt, before: dict[int, str], shm_before: set[str], k
     time.sleep(max(0.0, killed_at + LEFT_AFTER_S - time.monotonic()))
     left, alive = [], living(attempt, before)
     left += [f"process: {described(pid)}" for pid in alive]
-    if run_directory(attempt.outputs).is_locked():
+    if run_directory(attempt.outputs).owner.is_locked():
         left.append("lock: of the run directory")
     left += [f"socket: {name}" for name in attempt.sockets()]
     left += [f"shared memory: {name}" for name in sorted(shared_memory() - shm_before)]
