@@ -213,10 +213,16 @@ def read(source: Source, directory: Path, facts: SourceConfig) -> Iterator[Row |
     """Yield every row of the configs in ``facts.rows``, decoded or rejected, in order.
 
     Raises:
-        UserError: as ``raw_rows`` and ``decoded``.
+        UserError: as ``raw_rows`` and ``decoded``; also for an id that an evaluation set holds twice.
     """
+    ids: set[str] = set()
     for raw in raw_rows(source, directory, facts):
-        yield decoded(source, raw)
+        row = decoded(source, raw)
+        if source.is_complete and isinstance(row, Row):
+            if row.id in ids:
+                raise UserError(f"{source.name}: {row.id} occurs twice in {directory}: download the data set again")
+            ids.add(row.id)
+        yield row
 
 
 def make_row(raw: RawRow, **values: Any) -> Row:
