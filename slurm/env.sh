@@ -1,31 +1,31 @@
-# Site settings: the one file to edit for a cluster. A value that is set in the environment already wins.
-# Read by submit.sh, train.sbatch and multinode.sbatch; ABLATE_ROOT is the clone, which all nodes must see.
+# Site settings: the only file to edit for a cluster. A value that is already set in the environment wins.
+# submit.sh, train.sbatch and multinode.sbatch read it; ABLATE_ROOT is the clone, which all nodes must see.
 
 export ABLATE_PYTHON="${ABLATE_PYTHON:-$ABLATE_ROOT/.venv/bin/python}"
 export ABLATE_LOGS="${ABLATE_LOGS:-$ABLATE_ROOT/outputs/slurm}" # task lists and logs, on a file system that all nodes see
 
-# What sbatch asks for; empty: not asked for.
+# What submit.sh requests from sbatch; an empty value requests nothing.
 export ABLATE_PARTITION="${ABLATE_PARTITION-}"
 export ABLATE_ACCOUNT="${ABLATE_ACCOUNT-}"
 export ABLATE_TIME_LIMIT="${ABLATE_TIME_LIMIT-24:00:00}" # shorter than a run is fine: it checkpoints and is queued again
-# How long before the limit a task is asked to stop: longer than one step, an evaluation and a checkpoint take.
+# A task is asked to stop this long before the limit: longer than a step, an evaluation and a checkpoint take together.
 export ABLATE_STOP_LEAD_S="${ABLATE_STOP_LEAD_S-120}" # nouscoder_14b: a step is tens of minutes, so 7200
 export ABLATE_CPUS_PER_TASK="${ABLATE_CPUS_PER_TASK-2}"
 export ABLATE_MEMORY="${ABLATE_MEMORY-}"                     # per node, such as 16G
 export ABLATE_GPUS_PER_NODE="${ABLATE_GPUS_PER_NODE-0}"
-export ABLATE_MAX_RUNNING="${ABLATE_MAX_RUNNING-}"           # tasks of the array at a time
+export ABLATE_MAX_RUNNING="${ABLATE_MAX_RUNNING-}"           # tasks of the array that may run at a time
 
 # Trainer processes on a node; above 1 torchrun starts them.
 export ABLATE_PROCESSES_PER_NODE="${ABLATE_PROCESSES_PER_NODE-1}"
 
-# submit.sh --multinode: nodes of one task. With 0 generation nodes the leader samples with an engine of its own.
+# submit.sh --multinode: the nodes of one task. With 0 generation nodes the leader samples with an engine of its own.
 export ABLATE_TRAINER_NODES="${ABLATE_TRAINER_NODES-2}"
 export ABLATE_GENERATION_NODES="${ABLATE_GENERATION_NODES-4}"
 export ABLATE_RENDEZVOUS_PORT="${ABLATE_RENDEZVOUS_PORT-29500}"
-export ABLATE_SERVER_PORT="${ABLATE_SERVER_PORT-8000}" # of a node's first server; the others count up
+export ABLATE_SERVER_PORT="${ABLATE_SERVER_PORT-8000}" # of a node's first server; the next server has the next port
 export ABLATE_SERVER_DEADLINE_S="${ABLATE_SERVER_DEADLINE_S-900}"
 
-# What the programs themselves read.
+# Variables that the programs themselves read.
 export OMP_NUM_THREADS="${OMP_NUM_THREADS-1}"
 export HF_HUB_OFFLINE=1
 export VLLM_NO_USAGE_STATS=1

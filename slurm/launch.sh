@@ -1,7 +1,7 @@
-# Shared by train.sbatch, multinode.sbatch and node.sh: start a program, hand signals on to it, queue the task again.
+# Shared by train.sbatch, multinode.sbatch and node.sh: start a program, forward signals to it, queue the task again.
 # With ABLATE_DRY_RUN set, commands are printed with their environment instead of run.
 
-overrides_of_task() { # into the array `overrides`: line SLURM_ARRAY_TASK_ID (from 0) of the list that ablate.plan wrote
+overrides_of_task() { # sets `overrides` to line SLURM_ARRAY_TASK_ID (from 0) of the list that ablate.plan wrote
   eval "overrides=($(sed -n "$((SLURM_ARRAY_TASK_ID + 1))p" "$ABLATE_TASKS"))" # quoted by ablate.plan
   if [ "${#overrides[@]}" = 0 ]; then
     echo "error: $ABLATE_TASKS has no line for task $SLURM_ARRAY_TASK_ID" >&2
@@ -13,7 +13,7 @@ show_environment() {
   env | grep -E '^(ABLATE_|OMP_|HF_|VLLM_|NCCL_|SLURM_ARRAY_TASK_ID)' | sort | sed 's/^/export /'
 }
 
-start() { # start NAME=VALUE ... COMMAND ...: in the background, in a process group of its own; its id is in `child`
+start() { # start NAME=VALUE ... COMMAND ... in the background, in a process group of its own; `child` is its process id
   if [ -n "${ABLATE_DRY_RUN-}" ]; then
     printf '%q ' env "$@"
     printf '\n'
@@ -24,7 +24,7 @@ start() { # start NAME=VALUE ... COMMAND ...: in the background, in a process gr
   child=$!
 }
 
-forward() { # forward SIGNAL: to the program, which checkpoints and leaves
+forward() { # forward SIGNAL to the program, which writes a checkpoint and exits
   asked=$1
   echo "$(date +%FT%T) $1 received: asking the run to stop"
   until deliver "$1" 2> /dev/null; do # the target process may not have started yet
@@ -34,7 +34,7 @@ forward() { # forward SIGNAL: to the program, which checkpoints and leaves
 }
 
 deliver() {
-  # Send USR1 to the leader's process alone: it would kill the processes of the engine and the verifier.
+  # Send USR1 to the leader's process only: the signal would kill the processes of the engine and the verifier.
   case $1:$program in
     USR1:python) kill -USR1 "$child" ;;
     USR1:torchrun) pkill -USR1 -P "$child" ;;
@@ -43,7 +43,7 @@ deliver() {
   esac
 }
 
-wait_for_end() { # of `child`; its exit code is in `code`
+wait_for_end() { # waits until `child` ends; its exit code is in `code`
   code=0
   [ -n "${ABLATE_DRY_RUN-}" ] && return
   while kill -0 "$child" 2> /dev/null; do
@@ -52,8 +52,8 @@ wait_for_end() { # of `child`; its exit code is in `code`
   done
 }
 
-leave() { # with `code`, queueing the task again if it was asked to stop by USR1
-  # Not after TERM: that is scancel, or SLURM's own preemption, which queues the task by itself.
+leave() { # exits with `code`; queues the task again if USR1 asked it to stop
+  # Not after TERM, which comes from scancel or from a preemption after which SLURM queues the task by itself.
   if [ "$asked" = USR1 ] && [ "$code" != 0 ]; then
     echo "$(date +%FT%T) exit code $code: queueing the task again"
     scontrol requeue "$SLURM_JOB_ID"

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Submit the cells of an experiment that are missing or failed as one SLURM array, one task a cell.
+# Submit the runs of an experiment that are missing or failed as one SLURM array, with one task per run.
 #
 #   slurm/submit.sh experiment=tiny                      any override of ablate.train may follow
-#   slurm/submit.sh --multinode experiment=nouscoder_14b several nodes a cell (slurm/multinode.sbatch)
+#   slurm/submit.sh --multinode experiment=nouscoder_14b several nodes per run (slurm/multinode.sbatch)
 #   slurm/submit.sh --dry-run experiment=tiny            print every command with its environment, run nothing
 #   slurm/submit.sh --wait experiment=tiny               return when the array has ended
 #
