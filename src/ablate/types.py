@@ -8,6 +8,7 @@ P prompts, G samples of one prompt.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -36,7 +37,7 @@ class Problem:
 
     id: str
     statement: str
-    tests: tuple[TestCase, ...]
+    tests: Sequence[TestCase]  # a tuple, or StoredTests: then only the verifier's worker decodes them
     difficulty: str
     input_mode: str = "stdin"  # "stdin" | "functional"
     fn_name: str | None = None  # functional mode: the function, or the method of class Solution

@@ -40,7 +40,7 @@ class HonestProgramsOnly:
     def run_test(self, job: Job, index: int) -> Outcome:
         answer = io.StringIO()
         with contextlib.redirect_stdout(answer):
-            exec(job.program, {"input": lambda: job.tests[index][0]})
+            exec(job.program, {"input": lambda: job.tests[index].input})
         output, result = memory_file("output", answer.getvalue().encode()), memory_file("result")
         try:
             return score(job, index, WELL, output, result, out_of_memory=False)

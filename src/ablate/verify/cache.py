@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ablate.files import write_atomic
+from ablate.stored_tests import StoredTests
 from ablate.types import Verdict, VerdictKind
 from ablate.verify.jobs import Job
 
@@ -21,6 +22,9 @@ NOT_OF_THE_VERDICT = ("number", "fresh", "container")
 def verdict_key(job: Job, extract: bool = False) -> str:
     """A hash over the program, the tests, the limits, the rules and the interpreter."""
     parts = {name: value for name, value in vars(job).items() if name not in NOT_OF_THE_VERDICT}
+    parts["tests"] = (
+        job.tests.digest if isinstance(job.tests, StoredTests) else [[test.input, test.output] for test in job.tests]
+    )
     described = [VERDICT_RULES, sys.version_info[:3], extract, parts]
     return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:32]
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ablate.errors import UserError
-from ablate.types import Problem, Verdict, VerdictKind
+from ablate.types import Problem, TestCase, Verdict, VerdictKind
 
 if TYPE_CHECKING:
     from ablate.config import VerifyConfig
@@ -26,7 +27,7 @@ class Job:
     problem_id: str
     mode: str
     fn_name: str | None
-    tests: tuple[tuple[str, str], ...]  # input, expected output
+    tests: Sequence[TestCase]  # StoredTests are decoded by the process that runs the job, at the first access
     float_tolerance: float | None
     time_limit_s: float
     wall_limit_s: float
@@ -62,7 +63,7 @@ def make_job(config: VerifyConfig, problem: Problem, program: str) -> Job:
         problem_id=problem.id,
         mode=problem.input_mode,
         fn_name=problem.fn_name,
-        tests=tuple((test.input, test.output) for test in problem.tests),
+        tests=problem.tests,
         float_tolerance=problem.float_tolerance,
         time_limit_s=time_limit_s,
         wall_limit_s=config.wall_factor * time_limit_s + WALL_MARGIN_S,
@@ -77,11 +78,15 @@ def make_job(config: VerifyConfig, problem: Problem, program: str) -> Job:
 
 def hardest_first(job: Job) -> list[int]:
     """Indices of the tests to run, longest input first."""
-    order = sorted(range(len(job.tests)), key=lambda index: -len(job.tests[index][0]))
+    order = sorted(range(len(job.tests)), key=lambda index: -len(job.tests[index].input))
     return order[: job.max_tests]
+
+
+def num_tests_run(job: Job) -> int:
+    """How many tests a program of this job must pass; decodes none of them."""
+    return len(job.tests) if job.max_tests is None else min(len(job.tests), job.max_tests)
 
 
 def infrastructure_error(job: Job, detail: str) -> Verdict:
     """The verdict that says nothing about the program, with the reason."""
-    num_tests = len(hardest_first(job))
-    return Verdict(VerdictKind.infrastructure_error, 0, num_tests, None, 0.0, 0.0, 0.0, detail)
+    return Verdict(VerdictKind.infrastructure_error, 0, num_tests_run(job), None, 0.0, 0.0, 0.0, detail)

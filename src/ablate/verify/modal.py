@@ -21,7 +21,7 @@ from ablate.errors import UserError
 from ablate.types import Verdict, VerdictKind
 from ablate.verify.container import INSIDE, memory_file
 from ablate.verify.inside.test_report import parse_report
-from ablate.verify.jobs import CANCELLED, Interrupted, Job, hardest_first, infrastructure_error
+from ablate.verify.jobs import CANCELLED, Interrupted, Job, infrastructure_error, num_tests_run
 from ablate.verify.scoring import STARVED_FACTOR, Outcome, limits_of, run_in_order, score
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class ModalBackend:
         import modal
 
         memory_mib = job.memory_limit_mib + SPARE_MIB
-        lifetime_s = (STARVED_FACTOR * job.wall_limit_s + START_S) * (len(hardest_first(job)) + 1)
+        lifetime_s = (STARVED_FACTOR * job.wall_limit_s + START_S) * (num_tests_run(job) + 1)
         return modal.Sandbox.create(
             app=self.app,
             image=self.image,
@@ -135,7 +135,7 @@ class ModalBackend:
         if job.container == "test" and position:
             self.stop()
             self.sandbox = self.create(job)
-        answer = self.execute(self.sandbox, job, job.tests[index][0])
+        answer = self.execute(self.sandbox, job, job.tests[index].input)
         if isinstance(answer, str):
             return Outcome(VerdictKind.infrastructure_error, answer)
         if not answer["compiled"]:

@@ -82,7 +82,7 @@ def score(job: Job, index: int, report: TestReport, output: int, result: int, ou
         out_of_memory: whether the kernel ended a process of this test because its control group was full.
     """
     kind, detail = failure_of(job, report, output, result, out_of_memory) or (
-        VerdictKind.accepted if agrees(job, output, result, job.tests[index][1]) else VerdictKind.wrong_answer,
+        VerdictKind.accepted if agrees(job, output, result, job.tests[index].output) else VerdictKind.wrong_answer,
         "",
     )
     return Outcome(kind, detail, report.cpu_s, report.peak_kib / 1024)

@@ -27,7 +27,7 @@ from ablate.verify.container import (
 )
 from ablate.verify.inside import kernel
 from ablate.verify.inside.test_report import parse_report
-from ablate.verify.jobs import CANCELLED, Interrupted, Job, hardest_first, infrastructure_error
+from ablate.verify.jobs import CANCELLED, Interrupted, Job, infrastructure_error, num_tests_run
 from ablate.verify.messages import receive_message, send_message
 from ablate.verify.scoring import MIB, STARVED_FACTOR, Outcome, limits_of, run_in_order, score
 
@@ -47,7 +47,7 @@ def run_job(container: Container, job: Job) -> Verdict:
         if container.process is not None:
             container.send({"op": "done"}, [])
     else:
-        verdict = Verdict(VerdictKind.compile_error, 0, len(hardest_first(job)), None, 0.0, 0.0, 0.0, failure)
+        verdict = Verdict(VerdictKind.compile_error, 0, num_tests_run(job), None, 0.0, 0.0, 0.0, failure)
     return replace(verdict, wall_s=time.monotonic() - started)
 
 
@@ -78,7 +78,7 @@ def open_program(container: Container, job: Job, limits: dict) -> str | None:
 
 def run_test(container: Container, job: Job, index: int) -> Outcome:
     """Run and score one test."""
-    text = job.tests[index][0].encode("utf-8", "surrogateescape")
+    text = job.tests[index].input.encode("utf-8", "surrogateescape")
     killed_before = container.group.num_out_of_memory() if container.group else 0
     files = [memory_file("in", text), memory_file("output"), memory_file("result")]
     try:
