@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,10 @@ def read_parquet(path: Path) -> list[dict[str, Any]]:
         raise UserError(f"{path} is not a readable parquet file ({error}): remove it and run the step again") from error
 
 
-def write_batches(path: Path, batches: Iterable[Sequence[Mapping[str, Any]]], columns: Mapping[str, type]) -> None:
-    """Write a large file in one step, one row group per batch; holds one batch in memory.
+def write_row_groups(
+    path: Path, rows: Iterable[Mapping[str, Any]], columns: Mapping[str, type], group_size: int
+) -> None:
+    """Write a large file in one step, in groups of ``group_size`` rows; holds one group in memory.
 
     Args:
         columns: the columns in order, each ``str``, ``int`` or ``float``; every value may be null.
@@ -48,9 +51,10 @@ def write_batches(path: Path, batches: Iterable[Sequence[Mapping[str, Any]]], co
     kinds = {str: pa.string(), int: pa.int64(), float: pa.float64()}
     schema = pa.schema([(name, kinds[kind]) for name, kind in columns.items()])
     scratch = scratch_path(path)
+    remaining = iter(rows)
     with pq.ParquetWriter(scratch, schema) as writer:
-        for batch in batches:
-            writer.write_table(pa.Table.from_pylist(list(batch), schema))
+        while group := list(islice(remaining, group_size)):
+            writer.write_table(pa.Table.from_pylist(group, schema))
     scratch.replace(path)
 
 

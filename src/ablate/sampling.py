@@ -20,13 +20,29 @@ from ablate.rollout.draws import Conditions, Decode, Sampler, Task, draw_samples
 from ablate.rollout.engine import Engine
 from ablate.rollout.open import open_engine
 from ablate.seeding import derive_seed
-from ablate.types import EvalRow, RolloutGroup
+from ablate.types import EvalRow, Problem, Prompt, RolloutGroup
 from ablate.verify.verifier import Verifier
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 WeightsVersion = tuple[int, int]  # (stage, step) after which the trainer had these weights
+PromptsOf = Callable[[Sequence[Problem]], list[Prompt]]
+
+
+class Tasks(Sequence[Task]):
+    """Problems with their prompts. A prompt is made when its problem is drawn: 24,000 of them would take a gigabyte."""
+
+    def __init__(self, problems: Sequence[Problem], prompts_of: PromptsOf) -> None:
+        self.problems = problems
+        self.prompts_of = prompts_of
+
+    def __len__(self) -> int:
+        return len(self.problems)
+
+    def __getitem__(self, index: int) -> Task:
+        problem = self.problems[index]
+        return problem, self.prompts_of([problem])[0]
 
 
 @dataclass
@@ -118,12 +134,15 @@ def open_sampling(config: RunConfig, model_dir: Path, verifier: Verifier) -> Sam
     """Load problems and tokenizer; an engine starts when its context is first asked for."""
     tokenizer = load_tokenizer(model_dir)
 
-    def tasks(path: str) -> list[Task]:
-        problems = {problem.id: problem for problem in load_problems(path)}
-        prompts = make_prompts(list(problems.values()), tokenizer, config.data.template)
+    def prompts_of(problems: Sequence[Problem]) -> list[Prompt]:
+        return make_prompts(problems, tokenizer, config.data.template)
+
+    def tasks(path: str) -> Tasks:
+        problems = load_problems(path)
+        prompts_of(problems[:1])  # a template that cannot be used is reported now
         if config.data.max_prompt_tokens is not None:
-            prompts = within(prompts, config.data.max_prompt_tokens)
-        return [(problems[prompt.problem_id], prompt) for prompt in prompts]
+            problems = within(problems, prompts_of, config.data.max_prompt_tokens)
+        return Tasks(problems, prompts_of)
 
     return Sampling(
         config=config,

@@ -31,10 +31,14 @@ def test_a_template_without_the_statement_is_the_users_error():
         make_prompts(PROBLEMS, TOKENIZER, "Write a program.")
 
 
-def test_within_keeps_exactly_the_prompts_that_are_short_enough():
+def test_within_keeps_exactly_the_problems_whose_prompts_are_short_enough():
     prompts = make_prompts(PROBLEMS, TOKENIZER, "{statement}")
-    lengths = sorted(len(prompt.token_ids) for prompt in prompts)
-    limit = lengths[len(lengths) // 2]
-    assert within(prompts, limit) == [prompt for prompt in prompts if len(prompt.token_ids) <= limit]
+    length_of = {prompt.problem_id: len(prompt.token_ids) for prompt in prompts}
+    limit = sorted(length_of.values())[len(prompts) // 2]
+
+    def prompts_of(problems):
+        return make_prompts(problems, TOKENIZER, "{statement}")
+
+    assert within(PROBLEMS, prompts_of, limit) == [each for each in PROBLEMS if length_of[each.id] <= limit]
     with pytest.raises(UserError, match=r"data\.max_prompt_tokens"):
-        within(prompts, lengths[0] - 1)
+        within(PROBLEMS, prompts_of, min(length_of.values()) - 1)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from test_lifecycle import children
 
 from ablate.errors import UserError
+from ablate.stored_tests import StoredTests, pack_tests
 from ablate.types import Problem, TestCase, VerdictKind
 from ablate.verify.jobs import hardest_first, make_job
 from ablate.verify.verifier import open_verifier
@@ -35,6 +37,28 @@ def test_max_tests_keeps_the_hardest(make_config):
         verdict = verifier.submit(LENGTHS, "n = len(input())\nprint(n if n > 2 else 0)").result()
         assert (verdict.passed, verdict.num_passed, verdict.num_tests) == (True, 2, 2)
         assert verifier.submit_answer(LENGTHS, "no code").result().num_tests == 2
+
+
+def test_stored_tests_give_the_same_verdict_and_stay_on_disk(verifier, tmp_path):
+    packed = pack_tests(LENGTHS.tests)
+    path = tmp_path / "tests.bin"
+    path.write_bytes(b"before" + packed.blob)
+    stored = StoredTests(str(path), 6, len(packed.blob), packed.num_tests, packed.digest)
+    problem = replace(LENGTHS, tests=stored)
+    wrong = "n = len(input())\nprint(n if n == 4 else 0)"
+    verdict = verifier.submit(problem, wrong).result()
+    assert (verdict.kind, verdict.num_passed, verdict.first_failed) == (VerdictKind.wrong_answer, 1, 2)
+    assert verifier.submit(problem, RIGHT).result().passed
+    assert "decoded" not in vars(stored)
+
+
+def test_tests_that_cannot_be_read_score_nobody(make_config, tmp_path):
+    problem = replace(LENGTHS, tests=StoredTests(str(tmp_path / "gone"), 0, 9, 5, "0" * 64))
+    with open_verifier(make_config(workers=1, retries=0)) as verifier:
+        verdict = verifier.submit(problem, RIGHT).result()
+        assert (verdict.is_infrastructure_error, verdict.num_tests) == (True, 5)
+        assert "gone" in verdict.detail
+        assert verifier.submit(LENGTHS, RIGHT).result().passed
 
 
 def test_no_tests_prove_nothing(verifier):

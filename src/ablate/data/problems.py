@@ -1,4 +1,4 @@
-"""Problems from JSONL files: one object per line, checked field by field before a run starts."""
+"""Problems from a problem store, or from a JSONL file: one object per line, checked before a run starts."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ablate.data.store import PROBLEMS_FILE, read_store
 from ablate.errors import UserError
 from ablate.types import Problem, TestCase
 
@@ -31,14 +32,18 @@ class BrokenLine(Exception):
 
 
 def problems_path(where: str) -> Path:
-    """Return the file that ``where`` names: a path, or ``shipped:NAME`` for a file of this package.
+    """Return what ``where`` names: a JSONL file, the directory of a store, or ``shipped:NAME``, a file of this package.
 
     Raises:
-        UserError: when there is no such file.
+        UserError: when there is no such file or store.
     """
     if not where.startswith(SHIPPED_PREFIX):
         path = Path(where).expanduser()
-        if not path.is_file():
+        if path.is_dir() and not (path / PROBLEMS_FILE).is_file():
+            raise UserError(
+                f"{where} is no problem store, because it has no {PROBLEMS_FILE}: fix data.train or data.eval"
+            )
+        if not path.exists():
             raise UserError(f"problem file {where} does not exist: fix data.train or data.eval")
         return path
     path = SHIPPED_DIR / where.removeprefix(SHIPPED_PREFIX)
@@ -49,13 +54,25 @@ def problems_path(where: str) -> Path:
 
 
 def load_problems(where: str) -> list[Problem]:
-    """Read and check a JSONL file of problems (a path or ``shipped:NAME``), in file order; blank lines are skipped.
+    """Read problems in file order, from the directory of a problem store or from a JSONL file.
+
+    The tests of a store stay on disk until a verifier's worker runs them. Those of a JSONL file are in memory.
 
     Raises:
-        UserError: naming the file, the line and the field that breaks a rule; also for an id that occurs twice and
-            for a file without problems.
+        UserError: for a damaged store; for a JSONL file, naming the file, the line and the field that breaks a rule;
+            also for an id that occurs twice and for a file without problems.
     """
     path = problems_path(where)
+    problems = list(read_store(path)) if path.is_dir() else read_jsonl(path)
+    if not problems:
+        raise UserError(
+            f"{path} holds no problems: give a file with one JSON object per line, or a store that has some"
+        )
+    return problems
+
+
+def read_jsonl(path: Path) -> list[Problem]:
+    """Read and check a JSONL file; blank lines are skipped. Raises as ``load_problems``."""
     problems: list[Problem] = []
     line_of_id: dict[str, int] = {}
     for number, line in numbered_lines(path):
@@ -70,8 +87,6 @@ def load_problems(where: str) -> list[Problem]:
             )
         line_of_id[problem.id] = number
         problems.append(problem)
-    if not problems:
-        raise UserError(f"{path} holds no problems: give one JSON object per line")
     return problems
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from ablate.errors import UserError
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 PLACEHOLDER = "{statement}"
+CHUNK = 256  # prompts that are in memory at once while their lengths are counted
 
 
 def make_prompts(problems: Sequence[Problem], tokenizer: PreTrainedTokenizerBase, template: str) -> list[Prompt]:
@@ -37,15 +39,22 @@ def make_prompt(problem: Problem, tokenizer: PreTrainedTokenizerBase, template: 
     return Prompt(problem_id=problem.id, text=text, token_ids=tuple(token_ids))
 
 
-def within(prompts: Sequence[Prompt], max_prompt_tokens: int) -> list[Prompt]:
-    """Return the prompts of at most ``max_prompt_tokens`` tokens, in order.
+def within(
+    problems: Sequence[Problem], prompts_of: Callable[[Sequence[Problem]], list[Prompt]], max_prompt_tokens: int
+) -> list[Problem]:
+    """Return the problems whose prompts have at most ``max_prompt_tokens`` tokens, in order; keeps no prompt.
 
     Raises:
-        UserError: when none is short enough.
+        UserError: when no prompt is short enough.
     """
-    kept = [prompt for prompt in prompts if len(prompt.token_ids) <= max_prompt_tokens]
+    kept: list[Problem] = []
+    shortest = math.inf
+    for start in range(0, len(problems), CHUNK):
+        chunk = problems[start : start + CHUNK]
+        lengths = [len(prompt.token_ids) for prompt in prompts_of(chunk)]
+        kept += [problem for problem, length in zip(chunk, lengths, strict=True) if length <= max_prompt_tokens]
+        shortest = min(shortest, *lengths)
     if not kept:
-        shortest = min(len(prompt.token_ids) for prompt in prompts)
         raise UserError(
             f"no prompt has at most data.max_prompt_tokens={max_prompt_tokens} tokens (the shortest has {shortest}): "
             "raise it"
