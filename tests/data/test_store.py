@@ -9,14 +9,12 @@ from hypothesis import strategies as st
 from ablate.data.problems import load_problems
 from ablate.data.store import PROBLEMS_FILE, TESTS_FILE, write_store
 from ablate.errors import UserError
-from ablate.stored_tests import StoredTests, pack_tests, unpack_tests
+from ablate.stored_tests import pack_tests, unpack_tests
 from ablate.types import Problem, TestCase
 
 TESTS = tuple(TestCase(f"{a} 1\n", f"{a + 1}\n") for a in range(5))
 ADD = Problem("add", "Print a+b.", TESTS, "easy", float_tolerance=1e-6, reference="print(1)", date="2024-08-01")
-CALL = Problem(
-    "call", "Write f.", TESTS[:1], "hard", "functional", "f", memory_limit_mib=64, starter_code="def f(): ..."
-)
+CALL = Problem("call", "Write f.", TESTS[:1], "hard", "functional", "f", memory_limit_mib=64, starter_code="def f(): 0")
 
 
 def store(directory, *problems):
@@ -82,7 +80,3 @@ def test_a_damaged_store_is_the_users_error(tmp_path):
 def test_a_store_without_problems_is_the_users_error(tmp_path):
     with pytest.raises(UserError, match="holds no problems"):
         load_problems(store(tmp_path))
-
-
-def test_stored_tests_name_their_place():
-    assert StoredTests("x", 0, 26, 1, "5a") == StoredTests("x", 0, 26, 1, "5a")
