@@ -35,6 +35,7 @@ def train(session: Session) -> None:
         while state.step < last_step:
             metrics, state.sampler = train_one_step(session, state, stage.length)
             state.step += 1
+            session.publish_checkpoint()
             is_last = state.step == last_step
             contexts = due_contexts(config.eval, state.step, is_last)
             if contexts:
@@ -57,6 +58,7 @@ def train_one_step(session: Session, state: RunState, context_length: int) -> tu
         session.update_engine(state.weights_version, context_length)
     with session.timed("rollout", step):  # sample -> verify -> group, refilled under dynamic sampling
         groups, metrics, sampler = session.collect(state.sampler, step, context_length)
+    session.publish_checkpoint()
     if groups:
         batch = batch_of(session, groups, step)
         seed = derive_seed(session.config.seed, "optimizer steps", step)

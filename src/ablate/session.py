@@ -186,6 +186,10 @@ class Session:
                 asynchronous=keep.asynchronous,
             )
 
+    def publish_checkpoint(self) -> None:
+        """Let an asynchronous checkpoint count as soon as it is written, so that a crash goes back no further."""
+        self.trainer.checkpoints.publish_if_written()
+
     def is_best(self, state: RunState) -> bool:
         """Is this step the best of its stage so far? Then it needs a checkpoint."""
         return self.config.checkpoint.keep_best and state.best_step == state.step
@@ -244,6 +248,7 @@ def open_session(config: RunConfig, config_yaml: str, run: RunDirectory, is_lead
         verifier = shared_verifier(config.verify) if is_leader else None
         model_dir = ensure_model(config)
         trainer = open_trainer(config, model_dir)
+        stack.callback(trainer.checkpoints.discard_save)
         stack.enter_context(ending_together(trainer.world.watch, Preempted))
         sampling = open_sampling(config, model_dir, verifier) if is_leader else None
         mirror: Mirror = NoMirror()

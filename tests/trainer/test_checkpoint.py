@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
+from functools import partial
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import cases
 import pytest
@@ -13,6 +16,8 @@ from fused_adam_double import use_fused_adam
 
 from ablate.errors import UserError
 from ablate.trainer.batching import make_batch
+from ablate.trainer.checkpoint import shards
+from ablate.trainer.checkpoint.directory import fingerprints
 from ablate.trainer.trainer import Trainer
 
 EXTRA = {"step": 3, "scores": {0: 0.25, 3: 0.5}, "sampler": {"order": [3, 1, 2]}, "rng": torch.arange(4)}
@@ -97,7 +102,8 @@ def test_transformer_engines_adam_continues_its_own_and_torchs_count_of_steps(
         torch.testing.assert_close(tensor, weights[name], rtol=1e-5, atol=1e-6)
 
 
-def test_a_synchronous_save_starts_no_process(trainer, tmp_path, batch, monkeypatch):
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["at_once", "asynchronous"])
+def test_a_save_starts_no_process(trainer, tmp_path, batch, monkeypatch, asynchronous):
     """A writing child would outlive a killed run, and hold the lock and the sockets that it inherited."""
 
     def start(process: BaseProcess) -> None:
@@ -105,12 +111,68 @@ def test_a_synchronous_save_starts_no_process(trainer, tmp_path, batch, monkeypa
 
     train(trainer, batch, 1)
     monkeypatch.setattr(BaseProcess, "start", start)
-    save(trainer, tmp_path, 1)
+    trainer.checkpoints.save(tmp_path, 1, EXTRA, keep=1, best=None, asynchronous=asynchronous)
+    trainer.checkpoints.finish_save()
     assert sorted(path.name for path in (tmp_path / "step_000001").glob("*.distcp")) == ["__0_0.distcp", "__0_1.distcp"]
     weights = cases.gathered(trainer)
     train(trainer, batch, 1)
     trainer.checkpoints.load(tmp_path, 1)
     assert all(torch.equal(weights[name], tensor) for name, tensor in cases.gathered(trainer).items())
+
+
+@pytest.fixture
+def writing_may_begin(monkeypatch) -> threading.Event:
+    """Until this is set, a save writes no file."""
+    may_begin, write_files = threading.Event(), shards.write_files
+
+    def write_later(*arguments: Any) -> None:
+        may_begin.wait(10)
+        write_files(*arguments)
+
+    monkeypatch.setattr(shards, "write_files", write_later)
+    return may_begin
+
+
+def test_an_asynchronous_checkpoint_counts_as_soon_as_it_is_written(trainer, tmp_path, batch, writing_may_begin):
+    train(trainer, batch, 1)
+    weights = cases.gathered(trainer)
+    trainer.checkpoints.save(tmp_path, 1, EXTRA, keep=1, best=None, asynchronous=True)
+    trainer.checkpoints.publish_if_written()
+    assert not (tmp_path / "latest").exists()
+    train(trainer, batch, 1)
+    writing_may_begin.set()
+    while not (tmp_path / "latest").exists():
+        trainer.checkpoints.publish_if_written()
+    trainer.checkpoints.load(tmp_path, 1)
+    assert all(torch.equal(weights[name], tensor) for name, tensor in cases.gathered(trainer).items())
+
+
+def test_a_failed_run_publishes_no_checkpoint_and_writes_no_more(trainer, tmp_path, writing_may_begin):
+    trainer.checkpoints.save(tmp_path, 1, EXTRA, keep=1, best=None, asynchronous=True)
+    writing_may_begin.set()
+    trainer.checkpoints.discard_save()
+    written = fingerprints(tmp_path / "step_000001.partial", trainer.world)
+    assert {"__0_0.distcp", "__0_1.distcp"} <= written.keys()
+    trainer.checkpoints.finish_save()
+    assert not (tmp_path / "latest").exists()
+
+
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["at_once", "asynchronous"])
+def test_a_file_that_cannot_be_written_fails_with_its_own_error(trainer, tmp_path, monkeypatch, asynchronous):
+    make_partial = Path.mkdir
+
+    def mkdir_on_a_full_disk(path: Path, **options: Any) -> None:
+        make_partial(path, **options)
+        if path.suffix == ".partial" and not any(path.iterdir()):
+            (path / "__0_1.distcp").symlink_to("/dev/full")
+
+    monkeypatch.setattr(Path, "mkdir", mkdir_on_a_full_disk)
+    save = partial(trainer.checkpoints.save, tmp_path, 1, EXTRA, keep=1, best=None, asynchronous=asynchronous)
+    if asynchronous:
+        save()
+    with pytest.raises(OSError, match="No space left on device"):
+        trainer.checkpoints.finish_save() if asynchronous else save()
+    assert not (tmp_path / "latest").exists()
 
 
 def test_nothing_to_resume_is_none(trainer, tmp_path):

@@ -76,7 +76,8 @@ class Checkpoints:
             extra: the loop's state: tensors, numbers, strings, and dicts, lists and tuples of them.
             keep: number of the newest checkpoints that stay.
             best: the step whose checkpoint stays as well, and that the file ``best`` names.
-            asynchronous: return while a forked process still writes; the checkpoint counts after the next call.
+            asynchronous: return while a thread still writes. The checkpoint counts after the first call of
+                ``publish_if_written`` that finds all files on disk.
         """
         self.finish_save()
         root = Path(root)
@@ -99,6 +100,19 @@ class Checkpoints:
         if self.pending is not None:
             pending, self.pending = self.pending, None
             publish(pending, self.world)
+
+    def publish_if_written(self) -> None:
+        """Let an asynchronous save count as soon as every rank has written its files; do not wait for them."""
+        if self.pending is not None:
+            num_writing = torch.tensor(int(not self.pending.writing.is_done()))
+            if self.world.sum_over_ranks(num_writing).item() == 0:
+                self.finish_save()
+
+    def discard_save(self) -> None:
+        """Forget a save that is under way, once this rank writes no more: the run has failed."""
+        if self.pending is not None:
+            pending, self.pending = self.pending, None
+            pending.writing.discard()
 
     def load(self, root: Path, step: int) -> dict[str, Any]:
         """Load the state after ``step``, written under this layout or another; return the loop's state.
@@ -131,7 +145,7 @@ class Checkpoints:
 
 def publish(pending: Pending, world: World) -> None:
     """Wait for the files, record their hashes, move the checkpoint into place and remove what is not kept."""
-    pending.writing.wait()
+    pending.writing.finish()
     on_leader(world, lambda: torch.save(pending.extra, pending.partial / EXTRA))
     files = fingerprints(pending.partial, world)
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import queue
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ cpu.import_megatron()
 
 from megatron.core import dist_checkpointing  # noqa: E402
 from megatron.core.dist_checkpointing.strategies import filesystem_async  # noqa: E402
-from megatron.core.dist_checkpointing.strategies.async_utils import AsyncCallsQueue  # noqa: E402
+from megatron.core.dist_checkpointing.strategies.async_utils import AsyncRequest  # noqa: E402
 from megatron.core.optimizer import MegatronOptimizer  # noqa: E402
 from megatron.core.optimizer.distrib_optimizer import DistributedOptimizer  # noqa: E402
 from megatron.core.optimizer_param_scheduler import OptimizerParamScheduler  # noqa: E402
@@ -38,35 +40,53 @@ class TrainingState:
 
 
 class Writing:
-    """A save that is under way. ``wait`` returns when the files of every rank are on disk."""
+    """A save that is under way: a thread of this process writes the files of this rank.
 
-    def __init__(self, calls: AsyncCallsQueue | None) -> None:
-        self._calls = calls
+    A thread ends with its process, however the process ends. Megatron's forked writers outlive a killed run, and keep
+    the lock and the sockets that they inherited.
+    """
 
-    def wait(self) -> None:
-        if self._calls is not None:
-            with cpu.answering_for_cuda():
-                self._calls.maybe_finalize_async_calls(blocking=True)
-                self._calls.close()
+    def __init__(self, request: AsyncRequest, asynchronous: bool) -> None:
+        self._finalize_fns = request.finalize_fns
+        has_files = request.async_fn is not None
+        thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ablate-checkpoint")
+        self._written = thread.submit(write_files, *(staged(request, asynchronous) if has_files else ([], [], None)))
+        thread.shutdown(wait=False)
+
+    def is_done(self) -> bool:
+        """Whether this rank has written its files, or failed to."""
+        return self._written.done()
+
+    def discard(self) -> None:
+        """Wait until this rank writes no more."""
+        wait([self._written])
+
+    def finish(self) -> None:
+        """Wait for the files of every rank and write Megatron's index of them. Every rank calls it.
+
+        Raises:
+            OSError: on the rank that could not write its files.
+        """
+        self._written.result()
+        with cpu.answering_for_cuda():
+            for finalize in self._finalize_fns:
+                finalize()
 
 
 def write(state: TrainingState, directory: Path, asynchronous: bool) -> Writing:
-    """Write this rank's share into ``directory``, which exists and is empty.
+    """Begin to write the state to ``directory``, which exists and is empty. Every rank calls it.
 
-    An asynchronous save writes from a forked copy of this process; later updates do not reach the copy.
+    Args:
+        asynchronous: the state may change before the files are written, so the thread writes a copy.
     """
-    with cpu.answering_for_cuda():
-        sharded = sharded_state(state, is_loading=False)
-        if not asynchronous:
-            with writing_in_this_process():
-                dist_checkpointing.save(sharded, str(directory), content_metadata=dict(METADATA))
-            return Writing(None)
+    with cpu.answering_for_cuda(), results_in_this_process():
         request = dist_checkpointing.save(
-            sharded, str(directory), async_sharded_save=True, content_metadata=dict(METADATA)
+            sharded_state(state, is_loading=False),
+            str(directory),
+            async_sharded_save=True,
+            content_metadata=dict(METADATA),
         )
-        calls = AsyncCallsQueue(persistent=False)
-        calls.schedule_async_request(request)
-        return Writing(calls)
+    return Writing(request, asynchronous)
 
 
 def read(state: TrainingState, directory: Path) -> None:
@@ -219,37 +239,47 @@ def restore_step_count(optimizer: DistributedOptimizer, num_steps: int) -> None:
 
 
 @contextlib.contextmanager
-def writing_in_this_process() -> Iterator[None]:
-    """Make a synchronous save of Megatron start no process.
+def results_in_this_process() -> Iterator[None]:
+    """Collect what a save wrote in a plain queue.
 
-    Megatron forks a child per file. Such a child outlives a killed run and keeps the lock and the sockets that it
-    inherited. Megatron also starts a manager process for the results, which imports the main script again (seconds).
+    Megatron would start a manager process, which imports the main script once more (seconds) and outlives a kill.
     """
-    writer, name = filesystem_async.FileSystemWriterAsync, "write_preloaded_data_multiproc"
-    queue_before, write_before = filesystem_async._results_queue, vars(writer)[name]
-    filesystem_async._results_queue = queue.Queue()
-    setattr(writer, name, staticmethod(write_files))
+    before, filesystem_async._results_queue = filesystem_async._results_queue, queue.Queue()
     try:
         yield
     finally:
-        filesystem_async._results_queue = queue_before
-        setattr(writer, name, write_before)
+        filesystem_async._results_queue = before
 
 
-def write_files(transforms: list, use_msc: bool, rank: int, buckets: list, results: queue.Queue) -> None:
-    """Write one file per bucket, one after the other; stands in for ``write_preloaded_data_multiproc``.
+def staged(request: AsyncRequest, copy: bool) -> tuple[list, list, queue.Queue]:
+    """Return the arguments of ``write_files``, with every tensor on the CPU.
 
-    ``results`` receives {index of the bucket: what was written}, or the first exception.
+    Args:
+        copy: copy the tensors that are on the CPU already.
     """
+    transforms, _ = request.async_fn.args
+    _, buckets, results = request.async_fn_args
+    on_cpu = [
+        (path, name, (objects, [(item, tensor.to("cpu", copy=copy)) for item, tensor in tensors]))
+        for path, name, (objects, tensors) in buckets
+    ]
+    return transforms, on_cpu, results
+
+
+def write_files(transforms: list, buckets: list, results: queue.Queue | None) -> None:
+    """Write one file per bucket, one after the other, in place of Megatron's one process per bucket.
+
+    ``results`` receives {index of the bucket: what was written}; it is None on a rank that has nothing to write.
+    """
+    # Without its decorator, which would stop the garbage collector of the whole process while the thread writes.
+    write_bucket = inspect.unwrap(filesystem_async.FileSystemWriterAsync.write_preloaded_data)
     written = {}
     for index, bucket in enumerate(buckets):
         outcome, unfinished = queue.Queue(), queue.Queue()
         unfinished.put(index)
-        filesystem_async.FileSystemWriterAsync.write_preloaded_data(
-            transforms, index, bucket, outcome, unfinished, use_fsync=True, use_msc=use_msc
-        )
+        write_bucket(transforms, index, bucket, outcome, unfinished, use_fsync=True)
         _, written[index] = outcome.get_nowait()
         if isinstance(written[index], Exception):
-            results.put(written[index])
-            return
-    results.put(written)
+            raise written[index]
+    if results is not None:
+        results.put(written)
