@@ -28,11 +28,35 @@ def test_the_expansion_is_hydras_own(overrides):
     assert [list(job) for job in expand(overrides)] == jobs
 
 
-def test_the_directory_of_a_cell_is_that_of_hydras_sweep():
-    for cell in plan(["experiment=tiny"]):
-        hydra = compose(cell.overrides, with_hydra=True).hydra
-        assert str(cell.directory) == f"{hydra.sweep.dir}/{hydra.sweep.subdir}"
-        assert str(cell.directory) == hydra.run.dir
+@pytest.mark.parametrize("spelling", ["off", "train"])
+def test_one_cell_has_one_directory_however_its_part_is_spelled(spelling):
+    (cell,) = plan(["experiment=overlong", "overlong=train", f"objective.overlong={spelling}", "seed=0"])
+    assert cell.directory.parent.name == "overlong=train-shape=verdict"
+    assert cell.config.objective["overlong"] == "train"
+
+
+def test_a_part_outside_is_in_the_directory_by_its_short_name(tmp_path):
+    (tmp_path / "mine.py").write_text("def heavy(mask_BT, in_loss_B):\n    return mask_BT / mask_BT.sum()\n")
+    weight = f"objective.weight={tmp_path}/mine.py:heavy"
+    (cell,) = plan(["experiment=ratio_x_weight", "ratio=token", weight, "seed=0"])
+    assert cell.directory.parent.name == "ratio=token-weight=mine.py:heavy"
+    assert cell.config.objective["weight"] == f"{tmp_path}/mine.py:heavy"
+
+
+@pytest.mark.parametrize("sweep", [[], ["-m"]])
+def test_a_wrong_configuration_leaves_no_run_directory(tmp_path, sweep):
+    words = [
+        "objective.clip_high=-1",
+        f"paths.outputs={tmp_path}/outputs",
+        "experiment=tiny",
+        "objective=grpo",
+        "seed=0",
+    ]
+    command = [sys.executable, "-m", "ablate.train", *sweep, *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=tmp_path)
+    assert "clip_high must be a number 0 or above" in done.stderr
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["multirun.yaml"] * len(sweep)
+    assert not list(tmp_path.rglob("seed0"))
 
 
 @pytest.mark.parametrize(

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ablate.cli import objective_config, searchpath_of
 from ablate.config import RunConfig, parse
 from ablate.config.checks import check_scored
 from ablate.errors import UserError
 
 
-def check_run(values: Any, num_processes: int | None = None, trains_here: bool = False) -> RunConfig:
+def check_run(values: Any, hydra: Any, num_processes: int | None = None, trains_here: bool = False) -> RunConfig:
     """Return the checked configuration of a run whose objective builds and whose layout fits.
 
     Args:
-        values: what Hydra composed.
+        values: what Hydra composed. Its objective and cell get the one spelling that records hold.
+        hydra: Hydra's own section: the file of ``conf/objective`` that was chosen, and where it was searched.
         num_processes: the processes that will train; None while that is not known.
         trains_here: whether training starts now and on this machine, so that files and packages must be there. Before
             that they may be fetched (see ``missing_files``).
@@ -22,14 +25,13 @@ def check_run(values: Any, num_processes: int | None = None, trains_here: bool =
     Raises:
         UserError: naming the first rule that the configuration breaks.
     """
-    from ablate import objectives
     from ablate.trainer.parallel.layout import check_layout, check_world_size
     from ablate.verify.choices import check_verify
 
+    settle_spelling(values, hydra)
     config = parse(values)
     check_scored(config)
     check_verify(config.verify)
-    objectives.build(config.objective)
     parallel = config.parallel
     model_size = parallel.tensor * parallel.pipeline * parallel.context
     check_world_size(parallel, num_processes or parallel.world_size or model_size)
@@ -39,6 +41,36 @@ def check_run(values: Any, num_processes: int | None = None, trains_here: bool =
     if trains_here:
         check_files(config)
     return config
+
+
+def settle_spelling(values: Any, hydra: Any) -> None:
+    """Give the objective its one spelling, and then name the cell, in place: `off` and `train` are the same cell.
+
+    A part outside is recorded by its absolute path; in the cell's name, which is a directory, it is "file.py:part".
+    """
+    from omegaconf import DictConfig, OmegaConf
+
+    from ablate.objectives import SLOTS, canonical, outside_knobs, without_removed_knobs
+
+    if not isinstance(values.get("objective"), DictConfig):
+        return  # parse says what is wrong
+    objective = OmegaConf.to_container(values.objective, resolve=True)
+    if outside_knobs(objective):
+        base = objective_config(hydra.runtime.choices.objective, searchpath_of(hydra.overrides.hydra))
+        objective = without_removed_knobs(objective, base)
+    objective = canonical(objective)
+    short = {key: Path(value).name if key in SLOTS else value for key, value in objective.items()}
+    OmegaConf.update(values, "objective", short, merge=False, force_add=True)
+    cell = values.cell
+    OmegaConf.update(values, "objective", objective, merge=False, force_add=True)
+    values.cell = cell
+
+
+def objective_with(name: str, overrides: Sequence[str]) -> dict[str, Any]:
+    """The configuration of an objective with overrides, null for a knob whose part an override has replaced."""
+    from ablate.objectives import without_removed_knobs
+
+    return without_removed_knobs(objective_config(name, overrides), objective_config(name, searchpath_of(overrides)))
 
 
 def known_architecture(config: RunConfig) -> Any:

@@ -130,6 +130,11 @@ def check_words(words: Sequence[str]) -> None:
             check_searchpath(word)
 
 
+def searchpath_of(overrides: Sequence[str]) -> tuple[str, ...]:
+    """The words that say where configuration files of the user's own are."""
+    return tuple(word for word in overrides if word.lstrip("+").startswith("hydra.searchpath="))
+
+
 def check_searchpath(word: str) -> None:
     """Raise ``UserError`` for a directory that does not exist: Hydra would only warn and go on without it."""
     from hydra.core.override_parser.overrides_parser import OverridesParser

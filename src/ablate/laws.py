@@ -13,6 +13,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from ablate.check_run import objective_with
 from ablate.cli import objective_config, objective_names, read_words, run_main
 from ablate.errors import UserError
 
@@ -32,7 +33,7 @@ def print_laws(name: str, overrides: Sequence[str]) -> int:
     from ablate.objectives import build
     from ablate.objectives.laws import examine
 
-    objective = build(objective_config(name, overrides))
+    objective = build(objective_with(name, overrides))
     findings = examine(objective, LAW_BATCHES)
     for finding in findings:
         print(f"{finding.status:15} {finding.law:42} {finding.detail}")

@@ -84,7 +84,8 @@ def plan(overrides: Sequence[str], num_processes: int | None = None) -> list[Cel
     cells: dict[Path, Cell] = {}
     for job in expand(overrides):
         try:
-            config = check_run(compose(job), num_processes)
+            values = compose(job, with_hydra=True)
+            config = check_run(values, values.hydra, num_processes)
         except UserError as error:
             raise UserError(f"{error} (cell: {' '.join(job)})") from error
         directory = run_path(config)

@@ -5,8 +5,11 @@
     python -m ablate.replay rollouts=RUN/rollouts checkpoint=RUN/checkpoints objectives=[grpo,dapo,gspo,gspo_plus]
 
 is the laboratory. It takes a run's rollouts, recomputes their log-probabilities with the trainer at one checkpoint or
-several (checkpoint=[A,B]), and pushes them through every objective and toggle. It writes laboratory.parquet,
+several, and pushes them through every objective and toggle. It writes laboratory.parquet,
 laboratory.md and figures into out=DIR (RUN/laboratory).
+
+checkpoint=DIR is a checkpoint, or a run (its best checkpoint, or its newest while none is known to be best), as in
+ablate.evaluate and ablate.export; here it may also be RUN/checkpoints (all of them) or a list [A,B].
 
     moment=after    (the default) each checkpoint meets the whole rollout batch it was just trained on
     moment=during   each checkpoint meets the next batch at its last update; the updates before it are repeated
@@ -23,7 +26,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ablate.cli import objective_config, read_words, run_main
+from ablate.check_run import objective_with
+from ablate.cli import read_words, run_main, searchpath_of
 from ablate.errors import UserError
 
 NEEDED = {"cases": {"out"}, "rollouts": {"checkpoint", "objectives"}}
@@ -49,7 +53,7 @@ def main() -> int:
 def replay_cases(own: dict[str, str], overrides: Sequence[str]) -> int:
     from ablate.objectives.laws.cases import replay_file
 
-    num_cases = replay_file(Path(own["cases"]), Path(own["out"]), lambda name: objective_config(name, overrides))
+    num_cases = replay_file(Path(own["cases"]), Path(own["out"]), lambda name: objective_with(name, overrides))
     print(f"{num_cases} cases replayed into {own['out']}")
     return 0
 
@@ -59,8 +63,8 @@ def replay_rollouts(own: dict[str, str], overrides: Sequence[str]) -> int:
     from ablate.laboratory.command import run_command
     from analysis.gradient_plots import write_figures
 
-    out, paths = run_command(own, overrides, objective_config, print)
-    print(*paths, *write_figures(out, lambda name: objective_config(name)["label"]), sep="\n")
+    out, paths = run_command(own, overrides, objective_with, print)
+    print(*paths, *write_figures(out, lambda name: objective_with(name, searchpath_of(overrides))["label"]), sep="\n")
     return 0
 
 

@@ -62,15 +62,15 @@ def note_failure(sentence: str) -> None:
 
 def run_cell(values: DictConfig) -> str:
     """Take the cell's directory and train it, unless it is done already."""
+    from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
 
     from ablate.check_run import check_run
-    from ablate.objectives import canonical, outside_files
+    from ablate.objectives import outside_files
     from ablate.provenance import config_changes, file_changes
     from ablate.records import RunDirectory, run_path
 
-    config = check_run(values, int(os.environ.get("WORLD_SIZE", "1")), trains_here=True)
-    OmegaConf.update(values, "objective", canonical(config.objective), merge=False, force_add=True)
+    config = check_run(values, HydraConfig.get(), int(os.environ.get("WORLD_SIZE", "1")), trains_here=True)
     config_yaml = OmegaConf.to_yaml(values, resolve=True)
     run = RunDirectory(run_path(config))
     is_leader = os.environ.get("RANK", "0") == "0"

@@ -134,7 +134,7 @@ def test_length_buckets_hold_equally_many_rows_and_cover_every_length():
     ("change", "sentence"),
     [
         ({"rollouts": "nowhere"}, "is not inside a run"),
-        ({"checkpoint": "nowhere"}, "holds no checkpoint"),
+        ({"checkpoint": "nowhere"}, "checkpoint=nowhere does not exist: name a run"),
         ({"steps": "[7]"}, "has no rollouts of step 7: it has [1, 2]"),
         ({"steps": "[one]"}, "must be whole numbers"),
         ({"moment": "before"}, "moment=before is not one of after, during"),

@@ -3,6 +3,7 @@
 import pytest
 from omegaconf import OmegaConf
 
+from ablate.check_run import check_run, objective_with
 from ablate.cli import compose, objective_config, objective_names
 from ablate.errors import UserError
 from ablate.objectives import build, canonical, outside_files
@@ -64,6 +65,30 @@ def test_a_knob_whose_part_an_override_removes_is_recorded_as_null(override, abs
     before, after = canonical(objective_config("grpo")), canonical(config)
     assert {key for key in before if before[key] is not None and after[key] is None} == absent
     assert set(build(config).knobs) == {"clip_low", "clip_high", "eps"} - absent
+
+
+@pytest.fixture
+def outside_objective(tmp_path):
+    """The word that finds ``halfway``, an objective of a user whose weight reads the knob ``power``."""
+    (tmp_path / "objective").mkdir()
+    (tmp_path / "mine.py").write_text("def heavy(mask_BT, in_loss_B, *, power):\n    return mask_BT * power\n")
+    text = f"defaults: [grpo, _self_]\nname: halfway\nweight: {tmp_path}/mine.py:heavy\npower: 0.5\n"
+    (tmp_path / "objective" / "halfway.yaml").write_text(text)
+    return f"hydra.searchpath=[file://{tmp_path}]"
+
+
+def test_a_knob_outside_whose_part_an_override_removes_is_recorded_as_null(outside_objective):
+    assert build(objective_with("halfway", [outside_objective])).knobs["power"] == 0.5
+    words = [outside_objective, "objective.weight=token_mean"]
+    assert canonical(objective_with("halfway", words))["power"] is None
+    values = compose(["objective=halfway", *words], with_hydra=True)
+    assert check_run(values, values.hydra).objective["power"] is None
+
+
+def test_a_knob_that_no_part_knows_is_an_error_whatever_an_override_removes(outside_objective):
+    words = [outside_objective, "objective.weight=token_mean", "+objective.pwoer=2"]
+    with pytest.raises(UserError, match="no part reads pwoer"):
+        build(objective_with("halfway", words))
 
 
 @pytest.mark.parametrize("slot", ["ratio", "weight", "advantage", "surrogate"])

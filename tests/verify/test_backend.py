@@ -80,8 +80,9 @@ def test_a_value_that_breaks_a_rule_is_named(make_config, changes, words):
 
 
 def test_a_wrong_backend_is_named_before_a_run_starts():
+    values = compose(["verify.backend=docker"], with_hydra=True)
     with pytest.raises(UserError, match="is not one of local, modal"):
-        check_run(compose(["verify.backend=docker"]))
+        check_run(values, values.hydra)
 
 
 @pytest.mark.parametrize("error", [KeyError("run_wait_s"), asyncio.CancelledError("lost"), BackendError("it ended")])

@@ -14,11 +14,11 @@ from ablate.files import write_atomic
 from ablate.laboratory.bench import AS_CONFIGURED, BatchFor, Settings, Variants, examine
 from ablate.laboratory.recorded import recorded_batch
 from ablate.laboratory.table import markdown
-from ablate.objectives import Objective, build, canonical
+from ablate.objectives import Objective, build, canonical, without_removed_knobs
 from ablate.objectives.batch import update_batch
-from ablate.records import RunDirectory, write_parquet
+from ablate.records import RunDirectory, checkpoint_directory, write_parquet
 from ablate.records.rollouts import RecordedStep, read_step
-from ablate.trainer.checkpoint.directory import newest_first, step_of
+from ablate.trainer.checkpoint.directory import name_of, newest_first, step_of
 from ablate.trainer.open import open_trainer
 from ablate.trainer.trainer import Trainer
 from ablate.warm_start import ensure_model
@@ -40,7 +40,7 @@ def places_of(run: RunDirectory, checkpoints: Sequence[Path], steps: Sequence[in
     """Pair checkpoints with rollouts.
 
     Args:
-        checkpoints: each one checkpoint (``.../step_000040``), a folder of them, or a run.
+        checkpoints: each a checkpoint or a run (see ``checkpoint_directory``), or a folder of checkpoints: all of them.
         steps: the steps whose rollouts are examined; if empty, the moment decides.
         moment: ``after``: the whole rollout batch that the checkpoint was just trained on, where ratios are as far from
             1 as they got. ``during``: the last update of the next batch, after the updates before it are repeated, so
@@ -51,14 +51,9 @@ def places_of(run: RunDirectory, checkpoints: Sequence[Path], steps: Sequence[in
     """
     found = []
     for path in checkpoints:
-        if path.name.startswith("step_"):
-            names, root = [path.name] if path.is_dir() else [], path.parent
-        else:
-            root = RunDirectory(path).checkpoints_path if RunDirectory(path).config_path.exists() else path
-            names = newest_first(root)
-        if not names:
-            raise UserError(f"checkpoint={path} holds no checkpoint: name a run, its checkpoints folder or one of them")
-        found += [(root, step) for step in sorted(map(step_of, names))]
+        names = sorted(newest_first(path), key=step_of)
+        taken = [path / name for name in names] if names else [checkpoint_directory(path)]
+        found += [(checkpoint.parent, step_of(checkpoint.name)) for checkpoint in taken]
     if steps:
         return [Place(root, checkpoint, step, moment) for root, checkpoint in found for step in steps]
     ahead = {"after": 0, "during": 1}[moment]
@@ -96,8 +91,8 @@ def built_variants(
     for name, config in configs.items():
         variants[name] = {AS_CONFIGURED: build(config)}
         for toggle, changes in toggles.items():
-            changed = {**config, **changes}
             try:
+                changed = without_removed_knobs({**config, **changes}, config)
                 if canonical(changed) != canonical(config):
                     variants[name][toggle] = build(changed)
             except UserError as error:
@@ -119,7 +114,8 @@ def run_laboratory(
     rows, rollouts = [], []
     for place in places:
         recorded = read_step(run, place.step)
-        say(f"checkpoint {place.checkpoint}, {place.moment}: {recorded.num_rollouts} rollouts of step {place.step}")
+        where = f"{place.root / name_of(place.checkpoint)}, {place.moment}"
+        say(f"{where}: {recorded.num_rollouts} rollouts of step {place.step}")
         batch_for = batches_at(place, trainer, recorded, build(config.objective))
         results = examine(trainer, batch_for, variants_for(recorded), settings)
         labels = {"checkpoint": place.checkpoint, "step": place.step}

@@ -77,7 +77,35 @@ def canonical(config: Mapping[str, Any]) -> dict[str, Any]:
         if knob in terms:
             record[terms[knob]] = names.get(terms[knob])
         record[knob] = value
-    return record
+    return record | {key: None for key in config if key not in record}  # such as what without_removed_knobs nulls
+
+
+def without_removed_knobs(config: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
+    """``config`` with null for each knob that a part of ``base`` reads and no part of ``config``.
+
+    Only knobs of a user's own parts are concerned: the knobs of this package's parts are known without ``base``.
+
+    Args:
+        base: the objective before some of its parts were replaced: its YAML file without overrides.
+
+    Example:
+        ``weight: token_mean, power: 0.5`` with a base whose weight reads ``power`` becomes ``power: None``.
+
+    Raises:
+        UserError: for an unknown part.
+    """
+    candidates = outside_knobs(config)
+    if not candidates:
+        return dict(config)
+    (_, parts), (_, base_parts) = find_parts(config), find_parts(base)
+    removed = candidates & knobs_of_all(base_parts) - knobs_of_all(parts)
+    return {key: None if key in removed else value for key, value in config.items()}
+
+
+def outside_knobs(config: Mapping[str, Any]) -> set[str]:
+    """The keys with a value that only a user's own part can read."""
+    own = {"name", "label", *SLOTS, *TERMS, *KNOB_RULES}
+    return {key for key, value in config.items() if value is not None and key not in own}
 
 
 def outside_files(config: Mapping[str, Any]) -> dict[str, str]:
@@ -95,6 +123,12 @@ def resolve(config: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, Callab
     """Slot or term -> name of its part, slot or term -> part, and the knobs that the parts read."""
     if not isinstance(config.get("name"), str) or not config["name"]:
         raise UserError(f"objective.name={config.get('name')!r} must be a name: name: my_objective")
+    names, parts = find_parts(config)
+    return names, parts, read_knobs(config, names, parts)
+
+
+def find_parts(config: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, Callable]]:
+    """Slot or term -> name of its part, and slot or term -> part."""
     chosen = {slot: config.get(slot) for slot in SLOTS}
     chosen |= {term: config[term] for term in TERMS if config.get(term) not in (None, False, "off")}
     if chosen["overlong"] in (False, "off"):  # YAML reads a bare `off` as False
@@ -102,7 +136,7 @@ def resolve(config: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, Callab
     names, parts = {}, {}
     for slot, name in chosen.items():
         names[slot], parts[slot] = find_part(slot, name)
-    return names, parts, read_knobs(config, names, parts)
+    return names, parts
 
 
 def find_part(slot: str, name: Any) -> tuple[str, Callable]:
@@ -179,6 +213,10 @@ def knobs_of(part: Callable) -> dict[str, Any]:
     parameters = inspect.signature(part).parameters.values()
     knobs = [parameter for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
     return {knob.name: None if knob.default is knob.empty else knob.default for knob in knobs}
+
+
+def knobs_of_all(parts: Mapping[str, Callable]) -> set[str]:
+    return {knob for part in parts.values() for knob in knobs_of(part)}
 
 
 def check_knob(knob: str, value: Any) -> None:

@@ -29,9 +29,12 @@ class Owner:
         """Take the directory for this process.
 
         Raises:
-            UserError: if another process holds it.
+            UserError: if another process holds it, or it cannot be made.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"{self.path} cannot be made ({error.strerror.lower()}): change paths.outputs") from error
         file = self.lock_path.open("a+")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
