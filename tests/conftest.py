@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
+
+sys.path.append(str(Path(__file__).parent))  # public_sets, which tests of several modules read
 
 # Files that take minutes begin first, so that the two workers of `make test` end together.
 LONGEST_FIRST = ("test_resume.py", "test_real_runs.py", "test_whole_run.py", "test_attacks.py", "test_server.py")
@@ -13,6 +16,14 @@ LONGEST_FIRST = ("test_resume.py", "test_real_runs.py", "test_whole_run.py", "te
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Order files by how long they take; within a file nothing changes."""
     items.sort(key=lambda item: LONGEST_FIRST.index(item.path.name) if item.path.name in LONGEST_FIRST else 99)
+
+
+@pytest.fixture(scope="session")
+def public_sets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The directory of a generated data set in every public format, by source; the largest test has 1 MiB, not 100."""
+    from public_sets.write import write_all
+
+    return write_all(tmp_path_factory.mktemp("public_sets"), large_test_bytes=2**20)
 
 
 @pytest.fixture(scope="session")

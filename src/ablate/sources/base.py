@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -47,6 +48,11 @@ class Refused(Exception):
         super().__init__(f"{reason}: {detail}" if detail else str(reason))
         self.reason = reason
         self.detail = detail
+
+
+def shown(value: Any) -> str:
+    """A value in a few characters, whatever its size and depth; the same in every process."""
+    return reprlib.repr(value)
 
 
 @dataclass(frozen=True)
@@ -200,13 +206,16 @@ def decoded(source: Source, raw: RawRow) -> Row | Rejected:
     """
     try:
         return source.decode(raw)
-    except Refused as refused:
-        if source.is_complete:
-            raise UserError(
-                f"{raw.source}: row {raw.row} of {raw.config} cannot be decoded ({refused}), and an evaluation set "
-                "must be complete: download this file again"
-            ) from refused
-        return Rejected(raw.source, raw.config, raw.row, refused.reason.value, refused.detail)
+    except Refused as error:
+        refused = error
+    except RecursionError:
+        refused = Refused(Reason.too_deep, "nested beyond the decoder's limit")
+    if source.is_complete:
+        raise UserError(
+            f"{raw.source}: row {raw.row} of {raw.config} cannot be decoded ({refused}), and an evaluation set must be "
+            "complete: download this file again"
+        ) from refused
+    return Rejected(raw.source, raw.config, raw.row, refused.reason.value, refused.detail)
 
 
 def read(source: Source, directory: Path, facts: SourceConfig) -> Iterator[Row | Rejected]:

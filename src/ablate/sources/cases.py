@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ablate.sources.base import RawRow, Reason, Refused, Row, make_row
+from ablate.sources.base import RawRow, Reason, Refused, Row, make_row, shown
 from ablate.sources.literals import check_unicode, encode_value, parse_json
 from ablate.sources.statements import asks_for_function
 from ablate.types import TestCase
@@ -57,7 +57,7 @@ def lines(value: Any) -> str:
     if isinstance(value, list) and all(isinstance(line, str) for line in value):
         value = "\n".join(value)
     if not isinstance(value, str):
-        raise Refused(Reason.non_string, f"{type(value).__name__} {value!r:.60}")
+        raise Refused(Reason.non_string, f"{type(value).__name__} {shown(value)}")
     return check_unicode(value.replace("\r\n", "\n"))
 
 
@@ -87,7 +87,7 @@ def cases(arguments: Sequence[str], outputs: Sequence[Any]) -> tuple[TestCase, .
 
 def encode_arguments(given: Any) -> str:
     if not isinstance(given, list):
-        raise Refused(Reason.bad_shape, f"arguments are {type(given).__name__} {given!r:.60}, not a list")
+        raise Refused(Reason.bad_shape, f"arguments are {type(given).__name__} {shown(given)}, not a list")
     return "\n".join(encode_value(argument) for argument in given)
 
 
@@ -99,7 +99,7 @@ def encoded_function_tests(pairs: Sequence[tuple[Any, Any]]) -> tuple[TestCase, 
     """
     for texts in pairs:
         if not all(isinstance(text, str) for text in texts):
-            raise Refused(Reason.non_string, f"{texts!r:.60}")
+            raise Refused(Reason.non_string, f"{shown(texts)}")
         for line in [*texts[0].split("\n"), texts[1]]:
             if line.strip():
                 parse_json(line)
@@ -117,7 +117,7 @@ def function_name(value: Any) -> str:
     if value in (None, "", "none", "None"):
         raise Refused(Reason.no_fn_name)
     if not isinstance(value, str) or not value.isidentifier() or keyword.iskeyword(value):
-        raise Refused(Reason.bad_fn_name, f"{value!r:.60}")
+        raise Refused(Reason.bad_fn_name, f"{shown(value)}")
     return value
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ablate.errors import UserError
-from ablate.sources.base import RawRow, Reason, Refused, Row
+from ablate.sources.base import RawRow, Reason, Refused, Row, shown
 from ablate.sources.cases import (
     FunctionTests,
     encoded_function_tests,
@@ -64,7 +64,7 @@ def livecodebench_row(raw: RawRow, tests: Any) -> Row:
         encoded = FunctionTests(encoded_function_tests(pairs))
         return row_of_function(raw, function_name(name), encoded, starter_code, statement=statement)
     if name is not None:
-        raise Refused(Reason.mixed_kinds, f"stdin tests, but metadata names the function {name!r:.60}")
+        raise Refused(Reason.mixed_kinds, f"stdin tests, but metadata names the function {shown(name)}")
     return row_of_program(raw, pairs, starter_code, statement=statement)
 
 

@@ -12,7 +12,7 @@ import math
 import re
 from typing import Any
 
-from ablate.sources.base import Reason, Refused
+from ablate.sources.base import Reason, Refused, shown
 
 MAX_CHARACTERS = 512 * 2**20  # the largest row known decodes to 189 MB
 MAX_INT_DIGITS = 4300  # CPython's own bound: converting longer text takes quadratic time
@@ -53,7 +53,7 @@ def parse_json_or_literal(text: str) -> Any:
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError) as error:
-        raise Refused(Reason.bad_json, f"neither JSON nor a Python literal: {str(error)[:200]}") from error
+        raise Refused(Reason.bad_json, "neither JSON nor a Python literal") from error
     except (RecursionError, MemoryError) as error:
         raise Refused(Reason.too_deep, "nested beyond the parser's limit") from error
 
@@ -115,7 +115,7 @@ def check_value(value: Any) -> None:
     elif isinstance(value, dict):
         for key, each in value.items():
             if not isinstance(key, str):
-                raise Refused(Reason.non_string_keys, f"key {key!r:.40}")
+                raise Refused(Reason.non_string_keys, f"key {shown(key)}")
             check_value(each)
     elif isinstance(value, float) and not math.isfinite(value):
         raise Refused(Reason.not_finite, str(value))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ablate.errors import UserError
-from ablate.sources.base import RawRow, Reason, Refused, Row, make_row
+from ablate.sources.base import RawRow, Reason, Refused, Row, make_row, shown
 from ablate.sources.cases import encoded_function_tests, function_name, stub
 from ablate.sources.directory import find_files, jsonl_rows
 from ablate.sources.literals import check_unicode, parse_json
@@ -56,7 +56,7 @@ class LiveCodeBench:
         metadata = parse_json(raw.text("metadata"))
         name = metadata.get("func_name") if isinstance(metadata, dict) else None
         if (name is not None) != (kind == "functional"):
-            raise Refused(Reason.mixed_kinds, f"{kind} tests, but metadata names the function {name!r:.60}")
+            raise Refused(Reason.mixed_kinds, f"{kind} tests, but metadata names the function {shown(name)}")
         functional = kind == "functional"
         cases = encoded_function_tests(texts(tests)) if functional else program_tests(tests)
         return make_row(
@@ -93,4 +93,4 @@ def day(text: str) -> str:
     try:
         return date.fromisoformat(text[:10]).isoformat()
     except ValueError as error:
-        raise Refused(Reason.bad_column, f"contest_date is {text!r:.40}, not an ISO date") from error
+        raise Refused(Reason.bad_column, f"contest_date is {shown(text)}, not an ISO date") from error

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ablate.sources.base import RawRow, Reason, Refused, Row
+from ablate.sources.base import RawRow, Reason, Refused, Row, shown
 from ablate.sources.cases import (
     FunctionTests,
     encoded_function_tests,
@@ -35,13 +35,13 @@ class NousCoder:
     def decode(self, raw: RawRow) -> Row:
         dataset, kind = raw.text("dataset"), raw.text("problem_type")
         if dataset not in DATASETS:
-            raise Refused(Reason.bad_column, f"dataset is {dataset!r:.60}, not one of {', '.join(DATASETS)}")
+            raise Refused(Reason.bad_column, f"dataset is {shown(dataset)}, not one of {', '.join(DATASETS)}")
         if kind not in KINDS:
-            raise Refused(Reason.unknown_kind, f"problem_type is {kind!r:.60}, not one of {', '.join(KINDS)}")
+            raise Refused(Reason.unknown_kind, f"problem_type is {shown(kind)}, not one of {', '.join(KINDS)}")
         statement, starter_code = raw.text("problem"), raw.optional_text("starter_code")
         if dataset == "prime":
-            statement, shown = without_framing(statement)
-            starter_code = starter_code or shown
+            statement, stub = without_framing(statement)
+            starter_code = starter_code or stub
         pairs = self.pairs(raw)
         if kind == "stdin_stdout":
             return row_of_program(raw, pairs, starter_code, statement=statement)

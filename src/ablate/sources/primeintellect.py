@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ablate.sources.base import RawRow, Reason, Refused, Row
+from ablate.sources.base import RawRow, Reason, Refused, Row, shown
 from ablate.sources.cases import function_name, function_tests, row_of_function, row_of_program
 from ablate.sources.directory import find_files, parquet_rows
 from ablate.sources.literals import parse_json_or_literal
@@ -29,7 +29,7 @@ class PrimeIntellect:
         if not isinstance(info, dict) or "test_cases" not in info:
             raise Refused(Reason.bad_shape, "verification_info must be an object with test_cases")
         if info.get("language") != "python":
-            raise Refused(Reason.other_language, f"{info.get('language')!r:.60}")
+            raise Refused(Reason.other_language, f"{shown(info.get('language'))}")
         gold = fenced_code(raw.optional_text("gold_standard_solution") or "")
         references = () if gold is None else (gold,)
         return primeintellect_row(
@@ -51,7 +51,7 @@ def primeintellect_row(raw: RawRow, prompt: str, tests: Any, references: tuple[s
         return row_of_program(raw, pairs, starter_code, **values)
     names = [test.get("fn_name") for test in tests]
     if any(name != names[0] for name in names):
-        raise Refused(Reason.mixed_kinds, f"several function names: {names!r:.80}")
+        raise Refused(Reason.mixed_kinds, f"several function names: {shown(names)}")
     name = function_name(names[0])
     return row_of_function(raw, name, function_tests(pairs, wrapped=True), starter_code, **values)
 
@@ -78,7 +78,7 @@ def one_kind(tests: Any, key: str, known: set[str]) -> str:
     kinds = [test.get(key) for test in objects(tests)]
     for kind in kinds:
         if kind not in known:
-            raise Refused(Reason.unknown_kind, f"{key} is {kind!r:.60}, not one of {', '.join(sorted(known))}")
+            raise Refused(Reason.unknown_kind, f"{key} is {shown(kind)}, not one of {', '.join(sorted(known))}")
     if len(set(kinds)) > 1:
         raise Refused(Reason.mixed_kinds, " and ".join(sorted(set(kinds))))
     return kinds[0]
