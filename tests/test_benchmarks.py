@@ -11,7 +11,7 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 SMALLEST = {
     "trainer": (["--sizes", "0.4M", "--rounds", "1"], "x of these"),
     "logprob": (["--tokens", "64"], "| 64 |"),
-    "judge": (["--programs", "2"], "container per test"),
+    "verifier": (["--programs", "2"], "container per test"),
 }
 
 

@@ -18,11 +18,11 @@ def verdicts():
         return {problem_id: future.result() for problem_id, future in futures.items()}, other.result()
 
 
-def test_the_judge_accepts_every_reference(verdicts):
+def test_the_verifier_accepts_every_reference(verdicts):
     kinds = {problem_id: verdict.kind for problem_id, verdict in verdicts[0].items()}
     assert kinds == dict.fromkeys((problem.id for problem in PROBLEMS), VerdictKind.accepted)
 
 
-def test_the_judge_refuses_the_reference_of_another_problem(verdicts):
+def test_the_verifier_refuses_the_reference_of_another_problem(verdicts):
     assert not verdicts[1].passed
     assert not verdicts[1].is_infrastructure_error

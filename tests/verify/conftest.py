@@ -1,4 +1,4 @@
-"""One judge with real sandboxes, shared by all tests of this directory."""
+"""One verifier with real sandboxes, shared by all tests of this directory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from ablate.config import VerifyConfig
 from ablate.verify.verifier import open_verifier
 
-sys.path.insert(0, str(Path(__file__).parent))  # importlib mode leaves it out: hostile.py lies beside the tests
+sys.path.insert(0, str(Path(__file__).parent))  # importlib mode leaves it out, and the tests import hostile.py
 
 CONF = Path(__file__).parents[2] / "conf" / "verify"
 

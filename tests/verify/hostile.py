@@ -1,8 +1,8 @@
 # ruff: noqa: E501 -- programs read best as they are
 """Hostile programs for the sandbox under test, with what must become of each. Bounded, so that a 2-core machine lives.
 
-CONTAINED programs try one thing and print ``contained`` when it failed: the judge must accept exactly that. EXHAUSTING
-programs use up a resource or deceive: the judge must answer one of the named kinds.
+CONTAINED programs try one thing and print ``contained`` when it failed; the verifier must accept them. EXHAUSTING
+programs use up a resource or deceive; the verifier must answer with one of the named kinds.
 """
 
 from __future__ import annotations
@@ -253,13 +253,13 @@ CONTAINED = {
         "    except OSError: pass\nprint(bad or 'contained')"
     ),
     "writes outside its own directory": (
-        "import os\nmade = []\nfor d in ('/', '/dev', '/usr/lib', '/lib', '/python', '/python/lib', '/judge', '/proc', '/proc/sys'):\n"
+        "import os\nmade = []\nfor d in ('/', '/dev', '/usr/lib', '/lib', '/python', '/python/lib', '/sandbox', '/proc', '/proc/sys'):\n"
         "    try: open(os.path.join(d, 'x'), 'w'); made.append(d)\n    except OSError: pass\n"
         "    try: os.mkdir(os.path.join(d, 'y')); made.append(d)\n    except OSError: pass\nprint(made or 'contained')"
     ),
     "writes to the interpreter's library": (
         "import os, json\nmade = []\nd = os.path.dirname(os.__file__)\n"
-        "for p in (d + '/sitecustomize.py', d + '/site-packages/x.pth', os.__file__, json.__file__, '/judge/server.py'):\n"
+        "for p in (d + '/sitecustomize.py', d + '/site-packages/x.pth', os.__file__, json.__file__, '/sandbox/server.py'):\n"
         "    try: open(p, 'a').write('x'); made.append(p)\n    except OSError: pass\nprint(made or 'contained')"
     ),
     "its own out-of-memory score": (
@@ -306,7 +306,7 @@ CONTAINED = {
         "import os\nfound = [p for p in ('/bin/sh', '/usr/bin/env', '/bin/bash', '/usr/bin/bwrap', '/usr/bin/gcc') if os.path.exists(p)]\n"
         "print(found or 'contained')"
     ),
-    "names of the host": "import os\nprint('contained' if os.uname().nodename == 'judge' else os.uname())",
+    "names of the host": "import os\nprint('contained' if os.uname().nodename == 'sandbox' else os.uname())",
 }
 
 # Searches everything it can reach for the text in {needle!r}, given in two halves so that it does not find itself.
@@ -329,7 +329,7 @@ for fd in range(256):
     for path in (f'/proc/self/fd/{{fd}}',):
         try: look(open(path, 'rb').read(1 << 20)) if fd not in (0,) else None
         except OSError: pass
-for directory in ('/tmp', '/judge', '/proc/self', '/dev/shm'):
+for directory in ('/tmp', '/sandbox', '/proc/self', '/dev/shm'):
     for name in os.listdir(directory):
         path = os.path.join(directory, name)
         if os.path.isfile(path) and name not in ('mem', 'main.py', 'clear_refs', 'pagemap'):

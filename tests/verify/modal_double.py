@@ -2,7 +2,7 @@
 
     python modal_double.py     prints its port; ends with its standard input
 
-It knows what the judge uses (app, image, V2 sandboxes, exec) and no more, and runs only the tests' own honest programs.
+It knows only what the verifier uses (app, image, V2 sandboxes, exec), and runs only the honest programs of the tests.
 The fault in the environment variable MODAL_DOUBLE_FAULT is played at every second exec.
 """
 

@@ -31,10 +31,15 @@ def host(tmp_path_factory):
     secret.write_text("secret of the host")
     secret.chmod(0o644)
     with socket.create_server(("127.0.0.1", 0)) as tcp, socket.socket(socket.AF_UNIX) as unix:
-        unix.bind("\0ablate-judge-test")
+        unix.bind("\0ablate-verifier-test")
         unix.listen()
         port = tcp.getsockname()[1]
-        yield {"port": port, "abstract": "ablate-judge-test", "secret": str(secret), "here": str(Path(__file__).parent)}
+        yield {
+            "port": port,
+            "abstract": "ablate-verifier-test",
+            "secret": str(secret),
+            "here": str(Path(__file__).parent),
+        }
 
 
 def bubblewraps(verifier) -> list[str]:

@@ -54,7 +54,7 @@ def test_an_output_line_says_what_happened(judged):
         assert row["peak_mib"] > 1
 
 
-def test_a_second_run_judges_nothing_twice(judged):
+def test_a_second_run_verifies_nothing_twice(judged):
     out, _ = judged
     before = out.read_text()
     assert "28 known from before" in run_judge(f"cases={CASES}", f"out={out}", *SCALED)
@@ -85,7 +85,7 @@ def test_broken_lines_are_named_and_the_rest_goes_on(tmp_path):
     ]
 
 
-def test_a_half_written_line_and_an_infrastructure_error_are_judged_again(tmp_path):
+def test_a_half_written_line_and_an_infrastructure_error_are_verified_again(tmp_path):
     cases, out = tmp_path / "cases.jsonl", tmp_path / "out.jsonl"
     cases.write_text(json.dumps(ROW))
     out.write_text('{"key": "k", "verdict": "infrastructure_error"}\n{"key": "x", "verd')

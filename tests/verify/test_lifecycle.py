@@ -1,5 +1,5 @@
 # ruff: noqa: E501 -- programs read best as they are
-"""What fails for the judge's own reasons is never a verdict, and nothing outlives the judge."""
+"""A failure of the sandbox itself is never a verdict on the program, and nothing outlives the verifier."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def kill_supervisor(verifier) -> None:
 
 
 @pytest.mark.parametrize("kill", [kill_container, kill_supervisor])
-def test_a_killed_worker_is_replaced_and_the_program_judged_again(lone, kill):
+def test_a_killed_backend_is_replaced_and_the_program_verified_again(lone, kill):
     future = lone.submit(ADD, SLOW)
     assert wait_until(lambda: has_test_running(lone))
     kill(lone)
@@ -78,7 +78,7 @@ def test_a_killed_worker_is_replaced_and_the_program_judged_again(lone, kill):
 
 
 @pytest.mark.parametrize("kill", [kill_container, kill_supervisor])
-def test_without_retries_a_killed_worker_is_an_infrastructure_error(make_config, kill):
+def test_without_retries_a_killed_backend_is_an_infrastructure_error(make_config, kill):
     with open_verifier(make_config(workers=1, retries=0)) as verifier:
         future = verifier.submit(ADD, ENDLESS)
         assert wait_until(lambda: has_test_running(verifier))
@@ -108,7 +108,7 @@ FAULTS = {
     ),
     "a test's walls cannot be built": (
         "from ablate.verify import container\n"
-        "container.SOURCES['program.py'] = container.SOURCES['program.py'].replace(b'subset=pid', b'subset=nonsense')",
+        "container.SOURCES['walls.py'] = container.SOURCES['walls.py'].replace(b'subset=pid', b'subset=nonsense')",
         HONEST,
         "could not be confined",
     ),
@@ -174,7 +174,7 @@ def test_limits_hold_without_control_groups(make_config, monkeypatch):
         assert verifier.submit(ADD, shared).result().passed
 
 
-KILLED_JUDGE = """
+KILLED_VERIFIER = """
 import sys, time
 sys.path.insert(0, {tests!r})
 from conftest import configured
@@ -190,19 +190,19 @@ time.sleep(600)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_everything_ends_with_the_judge(number):
-    script = KILLED_JUDGE.format(tests=str(Path(__file__).parent))
-    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as judge:
-        supervisors = [int(word) for word in judge.stdout.readline().split()]
+def test_everything_ends_with_the_verifier(number):
+    script = KILLED_VERIFIER.format(tests=str(Path(__file__).parent))
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as holder:
+        supervisors = [int(word) for word in holder.stdout.readline().split()]
         below = list(supervisors)
         try:
             assert wait_until(lambda: all(len(descendants(pid)) >= 6 for pid in supervisors))
             below += [pid for supervisor in supervisors for pid in descendants(supervisor)]
         finally:
-            judge.send_signal(number)
+            holder.send_signal(number)
     assert len(below) >= 14
     assert wait_until(lambda: not any(is_alive(pid) for pid in below))
-    groups = [f"/sys/fs/cgroup/**/ablate-judge-{pid}" for pid in supervisors]
+    groups = [f"/sys/fs/cgroup/**/ablate-verifier-{pid}" for pid in supervisors]
     assert wait_until(lambda: not any(list(Path("/").glob(pattern.lstrip("/"))) for pattern in groups))
 
 
@@ -266,7 +266,7 @@ worker.stop()
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
 @pytest.mark.skipif(not Path("/usr/bin/python3").exists(), reason="needs an interpreter that another user can run")
-def test_another_user_than_root_can_judge():
+def test_another_user_than_root_can_verify():
     with tempfile.TemporaryDirectory() as directory:
         Path(directory).chmod(0o755)
         shutil.copytree(SRC / "ablate" / "verify", Path(directory, "ablate", "verify"))

@@ -99,7 +99,7 @@ def test_what_the_platform_breaks_is_never_scored(tmp_path, fault):
 
 
 @needs_root
-def test_what_the_platform_broke_once_is_judged_again(tmp_path):
+def test_a_program_that_the_platform_broke_once_is_verified_again(tmp_path):
     with double("torn") as (_, environment):
         rows = judge(tmp_path, ONE, environment, "verify.retries=1", "verify.workers=1")
     assert [row["verdict"] for row in rows] == ["accepted"]

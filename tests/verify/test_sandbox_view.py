@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from ablate.verify.container import STAGES, free_directory
 from ablate.verify.inside import kernel
 from ablate.verify.sandbox_view import find_view
+from ablate.verify.staging import STAGES, free_directory
 
 
 def test_the_view_holds_the_interpreter_its_library_and_shared_libraries_only():
@@ -70,7 +70,7 @@ def test_the_filter_closes_the_doors_and_nothing_else(machine):
 
 
 @pytest.mark.parametrize("machine", kernel.ARCHITECTURES)
-def test_guarded_calls_are_judged_by_their_arguments(machine):
+def test_guarded_calls_are_decided_by_their_arguments(machine):
     numbers = {name: row[kernel.ARCHITECTURES[machine][0]] for name, row in kernel.GUARDED.items()}
     assert run_filter(machine, numbers["clone"], argument_0=17) == kernel.ALLOW
     for flag in (0x10000000, kernel.CLONE_NEWPID, kernel.CLONE_NEWNS, kernel.CLONE_NEWIPC, 0x40000000, 0x80):

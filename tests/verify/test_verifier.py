@@ -67,7 +67,7 @@ def test_no_tests_prove_nothing(verifier):
 
 
 @pytest.mark.parametrize("changes", [{"input_mode": "argv"}, {"input_mode": "functional"}])
-def test_a_problem_that_cannot_be_judged_is_refused(verifier, changes):
+def test_a_problem_that_cannot_be_verified_is_refused(verifier, changes):
     with pytest.raises(UserError, match="problem p"):
         verifier.submit(Problem("p", "", (TestCase("", ""),), "easy", **changes), RIGHT)
 
@@ -104,7 +104,7 @@ def test_random_and_sets_are_the_same_in_every_run(verifier):
 
 
 @pytest.mark.parametrize(("strategy", "num_containers"), [("rollout", 1), ("problem", 2), ("test", 10)])
-def test_every_strategy_judges_alike(make_config, strategy, num_containers):
+def test_every_strategy_gives_the_same_verdicts(make_config, strategy, num_containers):
     seen = set()
     with open_verifier(make_config(workers=1, container=strategy)) as verifier:
         pid = verifier.backends[0].process.pid

@@ -1,4 +1,4 @@
-"""A memory and process limit for one backend's whole container, where the machine offers control groups."""
+"""Limits on the memory and processes of one backend's whole container, where the machine offers control groups."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-PREFIX = "ablate-judge-"
-NUM_SPARE_PROCESSES = 16  # bubblewrap's two, the server, the program process, and threads that are ending
+PREFIX = "ablate-verifier-"
+NUM_SPARE_PROCESSES = 16  # two of bubblewrap, the server, the program process, and threads that are ending
 NO_GROUP = "memory and processes are limited by rlimits and by watching only"
 REMOVE_TIMEOUT_S = 2.0  # killed processes need a moment to end
 ROOT_V2 = (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/unified"))
@@ -16,14 +16,14 @@ ROOT_V2 = (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/unified"))
 
 @dataclass(frozen=True)
 class Group:
-    """One control group (v2) or one per controller (v1) of one worker."""
+    """The control group of one backend: one directory (v2), or one directory per controller (v1)."""
 
     version: int
     memory: Path
     pids: Path
 
     def join(self) -> None:
-        """Move the calling process in; its children stay in."""
+        """Move the calling process into the group; its children will be in it too."""
         for directory in {self.memory, self.pids}:
             (directory / "cgroup.procs").write_text("0")
 
@@ -33,13 +33,13 @@ class Group:
         (self.pids / "pids.max").write_text(str(num_processes + NUM_SPARE_PROCESSES))
 
     def num_out_of_memory(self) -> int:
-        """Processes that the kernel has ended here because the limit was reached."""
+        """Number of processes that the kernel has killed here because the memory limit was reached."""
         name = "memory.events" if self.version == 2 else "memory.oom_control"
         rows = (line.split() for line in (self.memory / name).read_text().splitlines())
         return next((int(row[1]) for row in rows if row[0] == "oom_kill"), 0)
 
     def remove(self) -> None:
-        """Remove the group once its last process is gone; a later start removes a group that stays busy."""
+        """Remove the group once its last process is gone; if a process stays, a later start removes the group."""
         deadline = time.monotonic() + REMOVE_TIMEOUT_S
         for directory in {self.memory, self.pids}:
             while not remove_directory(directory) and time.monotonic() < deadline:
@@ -51,13 +51,13 @@ def remove_directory(directory: Path) -> bool:
         directory.rmdir()
     except FileNotFoundError:
         return True
-    except OSError:  # still has a dying process in it
+    except OSError:  # a process in it is still ending
         return False
     return True
 
 
 def own_directory(controller: str) -> Path | None:
-    """This process's own group under a v1 controller, or None."""
+    """The group of this process under a v1 controller, or None."""
     for line in Path("/proc/self/cgroup").read_text().splitlines():
         _, controllers, path = line.split(":", 2)
         if controller in controllers.split(","):
@@ -70,7 +70,7 @@ def own_directory(controller: str) -> Path | None:
 
 
 def parents_v2() -> list[Path]:
-    """Directories under which a v2 group with both controllers may be made: next to our own, then at the root."""
+    """Directories in which a v2 group could be made: next to the group of this process, then at the root."""
     own = next((line[3:] for line in Path("/proc/self/cgroup").read_text().splitlines() if line.startswith("0::")), "/")
     candidates = [place / own.lstrip("/") for place in ROOT_V2]
     candidates = [directory for place in candidates for directory in (place, place.parent)] + list(ROOT_V2)
@@ -78,7 +78,7 @@ def parents_v2() -> list[Path]:
 
 
 def sweep(parent: Path) -> None:
-    """Remove groups left by verifiers that were killed: each name holds the process id."""
+    """Remove the groups of supervisors that were killed; a group's name holds the process id of its supervisor."""
     for directory in parent.glob(f"{PREFIX}*"):
         owner = directory.name.removeprefix(PREFIX)
         if not Path("/proc", owner).exists():
@@ -111,7 +111,7 @@ def make_v1() -> Group | None:
 
 
 def make_group() -> tuple[Group | None, str]:
-    """Make this process's group: v2, else v1, else none; and a sentence that says which and why."""
+    """Make a group for this process (v2, else v1, else none); return it with a sentence that says which and why."""
     reasons = []
     for version, make in ((2, make_v2), (1, make_v1)):
         try:

@@ -1,4 +1,4 @@
-"""Does a program's output match the expected one. Runs outside the sandbox only; outputs are untrusted bytes."""
+"""Does a program's output match the expected output? Runs only outside the sandbox; outputs are untrusted bytes."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from decimal import Decimal, InvalidOperation
 from itertools import zip_longest
 from typing import Any
 
-# float() also takes "nan", "infinity" and "1_000"; a contest's checker does not.
+# float() also accepts "nan", "infinity" and "1_000"; the checker of a contest does not.
 DECIMAL = re.compile(rb"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 TOKEN = re.compile(rb"\S+")
-MAX_INT_DIGITS = 4300  # CPython's own bound: converting longer text takes quadratic time
+MAX_INT_DIGITS = 4300  # CPython's own bound, because the conversion takes quadratic time
 
 
 def numbers_agree(actual: float, expected: float, tolerance: float) -> bool:
-    """Relative or absolute, whichever accepts."""
+    """Whether the relative or the absolute difference is within the tolerance."""
     return abs(actual - expected) <= max(tolerance, tolerance * abs(expected))
 
 
@@ -26,9 +26,9 @@ def tokens_agree(actual: bytes, expected: bytes, tolerance: float | None) -> boo
 
 
 def compare_tokens(actual: bytes, expected: str, tolerance: float | None) -> bool:
-    """Whitespace-separated tokens are equal, or within ``tolerance`` where both are decimal numbers.
+    """Are the whitespace-separated tokens equal, or within ``tolerance`` where both are decimal numbers?
 
-    Goes through the tokens one by one: a hostile output of millions of them must not cost their number in memory.
+    It never holds more than one token of each side, because a hostile output may have millions of them.
     """
     actual_tokens = (match[0] for match in TOKEN.finditer(actual))
     expected_tokens = (match[0] for match in TOKEN.finditer(expected.encode("utf-8", "surrogatepass")))
@@ -46,7 +46,10 @@ def decimals(line: str) -> list[Decimal] | None:
 
 
 def compare_lcb(actual: bytes, expected: str, tolerance: float | None) -> bool:
-    """LiveCodeBench's rule (lcb_runner testing_util, grade_stdio): lines equal as text or as Decimals; no tolerance."""
+    """LiveCodeBench's rule (lcb_runner testing_util, grade_stdio): lines are equal as text or as Decimals.
+
+    It knows no tolerance.
+    """
     actual_lines = [line.strip() for line in actual.decode("utf-8", "replace").strip().split("\n")]
     expected_lines = [line.strip() for line in expected.strip().split("\n")]
     if len(actual_lines) != len(expected_lines):
@@ -55,7 +58,7 @@ def compare_lcb(actual: bytes, expected: str, tolerance: float | None) -> bool:
         if left == right:
             continue
         left_numbers, right_numbers = decimals(left), decimals(right)
-        # A signalling NaN cannot even be compared; quiet NaNs are equal to nothing.
+        # Comparing a signalling NaN raises an error, and a quiet NaN is equal to nothing.
         if left_numbers is None or right_numbers is None or any(n.is_nan() for n in left_numbers + right_numbers):
             return False
         if left_numbers != right_numbers:
@@ -71,7 +74,7 @@ COMPARISONS = {"tokens": compare_tokens, "lcb": compare_lcb, "exact": compare_ex
 
 
 def parse_json(text: str | bytes) -> Any:
-    """Parse JSON from an untrusted program: very long integers stay text, so that nobody converts them.
+    """Parse JSON from an untrusted program; very long integers stay text, because their conversion is slow.
 
     Raises:
         ValueError: not JSON.
@@ -100,7 +103,7 @@ def values_agree(actual: Any, expected: Any, tolerance: float | None) -> bool:
 
 
 def compare_json(actual: bytes, expected: str, tolerance: float | None) -> bool:
-    """Functional mode: both are plain JSON values. ``True`` equals 1 and 2 equals 2.0, as in Python."""
+    """Compare the values of functional mode, both plain JSON. ``True`` equals 1 and 2 equals 2.0, as in Python."""
     try:
         return values_agree(parse_json(actual), parse_json(expected), tolerance)
     except (ValueError, RecursionError):

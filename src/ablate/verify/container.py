@@ -11,7 +11,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -23,17 +22,16 @@ from ablate.verify.jobs import Interrupted
 from ablate.verify.sandbox_view import View
 
 INSIDE = Path(__file__).parent / "inside"
-# Read once: what a container runs must neither change nor vanish while the verifier lives.
+# Read once: the files that a container runs must neither change nor vanish while the verifier runs.
 SOURCES = {
     name: (INSIDE / name).read_bytes()
-    for name in ("kernel.py", "program.py", "test_report.py", "watch.py", "server.py")
+    for name in ("kernel.py", "walls.py", "program.py", "test_report.py", "watch.py", "server.py")
 }
-# Users that own nothing on the host: root's process limit is not enforced, and root's files are open to it. One for
-# each container, because kernels before 5.14 count a user's processes over all of them.
+# Users that own nothing on the host. A container must not run as root: root has no process limit, and may read root's
+# files. Each container has its own user, because kernels before 5.14 count a user's processes over all containers.
 HOST_USERS = range(62_000, 65_000)
 SANDBOX_USER = 1000
-STACK_BYTES = 1 << 30  # of the main thread: recursion through C code; counted in the address space
-STAGES = ("/mnt", "/media", "/srv", "/opt", "/var/tmp", "/tmp")
+STACK_BYTES = 1 << 30  # main thread's stack, for recursion through C code; part of the address space
 START_TIMEOUT_S = 60.0
 END_TIMEOUT_S = 0.1
 REAP_TIMEOUT_S = 5.0
@@ -66,11 +64,11 @@ def find_bubblewrap() -> str:
 def arguments(
     bwrap: str, view: View, binds: list[tuple[str, str]], module_fds: list[int], channel_fd: int
 ) -> list[str]:
-    """bubblewrap's command line: own user, PID, network, IPC, UTS view; nothing writable outside a test's own tmpfs."""
+    """bubblewrap's command line: own user, PID, network, IPC, UTS namespaces; only a test's own tmpfs is writable."""
     line = [bwrap, "--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts"]
-    line += ["--unshare-cgroup-try", "--die-with-parent", "--new-session", "--hostname", "judge"]
+    line += ["--unshare-cgroup-try", "--die-with-parent", "--new-session", "--hostname", "sandbox"]
     line += ["--uid", str(SANDBOX_USER), "--gid", str(SANDBOX_USER), "--cap-drop", "ALL"]
-    # The server makes a namespace per test and then drops both; they count inside the container's user view only.
+    # The server makes a namespace for each test, and the test then drops both. They count only inside the container.
     line += ["--cap-add", "CAP_SYS_ADMIN", "--cap-add", "CAP_SETPCAP", "--clearenv"]
     for name, value in ENVIRONMENT.items():
         line += ["--setenv", name, value]
@@ -86,48 +84,13 @@ def arguments(
     for name, target in (("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")):
         line += ["--symlink", f"/proc/self/fd{target}", f"/dev/{name}"]
     for descriptor, name in zip(module_fds, SOURCES, strict=True):
-        line += ["--perms", "0444", "--ro-bind-data", str(descriptor), f"/judge/{name}"]
+        line += ["--perms", "0444", "--ro-bind-data", str(descriptor), f"/sandbox/{name}"]
     line += ["--remount-ro", "/", "--chdir", "/"]
-    return [*line, view.executable, "-S", "-s", "-B", "-X", "utf8", "/judge/server.py", str(channel_fd)]
-
-
-def free_directory(needed: list[str]) -> Path:
-    """A directory that may be covered, for this process only, because nothing that we need lies under it."""
-    for candidate in STAGES:
-        path = Path(candidate)
-        if path.is_dir() and not any(Path(place).is_relative_to(path) for place in needed):
-            return path
-    raise OSError(f"none of {', '.join(STAGES)} is free to cover")
-
-
-def stage(bwrap: str, view: View) -> list[tuple[str, str]]:
-    """As root: bind what the container shows to a place that another user can reach, in our own mount namespace.
-
-    The interpreter may lie under a home that only root may enter. The namespace ends with this process.
-
-    Raises:
-        OSError: when the machine forbids root to mount, as in an unprivileged container.
-    """
-    kernel.unshare(kernel.CLONE_NEWNS)
-    kernel.mount(None, b"/", None, kernel.MS_REC | kernel.MS_PRIVATE)
-    stage_directory = free_directory([bwrap, sys.prefix, sys.base_prefix, __file__, *(host for host, _ in view.binds)])
-    sources = [(os.open(host, os.O_PATH), Path(host).is_dir(), inside) for host, inside in view.binds]
-    kernel.mount(b"tmpfs", bytes(stage_directory), b"tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, b"mode=755,size=1m")
-    staged = []
-    for index, (descriptor, is_directory, inside) in enumerate(sources):
-        place = stage_directory / str(index)
-        if is_directory:
-            place.mkdir()
-        else:
-            place.touch()
-        kernel.mount(f"/proc/self/fd/{descriptor}".encode(), bytes(place), None, kernel.MS_BIND)
-        os.close(descriptor)
-        staged.append((str(place), inside))
-    return staged
+    return [*line, view.executable, "-S", "-s", "-B", "-X", "utf8", "/sandbox/server.py", str(channel_fd)]
 
 
 def memory_file(name: str, content: bytes = b"") -> int:
-    """An anonymous file for one use, positioned at its start."""
+    """Make an anonymous file for one use, positioned at its start."""
     descriptor = os.memfd_create(name, os.MFD_CLOEXEC)
     view = memoryview(content)
     while view:
@@ -137,18 +100,18 @@ def memory_file(name: str, content: bytes = b"") -> int:
 
 
 def is_mapped(user: int) -> bool:
-    """Whether this user exists here. In a rootless container, where root is another user of the host, it may not."""
+    """Whether this user id exists here; in a rootless container it may not."""
     spans = (map(int, line.split()) for line in Path("/proc/self/uid_map").read_text().splitlines())
     return any(first <= user < first + count for first, _, count in spans)
 
 
 def adopt_orphans() -> None:
-    """Become the parent of orphans: bubblewrap ends before the first process of its namespace does."""
+    """Become the parent of orphaned processes: bubblewrap ends before the first process of its namespace ends."""
     kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
 
 
 def reap_orphans() -> None:
-    """Wait until every child is gone: a zombie still counts against the control group's processes."""
+    """Wait until every child is gone, because a zombie still counts as a process of the control group."""
     deadline = time.monotonic() + REAP_TIMEOUT_S
     with contextlib.suppress(ChildProcessError):
         while time.monotonic() < deadline:
@@ -169,10 +132,10 @@ class Container:
     binds: list[tuple[str, str]]
     group: Group | None
     line: socket.socket  # to the verifier's process
-    is_cancelled: Callable[[], bool]  # called when ``line`` is readable: True if nobody waits for this job any more
+    is_cancelled: Callable[[], bool]  # called when ``line`` is readable: has the job been cancelled?
     process: subprocess.Popen | None = field(default=None, init=False)
     channel: socket.socket | None = field(default=None, init=False)
-    complaints: int = field(default=-1, init=False)  # bubblewrap's and the server's standard error
+    complaints: int = field(default=-1, init=False)  # file with the standard error of bubblewrap and of the server
 
     def start(self) -> None:
         self.channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -185,7 +148,7 @@ class Container:
                 stdout=subprocess.DEVNULL,
                 stderr=self.complaints,
                 pass_fds=[theirs.fileno(), *modules],
-                preexec_fn=self.become_nobody,
+                preexec_fn=self.leave_root,
                 env={},
             )
         except (OSError, subprocess.SubprocessError) as error:
@@ -197,8 +160,8 @@ class Container:
         if not self.receive(START_TIMEOUT_S).get("ready"):
             raise ContainerError("the fork server did not report that it is ready")
 
-    def become_nobody(self) -> None:
-        """In the new process before it becomes bubblewrap: join the group, set the stack, give up root."""
+    def leave_root(self) -> None:
+        """Join the group, set the stack and give up root; runs in the new process before it becomes bubblewrap."""
         if self.group is not None:
             self.group.join()
         hard = resource.getrlimit(resource.RLIMIT_STACK)[1]
@@ -246,7 +209,7 @@ class Container:
     def stop(self) -> None:
         """Kill everything inside and wait until it is gone."""
         if self.channel is not None:
-            self.channel.close()  # an idle server ends by itself
+            self.channel.close()  # an idle server then ends by itself
         if self.process is not None:
             try:
                 self.process.wait(END_TIMEOUT_S)

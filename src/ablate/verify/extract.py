@@ -9,10 +9,10 @@ FENCE = re.compile(r"^(`{3,}|~{3,})(.*)$")
 
 
 def extract_last_block(text: str) -> str | None:
-    """Return the last closed fenced block whose fences stand at the start of a line, whatever its tag; None if none.
+    """Return the last closed fenced block, whatever its tag; None if there is none.
 
-    A fence closes with at least as many of the same characters as opened it and nothing else on its line (CommonMark).
-    An open block at the end of a truncated answer does not count.
+    A fence stands at the start of a line. The closing fence has the same character, is at least as long as the opening
+    fence, and is alone on its line (CommonMark). A block that a truncated answer leaves open does not count.
     """
     last, opened, lines = None, None, []
     for line in text.replace("\r\n", "\n").split("\n"):
@@ -22,7 +22,7 @@ def extract_last_block(text: str) -> str | None:
             if fence and "`" not in fence[2]:
                 opened, lines = fence[1], []
         elif fence and fence[1].startswith(opened):
-            if fence[2].strip():  # a tag cannot close: the model left the block before open and began again
+            if fence[2].strip():  # a fence with a tag opens: the model never closed the block before
                 opened, lines = fence[1], []
             else:
                 last, opened = "".join(f"{kept}\n" for kept in lines), None
@@ -32,7 +32,7 @@ def extract_last_block(text: str) -> str | None:
 
 
 def extract_lcb(text: str) -> str | None:
-    """LiveCodeBench's rule: the text between the last two lines that hold a fence (lcb_runner extraction_utils)."""
+    """LiveCodeBench's rule: the text between the last two lines that contain a fence (lcb_runner extraction_utils)."""
     lines = text.split("\n")
     fences = [index for index, line in enumerate(lines) if "```" in line]
     if len(fences) < 2:

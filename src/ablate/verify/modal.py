@@ -27,19 +27,19 @@ from ablate.verify.scoring import STARVED_FACTOR, Outcome, limits_of, run_in_ord
 if TYPE_CHECKING:
     import modal
 
-APP = "ablate-judge"
+APP = "ablate-verifier"
 PYTHON = "3.11"
 CORES = (1.0, 1.0)  # requested, limit: CPU time is limited, so more cores would stand idle
 SPARE_MIB = 256  # for the interpreter that watches, in addition to the test's
 START_S = 60.0  # of an interpreter in a cold sandbox, beyond a test's own wall limit
 IDLE_S = 300
-MODULES = ("kernel", "program", "test_report", "watch", "server", "one_test")
+MODULES = ("kernel", "walls", "program", "test_report", "watch", "server", "one_test")
 # The modules travel with each exec, in its arguments: no file of ours lies in the sandbox for a program to change.
 BOOT = """
 import base64, json, sys, types, zlib
 for name, text in json.loads(zlib.decompress(base64.b64decode(sys.argv[1]))).items():
     module = sys.modules[name] = types.ModuleType(name)
-    module.__file__ = "/judge/" + name + ".py"
+    module.__file__ = "/sandbox/" + name + ".py"
     exec(compile(text, module.__file__, "exec"), module.__dict__)
 sys.modules["one_test"].main()
 """

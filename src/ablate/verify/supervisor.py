@@ -23,13 +23,13 @@ from ablate.verify.container import (
     adopt_orphans,
     find_bubblewrap,
     memory_file,
-    stage,
 )
 from ablate.verify.inside import kernel
 from ablate.verify.inside.test_report import parse_report
 from ablate.verify.jobs import CANCELLED, Interrupted, Job, infrastructure_error, num_tests_run
 from ablate.verify.messages import receive_message, send_message
 from ablate.verify.scoring import MIB, STARVED_FACTOR, Outcome, limits_of, run_in_order, score
+from ablate.verify.staging import stage
 
 CONTAINER_MIB = 64  # the server's and the program process's own memory, in addition to the test's
 GRACE_S = 10.0  # beyond a test's wall limit, before the container counts as broken

@@ -1,4 +1,4 @@
-"""Linux calls that Python 3.11's standard library does not offer, and the system-call filter."""
+"""Linux calls that the standard library of Python 3.11 lacks, and the system-call filter."""
 
 from __future__ import annotations
 
@@ -87,15 +87,15 @@ FORBIDDEN = {  # answered with EPERM
     "uselib": (134, None),
 }
 ABSENT = {  # answered with ENOSYS, so that the C library falls back
-    # Its flags lie in memory, where a filter cannot look. On EPERM no thread would start: glibc falls back at ENOSYS.
+    # Its flags lie in memory, which a filter cannot read. After ENOSYS glibc uses clone; after EPERM no thread starts.
     "clone3": (435, 435),
     "io_uring_setup": (425, 425),
     "io_uring_enter": (426, 426),
     "io_uring_register": (427, 427),
 }
 GUARDED = {"clone": (56, 220), "socket": (41, 198), "socketpair": (53, 199), "ioctl": (16, 29)}
-LAST_KNOWN_CALL = 451  # cachestat, Linux 6.5: what came later does not exist here
-ARCHITECTURES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}  # column above, AUDIT_ARCH
+LAST_KNOWN_CALL = 451  # cachestat, Linux 6.5: later calls do not exist here
+ARCHITECTURES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}  # column of the tables, AUDIT_ARCH
 
 LOAD, JUMP_EQUAL, JUMP_ABOVE, JUMP_BITS, RETURN = 0x20, 0x15, 0x25, 0x45, 0x06
 ALLOW, KILL, ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
@@ -112,7 +112,7 @@ def unless(code: int, value: int, answer: int) -> bytes:
 
 
 def guard(number: int, argument: int, code: int, value: int, if_true: int, if_false: int) -> bytes:
-    """One call decided by one argument; other calls go on with their number loaded."""
+    """Decide one call by one of its arguments; any other call goes on, with its number still loaded."""
     return (
         instruction(JUMP_EQUAL, number, 0, 4)
         + instruction(LOAD, argument)
@@ -123,7 +123,7 @@ def guard(number: int, argument: int, code: int, value: int, if_true: int, if_fa
 
 
 def build_filter(machine: str) -> bytes:
-    """The classic BPF program: everything a contest program may need passes, the doors out of a sandbox do not.
+    """Return the classic BPF program: it allows what a contest program may need, and no way out of the sandbox.
 
     Raises:
         KeyError: for a processor whose call numbers are not in the tables.
@@ -136,7 +136,7 @@ def build_filter(machine: str) -> bytes:
         instruction(JUMP_EQUAL, audit_architecture, 1, 0),
         instruction(RETURN, KILL),
         instruction(LOAD, CALL_NUMBER),
-        unless(JUMP_ABOVE, LAST_KNOWN_CALL, absent),  # the x32 calls, from 0x40000000, among them
+        unless(JUMP_ABOVE, LAST_KNOWN_CALL, absent),  # also every x32 call (from 0x40000000)
         *(unless(JUMP_EQUAL, row[column], absent) for row in ABSENT.values()),
         *(unless(JUMP_EQUAL, row[column], denied) for row in FORBIDDEN.values() if row[column] is not None),
         guard(numbers["clone"], ARGUMENT_0, JUMP_BITS, CLONE_NEW_ANY, denied, ALLOW),
@@ -158,7 +158,7 @@ def load_filter() -> FilterProgram:
 
 
 def checked(result: int, call: str) -> int:
-    """Raise what errno says unless a call succeeded: half a sandbox is none."""
+    """Raise what errno says unless the call succeeded: a sandbox without one of its walls is no sandbox."""
     if result < 0:
         number = ctypes.get_errno()
         raise OSError(number, f"{call}: {os.strerror(number)}")
@@ -187,7 +187,7 @@ def mount(source: bytes | None, target: bytes, kind: bytes | None, flags: int, o
 
 def drop_capabilities() -> None:
     """Give up every capability for good, also across execve."""
-    for capability in (CAP_SYS_ADMIN, CAP_SETPCAP):  # all that the sandbox was started with
+    for capability in (CAP_SYS_ADMIN, CAP_SETPCAP):  # the sandbox was started with no other
         prctl(PR_CAPBSET_DROP, capability)
     header = struct.pack("<Ii", 0x20080522, 0)  # _LINUX_CAPABILITY_VERSION_3, this process
     checked(libc.capset(header, bytes(24)), "capset")
@@ -199,7 +199,7 @@ def install_filter(program: FilterProgram) -> None:
 
 
 def set_default_thread_stack(num_bytes: int) -> None:
-    """Threads started without a size would reserve the main thread's stack limit, which is large here."""
+    """Set the stack of threads that ask for no size; they would reserve the main thread's large limit."""
     attributes = ctypes.create_string_buffer(64)  # sizeof(pthread_attr_t) is 56 on x86_64, 64 on aarch64
     libc.pthread_attr_init(attributes)
     libc.pthread_attr_setstacksize(attributes, ctypes.c_size_t(num_bytes))

@@ -1,8 +1,8 @@
 # ruff: noqa: PTH108, PTH112, PTH114, PTH116, PTH118, PTH208
-"""One test in a container that the platform isolates (Modal): reads a request from standard input, prints an answer.
+"""One test in a container that the platform isolates (Modal): it reads a request from standard input, prints an answer.
 
-The platform separates the sandbox from the world. A user id of its own separates the program from this process, which
-runs as root. Every process and file of that user is removed before and after the test.
+The platform separates the sandbox from the world. The program runs as a user of its own, which separates it from this
+process, which runs as root. Every process and file of that user is removed before and after the test.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ import sys
 import kernel
 import program
 import server
+import walls
 import watch
 
 USER = 61_938  # owns nothing in the container
 
 
 def leave_by_user(limits: dict) -> None:
-    """The directory was emptied for this test; make it the program's."""
+    """Nothing to do here: the directory was emptied for this test, and the platform isolates the rest."""
 
 
 def become_user() -> None:
@@ -34,14 +35,14 @@ def become_user() -> None:
 
 
 def remove_user_traces() -> None:
-    """Kill the user's processes, whatever they fork meanwhile, and empty the directories it may write to."""
+    """Kill all processes of the user at once, and empty the directories that the user may write to."""
     killer = os.fork()
     if killer == 0:
         become_user()
         os.kill(-1, signal.SIGKILL)
-        os._exit(0)  # a process does not kill itself by -1
+        os._exit(0)  # kill(-1) spares the process that calls it
     os.waitpid(killer, 0)
-    for directory in (program.DIRECTORY, "/dev/shm", "/var/tmp"):
+    for directory in (walls.DIRECTORY, "/dev/shm", "/var/tmp"):
         for name in os.listdir(directory) if os.path.isdir(directory) else ():
             path = os.path.join(directory, name)
             if os.path.isdir(path) and not os.path.islink(path):
@@ -51,7 +52,7 @@ def remove_user_traces() -> None:
 
 
 def members_of_user() -> list[str]:
-    """Every process of the program's user."""
+    """The ids of all processes of the program's user."""
     return [name for name in os.listdir("/proc") if name.isdigit() and user_of(name) == USER]
 
 
@@ -69,13 +70,14 @@ def content(descriptor: int) -> str:
 
 
 def run_request(request: dict) -> dict:
-    """Compile and run; the answer holds ``compiled`` and either ``detail`` or the test's report and its two files."""
+    """Compile and run; the answer has ``compiled``, and ``detail`` or the test's report and its two files."""
     limits, source = request["limits"], request["program"]
     code, failure = server.compile_limited(source, limits)
     if code is None:
         return {"compiled": False, "detail": failure}
     limits["needs_teardown"] = server.needs_teardown(code)
-    module, script = program.fresh_module(limits["mode"]), source.encode("utf-8", "surrogatepass")
+    script = source.encode("utf-8", "surrogatepass")
+    prepared = program.Prepared(code, program.fresh_module(limits["mode"]), script, limits)
     files = [os.memfd_create(name) for name in ("in", "out", "result")]
     os.write(files[0], base64.b64decode(request["input"]))
     os.lseek(files[0], 0, os.SEEK_SET)
@@ -83,7 +85,7 @@ def run_request(request: dict) -> dict:
     confined, told = os.pipe2(os.O_NONBLOCK)
     child = kernel.fork()
     if child == 0:
-        program.run(code, module, script, limits, files, told, program.Walls(leave_by_user, become_user))
+        program.run(prepared, files, told, walls.Walls(leave_by_user, become_user))
     os.close(told)
     with os.fdopen(confined, "rb", buffering=0) as words:
         report = watch.watch(child, words, limits, members_of_user)

@@ -1,34 +1,24 @@
 # ruff: noqa: PTH120, SIM115
 # pathlib would be one more import in every test process, and the streams opened here outlive their opener.
-"""The test process: closes every door behind itself, then runs the program as a fresh ``__main__``."""
+"""The test process: it confines itself, then runs the program as a fresh ``__main__``."""
 
 from __future__ import annotations
 
 import _sitebuiltins
 import atexit
 import builtins
-import fcntl
 import importlib
 import json
 import os
-import resource
 import sys
 import threading
-import time
 import types
-from collections.abc import Callable
 from typing import NamedTuple
 
 import kernel
+from walls import DIRECTORY, NAMESPACES, PATH, RESULT, Walls, confine, seccomp
 
-DIRECTORY = "/tmp"
-PATH = "/tmp/main.py"
-RECURSION_LIMIT = 65_536  # contest programs recurse 50 000 deep; the stack limit below carries it
-OPEN_FILES = 256
-TMPFS_OPTIONS = b"size=%d,nr_inodes=%d,mode=755"
-TMPFS_FILES = 4096
-RESULT, TOLD = 3, 4
-CONFINED = b"confined"
+RECURSION_LIMIT = 65_536  # contest programs recurse 50 000 deep; container.STACK_BYTES is large enough for it
 MESSAGE_CHARACTERS = 300
 
 # LiveCodeBench's import string (lcb_runner/evaluation/testing_util.py), in its order.
@@ -39,13 +29,13 @@ STAR_IMPORTS = f"{PLAIN_IMPORTS} builtins typing"
 ALSO_WARM = "array cmath contextlib dataclasses decimal enum fractions queue time"
 
 prelude: dict[str, object] = {}
-seccomp: list[kernel.FilterProgram] = []
 
 
 def prepare() -> None:
-    """Once per worker, before the first fork: whatever every test would otherwise pay for.
+    """Do once per server, before the first fork, what every test would otherwise do again.
 
-    Random starts from the same state in every test, as the hash seed does: the same program gets the same verdict.
+    The random generator and the hash seed start from the same state in every test, so that the same program gets the
+    same verdict.
     """
     for name in STAR_IMPORTS.split():
         module = importlib.import_module(name)
@@ -55,7 +45,7 @@ def prepare() -> None:
         prelude[name] = importlib.import_module(name)
     for name in ALSO_WARM.split():
         importlib.import_module(name)
-    for name in set(prelude) & set(vars(builtins)):  # the builtins themselves: a program may replace them in builtins
+    for name in set(prelude) & set(vars(builtins)):  # a program may replace a builtin, and must then see its own
         del prelude[name]
     for name in ("exit", "quit"):  # python -S leaves them out
         setattr(builtins, name, _sitebuiltins.Quitter(name, "Ctrl-D (i.e. EOF)"))
@@ -69,122 +59,46 @@ def prepare() -> None:
     seccomp.append(kernel.load_filter())
 
 
-class Walls(NamedTuple):
-    """What separates a test from everything else, in the two steps between which its files are put in place."""
+class Prepared(NamedTuple):
+    """A program that is ready to run: every test of the rollout starts from the same one."""
 
-    leave_the_others: Callable[[dict], None]
-    give_up_rights: Callable[[], None]
-
-
-def leave_by_namespaces(limits: dict) -> None:
-    flags = kernel.MS_NOSUID | kernel.MS_NODEV
-    kernel.unshare(kernel.CLONE_NEWNS | kernel.CLONE_NEWIPC)
-    kernel.mount(b"tmpfs", b"/tmp", b"tmpfs", flags, TMPFS_OPTIONS % (limits["disk_bytes"], TMPFS_FILES))
-    # Read-only: a test that lowered its own oom_score_adj could have the kernel end the server in its place.
-    kernel.mount(b"proc", b"/proc", b"proc", flags | kernel.MS_NOEXEC | kernel.MS_RDONLY, b"subset=pid,hidepid=2")
+    code: types.CodeType
+    module: types.ModuleType  # the code runs in it
+    source: bytes
+    limits: dict  # see ``scoring.limits_of``, and whether the interpreter's own teardown is needed
 
 
-def drop_and_filter() -> None:
-    kernel.drop_capabilities()
-    kernel.install_filter(seccomp[0])
-
-
-NAMESPACES = Walls(leave_by_namespaces, drop_and_filter)
-
-
-def run(
-    code: types.CodeType,
-    module: types.ModuleType,
-    source: bytes,
-    limits: dict,
-    descriptors: list[int],
-    told: int,
-    walls: Walls = NAMESPACES,
-) -> None:
+def run(prepared: Prepared, descriptors: list[int], told: int, walls: Walls = NAMESPACES) -> None:
     """Become the test process. Ends by ``os._exit`` or ``SystemExit``; never returns.
 
-    ``descriptors`` are the memory files of this test alone: input, output, result. ``told`` is the pipe on which the
-    server hears that the walls stand.
+    Args:
+        descriptors: the memory files of this test: input, output, result.
+        told: the pipe on which the server is told that the walls stand.
     """
-    functional = limits["mode"] == "functional"
     try:
-        arguments = confine(walls, source, limits, descriptors, functional, told)
-    except BaseException as error:  # any failure here is the sandbox's own and must not look like the program's
+        arguments = confine(walls, prepared.source, prepared.limits, descriptors, told)
+    except BaseException as error:  # a failure in here is the sandbox's, and must not look like the program's
         os.write(told, f"{type(error).__name__}: {error}".encode())
         os._exit(1)
-    status = 0
+    finish(status_of(prepared, arguments), prepared.limits["needs_teardown"])
+
+
+def status_of(prepared: Prepared, arguments: list[bytes]) -> int:
+    """Run the program, and in functional mode call its function; return the exit status that it has earned so far."""
     try:
-        exec(code, module.__dict__)
-        if functional:
-            write_result(b"R", call_solution(module.__dict__, limits["fn_name"], arguments))
+        exec(prepared.code, prepared.module.__dict__)
+        if prepared.limits["mode"] == "functional":
+            write_result(b"R", call_solution(prepared.module.__dict__, prepared.limits["fn_name"], arguments))
     except SystemExit as stop:
-        status = exit_status(stop.code)
-    except BaseException as error:  # whatever the program raised is its own
-        status = 1
+        return exit_status(stop.code)
+    except BaseException as error:  # whatever the program raised is its own failure
         report(error)
-    finish(status, needs_teardown=limits["needs_teardown"])
-
-
-def write_file(path: str, content: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
-    os.write(descriptor, content)
-    os.close(descriptor)
-
-
-def confine(
-    walls: Walls, source: bytes, limits: dict, descriptors: list[int], functional: bool, told: int
-) -> list[bytes]:
-    """Give up every right and every view of others; return functional mode's argument lines."""
-    os.setsid()  # kill(0, ...) would reach the server's process group
-    kernel.prctl(kernel.PR_SET_PDEATHSIG, 9)
-    kernel.prctl(kernel.PR_SET_DUMPABLE, 1)  # its own /proc/self is its own; the server above stays closed
-    write_file("/proc/self/oom_score_adj", b"1000")  # out of memory, the kernel ends the test and not the server
-    walls.leave_the_others(limits)
-    os.chdir(DIRECTORY)
-    write_file(PATH, source)
-    arguments = arrange_descriptors(descriptors, functional, told)
-    limit_resources(limits)
-    walls.give_up_rights()
-    os.write(TOLD, CONFINED + repr(time.monotonic()).encode())
-    os.close(TOLD)
-    return arguments
-
-
-def arrange_descriptors(descriptors: list[int], functional: bool, told: int) -> list[bytes]:
-    """0 input, 1 output, 2 nowhere, 3 result, and not one more; in functional mode 0 and 1 lead nowhere too."""
-    source, output, result, told = (fcntl.fcntl(descriptor, fcntl.F_DUPFD, 64) for descriptor in (*descriptors, told))
-    arguments = []
-    if functional:
-        with os.fdopen(source, "rb", closefd=False) as lines:
-            arguments = lines.read().split(b"\n")
-    nowhere = os.open("/dev/null", os.O_RDWR)
-    os.dup2(nowhere if functional else source, 0)
-    os.dup2(nowhere if functional else output, 1)
-    os.dup2(nowhere, 2)
-    os.dup2(result, RESULT)
-    os.dup2(told, TOLD)
-    os.closerange(TOLD + 1, 1024)  # whatever the server had: above all its channel to the supervisor
-    return arguments
-
-
-def limit_resources(limits: dict) -> None:
-    cpu_s = int(limits["cpu_s"]) + 2  # the server stops it at the exact limit; this is for a server that starves
-    file_bytes = limits["output_bytes"] + 1  # one more than allowed shows that it wanted more
-    for kind, value in (
-        (resource.RLIMIT_CPU, cpu_s),
-        (resource.RLIMIT_AS, limits["address_space_bytes"]),
-        (resource.RLIMIT_FSIZE, file_bytes),
-        (resource.RLIMIT_NPROC, limits["max_processes"]),
-        (resource.RLIMIT_NOFILE, OPEN_FILES),
-        (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_MEMLOCK, 0),
-        (resource.RLIMIT_MSGQUEUE, 0),
-    ):
-        resource.setrlimit(kind, (value, value))
+        return 1
+    return 0
 
 
 def open_standard_streams() -> None:
-    """As CPython's create_stdio does, over empty memory files whose places each test's own will take."""
+    """Open the streams as CPython's create_stdio does, on empty files; the files of each test will replace them."""
     for number in (0, 1):
         descriptor = os.memfd_create("stream")
         os.dup2(descriptor, number)
@@ -199,7 +113,7 @@ def open_standard_streams() -> None:
 
 
 def fresh_module(mode: str) -> types.ModuleType:
-    """The module a program will run in: made once per rollout, copied into every test by the fork."""
+    """Make the module that a program will run in, once per rollout; the fork copies it into every test."""
     name = "solution" if mode == "functional" else "__main__"
     sys.modules["__main__"] = types.ModuleType("__main__")
     module = sys.modules[name] = types.ModuleType(name)
@@ -209,7 +123,7 @@ def fresh_module(mode: str) -> types.ModuleType:
 
 
 def call_solution(names: dict, fn_name: str, lines: list[bytes]) -> object:
-    """Call ``Solution().fn_name`` or the bare function with one JSON value per line."""
+    """Call ``Solution().fn_name`` or the bare function; each line is the JSON value of one argument."""
     arguments = [json.loads(line) for line in lines if line.strip()]
     owner = names.get("Solution")
     function = getattr(owner(), fn_name) if owner is not None and hasattr(owner, fn_name) else names[fn_name]
@@ -229,10 +143,10 @@ def exit_status(code: object) -> int:
 
 
 def report(error: BaseException) -> None:
-    """Leave a note for the supervisor and let a program's own excepthook speak, as at a normal end."""
+    """Leave a note for the supervisor, and call the excepthook that a program may have set, as CPython does."""
     try:
         message = str(error)[:MESSAGE_CHARACTERS]
-    except BaseException:  # a __str__ of the program's own
+    except BaseException:  # the program may define __str__ itself
         message = ""
     try:
         if sys.excepthook is not sys.__excepthook__:
@@ -240,28 +154,29 @@ def report(error: BaseException) -> None:
         os.ftruncate(RESULT, 0)
         os.lseek(RESULT, 0, os.SEEK_SET)
         write_result(b"M" if isinstance(error, MemoryError) else b"E", f"{type(error).__name__}: {message}")
-    except BaseException:  # the note is a courtesy; the status alone decides
+    except BaseException:  # only the status decides; the note is for people
         return
 
 
 def finish(status: int, needs_teardown: bool) -> None:
     """End as an interpreter does: join threads, run atexit, flush. A bare ``os._exit`` would skip all three.
 
-    The interpreter's own teardown costs as much as the whole rest of a small test, so it runs only for programs that
-    use a name through which an object with a finaliser can come to be.
+    Args:
+        needs_teardown: also let the interpreter shut down. That costs as much as all the rest of a small test, so it is
+            done only for programs that may hold an object with a finaliser.
     """
     if needs_teardown:
         raise SystemExit(status)
     try:
         threading._shutdown()
         atexit._run_exitfuncs()
-    except BaseException:  # printed and forgotten by the interpreter too; the status stays
+    except BaseException:  # the interpreter prints it and keeps the status too
         pass
     try:
         if sys.stdout is not None and not sys.stdout.closed:
             sys.stdout.flush()
         if sys.__stdout__ is not None and not sys.__stdout__.closed:
             sys.__stdout__.flush()
-    except BaseException:  # what Py_FinalizeEx answers to output that cannot be written
+    except BaseException:  # the status that Py_FinalizeEx gives when output cannot be written
         status = status or 120
     os._exit(status)

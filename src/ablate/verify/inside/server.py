@@ -1,9 +1,10 @@
 """The fork server: one warm interpreter per worker, alone in a bubblewrap container.
 
-server (whole life) -> program process (one rollout: compiles, starts tests) -> test process (user code).
+The server forks a program process for each rollout, which compiles the program and forks a test process for each test.
+Only the test process runs code of the program.
 
-Commands arrive on one SOCK_SEQPACKET socket together with file descriptors; inputs and outputs travel only as memory
-files which the supervisor made, so neither the server nor the program process ever holds a test's text.
+Commands arrive on one SOCK_SEQPACKET socket together with file descriptors. Inputs and outputs travel only in memory
+files that the supervisor made, so neither the server nor the program process ever holds the text of a test.
 """
 
 from __future__ import annotations
@@ -21,12 +22,13 @@ import types
 
 import kernel
 import program
+import walls
 import watch
 
 COMPILE_MARGIN_S = 2.0
 MAX_MESSAGE = 65536
 GENERATORS = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
-# Through these names a program may come to hold an unflushed file or an object with a finaliser.
+# With these names a program may create a file that is not flushed, or an object with a finaliser.
 FINALISERS = (
     "open fdopen io FileIO TextIOWrapper BufferedWriter BufferedRandom codecs tempfile gzip bz2 lzma zipfile tarfile "
     "subprocess multiprocessing concurrent asyncio fileinput makefile weakref __del__ finalize exec eval compile "
@@ -46,7 +48,7 @@ def send(channel: socket.socket, **answer: object) -> None:
 
 
 def serve(channel: socket.socket) -> None:
-    """Start one program process per rollout, one at a time; report one that died without a word."""
+    """Start one program process per rollout, one at a time; report a process that died without an answer."""
     send(channel, ready=True)
     while True:
         command, descriptors = receive(channel)
@@ -63,19 +65,19 @@ def serve(channel: socket.socket) -> None:
 
 
 def fork_into_new_namespace() -> int:
-    """Fork a process that is the first of a PID namespace of its own."""
-    # A second unshare is refused while our children would go elsewhere, so return to our own namespace first.
+    """Fork a process that is the first process of a new PID namespace."""
+    # The kernel refuses a second unshare until our children would again be born in our own namespace.
     own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
     kernel.setns(own, kernel.CLONE_NEWPID)
     os.close(own)
     kernel.unshare(kernel.CLONE_NEWPID)
-    # Not os.fork: its hooks (threading's, random's) cost a third of a small test and have nothing to do in a process
-    # without threads.
+    # os.fork also runs the hooks of threading and random, which cost a third of a small test; a process without threads
+    # does not need them.
     return kernel.fork()
 
 
 def enclose() -> None:
-    """Make the rollout's own container: it sees no process but its own, and nothing of it stays."""
+    """Give the rollout its own namespaces: it sees only its own processes, and nothing of it stays."""
     kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
     kernel.unshare(kernel.CLONE_NEWNS | kernel.CLONE_NEWIPC)
     kernel.mount(b"proc", b"/proc", b"proc", kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC)
@@ -85,7 +87,8 @@ def program_process(channel: socket.socket, limits: dict, source: str) -> None:
     code, failure = compile_limited(source, limits)
     if code is not None:
         limits["needs_teardown"] = needs_teardown(code)
-        module, script = program.fresh_module(limits["mode"]), source.encode("utf-8", "surrogatepass")
+        script = source.encode("utf-8", "surrogatepass")
+        prepared = program.Prepared(code, program.fresh_module(limits["mode"]), script, limits)
     send(channel, compiled=failure is None, detail=failure)
     if failure is not None:
         return
@@ -93,18 +96,21 @@ def program_process(channel: socket.socket, limits: dict, source: str) -> None:
         command, descriptors = receive(channel)
         if command["op"] != "test":
             return
-        send(channel, **run_test(channel, (code, module, script, limits), descriptors))
+        send(channel, **run_test(channel, prepared, descriptors))
 
 
 def compile_limited(source: str, limits: dict) -> tuple[types.CodeType | None, str | None]:
-    """Compile under the test's own limits: source text can cost time and memory too. A signal here ends the process."""
+    """Compile under the limits of a test, because source text can cost time and memory too.
+
+    A program that exceeds them ends this process by a signal.
+    """
     saved = {kind: resource.getrlimit(kind) for kind in (resource.RLIMIT_CPU, resource.RLIMIT_AS)}
     used_s = time.process_time()
     cpu_s = int(used_s + limits["cpu_s"] + COMPILE_MARGIN_S)
     resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, saved[resource.RLIMIT_CPU][1]))
     resource.setrlimit(resource.RLIMIT_AS, (limits["address_space_bytes"], saved[resource.RLIMIT_AS][1]))
     try:
-        code = compile(source.removeprefix("\ufeff"), program.PATH, "exec", dont_inherit=True)
+        code = compile(source.removeprefix("\ufeff"), walls.PATH, "exec", dont_inherit=True)
     except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError) as error:
         return None, f"{type(error).__name__}: {error}"[:400]
     for kind, pair in saved.items():
@@ -113,7 +119,7 @@ def compile_limited(source: str, limits: dict) -> tuple[types.CodeType | None, s
 
 
 def needs_teardown(code: types.CodeType) -> bool:
-    """Could the program hold an object that acts when the interpreter is taken down?
+    """Could the program hold an object that acts when the interpreter shuts down?
 
     An open file, something with ``__del__``, or a generator suspended inside a ``try`` or ``with``.
     """
@@ -122,17 +128,17 @@ def needs_teardown(code: types.CodeType) -> bool:
     return any(needs_teardown(inner) for inner in code.co_consts if isinstance(inner, types.CodeType))
 
 
-def run_test(channel: socket.socket, prepared: tuple, descriptors: list[int]) -> dict:
-    """Run one test in a process of its own, the first of a PID namespace of its own; return its report as a row."""
+def run_test(channel: socket.socket, prepared: program.Prepared, descriptors: list[int]) -> dict:
+    """Run one test in a new process and PID namespace; return its report as a row."""
     confined, told = os.pipe2(os.O_NONBLOCK)
     child = fork_into_new_namespace()
     if child == 0:
-        channel.detach()  # its number is closed soon, and may then be a file of the program's
-        program.run(*prepared, descriptors, told)
+        channel.detach()  # its descriptor is closed soon, and the number may then belong to a file of the program
+        program.run(prepared, descriptors, told)
     for descriptor in (*descriptors, told):
         os.close(descriptor)
     with os.fdopen(confined, "rb", buffering=0) as words:
-        return watch.watch(child, words, prepared[-1], watch.members_of_namespace).to_row()
+        return watch.watch(child, words, prepared.limits, watch.members_of_namespace).to_row()
 
 
 def main() -> None:
@@ -141,7 +147,7 @@ def main() -> None:
     kernel.set_default_thread_stack(8 << 20)
     program.prepare()
     gc.collect()
-    gc.freeze()  # a collection in a test then leaves the pages it shares with us alone
+    gc.freeze()  # a collection in a test then does not write to the pages that it shares with us
     serve(channel)
 
 

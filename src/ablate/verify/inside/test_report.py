@@ -1,4 +1,4 @@
-"""What the watcher of one test tells the code that scores it: the only message about a test that leaves the sandbox."""
+"""The report of one test, from its watcher to the code that scores it: nothing else about a test leaves the sandbox."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ STOPPED = (None, "cpu", "memory", "wall", "starved")
 
 @dataclass(frozen=True)
 class TestReport:
-    """How one test ended, as its watcher saw it; every watcher fills in every field.
+    """How one test ended, as its watcher saw it. Every watcher fills in every field.
 
     Example:
         ``TestReport(True, "", 0, None, cpu_s=0.02, wall_s=0.03, run_wait_s=0.0, peak_kib=9300)`` ended well.
@@ -17,13 +17,13 @@ class TestReport:
 
     __test__ = False  # the name begins with "Test": pytest must not collect it
 
-    is_confined: bool  # all walls stood before the program's first line ran
-    complaint: str  # why they did not stand; else empty
+    is_confined: bool  # the sandbox was complete before the program's first line ran
+    complaint: str  # why it was not complete; else empty
     status: int  # as of os.wait
     stopped: str | None  # the limit at which the watcher stopped the test, one of STOPPED
     cpu_s: float
     wall_s: float
-    run_wait_s: float  # seconds the test was ready to run while other processes had the processors
+    run_wait_s: float  # seconds in which the test was ready to run while other processes had the processors
     peak_kib: int
 
     def to_row(self) -> dict:
@@ -34,7 +34,7 @@ KINDS = {"bool": bool, "str": str, "int": int, "float": (int, float), "str | Non
 
 
 def parse_report(row: object) -> TestReport:
-    """Check a report that came from another process.
+    """Check and return a report that came from another process.
 
     Raises:
         ValueError: naming the field that is missing, unknown or of another type.

@@ -1,6 +1,6 @@
 # ruff: noqa: PTH123, PTH208
 # pathlib would be one more import in every test process.
-"""What a test uses, and the limits that stop it. Runs outside the walls, in the process that forked the test."""
+"""Measures what a test uses and stops it at its limits. Runs in the process that forked the test, which is trusted."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import signal
 import time
 from collections.abc import Callable, Iterable
 
-import program
+import walls
 from test_report import TestReport
 
 SHORTEST_PAUSE_S = 0.005
-LONGEST_BLIND_PAUSE_S = 0.02  # where the kernel cannot wake the watcher at a test's end
-OWN_SHARE = 0.5  # of a test's whole time: with less, the machine and not the program is why it did not end
+LONGEST_BLIND_PAUSE_S = 0.02  # on kernels that cannot wake the watcher when a test ends
+OWN_SHARE = 0.5  # of a test's whole time: with a smaller share, the machine is why the test did not end
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 NUM_CORES = os.cpu_count() or 1
 
@@ -25,16 +25,16 @@ Members = Callable[[], Iterable[str]]  # the ids of all processes that belong to
 
 
 def members_of_namespace() -> list[str]:
-    """Every process of this PID namespace but its first, which is the watcher."""
+    """The ids of all processes of this PID namespace except the first, which is the watcher."""
     return [name for name in os.listdir("/proc") if name.isdigit() and name != "1"]
 
 
 def watch(child: int, words: io.FileIO, limits: dict, members: Members) -> TestReport:
-    """Wait until a test ends, stop it at its limits, and reap its first process.
+    """Wait until a test ends or reaches a limit and is stopped; reap its first process.
 
     Args:
         child: the test's first process.
-        words: the reading end of the pipe on which the test says that its walls stand; does not block.
+        words: the reading end of the pipe on which the test says that its sandbox is complete; it does not block.
         limits: see ``scoring.limits_of``.
     """
     test = RunningTest(child, words, limits, members)
@@ -63,27 +63,26 @@ class RunningTest:
         self.limits = limits
         self.members = members
         self.forked = time.monotonic()
-        self.began: float | None = None  # when its walls stood and the program's first line ran
+        self.began: float | None = None  # when its sandbox was complete and the program's first line ran
         self.complaint = ""
         self.used_s = self.run_wait_s = 0.0
 
     def hear(self) -> None:
         """Read what the test process wrote before the program's first line.
 
-        The writing end is closed before that line runs, so the program itself can neither write to the pipe nor take
-        anything back.
+        The writing end is closed before that line runs, so the program can neither write to the pipe nor read from it.
         """
         said = self.words.read(1000) or b""
-        if said.startswith(program.CONFINED):
-            self.began = float(said.removeprefix(program.CONFINED))
+        if said.startswith(walls.CONFINED):
+            self.began = float(said.removeprefix(walls.CONFINED))
         elif said:
             self.complaint = said.decode("utf-8", "replace")
 
     def wait(self) -> str | None:
-        """Wait for the end; kill the first process at a limit and return which limit, or None. Reaps nothing."""
+        """Wait for the end; at a limit, kill the first process and return the limit's name. Does not reap."""
         try:
             handle = os.pidfd_open(self.child)
-        except OSError:  # gVisor, below Modal's sandboxes, may lack the call
+        except OSError:  # gVisor, which runs Modal's sandboxes, may lack the call
             handle = None
         stopped, pause_s = None, min(self.limits["cpu_s"] / NUM_CORES, self.limits["look_every_s"])
         try:
@@ -93,7 +92,7 @@ class RunningTest:
             if handle is not None:
                 os.close(handle)
         if stopped:
-            os.kill(self.child, signal.SIGKILL)  # not reaped yet, so its number belongs to nobody else
+            os.kill(self.child, signal.SIGKILL)  # it is not reaped yet, so no other process can have its id
         return stopped
 
     def ends_within(self, pause_s: float, handle: int | None) -> bool:
@@ -105,10 +104,10 @@ class RunningTest:
         return os.waitid(os.P_PID, self.child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
     def look(self) -> tuple[str | None, float]:
-        """Return the limit that the test has reached, if any, and for how many seconds no other look is needed.
+        """Return the limit that the test has reached, if any, and the seconds until the next look is needed.
 
-        Wall time counts from the program's first line and leaves out the time the program waited for a processor. It
-        stops only a program that sleeps: a busy machine or a blocking kernel is not the program's fault.
+        Wall time counts from the program's first line, without the time for which the program waited for a processor.
+        It stops only a program that sleeps, because a busy machine and a blocking kernel are not the program's fault.
         """
         if self.began is None:
             self.hear()
@@ -119,7 +118,7 @@ class RunningTest:
         own_s = 0.0 if self.began is None else time.monotonic() - self.began - self.run_wait_s
         if self.used_s >= self.limits["cpu_s"]:
             return "cpu", 0.0
-        # Pages that forks share count in each of them, so a sum above the limit is looked at twice.
+        # The first sum counts a page that forks share once for each of them; the second sum counts it once.
         if resident_bytes > self.limits["memory_bytes"] and proportional_bytes(pids) > self.limits["memory_bytes"]:
             return "memory", 0.0
         if own_s >= self.limits["wall_s"] and is_asleep:
@@ -131,10 +130,10 @@ class RunningTest:
         return None, max(pause_s, SHORTEST_PAUSE_S)
 
     def waited_s(self, elapsed_s: float, is_asleep: bool) -> float:
-        """Seconds the test's first process was ready to run while others had the processors.
+        """Seconds in which the test's first process was ready to run while others had the processors.
 
-        Where the kernel does not count them (gVisor), a program that is ready to run counts as having waited for all
-        the time in which it did not compute, and a sleeping program as never having waited.
+        Where the kernel does not count them (gVisor), a program that is ready to run has waited whenever it did not
+        compute, and a program that sleeps has never waited.
         """
         counted_s = run_queue_wait_s(self.child)
         if counted_s is not None:
@@ -151,7 +150,7 @@ def usage_of(pids: Iterable[str]) -> tuple[float, int, bool]:
                 fields = stat.read().rpartition(b")")[2].split()
             resident_bytes += resident_bytes_of(pid)
         except (FileNotFoundError, ProcessLookupError):
-            continue  # ended between the listing and the look
+            continue  # it ended after the list was made
         is_asleep = is_asleep and fields[0] not in (b"R", b"D")
         cpu_s += sum(map(int, fields[11:15])) / TICKS_PER_S  # utime stime cutime cstime
     return cpu_s, resident_bytes, is_asleep
@@ -177,12 +176,16 @@ def proportional_bytes_of(pid: str) -> int:
     try:
         with open(f"/proc/{pid}/smaps_rollup", "rb") as rows:
             return next(int(row.split()[1]) * 1024 for row in rows if row.startswith(b"Pss:"))
-    except (FileNotFoundError, PermissionError, StopIteration):  # gVisor has no such file, or the program closed it
+    except (
+        FileNotFoundError,
+        PermissionError,
+        StopIteration,
+    ):  # gVisor has no such file, and the program may forbid it
         return resident_bytes_of(pid)
 
 
 def run_queue_wait_s(child: int) -> float | None:
-    """Seconds this process was ready to run while others had the processors; None where the kernel does not say."""
+    """Seconds in which a process was ready to run while others had the processors; None if the kernel does not say."""
     try:
         with open(f"/proc/{child}/schedstat", "rb") as stat:
             return int(stat.read().split()[1]) / 1e9

@@ -1,14 +1,14 @@
-"""Programs per second and CPU per program: our judge against three ways of running the same tests, in one run.
+"""Programs per second and CPU per program: our verifier and three other ways to run the same tests, in one run.
 
-    python benchmarks/judge.py [--programs 40]
+    python benchmarks/verifier.py [--programs 40]
 
 * subprocess: ``python -I -S -B`` once per test, no isolation at all.
 * bubblewrap: the same inside a fresh bubblewrap per test.
-* in-process: LiveCodeBench's pattern (testing_util, compute_code_generation_metrics): per program a multiprocessing
-  Manager for the answer and one forked process that runs all tests in itself, with replaced stdin and stdout. No
-  isolation, and a program can fool it.
+* in-process: LiveCodeBench's pattern (testing_util, compute_code_generation_metrics). For each program, one forked
+  process runs all tests with replaced stdin and stdout, and a multiprocessing Manager holds the answer. Nothing is
+  isolated, and a program can fool it.
 
-Ratios are within one run; absolute numbers depend on what else the machine does.
+Compare ratios of one run; absolute numbers depend on the other work of the machine.
 """
 
 from __future__ import annotations
@@ -51,10 +51,10 @@ class Row:
 
 
 def cpu_of_tree(pid: int) -> float:
-    """CPU seconds of a process, its living descendants, and all that any of them has waited for.
+    """CPU seconds of a process, its living descendants, and every process that any of them has waited for.
 
-    A descendant that ends while it is read has moved what it used into its parent's sum, which may be read already: so
-    the tree is read again.
+    When a descendant ends while the tree is read, its time moves to its parent, which may have been read already. The
+    tree is then read again.
     """
     while True:
         try:
@@ -70,13 +70,13 @@ def cpu_of_process(pid: int) -> float:
 
 
 def tree_of(pid: int) -> list[int]:
-    """Every thread is asked for its children: a process belongs to the thread that started it."""
+    """Ask every thread for its children, because a process belongs to the thread that started it."""
     children = " ".join(path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children"))
     return [pid, *(below for child in children.split() for below in tree_of(int(child)))]
 
 
 def measured(way: str, num_programs: int, run: Callable[[], None], cpu_s: Callable[[], float]) -> Row:
-    time.sleep(SETTLE_S)  # what the warm-up left behind ends outside the measured time
+    time.sleep(SETTLE_S)  # processes of the warm-up end before the measured time begins
     before, started = cpu_s(), time.perf_counter()
     run()
     elapsed_s = time.perf_counter() - started
@@ -85,7 +85,10 @@ def measured(way: str, num_programs: int, run: Callable[[], None], cpu_s: Callab
 
 
 def own_cpu_s() -> float:
-    """Our own and that of all we have waited for, orphans among them: bubblewrap does not wait for its own child."""
+    """CPU seconds of this process and of every process that it has waited for.
+
+    Orphans are among them, because bubblewrap does not wait for its own child.
+    """
     with contextlib.suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
@@ -99,8 +102,8 @@ def settings(**changes: object) -> VerifyConfig:
     return OmegaConf.to_object(merged)
 
 
-def bench_judge(way: str, program: str, num_programs: int, problems: list[Problem], config: VerifyConfig) -> Row:
-    """Our judge, workers warm; problems come in groups, as in training."""
+def bench_verifier(way: str, program: str, num_programs: int, problems: list[Problem], config: VerifyConfig) -> Row:
+    """Our verifier with warm sandboxes; problems come in groups, as in training."""
     passes = program is PASSING
     with open_verifier(config) as verifier:
         for _ in verifier.backends:
@@ -185,20 +188,20 @@ def main() -> None:
     python = [os.path.realpath(sys.executable), "-ISB"]
     for name, program in (("passing", PASSING), ("failing at the first test", FAILING)):
         rows = [
-            bench_judge("our judge, 1 worker", program, num_programs, [PROBLEM], settings()),
+            bench_verifier("our verifier, 1 worker", program, num_programs, [PROBLEM], settings()),
             bench_subprocesses("subprocess per test, no isolation", python, program, max(num_programs // 4, 2)),
             bench_subprocesses("bubblewrap per test", bubblewrap_command(), program, max(num_programs // 4, 2)),
             bench_in_process(program, num_programs),
         ]
         print_rows(f"{NUM_TESTS}-test a+b program, {name}", rows)
     rows = [
-        bench_judge(f"{workers} workers", PASSING, num_programs, [PROBLEM], settings(workers=workers))
+        bench_verifier(f"{workers} workers", PASSING, num_programs, [PROBLEM], settings(workers=workers))
         for workers in (1, 2, 4)
     ]
     print_rows("growth with workers (passing)", rows)
     groups = [replace(PROBLEM, id=str(index)) for index in range(max(num_programs // 8, 1))]
     rows = [
-        bench_judge(f"container per {strategy}", PASSING, num_programs, groups, settings(container=strategy))
+        bench_verifier(f"container per {strategy}", PASSING, num_programs, groups, settings(container=strategy))
         for strategy in ("rollout", "problem", "test")
     ]
     print_rows("strategies (passing, groups of 8 programs per problem)", rows)
