@@ -25,7 +25,7 @@ def all_figures(experiment: Experiment, comparison: Comparison, window: int) -> 
     recorded = set(experiment.metrics["name"])
     drawn = [score_by_context(comparison)]
     if comparison.frame["difference"].notna().any():
-        drawn.append(differences(comparison))
+        drawn.append(difference_plot(comparison))
     keys = effects.crossed_keys(experiment)
     if keys:
         drawn.append(two_by_two(experiment, comparison, *keys))
@@ -52,7 +52,7 @@ def score_by_context(comparison: Comparison) -> Plot:
     return Plot("score_by_context", f"{score} by context length", note, figure)
 
 
-def differences(comparison: Comparison) -> Plot:
+def difference_plot(comparison: Comparison) -> Plot:
     figure = plots.forest(comparison.frame, comparison.names, comparison.settings.baseline)
     note = "Not adjusted for several comparisons. An interval that crosses 0 shows no difference."
     return Plot("differences", "Paired differences to the baseline", note, figure)

@@ -19,7 +19,7 @@ def findings(experiment: Experiment, comparison: Comparison) -> list[str]:
     contexts = sorted(frame["context"].unique())
     return [
         *[sentence for context in contexts for sentence in learned(comparison, int(context))],
-        *[sentence for context in contexts for sentence in differences(comparison, int(context))],
+        *[sentence for context in contexts for sentence in difference_sentences(comparison, int(context))],
         *clip_sentences(experiment, comparison),
         *caveats(experiment, comparison),
     ]
@@ -49,7 +49,7 @@ def learned(comparison: Comparison, context: int) -> list[str]:
     return [f"At {context:,} tokens {above} are clearly above the warm start; {said}."]
 
 
-def differences(comparison: Comparison, context: int) -> list[str]:
+def difference_sentences(comparison: Comparison, context: int) -> list[str]:
     """Which differences to the baseline are real, and what it would take to see the others."""
     settings, frame = comparison.settings, comparison.frame
     tested = frame[(frame["context"] == context) & frame["difference"].notna()]

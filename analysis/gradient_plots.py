@@ -15,10 +15,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from ablate.laboratory import AS_CONFIGURED
 from analysis.plots import legend_below
 from analysis.style import GREY, WIDTH, looks, new_figure, percent_label, save, styled
 
-AS_CONFIGURED = "as configured"
 SPACES = {"cosine_logp": "log-probability space", "cosine_parameters": "parameter space"}
 
 

@@ -15,7 +15,7 @@ from analysis import stats
 
 
 @dataclass(frozen=True)
-class World:
+class Design:
     """Standard deviations in logits. Every effect is symmetric, so each arm's true Pass@1 is one half."""
 
     num_seeds: int
@@ -30,7 +30,7 @@ class World:
 
 @dataclass(frozen=True)
 class Coverage:
-    """Shares of the worlds in which an interval of nominally 95 % held the truth."""
+    """Shares of the experiments in which an interval of nominally 95 % held the truth."""
 
     mean: float
     difference: float
@@ -38,24 +38,24 @@ class Coverage:
     plain_difference: float  # by a plain bootstrap over seeds and problems
 
 
-def simulated_arms(world: World, rng: np.random.Generator) -> NDArray[np.bool_]:
+def simulated_arms(design: Design, rng: np.random.Generator) -> NDArray[np.bool_]:
     """Draw the outcomes ``passed_ASPN`` of one experiment."""
-    arms, seeds, problems = world.num_arms, world.num_seeds, world.num_problems
-    logit = rng.normal(0, world.problem_deviation, (1, 1, problems))
-    logit = logit + rng.normal(0, world.interaction_deviation, (arms, 1, problems))
-    logit = logit + rng.normal(0, world.seed_deviation, (arms, seeds, 1))
-    logit = logit + rng.normal(0, world.shared_seed_deviation, (1, seeds, 1))
-    return rng.random((*logit.shape, world.num_samples)) < 1 / (1 + np.exp(-logit))[..., None]
+    arms, seeds, problems = design.num_arms, design.num_seeds, design.num_problems
+    logit = rng.normal(0, design.problem_deviation, (1, 1, problems))
+    logit = logit + rng.normal(0, design.interaction_deviation, (arms, 1, problems))
+    logit = logit + rng.normal(0, design.seed_deviation, (arms, seeds, 1))
+    logit = logit + rng.normal(0, design.shared_seed_deviation, (1, seeds, 1))
+    return rng.random((*logit.shape, design.num_samples)) < 1 / (1 + np.exp(-logit))[..., None]
 
 
-def coverage(world: World, num_worlds: int, resamples: int, seed: int) -> Coverage:
+def coverage(design: Design, num_experiments: int, resamples: int, seed: int) -> Coverage:
     """Simulate experiments and count how often each kind of interval holds the truth."""
     rng = np.random.default_rng(seed)
     inside = np.zeros(4)
-    for _ in range(num_worlds):
-        passed_ASPN = simulated_arms(world, rng)
+    for _ in range(num_experiments):
+        passed_ASPN = simulated_arms(design, rng)
         score_ASP = passed_ASPN.mean(axis=3)
-        weight_RP = stats.problem_weights(world.num_problems, resamples, rng)
+        weight_RP = stats.problem_weights(design.num_problems, resamples, rng)
         pooled = stats.seed_variance(list(score_ASP))
         matched = stats.matched_seed_variance(score_ASP.mean(axis=2))
         levels = ("seeds", "problems", "samples")
@@ -68,7 +68,7 @@ def coverage(world: World, num_worlds: int, resamples: int, seed: int) -> Covera
         for index, (truth, resampled_R) in enumerate(draws):
             interval = stats.interval(truth, resampled_R, 0.95, (-1.0, 1.0))
             inside[index] += interval.low <= truth <= interval.high
-    return Coverage(*(inside / num_worlds).tolist())
+    return Coverage(*(inside / num_experiments).tolist())
 
 
 def hierarchical_bootstrap(

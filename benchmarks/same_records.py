@@ -49,7 +49,7 @@ def records(run: Path) -> list[Path]:
     return sorted(path.relative_to(run) for path in found if path.exists())
 
 
-def differences(before: Path, after: Path) -> Iterator[str]:
+def unequal_records(before: Path, after: Path) -> Iterator[str]:
     """One sentence for each file that differs, with the first key that does."""
     for name in sorted({*records(before), *records(after)}):
         if not (before / name).exists() or not (after / name).exists():
@@ -76,7 +76,7 @@ def main() -> None:
         sys.exit(f"{before} holds no metrics.jsonl: name a directory of runs")
     num_different = 0
     for run in runs:
-        found = list(differences(before / run, after / run))
+        found = list(unequal_records(before / run, after / run))
         num_different += bool(found)
         print(f"{run}: {len(records(before / run))} files, {'the same' if not found else 'different'}")
         print("".join(f"  {sentence}\n" for sentence in found), end="")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 OWN_KEYS = ("checkpoint", "out")
 
 
-def evaluate(config: RunConfig, checkpoint: Path | None) -> list[EvalRow]:
+def evaluate_checkpoint(config: RunConfig, checkpoint: Path | None) -> list[EvalRow]:
     """Sample every evaluation problem at all ``eval.contexts``, in one process whatever layout the run had."""
     from ablate.sampling import open_sampling
     from ablate.trainer.checkpoint.directory import step_of
@@ -53,7 +53,7 @@ def main() -> None:
     own, overrides = words.own, words.overrides
     from ablate.check_run import check_files
     from ablate.config import parse
-    from ablate.evals.evaluate import summarise
+    from ablate.evals.scores import summarise
     from ablate.records import checkpoint_directory, write_parquet
 
     if "out" in own and Path(own["out"]).exists():
@@ -64,7 +64,7 @@ def main() -> None:
     check_files(config)
     if checkpoint is not None:
         print(f"checkpoint: {checkpoint}")
-    rows = evaluate(config, checkpoint)
+    rows = evaluate_checkpoint(config, checkpoint)
     for name, value in summarise(rows, config.eval).items():
         print(f"{name:40} {value:.4f}")
     if "out" in own:

@@ -56,7 +56,7 @@ def golden_values(action: str, overrides: Sequence[str]) -> int:
         golden.write_golden(values)
         print(f"recorded {len(values)} objectives in {golden.GOLDEN_FILE}")
         return 0
-    changed = golden.differences(values)
+    changed = golden.changed_values(values)
     print("\n".join(changed) or f"{len(values)} objectives as committed")
     return int(bool(changed))
 

@@ -14,7 +14,7 @@ from ablate.data.problems import load_problems
 from ablate.data.prompts import make_prompts, within
 from ablate.data.sampler import ProblemSampler
 from ablate.data.tokenizer import load_tokenizer
-from ablate.evals.evaluate import eval_rows
+from ablate.evals.scores import eval_rows
 from ablate.rollout.collect import collect_groups
 from ablate.rollout.draws import Conditions, Decode, Sampler, Task, draw_samples
 from ablate.rollout.engine import Engine

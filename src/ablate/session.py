@@ -17,7 +17,7 @@ import yaml
 from ablate import objectives
 from ablate.config import RunConfig
 from ablate.display import Display, SilentDisplay, open_display
-from ablate.evals.evaluate import summarise
+from ablate.evals.scores import summarise
 from ablate.preemption import Preempted, noted_signals
 from ablate.records import RunDirectory
 from ablate.records.rollouts import rows_of_step

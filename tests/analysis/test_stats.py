@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from ablate.errors import UserError
 from analysis import stats
-from analysis.simulate import Coverage, World, coverage, hierarchical_bootstrap
+from analysis.simulate import Coverage, Design, coverage, hierarchical_bootstrap
 
 
 def rng() -> np.random.Generator:
@@ -155,13 +155,15 @@ def test_holm_never_lowers_a_p_value_and_keeps_their_order(p_values):
 
 @cache
 def shares_inside(num_seeds: int, seed_deviation: float) -> Coverage:
-    return coverage(World(num_seeds=num_seeds, seed_deviation=seed_deviation), num_worlds=400, resamples=800, seed=1)
+    return coverage(
+        Design(num_seeds=num_seeds, seed_deviation=seed_deviation), num_experiments=400, resamples=800, seed=1
+    )
 
 
 @pytest.mark.parametrize(("num_seeds", "seed_deviation"), [(2, 0.6), (3, 0.3)])
 def test_intervals_hold_the_truth_as_often_as_they_say(num_seeds, seed_deviation):
     found = shares_inside(num_seeds, seed_deviation)
-    assert found.mean > 0.92  # 400 worlds: three standard errors below 95 %
+    assert found.mean > 0.92  # 400 experiments: three standard errors below 95 %
     assert found.difference > 0.92
 
 

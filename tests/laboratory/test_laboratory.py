@@ -11,8 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 from ablate import replay
 from ablate.cli import objective_config
 from ablate.errors import UserError
-from ablate.laboratory import measures
-from ablate.laboratory.bench import AS_CONFIGURED
+from ablate.laboratory import AS_CONFIGURED, measures
 from ablate.laboratory.recorded import recorded_batch, run_of
 from ablate.objectives import build
 from ablate.records.rollouts import cut_into_groups, read_step

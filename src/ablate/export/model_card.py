@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ablate.config import RunConfig
-from ablate.evals.evaluate import summarise
+from ablate.evals.scores import summarise
 from ablate.provenance import flatten
 from ablate.records import RunDirectory
 from ablate.types import EvalRow

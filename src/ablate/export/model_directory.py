@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from ablate.cli import recorded
 from ablate.errors import UserError
 from ablate.hf_config import read_hf_config, stretched
+from ablate.warm_start.build import MAX_FILE_BYTES
 
 if TYPE_CHECKING:
     from ablate.config import RunConfig
 
-MAX_FILE_BYTES = 5 * 10**9
 TOKENIZER_FILES = (
     *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
     *("vocab.json", "merges.txt", "chat_template.jinja"),
@@ -32,6 +32,7 @@ def export(checkpoint: Path, out: Path, max_file_bytes: int = MAX_FILE_BYTES) ->
     from ablate.config import parse
     from ablate.export.model_card import model_card
     from ablate.records import RunDirectory, checkpoint_directory
+    from ablate.trainer.checkpoint.directory import step_of
     from ablate.warm_start import ensure_model
 
     if out.exists():
@@ -49,15 +50,11 @@ def export(checkpoint: Path, out: Path, max_file_bytes: int = MAX_FILE_BYTES) ->
         for name in TOKENIZER_FILES:
             if (model_dir / name).is_file():
                 shutil.copyfile(model_dir / name, scratch / name)
-        (scratch / "README.md").write_text(model_card(config, run, step_of(checkpoint)))
+        (scratch / "README.md").write_text(model_card(config, run, step_of(checkpoint.name)))
         scratch.rename(out)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return checkpoint
-
-
-def step_of(checkpoint: Path) -> int:
-    return int(checkpoint.name.removeprefix("step_"))
 
 
 def write_weights(config: RunConfig, model_dir: Path, checkpoint: Path, directory: Path, max_file_bytes: int) -> None:

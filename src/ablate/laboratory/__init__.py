@@ -2,3 +2,5 @@
 
 It needs a run's rollouts and a checkpoint, recomputes log-probabilities with the trainer, and never samples.
 """
+
+AS_CONFIGURED = "as configured"  # the toggle of an objective that no toggle changes

@@ -10,12 +10,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from ablate.laboratory import measures
+from ablate.laboratory import AS_CONFIGURED, measures
 from ablate.laboratory.measures import Buckets, row
 from ablate.objectives import Objective
 from ablate.types import TrainBatch
-
-AS_CONFIGURED = "as configured"
 
 
 class Policy(Protocol):
@@ -29,7 +27,7 @@ class Policy(Protocol):
 
 
 @dataclass(frozen=True)
-class Settings:
+class LaboratoryConfig:
     """conf/laboratory.yaml: the resolution, and whether to compute parameter gradients."""
 
     num_buckets: int
@@ -49,7 +47,7 @@ BatchFor = Callable[[Objective], TrainBatch]
 Variants = Mapping[str, Mapping[str, Objective]]  # objective -> toggle -> the objective under that toggle
 
 
-def examine(policy: Policy, batch_for: BatchFor, variants: Variants, settings: Settings) -> Results:
+def examine(policy: Policy, batch_for: BatchFor, variants: Variants, settings: LaboratoryConfig) -> Results:
     """Measure every variant on the same rollouts as one update, at the policy's present weights.
 
     Args:

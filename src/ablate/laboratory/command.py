@@ -12,7 +12,7 @@ from ablate.cli import CONF_DIR
 from ablate.cli import recorded as recorded_config
 from ablate.config import parse
 from ablate.errors import UserError
-from ablate.laboratory.bench import Settings
+from ablate.laboratory.bench import LaboratoryConfig
 from ablate.laboratory.recorded import run_of
 from ablate.laboratory.run import built_variants, places_of, run_laboratory
 from ablate.records.rollouts import RecordedStep
@@ -50,7 +50,7 @@ def run_command(
         config,
         places,
         lambda recorded: built_variants(configs, toggles_for(settings, recorded), say),
-        Settings(settings.num_buckets, settings.num_bins, settings.parameter_space),
+        LaboratoryConfig(settings.num_buckets, settings.num_bins, settings.parameter_space),
         out,
         say,
     )

@@ -11,7 +11,8 @@ from typing import Any
 from ablate.config import RunConfig
 from ablate.errors import UserError
 from ablate.files import write_atomic
-from ablate.laboratory.bench import AS_CONFIGURED, BatchFor, Settings, Variants, examine
+from ablate.laboratory import AS_CONFIGURED
+from ablate.laboratory.bench import BatchFor, LaboratoryConfig, Variants, examine
 from ablate.laboratory.recorded import recorded_batch
 from ablate.laboratory.table import markdown
 from ablate.objectives import Objective, build, canonical, without_removed_knobs
@@ -105,7 +106,7 @@ def run_laboratory(
     config: RunConfig,
     places: Sequence[Place],
     variants_for: Callable[[RecordedStep], Variants],
-    settings: Settings,
+    settings: LaboratoryConfig,
     out: Path,
     say: Callable[[str], None],
 ) -> list[Path]:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ablate.laboratory.bench import AS_CONFIGURED
+from ablate.laboratory import AS_CONFIGURED
 
 COLUMNS = {
     "loss": "loss",

@@ -79,7 +79,7 @@ def collect_groups(
         verified += new
         groups += [group for group in whole_groups(new) if keeps(group.rewards)]
         num_rounds += 1
-    stats = summarise(verified, groups, wanted, num_rounds - 1)
+    stats = collect_stats(verified, groups, wanted, num_rounds - 1)
     if stats.is_short and config.on_short_batch == "error":
         raise UserError(short_batch_sentence(stats, len(groups), config))
     return groups[:wanted], stats
@@ -99,7 +99,7 @@ def whole_groups(verified: Sequence[VerifiedDraw]) -> list[RolloutGroup]:
     return [RolloutGroup(each.problem, each.completions, each.verdicts) for each in whole]
 
 
-def summarise(
+def collect_stats(
     verified: Sequence[VerifiedDraw], kept: Sequence[RolloutGroup], wanted: int, num_refills: int
 ) -> CollectStats:
     """Count what was sampled, verified, dropped and kept."""

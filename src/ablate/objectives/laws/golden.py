@@ -46,7 +46,7 @@ def write_golden(values: Mapping[str, Mapping[str, str]]) -> None:
     GOLDEN_FILE.write_text(json.dumps(values, indent=2) + "\n")
 
 
-def differences(values: Mapping[str, Mapping[str, str]]) -> list[str]:
+def changed_values(values: Mapping[str, Mapping[str, str]]) -> list[str]:
     """One line for each value that is not as committed, or committed for no objective."""
     committed = read_golden()
     lines = []

@@ -8,7 +8,7 @@ import pytest
 
 from ablate.cli import compose
 from ablate.config import parse
-from ablate.evals.evaluate import eval_rows, summarise
+from ablate.evals.scores import eval_rows, summarise
 from ablate.types import Completion, EvalRow, Problem, TestCase, Verdict, VerdictKind
 
 
