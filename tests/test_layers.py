@@ -18,7 +18,8 @@ ORDER = {
     "L0.3": ["config", "parquet"],
     "L0.4": ["cli"],
     "L1": ["objectives", "data", "verify", "evals", "records", "provenance", "display", "tracking", "preemption"],
-    "L2": ["rollout", "trainer", "sources"],
+    "L2.1": ["rollout", "trainer", "sources"],
+    "L2.2": ["curate"],
     "L3.1": ["check_run", "sampling", "warm_start"],
     "L3.2": ["session"],
     "L3.3": ["loop", "laboratory"],
@@ -36,6 +37,7 @@ HOMES = {
     "atroposlib": {"rollout/atropos.py"},
     "safetensors": {"trainer/model/weight_files.py"},
     "pyarrow": {"parquet.py"},
+    "datasketch": {"curate/text.py", "curate/duplicates.py"},
     "ijson": {"sources/directory.py"},
     "huggingface_hub": {"sources/hub.py"},
 }

@@ -1,0 +1,190 @@
+"""The first pass: rows are read once, decoded by all cores, and left on disk in blocks, so that a killed run continues.
+
+A block holds up to 64 rows of one config. Its ``.jsonl`` has a line per row, a candidate or a rejection, and appears
+last; its ``.bin`` has the packed tests. Which rows a block holds depends on the data alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from signal import SIGKILL
+
+from ablate.curate.candidate import Candidate, Place, Rejection, place_of, problem_fields, read_candidate
+from ablate.curate.statements import statement_fault
+from ablate.curate.tests import Caps, Unusable, clean_tests, keys_of_all, pair_keys
+from ablate.curate.text import digest_of, signature_of, words_of
+from ablate.files import write_atomic
+from ablate.sources.base import RawRow, Rejected, Row, SourceConfig, decoded, raw_rows
+from ablate.sources.choices import SOURCES
+from ablate.stored_tests import PackedTests, StoredTests, pack_tests
+from ablate.verify.inside import kernel
+
+BLOCK_ROWS = 64
+BLOCK_BYTES = 32 << 20  # one row of a benchmark can be 100 MB, and a block waits in memory for a core
+LINES, TESTS = ".jsonl", ".bin"
+Done = Callable[[int], object]  # takes how many more rows are done
+
+
+@dataclass(frozen=True)
+class Block:
+    """Rows of one config that are decoded together.
+
+    Example: ``Block("deepcoder-taco-000003", rows=(...,))``
+    """
+
+    name: str
+    rows: tuple[RawRow, ...]
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What decoding needs of conf/curate.yaml."""
+
+    caps: Caps
+    max_references: int
+
+
+def blocks_of(name: str, directory: Path, facts: SourceConfig) -> Iterator[Block]:
+    """Read a source in blocks; raises ``UserError`` as ``raw_rows``."""
+    rows: list[RawRow] = []
+    index = size = 0
+    for raw in raw_rows(SOURCES[name], directory, facts):
+        if rows and (raw.config != rows[0].config or len(rows) == BLOCK_ROWS or size >= BLOCK_BYTES):
+            yield Block(f"{name}-{rows[0].config}-{index:06d}", tuple(rows))
+            index, rows, size = index + 1, [], 0
+        rows.append(raw)
+        size += sum(len(value) for value in raw.fields.values() if isinstance(value, str))
+    if rows:
+        yield Block(f"{name}-{rows[0].config}-{index:06d}", tuple(rows))
+
+
+def decode_blocks(
+    blocks: Iterator[Block], directory: Path, rules: Rules, workers: int, is_mine: Callable[[int], bool], done: Done
+) -> list[str]:
+    """Decode every block that is mine and not on disk yet; return the names of all blocks, in order.
+
+    Args:
+        is_mine: whether this job of an array decodes the block of this index.
+        done: called with the number of rows after each block.
+
+    Raises:
+        UserError: of the reader, or of a row of an evaluation set that cannot be decoded.
+    """
+    names: list[str] = []
+    running: set[Future[int]] = set()
+    with ProcessPoolExecutor(workers, get_context("spawn"), die_with_parent, (os.getpid(),)) as pool:
+        try:
+            for index, block in enumerate(blocks):
+                names.append(block.name)
+                if not is_mine(index) or (directory / f"{block.name}{LINES}").exists():
+                    done(len(block.rows))
+                    continue
+                running.add(pool.submit(decode_block, block, directory, rules))
+                if len(running) > workers:
+                    finished, running = wait(running, return_when=FIRST_COMPLETED)
+                    done(sum(each.result() for each in finished))
+            for each in running:
+                done(each.result())
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return names
+
+
+def die_with_parent(parent: int) -> None:
+    """Make the kernel end this worker with the process that started it, however that ends."""
+    kernel.prctl(kernel.PR_SET_PDEATHSIG, SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def decode_block(block: Block, directory: Path, rules: Rules) -> int:
+    """Decode the rows of a block, write its two files, and return how many rows it has."""
+    lines: list[str] = []
+    path = directory / f"{block.name}{TESTS}"
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    with scratch.open("wb") as file:
+
+        def store(packed: PackedTests) -> Place:
+            offset = file.tell()
+            file.write(packed.blob)
+            return place_of(packed, offset)
+
+        for raw in block.rows:
+            entry = examined(raw, block.name, rules, store)
+            kind = "candidate" if isinstance(entry, Candidate) else "rejected"
+            lines.append(json.dumps({kind: asdict(entry)}, ensure_ascii=False) + "\n")
+    scratch.replace(path)
+    write_atomic(directory / f"{block.name}{LINES}", "".join(lines))
+    return len(block.rows)
+
+
+def examined(raw: RawRow, block: str, rules: Rules, store: Callable[[PackedTests], Place]) -> Candidate | Rejection:
+    """Decode a row and apply the rules that need no other row."""
+    row = decoded(SOURCES[raw.source], raw)
+    if isinstance(row, Rejected):
+        return Rejection(**asdict(row))
+    try:
+        return make_candidate(row, block, rules, store)
+    except Unusable as fault:
+        return Rejection(row.source, row.config, row.row, *fault.args)
+
+
+def make_candidate(row: Row, block: str, rules: Rules, store: Callable[[PackedTests], Place]) -> Candidate:
+    """Return a row as a candidate, its tests packed; rows of a test split are exempt from the rules for training.
+
+    Raises:
+        Unusable: naming the rule that the row breaks.
+    """
+    tests, other = row.tests, row.other_tests
+    if row.split == "train":
+        fault = statement_fault(row.statement)
+        if fault is not None:
+            raise Unusable(*fault)
+        tests = clean_tests(tests, row.kind == "stdin", rules.caps)
+        other = clean_tests(other, row.kind == "stdin", rules.caps) if other else ()
+    words = words_of(row.statement)
+    return Candidate(
+        id=row.id,
+        source=row.source,
+        config=row.config,
+        row=row.row,
+        split=row.split,
+        problem=problem_fields(row),
+        title=row.title,
+        references=row.references[: rules.max_references],
+        needs_reference=row.needs_reference,
+        notes=row.notes,
+        block=block,
+        tests=store(pack_tests(tests)),
+        other_tests=store(pack_tests(other)) if other else None,
+        text_key=digest_of([" ".join(words)]),
+        tests_key=keys_of_all(tests),
+        pair_keys=pair_keys(tests),
+        signature=signature_of(words).tobytes().hex(),
+    )
+
+
+def read_blocks(directory: Path, names: Sequence[str]) -> tuple[list[Candidate], list[Rejection]]:
+    """Read what the first pass left, in the order of the data."""
+    candidates: list[Candidate] = []
+    rejections: list[Rejection] = []
+    for name in names:
+        with (directory / f"{name}{LINES}").open(encoding="utf-8") as lines:
+            for line in lines:
+                entry = json.loads(line)
+                if "candidate" in entry:
+                    candidates.append(read_candidate(entry["candidate"]))
+                else:
+                    rejections.append(Rejection(**entry["rejected"]))
+    return candidates, rejections
+
+
+def stored_tests(directory: Path, block: str, place: Place) -> StoredTests:
+    return place.stored(str(directory / f"{block}{TESTS}"))

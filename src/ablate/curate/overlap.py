@@ -1,0 +1,104 @@
+"""Disjointness: no problem to train on may be a problem of the evaluation set, whatever the data sets claim."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from ablate.curate.candidate import Candidate
+from ablate.curate.text import ngrams, words_of
+
+NGRAM_WORDS = 13
+NUM_EXAMPLES = 3  # the first tests of an evaluation problem, which its statement shows
+COMMON_TITLE_WORDS = 1  # a title of one word, such as "Sum", says nothing
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """A training problem that was removed, and the evaluation problem that it meets.
+
+    Example: ``Overlap(candidate, other, ways=("13-grams 0.42", "examples 2"))``
+    """
+
+    candidate: Candidate
+    other: Candidate
+    ways: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class EvaluationIndex:
+    """What is looked up about the evaluation problems; numbers are positions in ``problems``."""
+
+    problems: Sequence[Candidate]
+    by_text: dict[str, int]
+    by_title: dict[str, int]
+    by_ngram: dict[int, list[int]]  # Python hash of the n-gram within this process: only ever compared here
+    by_pair: dict[str, list[int]]
+
+
+def index_of(problems: Sequence[Candidate]) -> EvaluationIndex:
+    by_text: dict[str, int] = {}
+    by_title: dict[str, int] = {}
+    by_ngram: dict[int, list[int]] = defaultdict(list)
+    by_pair: dict[str, list[int]] = defaultdict(list)
+    for number, problem in enumerate(problems):
+        by_text.setdefault(problem.text_key, number)
+        title = title_of(problem.title)
+        if title is not None:
+            by_title.setdefault(title, number)
+        for gram in long_ngrams(problem.statement):
+            by_ngram[gram].append(number)
+        for key in problem.pair_keys[:NUM_EXAMPLES]:
+            by_pair[key].append(number)
+    return EvaluationIndex(problems, by_text, by_title, by_ngram, by_pair)
+
+
+def find_overlap(candidate: Candidate, index: EvaluationIndex, min_share: float, min_examples: int) -> Overlap | None:
+    """The evaluation problem that a candidate meets, or None.
+
+    Args:
+        min_share: of the candidate's 13-grams that stand in one evaluation problem.
+        min_examples: examples of the evaluation problem that are tests of the candidate.
+    """
+    ways: dict[int, list[str]] = defaultdict(list)
+    same = index.by_text.get(candidate.text_key)
+    if same is not None:
+        ways[same].append("same statement")
+    named = index.by_title.get(title_of(candidate.title) or "")
+    if named is not None:
+        ways[named].append("same title")
+    grams = long_ngrams(candidate.statement)
+    shared = Counter(number for gram in grams for number in index.by_ngram.get(gram, ()))
+    for number, count in shared.items():
+        if count / len(grams) >= min_share:
+            ways[number].append(f"13-grams {count / len(grams):.2f}")
+    examples = Counter(number for key in candidate.pair_keys for number in index.by_pair.get(key, ()))
+    for number, count in examples.items():
+        if count >= min_examples:
+            ways[number].append(f"examples {count}")
+    if not ways:
+        return None
+    number = min(ways, key=lambda each: (-len(ways[each]), each))
+    return Overlap(candidate, index.problems[number], tuple(ways[number]))
+
+
+def title_of(title: str | None) -> str | None:
+    words = words_of(title or "")
+    return " ".join(words) if len(words) > COMMON_TITLE_WORDS else None
+
+
+def long_ngrams(statement: str) -> set[int]:
+    words = words_of(statement)
+    return {hash(gram) for gram in ngrams(words, NGRAM_WORDS)} if len(words) >= NGRAM_WORDS else set()
+
+
+def overlap_report(overlaps: Sequence[Overlap]) -> Iterator[str]:
+    """The removed pairs as Markdown, side by side for a person to check."""
+    yield f"# {len(overlaps)} training problems that meet the evaluation set\n\n"
+    yield "Each was removed. Read the pairs: a wrong pair costs one training problem, a missed pair costs the result.\n"
+    for each in overlaps:
+        yield f"\n## {each.candidate.id} meets {each.other.id}: {', '.join(each.ways)}\n"
+        for problem in (each.candidate, each.other):
+            quoted = "\n".join(f"> {line}" for line in problem.statement.strip().splitlines())
+            yield f"\n{problem.id}{f' ({problem.title})' if problem.title else ''}:\n\n{quoted}\n"

@@ -1,0 +1,117 @@
+"""Published solutions under our own verifier: which tests a right program passes and a vacuous one fails."""
+
+from __future__ import annotations
+
+import ast
+import json
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from ablate.curate.candidate import Candidate
+from ablate.stored_tests import StoredTests
+from ablate.types import Problem, TestCase, VerdictKind
+from ablate.verify.verifier import Verifier
+
+LIMITS = (VerdictKind.time_limit, VerdictKind.memory_limit)
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What running programs decided about one problem.
+
+    Example: ``Settled(id="deepcoder/taco/7", reason=None, detail="", reference=0, is_other=False)``: kept, and its
+    first reference passes every test.
+    """
+
+    id: str
+    reason: str | None  # why it is not kept
+    detail: str = ""
+    reference: int | None = None  # index of the first reference that passes
+    is_other: bool = False  # whether the other reading of the function outputs is the right one
+
+
+class Unverified(Exception):
+    """A program has no verdict: the verifier had an infrastructure error."""
+
+
+def settle(candidate: Candidate, tests: StoredTests, other: StoredTests | None, verifier: Verifier) -> Settled:
+    """Decide by running programs whether a problem is kept.
+
+    A problem without references is kept, except where only a reference can tell what its tests mean.
+
+    Raises:
+        Unverified: when the verifier has no verdict; the problem stays undecided.
+    """
+    readings = [tests] if other is None else [tests, other]
+    runnable = [(index, text) for index, text in enumerate(candidate.references) if is_python3(text)]
+    if not runnable and (candidate.references or candidate.needs_reference):
+        reason = "reference_not_python3" if candidate.references else "ambiguous_wrapping"
+        return Settled(candidate.id, reason, f"{len(candidate.references)} references, none of them Python 3")
+    passing: list[tuple[int, int]] = []  # reading, reference
+    kinds: list[VerdictKind] = []
+    for number, reading in enumerate(readings):
+        problem = candidate.problem_with(reading, None)
+        for index, text in runnable:
+            kind = verdict_of(verifier, problem, text)
+            kinds.append(kind)
+            if kind is VerdictKind.accepted:
+                passing.append((number, index))
+                break
+    if runnable and len(passing) != 1:
+        return Settled(candidate.id, *failure(kinds, len(passing), candidate.needs_reference))
+    reading, reference = passing[0] if passing else (0, None)
+    chosen = readings[reading]
+    for name, program in vacuous_programs(candidate.problem, chosen[0]):
+        if verdict_of(verifier, candidate.problem_with(chosen, None), program) is VerdictKind.accepted:
+            return Settled(candidate.id, "vacuous_tests", f"a program that {name} passes")
+    return Settled(candidate.id, None, "", reference, is_other=reading == 1)
+
+
+def failure(kinds: list[VerdictKind], num_readings_passed: int, needs_reference: bool) -> tuple[str, str]:
+    """The reason and the detail when no reference, or one for both readings, passes."""
+    seen = ", ".join(dict.fromkeys(kind.value for kind in kinds))
+    if needs_reference:
+        readings = "both readings" if num_readings_passed else "neither reading"
+        return "ambiguous_wrapping", f"a reference passes {readings} of the outputs ({seen})"
+    slow = any(kind in LIMITS for kind in kinds)
+    return "reference_too_slow" if slow else "reference_fails", seen
+
+
+def verdict_of(verifier: Verifier, problem: Problem, program: str) -> VerdictKind:
+    verdict = verifier.submit(problem, program).result()
+    if verdict.is_infrastructure_error:
+        raise Unverified(f"{problem.id}: {verdict.detail}")
+    return verdict.kind
+
+
+def is_python3(program: str) -> bool:
+    """Whether Python 3 can parse the program. It is not run."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SyntaxWarning)
+            ast.parse(program)
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        return False
+    return True
+
+
+def vacuous_programs(problem: dict[str, object], first: TestCase) -> Iterator[tuple[str, str]]:
+    """Programs that solve nothing, each with what it does."""
+    if problem["input_mode"] == "functional":
+        name = problem["fn_name"]
+        yield "returns nothing", f"def {name}(*args): return None\n"
+        yield "returns its argument", f"def {name}(*args): return args[0] if args else None\n"
+        yield "returns one value", f"def {name}(*args): return {json.loads(first.output)!r}\n"
+        return
+    yield "prints nothing", "pass\n"
+    yield "prints its input", "import sys\nsys.stdout.write(sys.stdin.read())\n"
+    yield "prints one answer", f"import sys\nsys.stdout.write({first.output!r})\n"
+
+
+def with_outcome(candidate: Candidate, settled: Settled) -> Candidate:
+    """The candidate with the tests that its reference passes, and with that reference alone."""
+    chosen = () if settled.reference is None else (candidate.references[settled.reference],)
+    if settled.is_other and candidate.other_tests is not None:
+        return replace(candidate, references=chosen, tests=candidate.other_tests)
+    return replace(candidate, references=chosen)

@@ -1,0 +1,74 @@
+"""Tests of a training problem: cleaned, capped, without duplicates. Those of an evaluation problem stay as they are."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ablate.types import TestCase
+
+SHORT_INPUT = 2000  # characters; an example of a statement is shorter
+MAX_PAIR_KEYS = 64
+TELLING_INPUT = 6  # characters; a shorter input, such as "1" or "2 3", is in many problems
+
+
+class Unusable(Exception):
+    """The tests of a row break a rule; ``args`` are the reason and the detail."""
+
+
+@dataclass(frozen=True)
+class Caps:
+    """Limits for the tests of a training problem; see conf/curate.yaml."""
+
+    max_test_bytes: int
+    max_tests: int | None
+    min_tests: int
+
+
+def clean_tests(tests: Sequence[TestCase], is_stdin: bool, caps: Caps) -> tuple[TestCase, ...]:
+    """Return the tests to train on, in their order.
+
+    Raises:
+        Unusable: when two tests with one input expect different outputs, or fewer than ``min_tests`` are left.
+    """
+    if is_stdin:
+        tests = [TestCase(lines(test.input), lines(test.output)) for test in tests]
+    small = [test for test in tests if len(test.input) + len(test.output) <= caps.max_test_bytes]
+    output_of: dict[str, str] = {}
+    for test in small:
+        known = output_of.setdefault(test.input, test.output)
+        if known.split() != test.output.split():
+            raise Unusable("contradictory_tests", f"two outputs for the input {test.input[:60]!r}")
+    kept = [TestCase(given, expected) for given, expected in output_of.items()]
+    if caps.max_tests is not None:
+        longest = sorted(kept, key=lambda test: (-len(test.input), key_of(test)))[: caps.max_tests]
+        chosen = set(longest)
+        kept = [test for test in kept if test in chosen]
+    if len(kept) < caps.min_tests:
+        dropped = f", {len(tests) - len(small)} too large" if len(small) < len(tests) else ""
+        raise Unusable("too_few_tests", f"{len(kept)} different tests{dropped}; {caps.min_tests} are needed")
+    return tuple(kept)
+
+
+def lines(text: str) -> str:
+    """Text with Unix line ends, ending with one newline."""
+    return text.replace("\r\n", "\n").rstrip("\n") + "\n"
+
+
+def key_of(test: TestCase) -> str:
+    """A short hash of a test that does not depend on its white space."""
+    words = " ".join(test.input.split()) + "\0" + " ".join(test.output.split())
+    return hashlib.sha256(words.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def keys_of_all(tests: Sequence[TestCase]) -> str:
+    """A hash of all tests that does not depend on their order."""
+    return hashlib.sha256("\n".join(sorted({key_of(test) for test in tests})).encode()).hexdigest()
+
+
+def pair_keys(tests: Sequence[TestCase]) -> tuple[str, ...]:
+    """Hashes of the shortest tests that tell a problem apart, in the order of the tests."""
+    short = [test for test in tests if TELLING_INPUT <= len(test.input.strip()) <= SHORT_INPUT]
+    chosen = set(sorted(short, key=lambda test: (len(test.input), key_of(test)))[:MAX_PAIR_KEYS])
+    return tuple(dict.fromkeys(key_of(test) for test in short if test in chosen))
