@@ -20,31 +20,44 @@ def train(session: Session) -> None:
     records as an unbroken run.
 
     Raises:
-        Preempted: after a checkpoint, when the process was asked to stop.
+        Preempted: after a checkpoint, if the process was asked to stop.
     """
     config = session.config
     state = session.restore()
-    if state.step == 0 and config.eval.at_start:
-        session.record(0, session.evaluate(state, [context.length for context in config.eval.contexts]))
-    last_step = 0
-    for index, stage in enumerate(config.context.stages):
-        last_step += stage.steps
-        if index < state.stage:  # an earlier attempt finished this stage
-            continue
-        session.enter_stage(index, state)
-        while state.step < last_step:
-            metrics, state.sampler = train_one_step(session, state, stage.length)
-            state.step += 1
-            session.publish_checkpoint()
-            is_last = state.step == last_step
-            contexts = due_contexts(config.eval, state.step, is_last)
-            if contexts:
-                metrics |= session.evaluate(state, contexts)
-            session.record(state.step, metrics)
-            if is_last or is_due(config.checkpoint.every, state.step) or session.is_best(state):
-                session.checkpoint(state)
-            session.leave_if_preempted(state)
+    with session.checkpoint_when_preempted(state):
+        if state.step == 0 and config.eval.at_start:
+            session.record(0, session.evaluate(state, [context.length for context in config.eval.contexts]))
+        last_step = 0
+        for index, stage in enumerate(config.context.stages):
+            last_step += stage.steps
+            if index < state.stage:  # an earlier attempt finished this stage
+                continue
+            session.enter_stage(index, state)
+            if state.unrecorded is not None:  # an earlier attempt was asked to stop during the evaluation of this step
+                complete_step(session, state, is_last=state.step == last_step)
+            while state.step < last_step:
+                state.unrecorded, state.sampler = train_one_step(session, state, stage.length)
+                state.step += 1
+                session.publish_checkpoint()
+                complete_step(session, state, is_last=state.step == last_step)
     session.finish(state)
+
+
+def complete_step(session: Session, state: RunState, is_last: bool) -> None:
+    """Evaluate and save the weights after ``state.step`` if that is due, and record the step.
+
+    Args:
+        is_last: whether it is the last step of its stage.
+    """
+    config, metrics = session.config, dict(state.unrecorded or {})
+    contexts = due_contexts(config.eval, state.step, is_last)
+    if contexts:
+        metrics |= session.evaluate(state, contexts)
+    session.record(state.step, metrics)
+    state.unrecorded = None
+    if is_last or is_due(config.checkpoint.every, state.step) or session.is_best(state):
+        session.checkpoint(state)
+    session.leave_if_asked()
 
 
 def train_one_step(session: Session, state: RunState, context_length: int) -> tuple[dict[str, float], dict[str, Any]]:

@@ -18,6 +18,7 @@ from ablate.evals.scores import eval_rows
 from ablate.rollout.collect import collect_groups
 from ablate.rollout.draws import Conditions, Decode, Sampler, Task, draw_samples
 from ablate.rollout.engine import Engine
+from ablate.rollout.kept_samples import KeepingEngine
 from ablate.rollout.open import open_engine
 from ablate.seeding import derive_seed
 from ablate.types import EvalRow, Problem, Prompt, RolloutGroup
@@ -79,9 +80,6 @@ class Sampling:
         engine.load_weights(weights)
         self.versions[engine] = version
 
-    def sampler(self, context_length: int) -> Sampler:
-        return Sampler(self.engine(context_length), self.verifier, self.decode)
-
     def collect(
         self, state: dict[str, Any] | None, step: int, context_length: int, keeps: Callable[[Sequence[float]], bool]
     ) -> tuple[list[RolloutGroup], dict[str, float], dict[str, Any]]:
@@ -97,7 +95,7 @@ class Sampling:
         first = iter([problems])
         refills = ProblemSampler(len(self.train_tasks), derive_seed(seed, "refill", step), data.shuffle)
         groups, stats = collect_groups(
-            self.sampler(context_length),
+            Sampler(self.engine(context_length), self.verifier, self.decode),
             Conditions(context_length, rollout.temperature, rollout.top_p, rollout.infrastructure_retries),
             lambda count: [self.train_tasks[index] for index in next(first, refills).take(count)],
             config=rollout,
@@ -107,14 +105,23 @@ class Sampling:
         )
         return groups, stats.metrics(), problems.state()
 
-    def evaluate(self, step: int, context_length: int, tasks: Sequence[Task] | None = None) -> list[EvalRow]:
+    def evaluate(
+        self, step: int, context_length: int, tasks: Sequence[Task] | None = None, kept_samples: Path | None = None
+    ) -> list[EvalRow]:
         """Sample and verify ``tasks`` (default: the evaluation problems) with the weights of this context's engine.
 
         The seed of a sample depends on (``eval.seed``, problem, sample) alone: every arm, step and context uses the
         same seeds.
+
+        Args:
+            kept_samples: a file of finished samples of the same weights. They are verified but not sampled again, and
+                each new sample is added.
         """
         config, retries = self.config.eval, self.config.rollout.infrastructure_retries
-        verified = self.sampler(context_length).sample_and_verify(
+        engine = self.engine(context_length)
+        if kept_samples is not None:
+            engine = KeepingEngine(engine, kept_samples)
+        verified = Sampler(engine, self.verifier, self.decode).sample_and_verify(
             draw_samples(
                 self.eval_tasks if tasks is None else tasks,
                 config.samples_per_problem,

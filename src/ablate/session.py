@@ -6,11 +6,11 @@ groups and decisions by broadcast. A process that runs several cells (a sweep) k
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
 
@@ -21,30 +21,35 @@ from ablate.evals.scores import summarise
 from ablate.preemption import Preempted, noted_signals
 from ablate.records import RunDirectory
 from ablate.records.rollouts import rows_of_step
+from ablate.rollout.draws import Task
 from ablate.sampling import Sampling, WeightsVersion, open_sampling
 from ablate.tracking import Mirror, NoMirror, open_mirror
 from ablate.trainer.open import open_trainer
 from ablate.trainer.parallel.failure import ending_together
 from ablate.trainer.trainer import Trainer
-from ablate.types import RolloutGroup, TrainBatch
+from ablate.types import EvalRow, RolloutGroup, TrainBatch
 from ablate.verify.shared import shared_verifier
 from ablate.warm_start import ensure_model
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+Result = TypeVar("Result")
+
 
 @dataclass
 class RunState:
     """Where a run stands; travels inside every checkpoint.
 
-    ``scores`` holds Pass@1 at ``eval.select_at`` by step, for every evaluation of the present stage.
+    ``scores`` holds Pass@1 at ``eval.select_at`` by step, for every evaluation of the present stage. ``unrecorded``
+    holds the metrics of ``step`` until its evaluation is complete and the step is recorded; else it is None.
     """
 
     step: int = 0
     stage: int = 0
     sampler: dict[str, Any] | None = None  # of the problem sampler, after the problems of ``step`` were drawn
     scores: dict[int, float] = field(default_factory=dict)
+    unrecorded: dict[str, float] | None = None
 
     @property
     def best_step(self) -> int | None:
@@ -69,6 +74,7 @@ class Session:
     display: Display
     mirror: Mirror
     received_signals: list[int]
+    saved: tuple[int, bool] | None = None  # step of the newest checkpoint, and whether that step is recorded
 
     @property
     def is_leader(self) -> bool:
@@ -89,6 +95,26 @@ class Session:
                 load = partial(self.sampling.load_weights, context_length, version)
             self.trainer.gather_weights(load)
 
+    def from_leader(self, work: Callable[[Sampling], Result]) -> Result:
+        """Run ``work`` on the leader and return its result, which is not None, on every rank.
+
+        Raises:
+            Preempted: on every rank, if the process was asked to stop before ``work`` was done.
+        """
+        result: Result | None = None
+        if self.sampling is not None:
+            try:
+                result = work(self.sampling)
+            except Exception as error:
+                # SIGTERM may reach the whole process group: then the engine's own process has ended too.
+                if not self.received_signals:
+                    raise
+                self.display.say(f"asked to stop while sampling ({type(error).__name__})")
+        result = self.trainer.world.broadcast(result)
+        if result is None:
+            raise Preempted
+        return result
+
     def collect(
         self, sampler: dict[str, Any] | None, step: int, context_length: int
     ) -> tuple[list[RolloutGroup], dict[str, float], dict[str, Any]]:
@@ -97,16 +123,16 @@ class Session:
         Returns:
             The groups, ``rollout/...`` metrics, and the problem sampler's state after the step.
         """
-        collected = None
-        if self.sampling is not None:
-            collected = self.sampling.collect(sampler, step, context_length, self.objective.keeps)
-        return self.trainer.world.broadcast(collected)
+        return self.from_leader(lambda sampling: sampling.collect(sampler, step, context_length, self.objective.keeps))
 
     def evaluate(self, state: RunState, contexts: Sequence[int]) -> dict[str, float]:
         """Evaluate the trainer's weights at ``contexts``, append to eval.parquet and note the score that selects.
 
         Args:
             state: the state after the step whose weights the trainer holds; the rows carry that step.
+
+        Raises:
+            Preempted: if the process was asked to stop; the finished samples are kept.
         """
         metrics: dict[str, float] = {}
         for context in contexts:
@@ -114,34 +140,45 @@ class Session:
         select_at, held_out = self.config.eval.select_at, self.config.eval.select_on is not None
         if held_out and select_at in contexts:
             metrics |= self.evaluate_held_out(state.weights_version, state.step, select_at)
-        metrics = self.trainer.world.broadcast(metrics)
         score = metrics.get(f"{'select' if held_out else 'eval'}/pass@1/{select_at}")
         if state.step > 0 and score is not None:  # no checkpoint holds the weights before training
             state.scores[state.step] = score
         return metrics
 
     def evaluate_at(self, version: WeightsVersion, step: int, context: int) -> dict[str, float]:
-        """Evaluate the trainer's weights, which are ``version``, at one context; metrics on the leader, else none."""
-        with self.timed(f"evaluate_{context}", step):
-            self.update_engine(version, context)
-            if self.sampling is None:
-                return {}
-            rows = self.sampling.evaluate(step, context)
+        """Evaluate the trainer's weights, which are ``version``, at one context, and append to eval.parquet."""
+
+        def work(sampling: Sampling) -> dict[str, float]:
+            rows = self.sampled_rows(sampling, step, context)
             with self.timed("records", step):
                 self.run.steps.append_eval(rows)
             return summarise(rows, self.config.eval)
 
+        self.leave_if_asked()
+        with self.timed(f"evaluate_{context}", step):
+            self.update_engine(version, context)
+            return self.from_leader(work)
+
     def evaluate_held_out(self, version: WeightsVersion, step: int, context: int) -> dict[str, float]:
-        """Score the trainer's weights on the problems of ``eval.select_on``: ``select/...`` metrics on the leader.
+        """Score the trainer's weights on the problems of ``eval.select_on``, as ``select/...`` metrics.
 
         Their rows stay out of eval.parquet, so that they cannot enter a table of Pass@1.
         """
+
+        def work(sampling: Sampling) -> dict[str, float]:
+            return summarise(self.sampled_rows(sampling, step, context, sampling.select_tasks), self.config.eval)
+
+        self.leave_if_asked()
         with self.timed(f"select_{context}", step):
             self.update_engine(version, context)
-            if self.sampling is None:
-                return {}
-            metrics = summarise(self.sampling.evaluate(step, context, self.sampling.select_tasks), self.config.eval)
+            metrics = self.from_leader(work)
         return {"select/" + name.removeprefix("eval/"): value for name, value in metrics.items()}
+
+    def sampled_rows(
+        self, sampling: Sampling, step: int, context: int, tasks: Sequence[Task] | None = None
+    ) -> list[EvalRow]:
+        self.run.steps.drop_eval_samples(keep_step=step)
+        return sampling.evaluate(step, context, tasks, self.run.steps.eval_samples_file(step, context))
 
     # --- records ----------------------------------------------------------------------------------------------------
 
@@ -168,9 +205,11 @@ class Session:
         extra = self.trainer.checkpoints.load_newest(self.run.checkpoints_path, self.display.say)
         state = RunState(**extra) if extra else RunState()
         if self.is_leader:
-            for repair in self.run.steps.keep_through(state.step if extra else -1):
+            step, is_evaluated = (state.step, state.unrecorded is None) if extra else (-1, True)
+            for repair in self.run.steps.keep_through(step, is_evaluated):
                 self.display.say(f"repaired {repair}")
         if extra:
+            self.saved = (state.step, state.unrecorded is None)
             self.display.say(f"continuing after step {state.step}")
         return state
 
@@ -185,6 +224,7 @@ class Session:
                 best=state.best_step if keep.keep_best else None,
                 asynchronous=keep.asynchronous,
             )
+        self.saved = (state.step, state.unrecorded is None)
 
     def publish_checkpoint(self) -> None:
         """Let an asynchronous checkpoint count as soon as it is written, so that a crash goes back no further."""
@@ -229,13 +269,26 @@ class Session:
                 {"step": best, "context": config.select_at, "held_out": config.select_on, "scores": scores}
             )
 
-    def leave_if_preempted(self, state: RunState) -> None:
-        """After SIGTERM or SIGUSR1: write a checkpoint and leave."""
+    def leave_if_asked(self) -> None:
+        """Raise ``Preempted`` on every rank after SIGTERM or SIGUSR1."""
         if self.trainer.world.broadcast(bool(self.received_signals)):
-            self.checkpoint(state)
-            self.trainer.checkpoints.finish_save()
-            self.display.say(f"asked to stop: checkpoint written after step {state.step}")
             raise Preempted
+
+    @contextmanager
+    def checkpoint_when_preempted(self, state: RunState) -> Iterator[None]:
+        """Before the process leaves: write a checkpoint, unless the newest one holds ``state`` already.
+
+        Before the first step there is nothing to save. The samples of an evaluation that was interrupted are kept.
+        """
+        try:
+            yield
+        except Preempted:
+            if state.step > 0 and self.saved != (state.step, state.unrecorded is None):
+                self.checkpoint(state)
+            self.trainer.checkpoints.finish_save()
+            done = f"checkpoint written after step {state.step}" if state.step > 0 else "no step is done yet"
+            self.display.say(f"asked to stop: {done}")
+            raise
 
 
 @contextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from concurrent.futures import Future
 from zlib import crc32
 
@@ -10,21 +12,31 @@ import pytest
 from ablate.cli import compose
 from ablate.config import parse
 from ablate.data.tokenizer import load_tokenizer
+from ablate.preemption import Preempted, noted_signals
 from ablate.sampling import Sampling
 from ablate.seeding import derive_seed
 from ablate.types import Problem, Prompt, TestCase, Verdict, VerdictKind
 
 
 class RecordingEngine:
-    """Passes requests on to the real engine and keeps them."""
+    """Passes requests on to the real engine keeps them, and counts those that were finished."""
 
     def __init__(self, engine):
         self.engine = engine
         self.requests = []
+        self.num_finished = 0
+        self.ask_to_stop_after = None
 
     def sample(self, requests, on_finish):
+        def count(key, sampled):
+            on_finish(key, sampled)
+            self.num_finished += 1
+            if self.num_finished == self.ask_to_stop_after:
+                os.kill(os.getpid(), signal.SIGUSR1)
+
         self.requests += requests
-        self.engine.sample(requests, on_finish)
+        for first in range(0, len(requests), 4):  # the test's model ends no response early: all would end together
+            self.engine.sample(requests[first : first + 4], count)
 
     def load_weights(self, weights):
         self.engine.load_weights(weights)
@@ -63,7 +75,7 @@ def make_sampling(engine, tasks, tiny_checkpoint):
                 return recording
 
         config = parse(compose(["experiment=tiny", f"model.path={tiny_checkpoint}"]))
-        return OnTheTestEngine(config, tiny_checkpoint, str, [], tasks, VerifierByText()), recording
+        return OnTheTestEngine(config, tiny_checkpoint, str, [], tasks, [], VerifierByText()), recording
 
     return make
 
@@ -104,3 +116,53 @@ def test_an_engine_has_weights_until_the_version_changes_or_another_engine_is_op
     another, _ = make_sampling()
     another.versions = sampling.versions
     assert not another.has_weights(40, (0, 0))
+
+
+def test_an_evaluation_that_was_stopped_samples_only_the_rest_and_leaves_equal_rows(make_sampling, tmp_path):
+    unbroken, whole = make_sampling()
+    rows = unbroken.evaluate(step=9, context_length=60)
+    kept = tmp_path / "samples" / "step_9.jsonl"
+    sampling, stopped = make_sampling()
+    stopped.ask_to_stop_after = 2
+    with noted_signals(), pytest.raises(Preempted):
+        sampling.evaluate(9, 60, kept_samples=kept)
+    assert 2 <= stopped.num_finished < len(rows)
+    with kept.open("a") as file:
+        file.write('{"digest": "half a li')  # as a kill leaves it
+    resumed_sampling, resumed = make_sampling()
+    assert resumed_sampling.evaluate(9, 60, kept_samples=kept) == rows
+    assert stopped.num_finished + resumed.num_finished == whole.num_finished == len(rows)
+    again_sampling, again = make_sampling()
+    assert again_sampling.evaluate(9, 60, kept_samples=kept) == rows
+    assert again.requests == []
+
+
+def test_a_kept_sample_answers_only_the_very_same_request(make_sampling, tmp_path):
+    kept = tmp_path / "samples.jsonl"
+    sampling, _ = make_sampling()
+    sampling.evaluate(9, 60, kept_samples=kept)
+    other_sampling, other = make_sampling()
+    other_sampling.evaluate(9, 59, kept_samples=kept)
+    assert len(other.requests) == other.num_finished > 0
+
+
+def test_a_collection_is_left_at_once_when_the_process_is_asked_to_stop(make_sampling, tasks):
+    """Nothing waits for a verdict, and the engine serves the next caller as if nothing had happened."""
+
+    class NeverDone(VerifierByText):
+        def submit_answer(self, problem, text):
+            return asked.setdefault(text, Future())
+
+    asked: dict[str, Future] = {}
+    sampling, engine = make_sampling()
+    rows = sampling.evaluate(step=0, context_length=40)
+    sampling.verifier = NeverDone()
+    for num_sampled in (2, len(rows)):  # while others are sampled, and while verdicts are waited for
+        engine.ask_to_stop_after = engine.num_finished + num_sampled
+        with noted_signals(), pytest.raises(Preempted):
+            sampling.evaluate(step=0, context_length=40)
+    engine.ask_to_stop_after = None
+    assert asked
+    assert all(future.cancelled() for future in asked.values()), "programs that nobody waits for are not run"
+    sampling.verifier = VerifierByText()
+    assert sampling.evaluate(step=0, context_length=40) == rows

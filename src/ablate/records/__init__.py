@@ -7,6 +7,7 @@
     dirty.diff                what was not committed, if anything
     metrics.jsonl             one object for each step, deterministic numbers only: the truth about the run
     rollouts/step_00012.parquet, eval.parquet
+    eval_samples/             finished samples of the evaluation that is going on; removed when the run is done
     checkpoints/              written by the trainer
     trace.json                seconds by stage, in the Chrome trace format (open it in Perfetto)
     heartbeat.json, lock      which process works here now

@@ -93,6 +93,7 @@ class RunDirectory:
         self.owner.stop_beating()
         if status == "done":
             self.trace.rewrite(closed=True)
+            self.steps.drop_eval_samples()
 
     def write_selected(self, selected: Mapping[str, Any]) -> None:
         """Record which checkpoint was selected, and by which scores; ``Session.finish`` says what it holds."""

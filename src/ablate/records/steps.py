@@ -21,6 +21,7 @@ class StepRecords:
         self.metrics_path = path / "metrics.jsonl"
         self.rollouts_path = path / "rollouts"
         self.eval_path = path / "eval.parquet"
+        self.eval_samples_path = path / "eval_samples"
 
     def append_metrics(self, step: int, metrics: Mapping[str, float]) -> None:
         line = json.dumps({"step": step, **{name: metrics[name] for name in sorted(metrics)}})
@@ -63,9 +64,31 @@ class StepRecords:
         columns = [field.name for field in fields(EvalRow)]  # an older file has one more, which follows from others
         return [EvalRow(**{name: row[name] for name in columns}) for row in rows]
 
-    def keep_through(self, step: int) -> list[str]:
-        """Drop the records of later steps, and what a kill left half-written; return a sentence for each repair."""
-        repairs = [*self._keep_metrics(step), *self._keep_rollouts(step), *self._keep_eval_rows(step)]
+    def eval_samples_file(self, step: int, context: int) -> Path:
+        """Where the finished samples of an evaluation are kept; ``rollout/kept_samples.py`` reads and writes it."""
+        return self.eval_samples_path / f"step_{step:05d}_{context}.jsonl"
+
+    def drop_eval_samples(self, keep_step: int | None = None) -> None:
+        """Remove the samples of every evaluation but that of ``keep_step``."""
+        for path in self.eval_samples_path.glob("step_*.jsonl"):
+            if keep_step is None or not path.name.startswith(f"step_{keep_step:05d}_"):
+                path.unlink()
+        if keep_step is None and self.eval_samples_path.exists():
+            self.eval_samples_path.rmdir()
+
+    def keep_through(self, step: int, is_evaluated: bool = True) -> list[str]:
+        """Drop the records of later steps, and what a kill left half-written; return a sentence for each repair.
+
+        Args:
+            is_evaluated: false if the evaluation of ``step`` itself was interrupted: its metrics and evaluation rows
+                will then be written again.
+        """
+        last = step if is_evaluated else step - 1
+        repairs = [*self._keep_metrics(last), *self._keep_rollouts(step), *self._keep_eval_rows(last)]
+        for path in self.eval_samples_path.glob("step_*.jsonl"):
+            # Samples of a later step may come from weights that this attempt will not have; step 0 is the model's own.
+            if int(path.name.split("_")[1]) > max(step, 0):
+                path.unlink()
         for scratch in [*self.path.glob(".*.[0-9]*"), *self.rollouts_path.glob(".*.[0-9]*")]:
             scratch.unlink()
         return repairs

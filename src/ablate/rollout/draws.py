@@ -8,6 +8,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 
 from ablate.errors import UserError
+from ablate.preemption import result_of
 from ablate.rollout.engine import Engine, Request, Sampled
 from ablate.seeding import derive_seed
 from ablate.types import Completion, Problem, Prompt, Verdict
@@ -76,6 +77,7 @@ class Sampler:
 
         Raises:
             UserError: if a prompt leaves no room for a response in the context.
+            Preempted: if the process is asked to stop; nothing waits for the verdicts that are missing.
         """
         completions: dict[tuple[int, int], Completion] = {}
         futures: dict[tuple[int, int], Future[Verdict]] = {}
@@ -85,12 +87,19 @@ class Sampler:
             completions[key] = completion_of(draw, key[1], sampled, self.decode)
             futures[key] = self.verifier.submit_answer(draw.problem, completions[key].text)
 
-        self.engine.sample(requests_of(draws, conditions), on_finish)
-        verdicts = {key: future.result() for key, future in futures.items()}
-        for _ in range(conditions.infrastructure_retries):
-            failed = [key for key, verdict in verdicts.items() if verdict.is_infrastructure_error]
-            again = {key: self.verifier.submit_answer(draws[key[0]].problem, completions[key].text) for key in failed}
-            verdicts.update({key: future.result() for key, future in again.items()})
+        try:
+            self.engine.sample(requests_of(draws, conditions), on_finish)
+            verdicts = {key: result_of(future) for key, future in futures.items()}
+            for _ in range(conditions.infrastructure_retries):
+                failed = [key for key, verdict in verdicts.items() if verdict.is_infrastructure_error]
+                for draw_index, sample_index in failed:
+                    text = completions[draw_index, sample_index].text
+                    problem = draws[draw_index].problem
+                    futures[draw_index, sample_index] = self.verifier.submit_answer(problem, text)
+                verdicts.update({key: result_of(futures[key]) for key in failed})
+        finally:  # after an exception, programs that nobody waits for need not run
+            for future in futures.values():
+                future.cancel()
         return [
             VerifiedDraw(
                 problem=draw.problem,

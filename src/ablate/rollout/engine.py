@@ -49,7 +49,11 @@ class Engine(Protocol):
         """Replace the weights with ``(Hugging Face name, tensor)`` pairs, or with those of a Hugging Face directory."""
 
     def sample(self, requests: Sequence[Request], on_finish: OnFinish) -> None:
-        """Sample every request; call ``on_finish(key, sampled)`` as soon as each one ends, while others still run."""
+        """Sample every request; call ``on_finish(key, sampled)`` as soon as each one ends, while others still run.
+
+        Raises:
+            Preempted: within a second or two of the signal, if the process is asked to stop (``noted_signals``).
+        """
 
     def close(self) -> None:
         """Free what the engine holds; afterwards the engine cannot be used again."""

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ablate.errors import UserError
+from ablate.preemption import unless_asked_to_stop
 from ablate.rollout.engine import OnFinish, Request, Sampled
 from ablate.rollout.weights_file import weights_file
 
@@ -100,7 +101,7 @@ class ServerEngine:
 
             await all_or_none([take() for _ in range(self._max_num_seqs)])
 
-        asyncio.run(each_server(list(self._models), serve))
+        asyncio.run(unless_asked_to_stop(each_server(list(self._models), serve)))
 
     def _body(self, model: str, request: Request) -> dict[str, Any]:
         return {

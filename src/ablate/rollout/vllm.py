@@ -19,6 +19,7 @@ import torch
 
 from ablate.config import EngineConfig
 from ablate.hf_config import read_hf_config
+from ablate.preemption import stop_if_asked
 from ablate.rollout.engine import Engine, OnFinish, Request, Sampled
 from ablate.rollout.process import caller_unchanged, environment_for_children, prepare_environment
 from ablate.rollout.server import ServerEngine
@@ -79,6 +80,7 @@ class VllmEngine:
             for index, request in enumerate(requests):
                 self._add(str(index), request)
             while self._llm.has_unfinished_requests():
+                stop_if_asked()
                 for output in self._llm.step():
                     completion = output.outputs[0]
                     sampled = Sampled(
