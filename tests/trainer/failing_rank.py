@@ -19,7 +19,7 @@ CULPRIT = 1
 
 def main() -> None:
     (what,) = sys.argv[1:]
-    dist.init_process_group("gloo", timeout=timedelta(seconds=60))
+    dist.init_process_group("gloo", timeout=timedelta(seconds=4 if what == "hung" else 60))
     with ending_together(Watch(dist.get_rank(), dist.get_world_size(), silence_s=5)):
         if dist.get_rank() == CULPRIT:
             go_wrong(what)
@@ -33,6 +33,8 @@ def go_wrong(what: str) -> None:
         raise ValueError("the cause of it all")
     if what.startswith("mistake"):
         raise UserError("a rule, a value and the fix")
+    if what == "hung":
+        time.sleep(600)
     if what.startswith("killed"):
         os.kill(os.getpid(), signal.SIGKILL)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import jobs
 import pytest
 
-CASES = ["exception", "exception_while_sampling", "mistake", "killed", "killed_while_sampling", "nothing"]
+CASES = ["exception", "exception_while_sampling", "mistake", "killed", "killed_while_sampling", "hung", "nothing"]
 PROGRAM = Path(__file__).with_name("failing_rank.py")
 LIMIT_S = 120  # a busy machine takes long to start processes; the job's own limits are seconds
 
@@ -62,3 +63,11 @@ def test_a_killed_rank_is_missed_even_by_a_rank_that_waits_for_nothing(ended):
     codes, (other, _) = ended["killed_while_sampling"]
     assert codes == [2, -signal.SIGKILL]
     assert "rank 1 has been silent for 5 s: it was killed or its node is gone" in other
+
+
+def test_a_rank_that_lives_but_never_comes_to_a_collective_is_named_with_its_place(ended):
+    codes, outputs = ended["hung"]
+    assert codes == [2, 2]
+    for output in outputs:
+        assert re.search(r"error: rank 1 did not come to .*: rank 1 is at failing_rank.py:\d+ \(go_wrong\)", output)
+        assert "Traceback" not in output

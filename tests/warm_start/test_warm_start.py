@@ -121,7 +121,7 @@ def test_no_evaluation_problem_is_demonstrated_and_no_row_exceeds_the_context(bu
 
 def test_only_what_the_weights_depend_on_names_the_model(tmp_path):
     name = digest(make_recipe(short_config(tmp_path).model))
-    same = short_config(tmp_path, "model.license=MIT", "parallel.timeout_s=7", "seed=5", "optim.lr=1")
+    same = short_config(tmp_path, "model.license=MIT", "parallel.leader_timeout_s=7", "seed=5", "optim.lr=1")
     assert digest(make_recipe(same.model)) == name
     for override in (
         "model.build.seed=2",

@@ -7,6 +7,7 @@ RENAMED = {
     "eval.context_factors": "eval.contexts",
     "rollout.engine.mode": "rollout.engine.placement",
     "objective.swap": "objective",
+    "parallel.timeout_s": "parallel.leader_timeout_s",
 }
 
 

@@ -50,7 +50,8 @@ class ParallelConfig:
     fp8_recipe: str = MISSING  # tensorwise | blockwise | mxfp8: how the products are scaled
     recompute: str = MISSING  # none | core_attn | full
     num_threads: int = MISSING  # intra-op threads of the trainer on a CPU
-    timeout_s: float = MISSING  # a collective that waits longer ends the job
+    collective_timeout_s: float = MISSING  # a collective that waits longer ends the job, and the message says why
+    leader_timeout_s: float = MISSING  # how long the other ranks wait while the leader samples and verifies
     silence_s: float = MISSING  # a process of the job that is silent for this long counts as dead
     packing: bool = MISSING  # place the rows of a micro-batch end to end, without padding
     max_tokens_per_micro_batch: int = MISSING  # padding included; context ranks share them

@@ -20,6 +20,7 @@ from datetime import timedelta
 import torch.distributed as dist
 
 from ablate.errors import UserError
+from ablate.trainer.parallel import hung
 
 CAUSE, CLAIM = "ablate/cause", "ablate/claim"
 POLL_S = 0.5
@@ -27,7 +28,8 @@ GRACE_S = 3.0  # for the main thread to record how the run ended
 PATIENCE_S = 3.0  # how long to wait, after a collective breaks, for the failed peer to report a cause or go silent
 SILENT_AFTER_S = 2.0
 INTERRUPT = signal.SIGUSR2  # raises, in the main thread of this process, what its watch has seen
-BROKEN_COLLECTIVE = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "NCCL", "timed out")
+BROKEN_COLLECTIVE = ("connection closed by peer", "connection reset by peer", "broken pipe", "nccl", "timed out")
+TIMED_OUT = "timed out"
 EXIT_CODE = 1
 
 
@@ -104,6 +106,7 @@ class Watch:
 
     def _look(self) -> str | None:
         self.store.add(f"ablate/beat/{self.rank}", 1)
+        hung.answer_if_asked(self.store, self.rank)
         if self.store.check([CAUSE]):
             return self.store.get(CAUSE).decode()
         now = time.monotonic()
@@ -154,6 +157,8 @@ def describe(watch: Watch, error: BaseException) -> str:
     if isinstance(error, UserError):
         return f"rank {watch.rank} failed: {error}"
     elsewhere = None
-    if isinstance(error, RuntimeError) and any(sign in str(error) for sign in BROKEN_COLLECTIVE):
+    if isinstance(error, RuntimeError) and any(sign in str(error).lower() for sign in BROKEN_COLLECTIVE):
         elsewhere = watch.cause_elsewhere()
+        if elsewhere is None and TIMED_OUT in str(error).lower():
+            elsewhere = hung.who_hangs(watch.store, watch.size)
     return elsewhere or f"rank {watch.rank} failed: {type(error).__name__}: {error}"

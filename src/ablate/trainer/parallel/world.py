@@ -34,6 +34,7 @@ class World:
     size: int
     device: torch.device
     watch: Watch | None  # None if the job has one process
+    leader_group: dist.ProcessGroup | None  # all ranks, with the patience to wait for the leader; None as above
 
     @property
     def is_leader(self) -> bool:
@@ -90,7 +91,7 @@ class World:
         if self.size == 1:
             return value
         box: list[Any] = [value if self.is_leader else None]
-        dist.broadcast_object_list(box, src=LEADER)
+        dist.broadcast_object_list(box, src=LEADER, group=self.leader_group)
         return box[0]
 
     def sum_over_ranks(self, tensor: torch.Tensor) -> torch.Tensor:
@@ -115,16 +116,26 @@ def open_world(parallel: ParallelConfig) -> World:
     if device.type == "cpu":
         torch.set_num_threads(parallel.num_threads)
     if not dist.is_initialized():
-        open_process_group(size, timedelta(seconds=parallel.timeout_s), device)
+        open_process_group(size, timedelta(seconds=parallel.collective_timeout_s), device)
     watch = watch_others(dist.get_rank(), size, parallel.silence_s) if size > 1 else None
+    leader_group = open_leader_group(parallel.leader_timeout_s) if size > 1 else None
     with cpu.answering_for_cuda():
         make_groups(parallel)
-    return World(rank=dist.get_rank(), size=size, device=device, watch=watch)
+    return World(rank=dist.get_rank(), size=size, device=device, watch=watch, leader_group=leader_group)
 
 
 @functools.cache
 def watch_others(rank: int, size: int, silence_s: float) -> Watch:
     return Watch(rank, size, silence_s)
+
+
+@functools.cache
+def open_leader_group(timeout_s: float) -> dist.ProcessGroup:
+    """A group for broadcasts by the leader, which samples for minutes or hours while the other ranks wait.
+
+    It is of its own because a collective of the trainer that hangs must end the job within minutes.
+    """
+    return dist.new_group(backend="gloo", timeout=timedelta(seconds=timeout_s))
 
 
 def own_device() -> torch.device:
@@ -158,7 +169,7 @@ def make_groups(parallel: ParallelConfig) -> None:
         tensor_model_parallel_size=parallel.tensor,
         pipeline_model_parallel_size=parallel.pipeline,
         context_parallel_size=parallel.context,
-        distributed_timeout_minutes=max(1, round(parallel.timeout_s / 60)),
+        distributed_timeout_minutes=max(1, round(parallel.collective_timeout_s / 60)),
     )
     # Megatron's dropout and recomputation fork these streams; our models have no dropout, so the seed changes nothing.
     state = torch.get_rng_state()
