@@ -38,10 +38,10 @@ num_processes=$ABLATE_PROCESSES_PER_NODE
 missing_files=error
 [ -n "$dry_run" ] && missing_files=warn
 words+=("processes=$num_processes" "missing_files=$missing_files")
-"$ABLATE_PYTHON" -m ablate.plan "${words[@]}" "out=$ABLATE_TASKS" # ends here with exit code 2 if a cell is wrong
+"$ABLATE_PYTHON" -m ablate.plan "${words[@]}" "out=$ABLATE_TASKS" # ends here with exit code 2 if a run is wrong
 num_tasks=$(wc -l < "$ABLATE_TASKS")
 if [ "$num_tasks" = 0 ]; then
-  echo "nothing to submit: every cell is done, running or queued"
+  echo "nothing to submit: every run is done, running or queued"
   exit
 fi
 if [ -z "$dry_run" ]; then
@@ -75,7 +75,7 @@ if [ -n "$dry_run" ]; then
   done
   exit
 fi
-# Every cell learns its task, so that `ablate.plan` does not take a queued cell for a missing one.
+# Every run records its task, so that `ablate.plan` shows a queued run as queued and not as missing.
 job=$("${command[@]}" "slurm/$template")
 "$ABLATE_PYTHON" -m ablate.plan "${words[@]}" "out=$ABLATE_TASKS" "queued=$job"
 echo "job $job: $num_tasks tasks; logs: $ABLATE_LOGS/${job}_*.log"
