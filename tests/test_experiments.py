@@ -53,9 +53,9 @@ def test_there_are_experiments():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_cell_composes_and_passes_every_check(name):
-    cells = plan.plan([f"experiment={name}", "seed=0"])  # no check looks at the seed, and composing takes its time
-    assert cells
-    assert {cell.directory.parts[-3] for cell in cells} == {name}
+    runs = plan.plan([f"experiment={name}", "seed=0"])  # no check looks at the seed, and composing takes its time
+    assert runs
+    assert {run.directory.parts[-3] for run in runs} == {name}
 
 
 @pytest.mark.parametrize("name", NAMES)

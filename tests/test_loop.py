@@ -88,7 +88,7 @@ def test_a_cell_that_fails_does_not_stop_the_others_and_is_named_at_the_end(swee
     assert run_of(outputs, "grpo").status == run_of(outputs, "dapo").status == "done"
     assert run_of(outputs, "gspo").status == "failed"
     assert result.returncode == 1
-    assert "failed cells: 1" in result.stderr
+    assert "failed runs: 1" in result.stderr
     assert "gspo/seed0: IsADirectoryError" in result.stderr.strip().splitlines()[-1]
     assert "IsADirectoryError" in run_of(outputs, "gspo").manifest.read()["error"]
 

@@ -1,4 +1,4 @@
-"""One sweep definition gives the same cells, in the same directories, whoever expands it."""
+"""One sweep definition gives the same runs in the same directories, whether Hydra or ablate.plan expands it."""
 
 import subprocess
 import sys
@@ -30,17 +30,17 @@ def test_the_expansion_is_hydras_own(overrides):
 
 @pytest.mark.parametrize("spelling", ["off", "train"])
 def test_one_cell_has_one_directory_however_its_part_is_spelled(spelling):
-    (cell,) = plan(["experiment=overlong", "overlong=train", f"objective.overlong={spelling}", "seed=0"])
-    assert cell.directory.parent.name == "overlong=train-shape=verdict"
-    assert cell.config.objective["overlong"] == "train"
+    (run,) = plan(["experiment=overlong", "overlong=train", f"objective.overlong={spelling}", "seed=0"])
+    assert run.directory.parent.name == "overlong=train-shape=verdict"
+    assert run.config.objective["overlong"] == "train"
 
 
 def test_a_part_outside_is_in_the_directory_by_its_short_name(tmp_path):
     (tmp_path / "mine.py").write_text("def heavy(mask_BT, in_loss_B):\n    return mask_BT / mask_BT.sum()\n")
     weight = f"objective.weight={tmp_path}/mine.py:heavy"
-    (cell,) = plan(["experiment=ratio_x_weight", "ratio=token", weight, "seed=0"])
-    assert cell.directory.parent.name == "ratio=token-weight=mine.py:heavy"
-    assert cell.config.objective["weight"] == f"{tmp_path}/mine.py:heavy"
+    (run,) = plan(["experiment=ratio_x_weight", "ratio=token", weight, "seed=0"])
+    assert run.directory.parent.name == "ratio=token-weight=mine.py:heavy"
+    assert run.config.objective["weight"] == f"{tmp_path}/mine.py:heavy"
 
 
 @pytest.mark.parametrize("sweep", [[], ["-m"]])
@@ -62,7 +62,7 @@ def test_a_wrong_configuration_leaves_no_run_directory(tmp_path, sweep):
 @pytest.mark.parametrize(
     ("word", "sentence"),
     [
-        ("objective.clip_high=-1", r"clip_high must be a number 0 or above, not -1 \(cell: objective=grpo seed=0"),
+        ("objective.clip_high=-1", r"clip_high must be a number 0 or above, not -1 \(run: objective=grpo seed=0"),
         ("+objective.clip_hihg=0.3", "clip_hihg"),
         ("objective.weight=nonsense", "nonsense"),
         ("eval.pass_at=[2]", "Pass@1"),
@@ -70,7 +70,7 @@ def test_a_wrong_configuration_leaves_no_run_directory(tmp_path, sweep):
         ("parallel.world_size=3", r"world_size=3"),
     ],
 )
-def test_a_cell_that_could_not_train_is_refused(word, sentence):
+def test_a_run_that_could_not_train_is_refused(word, sentence):
     with pytest.raises(UserError, match=sentence):
         plan(["experiment=main", "seed=0", word], num_processes=1)
 
@@ -79,7 +79,7 @@ def test_a_missing_file_is_a_warning_until_the_run_is_submitted(tmp_path):
     command = [sys.executable, "-m", "ablate.plan", "experiment=tiny", "objective=grpo", "data.train=nowhere.jsonl"]
     planned = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=60)
     assert planned.returncode == 0, planned.stderr
-    assert "2 cells: 2 missing" in planned.stdout
+    assert "2 runs: 2 missing" in planned.stdout
     assert planned.stderr.count("warning: problem file nowhere.jsonl does not exist") == 1
     submitted = subprocess.run(
         [*command, "missing_files=error", "out=tasks"], capture_output=True, text=True, cwd=tmp_path, timeout=60
@@ -89,8 +89,8 @@ def test_a_missing_file_is_a_warning_until_the_run_is_submitted(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_two_cells_never_share_a_directory():
-    with pytest.raises(UserError, match=r"two cells share .*put every swept key into `cell`"):
+def test_two_runs_never_share_a_directory():
+    with pytest.raises(UserError, match=r"two runs share .*put every swept key into `cell`"):
         plan(["experiment=tiny", "optim.lr=1e-3,1e-4"])
-    cells = plan(["experiment=tiny", "optim.lr=1e-3,1e-4", "cell='${objective.name}_lr${optim.lr}'"])
-    assert len({cell.directory for cell in cells}) == 16
+    runs = plan(["experiment=tiny", "optim.lr=1e-3,1e-4", "cell='${objective.name}_lr${optim.lr}'"])
+    assert len({run.directory for run in runs}) == 16

@@ -1,4 +1,4 @@
-"""What all commands share: how they read words, compose configurations, and tell a user's mistake in one sentence."""
+"""What all commands share: they read words, compose configurations, and report a user's mistake in one sentence."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ HYDRA_CONFIG_OPTIONS = ("--config-dir", "-cd", "--config-path", "-cp", "--config
 
 
 def run_main(main: Callable[[], object]) -> None:
-    """Call ``main`` (a plain function or one of ``hydra.main``); tell a mistake in one sentence and exit with 2."""
+    """Call ``main`` (plain, or decorated by ``hydra.main``); report a mistake in one sentence and exit with 2."""
     from hydra.errors import HydraException, MissingConfigException
     from omegaconf.errors import OmegaConfBaseException
 
-    # Read when torch is loaded: one thread each for trainer and engine is fastest on two cores, and bit-exact.
+    # Torch reads this on import: one thread each for trainer and engine is fastest on two cores, and bit-exact.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-    # Without this, Hydra prints a shortened traceback and exits with 1 before we can print our sentence.
+    # Without this, Hydra prints a shortened traceback and exits with code 1 before we can print our sentence.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
         check_words(sys.argv[1:])
@@ -35,13 +35,13 @@ def run_main(main: Callable[[], object]) -> None:
         stop(f"there is no configuration {error.missing_cfg_file}{choices}")
     except (UserError, HydraException, OmegaConfBaseException) as error:
         stop(" ".join(line.strip() for line in str(error).strip().splitlines() if line.strip()))
-    except ValueError as error:  # Hydra's, for GROUP=true
+    except ValueError as error:  # Hydra raises it for GROUP=true
         if not str(error).startswith("Config group override must be a string"):
             raise
         stop("the choices of a group are words: write dynamic_sampling=on or dynamic_sampling=off")
-    except OSError as error:  # of a path that the user named, or of a path below it
+    except OSError as error:  # about a path that the user named, or a path below it
         if error.filename is None or error.strerror is None or is_sweep():
-            raise  # in a sweep one cell has failed, and the last lines say which
+            raise  # in a sweep a run has failed, and the last lines say which
         stop(f"{error.filename}: {error.strerror.lower()}: name a path that exists and can be used")
 
 
@@ -70,8 +70,8 @@ def read_words(doc: str | None, own: Sequence[str], required: Sequence[str] = ()
 
     Args:
         own: the command's own keys.
-        required: keys that must be given, its own or those of overrides.
-        overrides: whether all other words are overrides of the configuration, or mistakes.
+        required: keys that must be given, whether they are the command's own or overrides.
+        overrides: whether all other words are overrides of the configuration; otherwise they are mistakes.
 
     Raises:
         UserError: for a word that is not ``key=value``, an unknown key, a key given twice or a missing one.
@@ -92,10 +92,10 @@ def read_words(doc: str | None, own: Sequence[str], required: Sequence[str] = ()
 
 
 def split_words(words: Sequence[str], own: Sequence[str]) -> Words:
-    """Split words into a command's own and the overrides.
+    """Split words into a command's own words and the overrides.
 
     Raises:
-        UserError: for a word that is neither ``key=value`` nor Hydra's ``~key``, and for an own key that occurs twice.
+        UserError: for a word that is neither ``key=value`` nor Hydra's ``~key``, and for a command's key given twice.
     """
     check_words(words)
     pairs: dict[str, str] = {}
@@ -114,12 +114,12 @@ def split_words(words: Sequence[str], own: Sequence[str]) -> Words:
 
 
 def check_words(words: Sequence[str]) -> None:
-    """Raise ``UserError`` for a word that no command takes."""
+    """Raise ``UserError`` for a word that no command accepts."""
     for word in words:
         option, _, _ = word.partition("=")
         if option in HYDRA_CONFIG_OPTIONS:
             raise UserError(
-                f"{option} is not taken: keep configuration files of your own in a directory and add "
+                f"{option} is not accepted: keep your own configuration files in a directory and add "
                 "'hydra.searchpath=[file:///path/to/that/directory]'"
             )
         key = option.lstrip("+~")
@@ -136,14 +136,16 @@ def searchpath_of(overrides: Sequence[str]) -> tuple[str, ...]:
 
 
 def check_searchpath(word: str) -> None:
-    """Raise ``UserError`` for a directory that does not exist: Hydra would only warn and go on without it."""
+    """Raise ``UserError`` for a directory that does not exist: Hydra would only warn and continue without it."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     value = OverridesParser.create().parse_override(word).value()
     for entry in value if isinstance(value, list) else [value]:
         directory = str(entry).removeprefix("file://")
         if "://" not in directory and not Path(directory).is_dir():
-            raise UserError(f"hydra.searchpath={entry}: {Path(directory).absolute()} is not a directory")
+            raise UserError(
+                f"hydra.searchpath={entry}: {Path(directory).absolute()} is not a directory: name one that exists"
+            )
 
 
 # --- configurations ---------------------------------------------------------------------------------------------------
@@ -189,8 +191,8 @@ def _objective_config(name: str, overrides: tuple[str, ...]) -> dict[str, Any]:
 def recorded(path: Path, overrides: Sequence[str]) -> Any:
     """The configuration that a run has recorded at ``path``, with overrides.
 
-    A key that the project has gained since the run takes its value from conf/train.yaml; a key that it has renamed
-    keeps the value under the new name where both mean the same.
+    A key that was added to the project after the run takes its value from conf/train.yaml. A key that was renamed keeps
+    its value under the new name, where both names mean the same.
 
     Raises:
         UserError: when there is no such file.
@@ -202,11 +204,12 @@ def recorded(path: Path, overrides: Sequence[str]) -> Any:
         raise UserError(
             f"{path} does not exist: checkpoint must be outputs/<experiment>/<cell>/seed<k>/checkpoints/step_…"
         )
-    own, gained = OmegaConf.load(path), OmegaConf.create(OmegaConf.to_container(compose([])))
+    own, today = OmegaConf.load(path), OmegaConf.create(OmegaConf.to_container(compose([])))
     rename_keys(own)
-    for key in ("objective", "model.build", "model.architecture"):  # free-form: do not merge in keys of another one
-        OmegaConf.update(gained, key, OmegaConf.select(own, key), merge=False)
-    return OmegaConf.merge(gained, own, OmegaConf.from_dotlist(list(overrides)))
+    # These sections are free-form: keys of a different objective or model must not be merged in.
+    for key in ("objective", "model.build", "model.architecture"):
+        OmegaConf.update(today, key, OmegaConf.select(own, key), merge=False)
+    return OmegaConf.merge(today, own, OmegaConf.from_dotlist(list(overrides)))
 
 
 def rename_keys(values: Any) -> None:
@@ -223,7 +226,7 @@ def rename_keys(values: Any) -> None:
             values.eval.select_at = trained
     for old, new in RENAMED.items():
         if old.startswith("objective.") or OmegaConf.select(values, old) is None:
-            continue  # the record of an objective is read as it stands
+            continue  # the recorded objective is read as it is
         section, name = old.rsplit(".", 1)
         with open_dict(values):
             value = OmegaConf.select(values, old)

@@ -1,4 +1,4 @@
-"""What a person sees during a run: live lines on a terminal, plain lines elsewhere. The home of rich."""
+"""What a person sees during a run: a live display on a terminal, plain lines elsewhere. The home of rich."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class PlainDisplay:
 
 
 class LiveDisplay:
-    """A bar with the time left, and under it the numbers of the newest step; both are rewritten."""
+    """A bar with the remaining time, and below it the numbers of the newest step; both are redrawn in place."""
 
     def __init__(self, title: str, num_steps: int) -> None:
         from rich.console import Group
@@ -96,7 +96,7 @@ class LiveDisplay:
 
 
 class SilentDisplay:
-    """Ranks other than the leader."""
+    """The display of every rank other than the leader: it shows nothing."""
 
     def say(self, sentence: str) -> None:
         return None

@@ -1,4 +1,4 @@
-"""The one exception that is meant for a person."""
+"""The one exception whose message is written for the user."""
 
 
 class UserError(Exception):

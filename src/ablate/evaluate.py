@@ -3,9 +3,9 @@
     python -m ablate.evaluate checkpoint=outputs/tiny/grpo/seed0/checkpoints/step_000040 eval.samples_per_problem=16
     python -m ablate.evaluate model.path=HF_DIR data.eval=problems.jsonl out=eval.parquet
 
-checkpoint=DIR is a checkpoint, or a run (its best checkpoint, or its newest while none is known to be best). Then the
-run's own config.yaml is the basis; otherwise it is what ablate.train would compose. Every other word is an override of
-it. Keys of its own: checkpoint=DIR, out=FILE (rows as in eval.parquet).
+checkpoint=DIR is a checkpoint, or a run: its best checkpoint, or its newest as long as none is known to be best. The
+configuration is then the run's own config.yaml; without checkpoint=DIR it is the one that ablate.train would compose.
+Every other word overrides it. The command's own keys are checkpoint=DIR and out=FILE (rows as in eval.parquet).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def evaluate_checkpoint(config: RunConfig, checkpoint: Path | None) -> list[Eval
     if checkpoint is not None:
         step = step_of(checkpoint.name)
         tensors = checkpoint_tensors(checkpoint, model_dir, config.parallel, length)
-        weights = [(name, tensor.cpu()) for name, tensor in tensors]  # a GPU is the engine's alone
+        weights = [(name, tensor.cpu()) for name, tensor in tensors]  # only the engine uses a GPU
     sampling = open_sampling(config, model_dir, verifier)
     rows: list[EvalRow] = []
     for context in config.eval.contexts:

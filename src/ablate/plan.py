@@ -1,14 +1,14 @@
-"""``python -m ablate.plan``: the cells of an experiment, what is done, and the overrides of every array task.
+"""``python -m ablate.plan``: the runs of an experiment, their states, and the overrides of every array task.
 
-    python -m ablate.plan experiment=tiny                     the grid and the state of every cell
-    python -m ablate.plan experiment=tiny out=tasks.txt       one line of overrides per cell that is missing or failed
+    python -m ablate.plan experiment=tiny                     every run and its state
+    python -m ablate.plan experiment=tiny out=tasks.txt       one line of overrides per run that is missing or failed
     python -m ablate.plan experiment=tiny seed=0,1,2 model=…  any override of ablate.train, sweeps included
 
-Every cell is checked as ablate.train would check it: configuration, objective, layout. A file of data or model that is
-missing is a warning. Keys of its own: experiment=NAME (needed), status=true (also show why a cell failed), out=FILE.
+Every run is checked as ablate.train would check it: configuration, objective, layout. A missing data or model file is
+a warning. The command's own keys are experiment=NAME (needed), status=true (also show why a run failed) and out=FILE.
 
-slurm/submit.sh adds processes=N (the processes that will train a cell), missing_files=error, and queued=JOB: the lines
-of out=FILE are now tasks 0, 1, ... of that array.
+slurm/submit.sh adds processes=N (the number of processes that will train a run), missing_files=error, and queued=JOB,
+which says that the lines of out=FILE are now tasks 0, 1, ... of that array.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ OWN_KEYS = ("status", "out", "queued", "processes", "missing_files")
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One job of the sweep: its overrides, as the sweep's own expansion gives them, directory and configuration."""
+class PlannedRun:
+    """One job of the sweep: its overrides as the sweep expands them, its directory and its configuration."""
 
     overrides: tuple[str, ...]
     directory: Path
@@ -67,41 +67,41 @@ def choices_of(override: Override) -> list[str]:
 
 
 def overrides_of_one(overrides: Sequence[str]) -> list[str]:
-    """The first choice of every override: enough to read what does not depend on the sweep."""
+    """The first choice of every override, which is enough to read the keys that are not swept."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     return [choices_of(override)[0] for override in OverridesParser.create().parse_overrides(list(overrides))]
 
 
-def plan(overrides: Sequence[str], num_processes: int | None = None) -> list[Cell]:
-    """Return every cell of the sweep, each checked as ``ablate.train`` on ``num_processes`` would check it.
+def plan(overrides: Sequence[str], num_processes: int | None = None) -> list[PlannedRun]:
+    """Return every run of the sweep, each checked as ``ablate.train`` on ``num_processes`` would check it.
 
     Raises:
-        UserError: if a cell's configuration breaks a rule, or two cells would share a directory.
+        UserError: if the configuration of a run breaks a rule, or two runs would share a directory.
     """
     from ablate.check_run import check_run
 
-    cells: dict[Path, Cell] = {}
+    runs: dict[Path, PlannedRun] = {}
     for job in expand(overrides):
         try:
             values = compose(job, with_hydra=True)
             config = check_run(values, values.hydra, num_processes)
         except UserError as error:
-            raise UserError(f"{error} (cell: {' '.join(job)})") from error
+            raise UserError(f"{error} (run: {' '.join(job)})") from error
         directory = run_path(config)
-        if directory in cells:
+        if directory in runs:
             raise UserError(
-                f"two cells share {directory}: [{' '.join(cells[directory].overrides)}] and [{' '.join(job)}]: "
+                f"two runs share {directory}: [{' '.join(runs[directory].overrides)}] and [{' '.join(job)}]: "
                 "put every swept key into `cell`"
             )
-        cells[directory] = Cell(job, directory, config)
-    return list(cells.values())
+        runs[directory] = PlannedRun(job, directory, config)
+    return list(runs.values())
 
 
-def missing_files_of(cells: Sequence[Cell]) -> list[str]:
+def missing_files_of(runs: Sequence[PlannedRun]) -> list[str]:
     from ablate.check_run import missing_files
 
-    return list(dict.fromkeys(sentence for cell in cells for sentence in missing_files(cell.config)))
+    return list(dict.fromkeys(sentence for run in runs for sentence in missing_files(run.config)))
 
 
 def waiting_tasks() -> frozenset[str]:
@@ -113,17 +113,17 @@ def waiting_tasks() -> frozenset[str]:
     return frozenset(result.stdout.split()) if result.returncode == 0 else frozenset()
 
 
-def shown(cells: Sequence[Cell], states: Sequence[CellState], with_errors: bool) -> str:
-    """The grid as text: one line a cell, then the totals."""
-    width = max(len(str(cell.directory)) for cell in cells)
+def shown(runs: Sequence[PlannedRun], states: Sequence[CellState], with_errors: bool) -> str:
+    """One line per run, then the totals."""
+    width = max(len(str(run.directory)) for run in runs)
     lines = []
-    for cell, state in zip(cells, states, strict=True):
-        lines.append(f"{cell.directory!s:{width}}  {state.name:11}  {state.position}".rstrip())
+    for run, state in zip(runs, states, strict=True):
+        lines.append(f"{run.directory!s:{width}}  {state.name:11}  {state.position}".rstrip())
         if with_errors and state.error:
             lines.append(f"{'':{width}}  {state.error.strip().splitlines()[-1]}")
     counts = {name: sum(state.name == name for state in states) for name in dict.fromkeys(s.name for s in states)}
     totals = ", ".join(f"{count} {name}" for name, count in counts.items())
-    return "\n".join([*lines, f"{len(cells)} cells: {totals}"])
+    return "\n".join([*lines, f"{len(runs)} runs: {totals}"])
 
 
 def main() -> None:
@@ -131,27 +131,27 @@ def main() -> None:
     own = words.own
     processes = own.get("processes")
     if processes is not None and not (processes.isdecimal() and int(processes) > 0):
-        raise UserError(f"processes={processes} must be a whole number above 0")
+        raise UserError(f"processes={processes} must be a whole number above 0: give the number of processes of a run")
     if own.get("missing_files", "warn") not in ("warn", "error"):
-        raise UserError(f"missing_files={own['missing_files']} is not one of warn, error")
+        raise UserError(f"missing_files={own['missing_files']} is not one of warn, error: choose one of them")
     if "queued" in own and "out" not in own:
-        raise UserError("queued=JOB needs out=FILE, the list of tasks that was submitted")
-    cells = plan(words.overrides, int(processes) if processes else None)
-    for sentence in missing_files_of(cells):
+        raise UserError("queued=JOB needs the list of tasks that was submitted: add out=FILE")
+    runs = plan(words.overrides, int(processes) if processes else None)
+    for sentence in missing_files_of(runs):
         if own.get("missing_files") == "error":
             raise UserError(sentence)
         print(f"warning: {sentence}", file=sys.stderr)
     in_queue = waiting_tasks()
-    states = [RunDirectory(cell.directory).state(in_queue) for cell in cells]
-    waiting = [cell for cell, state in zip(cells, states, strict=True) if state.needs_a_run]
+    states = [RunDirectory(run.directory).state(in_queue) for run in runs]
+    waiting = [run for run, state in zip(runs, states, strict=True) if state.needs_a_run]
     if "queued" in own:
-        by_line = {shlex.join(cell.overrides): cell for cell in cells}
+        by_line = {shlex.join(run.overrides): run for run in runs}
         for task, line in enumerate(Path(own["out"]).read_text().splitlines()):
             RunDirectory(by_line[line].directory).owner.mark_queued(f"{own['queued']}_{task}")
         return
-    print(shown(cells, states, with_errors=own.get("status", "false").lower() == "true"))
+    print(shown(runs, states, with_errors=own.get("status", "false").lower() == "true"))
     if "out" in own:
-        Path(own["out"]).write_text("".join(shlex.join(cell.overrides) + "\n" for cell in waiting))
+        Path(own["out"]).write_text("".join(shlex.join(run.overrides) + "\n" for run in waiting))
         print(f"{own['out']}: {len(waiting)} tasks, one line each")
 
 

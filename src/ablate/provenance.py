@@ -24,7 +24,7 @@ PACKAGES = (
     *("transformer-engine*", "flash-attn*", "flashinfer*", "apex", "xformers", "tilelang", "quack-kernels", "nvidia-*"),
 )
 
-# What may change between two attempts at the same run: where and how it is executed, never what it computes.
+# Keys that may change between two attempts at the same run: where and how it is executed, never what it computes.
 EXECUTION_KEYS = (
     "paths",
     "logging",
@@ -66,7 +66,7 @@ def package_versions() -> dict[str, str]:
 
 
 def facts(config_yaml: str) -> dict[str, Any]:
-    """Return what a manifest says about one attempt: commit, packages, host, scheduler ids."""
+    """Return what the manifest records about one attempt: commit, packages, host and scheduler ids."""
     commit = git("rev-parse", "HEAD")
     return {
         "commit": commit.strip() if commit else None,
@@ -82,7 +82,7 @@ def facts(config_yaml: str) -> dict[str, Any]:
 
 
 def devices() -> list[str]:
-    """The GPUs by name, or the CPU cores where there are none."""
+    """The names of the GPUs, or the number of CPU cores where there are none."""
     if shutil.which("nvidia-smi"):
         result = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True)
         if result.returncode == 0 and result.stdout.strip():
@@ -113,7 +113,7 @@ def is_execution_key(key: str) -> bool:
 
 
 def file_changes(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
-    """Return ``path: old digest -> new digest`` for every file that is in both and has changed."""
+    """Return ``path: old digest -> new digest`` for every file in both mappings that has changed."""
     return [
         f"{path}: {old[path][:8]} -> {new[path][:8]}"
         for path in sorted(old.keys() & new.keys())
@@ -122,7 +122,7 @@ def file_changes(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
 
 
 def config_changes(old_yaml: str, new_yaml: str) -> list[str]:
-    """Return ``key: old -> new`` for every key that decides what a run computes and that differs."""
+    """Return ``key: old -> new`` for every key that differs, of the keys that decide what a run computes."""
     old, new = (dict(flatten(yaml.safe_load(text))) for text in (old_yaml, new_yaml))
     keys = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
     return [f"{key}: {old.get(key)} -> {new.get(key)}" for key in keys if not is_execution_key(key)]

@@ -50,8 +50,8 @@ class Tasks(Sequence[Task]):
 class Sampling:
     """Samples and verifies; knows nothing of training.
 
-    ``versions`` remembers which weights each open engine holds. Where only one engine fits on the device, opening
-    another closes the first, and an engine that is opened again holds none of the trainer's weights.
+    ``versions`` records which weights each open engine has. Where only one engine fits on the device, opening another
+    engine closes the first one, and a reopened engine has none of the trainer's weights.
     """
 
     config: RunConfig
@@ -69,7 +69,7 @@ class Sampling:
         return open_engine(self.model_dir, config.rollout.engine, context_length, config.model.original_context)
 
     def has_weights(self, context_length: int, version: WeightsVersion) -> bool:
-        """Does the engine for this context hold these weights?"""
+        """Does the engine for this context have these weights?"""
         return self.versions.get(self.engine(context_length)) == version
 
     def load_weights(
@@ -86,7 +86,7 @@ class Sampling:
         """Return the groups of one step, ``rollout/...`` metrics and the problem sampler's state after it.
 
         The first round of every step draws from the run's order of problems; refills draw from an order that belongs
-        to the step. So all arms of a comparison see the same problems at the same step, however often one arm refills.
+        to the step. So all cells of a comparison see the same problems at the same step, however often a cell refills.
         """
         seed, data, rollout = self.config.seed, self.config.data, self.config.rollout
         problems = ProblemSampler(len(self.train_tasks), seed, data.shuffle)
@@ -110,7 +110,7 @@ class Sampling:
     ) -> list[EvalRow]:
         """Sample and verify ``tasks`` (default: the evaluation problems) with the weights of this context's engine.
 
-        The seed of a sample depends on (``eval.seed``, problem, sample) alone: every arm, step and context uses the
+        The seed of a sample depends only on (``eval.seed``, problem, sample): every cell, step and context uses the
         same seeds.
 
         Args:
@@ -138,7 +138,7 @@ class Sampling:
 
 
 def open_sampling(config: RunConfig, model_dir: Path, verifier: Verifier) -> Sampling:
-    """Load problems and tokenizer; an engine starts when its context is first asked for."""
+    """Load problems and tokenizer; an engine starts when its context is first needed."""
     tokenizer = load_tokenizer(model_dir)
 
     def prompts_of(problems: Sequence[Problem]) -> list[Prompt]:

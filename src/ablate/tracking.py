@@ -1,4 +1,4 @@
-"""Weights & Biases as a mirror of metrics.jsonl; the file stays the truth. The home of wandb."""
+"""Weights & Biases as a mirror of metrics.jsonl, which remains the record. The home of wandb."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Mirror(Protocol):
 
 
 class NoMirror:
-    """logging.wandb=disabled."""
+    """The mirror of ``logging.wandb=disabled``."""
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         return None
@@ -27,14 +27,14 @@ class NoMirror:
 
 
 class WandbMirror:
-    """One W&B run per cell and seed; its id is that of the directory, so a resumed run continues its curve."""
+    """One W&B run per run; its id comes from the directory, so a resumed run continues its curve."""
 
     def __init__(self, config: LoggingConfig, run_path: Path, run_config: Mapping[str, Any]) -> None:
         import wandb
 
         experiment, cell, seed = run_path.parts[-3:]
-        # Also before the run: W&B's own telemetry asks the settings of the process, not those of a run, whether it may
-        # use the network.
+        # The mode is set for the process too: W&B's own telemetry reads the settings of the process, and not those of a
+        # W&B run, to find out whether it may use the network.
         if config.wandb == "offline":
             os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         wandb.setup(settings=wandb.Settings(mode=config.wandb, silent=True))

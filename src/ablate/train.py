@@ -1,12 +1,12 @@
-"""``python -m ablate.train``: train one cell, or with ``-m`` every cell of a sweep in this process.
+"""``python -m ablate.train``: make one run, or with ``-m`` every run of a sweep in this process.
 
     python -m ablate.train objective=gspo seed=1
     python -m ablate.train -m experiment=tiny
     torchrun --nproc-per-node 4 -m ablate.train parallel=tp2_pp2 objective=dapo
 
-A cell that is done is not run again; one that was interrupted continues at its newest checkpoint. A cell that fails
-does not stop the others: the last lines say which failed and why. Exit codes: 0 done, 1 a cell failed, 2 a mistake in
-the configuration, 75 asked to stop (SIGTERM, SIGUSR1) and checkpointed, 130 interrupted from the keyboard.
+A run that is done is not made again; an interrupted run continues at its newest checkpoint. A run that fails does not
+stop the others: the last lines say which runs failed and why. Exit codes: 0 done, 1 a run failed, 2 a mistake in the
+configuration, 75 asked to stop (SIGTERM, SIGUSR1) and checkpointed, 130 interrupted from the keyboard.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ if TYPE_CHECKING:
     from ablate.config import RunConfig
     from ablate.records import RunDirectory
 
-REQUEUE_EXIT_CODE = 75  # EX_TEMPFAIL: the templates in slurm/ requeue a task that ends with it
+REQUEUE_EXIT_CODE = 75  # EX_TEMPFAIL: the templates in slurm/ requeue a task that ends with this code
 INTERRUPT_EXIT_CODE = 130
 
-failed_cells: list[str] = []  # of this process, for the last lines of a sweep
+failed_runs: list[str] = []  # sentences, for the last lines of a sweep
 
 
 @hydra.main(config_path=CONF_DIR, config_name="train", version_base="1.3")
 def main(values: DictConfig) -> str:
-    """Run one cell and return its status."""
+    """Make one run and return its status."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
     try:
-        return run_cell(values)
+        return make_run(values)
     except UserError as error:
         if HydraConfig.get().mode == RunMode.RUN:
-            stop(str(error))  # Hydra would put a line of its own before the sentence
+            stop(str(error))  # Hydra would print a line of its own before the sentence
         note_failure(str(error))
         raise
     except Exception as error:
@@ -56,12 +56,12 @@ def main(values: DictConfig) -> str:
 
 def note_failure(sentence: str) -> None:
     """Print at once what Hydra would print only after the sweep, and keep it for the last lines."""
-    failed_cells.append(sentence)
+    failed_runs.append(sentence)
     print(f"error: {sentence}", file=sys.stderr, flush=True)
 
 
-def run_cell(values: DictConfig) -> str:
-    """Take the cell's directory and train it, unless it is done already."""
+def make_run(values: DictConfig) -> str:
+    """Claim the directory of the run and train, unless the run is done already."""
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
 
@@ -90,7 +90,7 @@ def run_cell(values: DictConfig) -> str:
 
 
 def attempt(config: RunConfig, config_yaml: str, run: RunDirectory, is_leader: bool) -> str:
-    """Train one cell and leave in its manifest how it ended."""
+    """Train one run and record in its manifest how the attempt ended."""
     from ablate.loop import train
     from ablate.objectives import outside_files
     from ablate.preemption import Preempted
@@ -111,7 +111,7 @@ def attempt(config: RunConfig, config_yaml: str, run: RunDirectory, is_leader: b
         print("interrupted: the same command continues at the newest checkpoint", file=sys.stderr)
         sys.exit(INTERRUPT_EXIT_CODE)
     except BaseException as error:
-        # Every failure of a cell ends here: record it, then raise it again.
+        # Every failure of a run ends here: record it, then re-raise it.
         reason = str(error) if isinstance(error, UserError) else traceback.format_exc()
         close_attempt(run, is_leader, "failed", reason)
         raise
@@ -121,15 +121,18 @@ def attempt(config: RunConfig, config_yaml: str, run: RunDirectory, is_leader: b
 
 @contextmanager
 def full_disk_in_one_sentence(run: RunDirectory) -> Iterator[None]:
-    """Nothing recorded is lost: files are replaced as a whole, and resuming drops a half-written line."""
+    """Turn a full disk into a ``UserError``.
+
+    No record is lost: files are replaced as a whole, and resuming drops a half-written line.
+    """
     try:
         yield
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise UserError(
-            f"no space is left for {error.filename or run.path}: free some and run the same command again, "
-            "it continues at the newest checkpoint"
+            f"no space is left for {error.filename or run.path}: free some space and repeat the command, which "
+            "continues at the newest checkpoint"
         ) from error
 
 
@@ -142,8 +145,8 @@ if __name__ == "__main__":
     try:
         run_main(main)
     except Exception:
-        traceback.print_exc()  # here, and not by the interpreter, so that the summary of a sweep comes last
+        traceback.print_exc()  # here and not in the interpreter, so that the summary of a sweep comes last
         sys.exit(1)
     finally:
-        if failed_cells and is_sweep():
-            print(f"failed cells: {len(failed_cells)}", *failed_cells, sep="\n  ", file=sys.stderr)
+        if failed_runs and is_sweep():
+            print(f"failed runs: {len(failed_runs)}", *failed_runs, sep="\n  ", file=sys.stderr)

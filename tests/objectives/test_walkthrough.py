@@ -59,7 +59,7 @@ def test_plan_checks_every_cell_of_a_sweep_with_it(folder):
     words = "experiment=main seed=0 objective=grpo,halfway,sequence_dapo 'hydra.searchpath=[file://my_objectives]'"
     result = run(folder, f"python -m ablate.plan {words} paths.outputs={folder}/outputs")
     assert result.returncode == 0, result.stderr
-    assert "3 cells: 3 missing" in result.stdout
+    assert "3 runs: 3 missing" in result.stdout
 
 
 def test_a_knob_that_no_part_reads_is_an_error_that_names_the_knobs(folder):

@@ -1,4 +1,4 @@
-"""A run's configuration: read from what Hydra composed, checked, and handed on as dataclasses."""
+"""A run's configuration: what Hydra composed, checked and turned into dataclasses."""
 
 from __future__ import annotations
 

@@ -88,21 +88,21 @@ def check(config: RunConfig) -> None:
             f"raise it to at least {longest}"
         )
     if config.rollout.samples_per_prompt < 2:
-        raise UserError("rollout.samples_per_prompt=1 gives a group no spread to compare: use 2 or more")
+        raise UserError("rollout.samples_per_prompt=1 gives a group no spread of rewards: use 2 or more")
     if max(config.eval.pass_at, default=1) > config.eval.samples_per_problem:
         raise UserError(
             f"pass@{max(config.eval.pass_at)} needs at least as many samples, but "
             f"eval.samples_per_problem={config.eval.samples_per_problem}: raise it or change eval.pass_at"
         )
     if min(config.eval.pass_at, default=1) < 1:
-        raise UserError(f"eval.pass_at={config.eval.pass_at}: pass@k needs k of 1 or more")
+        raise UserError(f"eval.pass_at={config.eval.pass_at} contains a k below 1: give each k as 1 or more")
     check_eval_contexts(config.eval)
     if "\n" in config.cell or not config.cell.strip("./ ") or "/" in config.cell:
         raise UserError(f"cell={config.cell!r} names a directory: use letters, digits, '_', '-', '=' and '.'")
 
 
 def check_values(config: RunConfig) -> None:
-    """Raise ``UserError`` for the first value that breaks its rule; verify/choices.py has the rules of ``verify.*``."""
+    """Raise ``UserError`` for the first value that breaks its rule; verify/choices.py checks ``verify.*``."""
     for key, allowed in CHOICES.items():
         if value_at(config, key) not in allowed:
             raise UserError(f"{key}={value_at(config, key)} is not one of {', '.join(allowed)}")
@@ -123,7 +123,7 @@ def check_eval_contexts(config: EvalConfig) -> None:
     for context in config.contexts:
         if context.length < 1 or context.every < 0:
             raise UserError(
-                "eval.contexts needs length above 0 and every of 0 or above, not "
+                "eval.contexts needs length above 0, and every 0 or above, not "
                 f"{{length: {context.length}, every: {context.every}}}"
             )
     if len(set(lengths)) < len(lengths):
@@ -131,7 +131,7 @@ def check_eval_contexts(config: EvalConfig) -> None:
 
 
 def check_scored(config: RunConfig) -> None:
-    """Training chooses the best checkpoint by Pass@1 at ``eval.select_at``, so it must evaluate that."""
+    """Raise ``UserError`` unless training evaluates Pass@1 at ``eval.select_at``, which chooses the best checkpoint."""
     if 1 not in config.eval.pass_at:
         raise UserError(f"Pass@1 selects the best checkpoint: add 1 to eval.pass_at={config.eval.pass_at}")
     lengths = [context.length for context in config.eval.contexts]
@@ -157,13 +157,13 @@ def check_stages(context: ContextConfig, original_context: int) -> None:
     for index, stage in enumerate(context.stages):
         if stage.length <= 0 or stage.steps <= 0:
             raise UserError(
-                f"context.stages[{index}] needs length and steps above 0, not {stage.length}, {stage.steps}"
+                f"context.stages[{index}] needs length and steps above 0, not {stage.length} and {stage.steps}"
             )
     factors = [yarn_factor(stage.length, original_context) for stage in context.stages]
     if len(set(factors)) > 1:
         lengths = ", ".join(str(stage.length) for stage in context.stages)
         raise UserError(
-            f"context.stages of {lengths} tokens need YaRN factors {', '.join(f'{f:g}' for f in factors)}, and one run "
-            f"has one: keep every stage within model.original_context={original_context}, or make a run of each stage "
-            "that starts from the export of the one before"
+            f"context.stages of {lengths} tokens need YaRN factors {', '.join(f'{f:g}' for f in factors)}, but a run "
+            f"has only one factor: keep every stage within model.original_context={original_context}, or make a run of "
+            "each stage that starts from the export of the stage before"
         )

@@ -1,4 +1,4 @@
-"""Renamed keys: an old record stays readable, and an old command is answered with the new key."""
+"""Renamed keys: old records stay readable, and the error for an old key names the new key."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ RENAMED = {
 
 
 def new_key(key: str) -> str | None:
-    """Today's name of a key that is called otherwise now; None for every other key.
+    """The new name of a renamed key; None for every other key.
 
     Example: ``new_key("objective.swap.ratio")`` is ``"objective.ratio"``.
     """

@@ -1,4 +1,4 @@
-"""The schema of a run's configuration. No default values: YAML owns values."""
+"""The schema of a run's configuration. It has no default values, because YAML owns the values."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class ContextConfig:
 @dataclass
 class ModelConfig:
     name: str = MISSING
-    hub_name: str | None = MISSING  # where the weights come from, for the model card; null: made here
-    license: str = MISSING  # SPDX identifier, of the weights and of what is trained from them
+    hub_name: str | None = MISSING  # where the weights come from, for the model card; null: this project made them
+    license: str = MISSING  # SPDX identifier, of the weights and of every model trained from them
     path: str | None = MISSING  # a Hugging Face directory; null: built from `build` and cached by its hash
     build: dict[str, Any] | None = MISSING
     original_context: int = MISSING  # positions the weights were trained for: YaRN's original length
@@ -42,11 +42,11 @@ class ParallelConfig:
     context: int = MISSING  # processes that share the tokens of each row
     sequence_parallel: bool = MISSING
     distributed_optimizer: bool = MISSING
-    world_size: int | None = MISSING  # what the layout was made for; null: any multiple of tensor x pipeline x context
+    world_size: int | None = MISSING  # processes of the layout; null: any multiple of tensor x pipeline x context
     precision: str = MISSING  # fp32 | bf16 (with fp32 main weights)
     transformer_engine: bool = MISSING
     attention: str = MISSING  # auto | flash | fused | unfused: which of Transformer Engine's kernels
-    fp8: str = MISSING  # none | e4m3 | hybrid (e4m3 forward, e5m2 backward): matrix products of the layers
+    fp8: str = MISSING  # none | e4m3 | hybrid (e4m3 forward, e5m2 backward): for the matrix products of the layers
     fp8_recipe: str = MISSING  # tensorwise | blockwise | mxfp8: how the products are scaled
     recompute: str = MISSING  # none | core_attn | full
     num_threads: int = MISSING  # intra-op threads of the trainer on a CPU
@@ -54,11 +54,11 @@ class ParallelConfig:
     leader_timeout_s: float = MISSING  # how long the other ranks wait while the leader samples and verifies
     silence_s: float = MISSING  # a process of the job that is silent for this long counts as dead
     packing: bool = MISSING  # place the rows of a micro-batch end to end, without padding
-    max_tokens_per_micro_batch: int = MISSING  # padding included; context ranks share them
+    max_tokens_per_micro_batch: int = MISSING  # padding included; the ranks of a context-parallel group share them
     logp_chunk_tokens: int = MISSING  # tokens per chunk of the vocabulary projection
 
     def alone(self) -> ParallelConfig:
-        """The same weights in one process, on any machine: nothing split, Megatron's own layers."""
+        """The layout for the same weights in one process on any machine: nothing split, Megatron's own layers."""
         return replace(
             self,
             tensor=1,
@@ -77,7 +77,7 @@ class ParallelConfig:
 @dataclass
 class DataConfig:
     name: str = MISSING
-    train: str = MISSING  # JSONL of problems; "shipped:NAME" for a file of the package
+    train: str = MISSING  # JSONL of problems; "shipped:NAME" is a file of the package
     eval: str = MISSING
     template: str = MISSING  # user message, with {statement}
     max_prompt_tokens: int | None = MISSING
@@ -89,7 +89,7 @@ class EngineConfig:
     kind: str = MISSING  # vllm
     placement: str = MISSING  # inline (this process) | child (its own) | auto (child under torchrun) | servers (HTTP)
     urls: list[str] = MISSING  # servers
-    weights_dir: str | None = MISSING  # servers: a directory that they share with the trainer, for new weights
+    weights_dir: str | None = MISSING  # servers: a directory for new weights that the trainer and all servers see
     dtype: str = MISSING
     max_num_seqs: int = MISSING
     tensor_parallel: int = MISSING
@@ -106,8 +106,8 @@ class RolloutConfig:
     samples_per_prompt: int = MISSING
     temperature: float = MISSING
     top_p: float = MISSING
-    max_refill_rounds: int = MISSING  # dynamic sampling: rounds after the first
-    on_short_batch: str = MISSING  # error | train
+    max_refill_rounds: int = MISSING  # dynamic sampling: rounds after the first one
+    on_short_batch: str = MISSING  # error | train: what to do with fewer groups than prompts_per_step
     infrastructure_retries: int = MISSING  # per rollout, before its group is dropped
     engine: EngineConfig = MISSING
 
@@ -123,12 +123,12 @@ class VerifyConfig:
     memory_limit_mib: int = MISSING
     output_limit_kib: int = MISSING
     max_processes: int = MISSING
-    max_tests: int | None = MISSING  # the hardest ones only; null: all
+    max_tests: int | None = MISSING  # only the hardest tests; null: all tests
     comparison: str = MISSING  # tokens | lcb | exact
     extraction: str = MISSING  # last_block | lcb
     cache: bool = MISSING  # verdicts on disk, for re-evaluation; never infrastructure errors
     cache_dir: str = MISSING
-    retries: int = MISSING  # of a starved or infrastructure-failed run, inside the verifier
+    retries: int = MISSING  # inside the verifier, after a starved test or an infrastructure error
 
 
 @dataclass
@@ -136,20 +136,20 @@ class OptimConfig:
     lr: float = MISSING
     min_lr: float = MISSING
     schedule: str = MISSING  # constant | cosine
-    warmup_steps: int = MISSING  # optimizer steps
+    warmup_steps: int = MISSING  # updates
     weight_decay: float = MISSING
     beta1: float = MISSING
     beta2: float = MISSING
     eps: float = MISSING
     clip_grad: float = MISSING
-    updates_per_batch: int = MISSING  # optimizer steps on each rollout batch
-    old_logp: str = MISSING  # trainer (recomputed) | rollout (the engine's own)
+    updates_per_batch: int = MISSING  # updates (optimizer steps) on each rollout batch
+    old_logp: str = MISSING  # trainer (recomputed) | rollout (as the engine reported them)
 
 
 @dataclass
 class EvalContextConfig:
-    length: int = MISSING  # tokens of prompt and response; beyond model.original_context by YaRN
-    every: int = MISSING  # steps; 0: only where eval.at_start and eval.at_end say
+    length: int = MISSING  # tokens of prompt and response; beyond model.original_context YaRN stretches the positions
+    every: int = MISSING  # steps; 0: only as eval.at_start and eval.at_end say
 
 
 @dataclass
@@ -171,7 +171,7 @@ class EvalConfig:
 @dataclass
 class CheckpointConfig:
     every: int = MISSING  # steps; 0: only at the end of a stage
-    keep: int = MISSING  # newest ones kept
+    keep: int = MISSING  # number of newest checkpoints that are kept
     keep_best: bool = MISSING
     asynchronous: bool = MISSING
 
@@ -195,12 +195,12 @@ class ComparisonConfig:
     """What the report compares. It changes nothing that a run computes."""
 
     factors: list[str] = MISSING  # keys, or their prefixes, in which the cells differ on purpose
-    baseline: str = MISSING  # the cell the others are compared with
+    baseline: str = MISSING  # the cell that the others are compared with
 
 
 @dataclass
 class RunConfig:
-    """One cell and seed of an experiment. ``objective`` is checked by the objectives' own registry."""
+    """One run: a cell of an experiment, and a seed. The registry of objectives checks ``objective``."""
 
     experiment: str = MISSING
     cell: str = MISSING
