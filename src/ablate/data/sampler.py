@@ -1,4 +1,4 @@
-"""The order of problems in a run: a function of the seed alone, so that every arm sees the same problems."""
+"""The order of problems in a run: a function of the seed alone, so that every cell sees the same problems."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class SamplerState(TypedDict):
 class ProblemSampler:
     """Endless passes over the problems, each pass in its own order.
 
-    How many problems were taken before is the whole state: taking 3 and then 5 gives the same 8 indices as taking 8.
+    The only state is the number of problems taken so far: taking 3 and then 5 gives the same 8 indices as taking 8.
 
     Example:
         ``ProblemSampler(num_problems=3, seed=0, shuffle=False).take(4) == [0, 1, 2, 0]``
@@ -58,7 +58,7 @@ class ProblemSampler:
         }
 
     def restore(self, state: SamplerState) -> None:
-        """Continue where ``state`` was taken.
+        """Continue at the position of ``state``.
 
         Raises:
             UserError: when the state belongs to other problems, a different seed or a different order.
@@ -67,7 +67,7 @@ class ProblemSampler:
         for name in ("num_problems", "seed", "shuffle"):
             if state[name] != own[name]:
                 raise UserError(
-                    f"the checkpoint's sampler has {name}={state[name]}, this run has {own[name]}: "
+                    f"the checkpoint's sampler has {name}={state[name]}, but this run has {own[name]}: "
                     "resume with the same data"
                 )
         self.position = state["position"]

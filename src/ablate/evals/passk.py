@@ -10,13 +10,13 @@ CONFIDENCE = 0.95
 
 
 def pass_at_k(num_samples: int, num_passed: int, k: int) -> float:
-    """The probability that at least one of k samples passes, estimated without bias from n of which c passed.
+    """The probability that at least one of k samples passes, estimated without bias from n samples of which c passed.
 
-    ``1 - C(n - c, k) / C(n, k)``, as the product of ``1 - k / i`` for i = n - c + 1 .. n, which overflows for no n
+    It is ``1 - C(n - c, k) / C(n, k)``, computed as the product of ``1 - k / i`` for i = n - c + 1 .. n: no overflow
     (Chen et al., arXiv 2107.03374, equation 1 and figure 3).
 
     Example:
-        ``pass_at_k(4, 1, 2) == 0.5``: half of the pairs hold the one that passed.
+        ``pass_at_k(4, 1, 2) == 0.5``: half of the pairs contain the sample that passed.
 
     Raises:
         ValueError: unless 0 <= c <= n and 1 <= k <= n.
@@ -31,8 +31,8 @@ def pass_at_k(num_samples: int, num_passed: int, k: int) -> float:
 def bootstrap_interval(score_P: Sequence[float], num_resamples: int, seed: int) -> tuple[float, float]:
     """The 95 % percentile interval of the mean over problems, by drawing P problems with replacement.
 
-    Problems are the unit because samples of one problem are not independent. A draw of P problems with replacement is
-    a multinomial count of each, so all resamples are one matrix product.
+    Problems are the unit because samples of one problem are not independent. Drawing P problems with replacement gives
+    multinomial counts, so all resamples are one matrix product.
 
     Args:
         score_P: one number per problem.

@@ -17,7 +17,7 @@ def eval_rows(
     completions: Sequence[Completion],
     verdicts: Sequence[Verdict],
 ) -> list[EvalRow]:
-    """One row per sample of one problem, in sample order; infrastructure errors included, so that they are seen."""
+    """One row per sample of a problem, in sample order. Infrastructure errors have rows too, so they are counted."""
     return [
         EvalRow(
             step=step,
@@ -54,26 +54,26 @@ def summarise(rows: Sequence[EvalRow], config: EvalConfig) -> dict[str, float]:
 
 def summarise_context(rows: Sequence[EvalRow], context: int, config: EvalConfig) -> dict[str, float]:
     """The metrics of one context; ``context`` (tokens) is part of their names."""
-    judged = [row for row in rows if row.verdict != VerdictKind.infrastructure_error]
-    metrics = {f"eval/infrastructure_errors/{context}": float(len(rows) - len(judged))}
-    if not judged:
+    verified = [row for row in rows if row.verdict != VerdictKind.infrastructure_error]
+    metrics = {f"eval/infrastructure_errors/{context}": float(len(rows) - len(verified))}
+    if not verified:
         return metrics
-    metrics[f"eval/truncated/{context}"] = mean([not row.finished for row in judged])
-    metrics[f"eval/length_mean/{context}"] = mean([row.num_tokens for row in judged])
+    metrics[f"eval/truncated/{context}"] = mean([not row.finished for row in verified])
+    metrics[f"eval/length_mean/{context}"] = mean([row.num_tokens for row in verified])
     for k in config.pass_at:
-        scores = scores_at_k(judged, k)
+        scores = scores_at_k(verified, k)
         if scores:
             low, high = bootstrap_interval(list(scores.values()), config.bootstrap_resamples, config.seed)
             name = f"eval/pass@{k}/{context}"
             metrics |= {name: mean(list(scores.values())), f"{name}/low": low, f"{name}/high": high}
-    for difficulty in sorted({row.difficulty for row in judged}):
-        scores = scores_at_k([row for row in judged if row.difficulty == difficulty], 1)
+    for difficulty in sorted({row.difficulty for row in verified}):
+        scores = scores_at_k([row for row in verified if row.difficulty == difficulty], 1)
         metrics[f"eval/pass@1/{context}/{difficulty}"] = mean(list(scores.values()))
     return metrics
 
 
 def scores_at_k(rows: Sequence[EvalRow], k: int) -> dict[str, float]:
-    """pass@k of every problem with at least k judged samples."""
+    """pass@k of every problem with at least k verified samples."""
     passed: dict[str, list[bool]] = defaultdict(list)
     for row in rows:
         passed[row.problem_id].append(row.passed)

@@ -1,4 +1,4 @@
-"""Find the model a run starts from; build it on first use, once for all processes and jobs."""
+"""Find the model that a run starts from; build it on first use, once for all processes and jobs."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ LAUNCHER_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "M
 
 
 def ensure_model(config: RunConfig) -> Path:
-    """Return the Hugging Face directory a run starts from, building it first where the configuration says how.
+    """Return the Hugging Face directory that a run starts from, and build it first if the configuration says how.
 
-    Every process of a job may call it at once, and so may several jobs: one builds and the others wait. A build that is
-    killed leaves nothing that could be mistaken for a model.
+    Every process of a job may call this function at once, and so may several jobs: one process builds and the others
+    wait. A build that is killed leaves nothing that could be mistaken for a model.
 
     Raises:
         UserError: when neither ``model.path`` nor ``model.build`` is given, or the directory does not exist.

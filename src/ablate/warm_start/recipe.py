@@ -15,7 +15,7 @@ from ablate.data.tokenizer import VOCABULARY
 from ablate.errors import UserError
 
 PACKAGE = Path(__file__).resolve().parents[1]
-# What a build reads in addition to the configuration: a change in one of these files makes another model.
+# A build depends on these files in addition to the configuration: a change in one of them makes a different model.
 SOURCES = (
     *("warm_start/build.py", "seeding.py"),
     *("data/tiny.py", "data/demonstrations.py", "data/tokenizer.py", "data/prompts.py"),
@@ -31,7 +31,7 @@ class LessonConfig:
 
 @dataclass
 class LayoutConfig:
-    """The part of ``parallel`` that can change a bit of the result on one process."""
+    """The keys of ``parallel`` that can change the result in one process, if only by a bit."""
 
     num_threads: int
     max_tokens_per_micro_batch: int
@@ -61,11 +61,12 @@ def build_config(model: ModelConfig) -> BuildConfig:
     """Return ``model.build``, checked.
 
     Raises:
-        UserError: for a key or value that does not follow the schema, or when nothing says what to build.
+        UserError: for a key or value that breaks the schema, or if the configuration does not say what to build.
     """
     if model.build is None or model.architecture is None:
         raise UserError(
-            "model.path is null, and so is model.build or model.architecture: set model.path, or both of the others"
+            "model.path is null, and so is model.build or model.architecture: set model.path, or both model.build and "
+            "model.architecture"
         )
     config = section(BuildConfig, model.build, "model.build")
     if not config.lessons or config.num_steps < 1:
@@ -73,7 +74,7 @@ def build_config(model: ModelConfig) -> BuildConfig:
     if model.architecture.get("vocab_size") != len(VOCABULARY):
         raise UserError(
             f"model.architecture.vocab_size={model.architecture.get('vocab_size')}, "
-            f"but the tiny tokenizer has {len(VOCABULARY)} tokens: use that"
+            f"but the tiny tokenizer has {len(VOCABULARY)} tokens: set it to {len(VOCABULARY)}"
         )
     return config
 
