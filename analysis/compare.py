@@ -33,7 +33,7 @@ class Settings:
 class Row:
     """One arm: the columns of ``Comparison.frame``.
 
-    The gain is over the warm start on the same problems (NaN without one). The difference is to the baseline, paired
+    The gain is over the warm start on the same problems (NaN without one). The difference is from the baseline, paired
     over problems and matched seeds (NaN for the baseline itself, and without matched seeds).
     """
 
@@ -42,10 +42,10 @@ class Row:
     num_seeds: int
     num_problems: int
     num_samples: int
-    num_unjudged: int
-    finished: float  # share of the judged samples
+    num_without_verdict: int
+    finished: float  # share of the verified samples
     passed_finished: float  # share of the finished samples
-    passed_unfinished: float  # share of the judged samples
+    passed_unfinished: float  # share of the verified samples
     runs: tuple[str, ...]
     point: float  # pass@k
     low: float
@@ -78,7 +78,7 @@ class Comparison:
 
 
 def compare(experiment: Experiment, settings: Settings) -> Comparison:
-    """Score every arm and compare it with the baseline at the same context.
+    """Score every arm, and compare it with the baseline at the same context.
 
     Raises:
         UserError: if no run was evaluated after training, or not all of them on the same problems and samples.
@@ -127,7 +127,7 @@ class AtOneContext:
         self.matched = matched_arms(trained, settings.baseline)
 
     def row(self, arm: Arm, clip_is_live: bool | float) -> Row:
-        finished, num_judged = arm.finished_SPN.sum(), arm.judged_SPN.sum()
+        finished, num_verified = arm.finished_SPN.sum(), arm.verified_SPN.sum()
         score, gain = self.mean(arm), self.gain(arm)
         return Row(
             cell=arm.cell,
@@ -135,10 +135,10 @@ class AtOneContext:
             num_seeds=len(arm.seeds),
             num_problems=arm.passed_SPN.shape[1],
             num_samples=arm.passed_SPN.shape[2],
-            num_unjudged=int((~arm.judged_SPN).sum()),
-            finished=finished / num_judged,
+            num_without_verdict=int((~arm.verified_SPN).sum()),
+            finished=finished / num_verified,
             passed_finished=(arm.passed_SPN & arm.finished_SPN).sum() / finished if finished else np.nan,
-            passed_unfinished=(arm.passed_SPN & ~arm.finished_SPN).sum() / num_judged,
+            passed_unfinished=(arm.passed_SPN & ~arm.finished_SPN).sum() / num_verified,
             runs=arm.runs,
             point=score.point,
             low=score.low,
@@ -151,7 +151,7 @@ class AtOneContext:
         )
 
     def seeds_of(self, arm: Arm) -> stats.SeedVariance:
-        """The warm start is one model, however many runs began with it."""
+        """The seed variance of an arm; it is 0 for the warm start, one model however many runs began with it."""
         return stats.SeedVariance(0.0, 0) if arm.cell == WARM_START else self.seeds
 
     def mean(self, arm: Arm) -> stats.Interval:
@@ -170,7 +170,7 @@ class AtOneContext:
         return stats.interval(gain_SP.mean(), resampled_R, self.settings.confidence, (-1.0, 1.0))
 
     def difference(self, arm: Arm) -> dict[str, float]:
-        """The columns of the paired difference to the baseline, over the seeds that all matched arms have."""
+        """The columns of the paired difference from the baseline, over the seeds that all matched arms have."""
         cells = [other.cell for other in self.matched]
         if arm.cell == self.settings.baseline or arm.cell not in cells:
             nothing = ("difference", "difference_low", "difference_high", "probability", "p")
@@ -191,7 +191,7 @@ class AtOneContext:
 
 
 def clip_liveness(experiment: Experiment) -> dict[str, bool]:
-    """Cell -> did the policy ever leave the old one within a rollout batch, in any of its runs?"""
+    """Cell -> whether the policy ever differed from the old policy within a rollout batch, in any run of the cell."""
     wide = wide_metrics(experiment.metrics, ["policy/clip_is_live"])
     logged = wide.dropna(subset="policy/clip_is_live")
     return (logged.groupby("cell")["policy/clip_is_live"].max() > 0).to_dict()

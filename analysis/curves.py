@@ -12,7 +12,7 @@ from analysis.stats import seed_variance
 def curve(metrics: pd.DataFrame, name: str, window: int) -> pd.DataFrame:
     """Return cell, seed, step, value: the metric of every run, averaged over the last ``window`` steps.
 
-    The average looks back only, so that no point knows what came after it.
+    The average looks back only, so that no point depends on later steps.
     """
     wide = wide_metrics(metrics, [name]).dropna(subset=name).sort_values(["run", "step"])
     smooth = wide.groupby("run")[name].transform(lambda values: values.rolling(window, min_periods=1).mean())
@@ -40,7 +40,7 @@ def curve_band(curves: pd.DataFrame, confidence: float) -> pd.DataFrame:
 def compute_spent(experiment: Experiment) -> pd.DataFrame:
     """Return run, cell, seed, step, tokens, seconds: sampled tokens and wall seconds from the start to each step.
 
-    Tokens count every sampled group, also those that dynamic sampling dropped.
+    Tokens include every sampled group, even those that dynamic sampling dropped.
     """
     return pd.concat([compute_of(experiment.metrics, run) for run in experiment.runs], ignore_index=True)
 

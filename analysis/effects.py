@@ -16,9 +16,9 @@ from analysis.outcomes import Arm
 
 
 def crossed_keys(experiment: Experiment) -> tuple[str, str] | None:
-    """The first two declared factors of which the experiment's four cells are a full 2 x 2; None without such a pair.
+    """The first two declared factors in which the experiment's four cells are a full 2 x 2; None without such a pair.
 
-    A factor that changes together with another, as the clip range does with the ratio, is coupled and makes no pair.
+    A factor that changes together with another one, as the clip range does with the ratio, forms no pair with it.
     """
     for first, second in combinations(experiment.factors, 2):
         cells = levels(experiment, first, second)
@@ -42,7 +42,7 @@ def factor_levels(experiment: Experiment, first: str, second: str) -> pd.DataFra
     """Return cell, <first>, <second>: the recorded values of two keys in every cell.
 
     Raises:
-        UserError: unless the cells are a full 2 x 2 of them.
+        UserError: unless the cells are a full 2 x 2 of these keys.
     """
     cells = levels(experiment, first, second)
     if not is_two_by_two(cells):
@@ -57,7 +57,7 @@ def short_name(key: str) -> str:
 def two_by_two(comparison: Comparison, cells: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
     """Return context, effect, point, low, high, probability: two main effects and the interaction at each context.
 
-    With a0, b0 the baseline's levels of ``first`` and ``second`` and a1, b1 the other ones, the main effect of
+    Let a0, b0 be the baseline's levels of ``first`` and ``second`` and a1, b1 the other levels. The main effect of
     ``first`` is ``[(a1 b0 - a0 b0) + (a1 b1 - a0 b1)] / 2`` and the interaction ``(a1 b1 - a0 b1) - (a1 b0 - a0 b0)``.
 
     Raises:

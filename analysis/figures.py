@@ -1,4 +1,4 @@
-"""Every figure that an experiment's records allow, with its title and its note."""
+"""Every figure that an experiment's records make possible, with its title and its note."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Plot:
 
 
 def all_figures(experiment: Experiment, comparison: Comparison, window: int) -> list[Plot]:
-    """Draw them; ``window`` is the number of steps that a training curve is averaged over."""
+    """Draw all figures; ``window`` is the number of steps that a training curve is averaged over."""
     recorded = set(experiment.metrics["name"])
     drawn = [score_by_context(comparison)]
     if comparison.frame["difference"].notna().any():
@@ -55,7 +55,7 @@ def score_by_context(comparison: Comparison) -> Plot:
 def difference_plot(comparison: Comparison) -> Plot:
     figure = plots.forest(comparison.frame, comparison.names, comparison.settings.baseline)
     note = "Not adjusted for several comparisons. An interval that crosses 0 shows no difference."
-    return Plot("differences", "Paired differences to the baseline", note, figure)
+    return Plot("differences", "Paired differences from the baseline", note, figure)
 
 
 def two_by_two(experiment: Experiment, comparison: Comparison, first: str, second: str) -> Plot:
@@ -96,5 +96,5 @@ def clip_fraction(experiment: Experiment, window: int) -> Plot:
 
 def decomposition(comparison: Comparison) -> Plot:
     figure = plots.decomposition(comparison.frame, comparison.names)
-    note = "A grey curve joins the points of one Pass@1."
+    note = "A grey curve joins points with the same Pass@1."
     return Plot("decomposition", "Where Pass@1 comes from", note, figure)

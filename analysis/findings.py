@@ -1,4 +1,4 @@
-"""What a comparison says, in sentences, the inconvenient ones included."""
+"""What a comparison says, in sentences, including the inconvenient ones."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def learned(comparison: Comparison, context: int) -> list[str]:
 
 
 def difference_sentences(comparison: Comparison, context: int) -> list[str]:
-    """Which differences to the baseline are real, and what it would take to see the others."""
+    """Which differences from the baseline are real, and what it would take to detect the others."""
     settings, frame = comparison.settings, comparison.frame
     tested = frame[(frame["context"] == context) & frame["difference"].notna()]
     if tested.empty:
@@ -66,29 +66,29 @@ def difference_sentences(comparison: Comparison, context: int) -> list[str]:
     if clear.empty:
         smallest = probability(tested["p_holm"].min())
         sentences.append(
-            f"At {context:,} tokens no difference to {base} is detectable (smallest adjusted p {smallest})."
+            f"At {context:,} tokens no difference from {base} is detectable (smallest adjusted p {smallest})."
         )
     return [*sentences, plan(comparison, context, float(tested["difference"].abs().max()))]
 
 
 def plan(comparison: Comparison, context: int, largest: float) -> str:
-    """The smallest detectable difference of this design, and what the largest one seen would need."""
+    """The smallest difference that this design detects, and what the largest observed difference would need."""
     settings, design = comparison.settings, comparison.designs[context]
     now = f"{design.num_seeds} seeds x {design.num_problems} problems x {design.num_samples} samples"
     least = power.minimum_detectable(design, settings.confidence, settings.power)
     if math.isinf(least):
         return f"With {now} nothing can be said about other training seeds: run at least two."
     needs = []
-    for field, unit in (("num_seeds", "seeds"), ("num_problems", "problems"), ("num_samples", "samples a problem")):
+    for field, unit in (("num_seeds", "seeds"), ("num_problems", "problems"), ("num_samples", "samples per problem")):
         count = power.needed(design, field, largest, settings.confidence, settings.power)
         if count is not None and count > getattr(design, field):
             needs.append(f"{count:,} {unit}")
-    what = f"finding the largest one seen here, {points(largest)} points, as surely"
+    what = f"detecting the largest difference seen here, {points(largest)} points, with the same probability"
     takes = f"{what} would take {' or '.join(needs)}" if needs else f"{what} is out of reach by more runs alone"
     if least <= largest:
-        takes = f"the largest one seen here is {points(largest)} points"
+        takes = f"the largest difference seen here is {points(largest)} points"
     return (
-        f"With {now} this design finds a difference of {points(least)} points with probability {settings.power:.0%} "
+        f"With {now} this design detects a difference of {points(least)} points with probability {settings.power:.0%} "
         f"(before adjusting for several comparisons); {takes}."
     )
 
@@ -101,9 +101,9 @@ def clip_sentences(experiment: Experiment, comparison: Comparison) -> list[str]:
     sentences = []
     if dead:
         sentences.append(
-            f"The clip was never live in {listed(names, dead)}: within a rollout batch the policy never left the "
-            "one that sampled it, every ratio was 1, and the token and the sequence ratio have the same gradient. "
-            "Between these cells a comparison of ratios or clip ranges means nothing; train with "
+            f"The clip was never live in {listed(names, dead)}: within a rollout batch the policy never differed from "
+            "the policy that sampled it, every ratio was 1, and token and sequence ratio have the same gradient. "
+            "A comparison of ratios or clip ranges between these cells means nothing; train with "
             "optim.updates_per_batch above 1."
         )
     metrics = experiment.metrics
@@ -126,10 +126,10 @@ def caveats(experiment: Experiment, comparison: Comparison) -> list[str]:
         sentences.append(
             f"{listed(names, single)} ran with one seed: their seed noise is unknown, or comes from the other cells."
         )
-    unjudged = int(frame["num_unjudged"].sum())
-    if unjudged:
+    without_verdict = int(frame["num_without_verdict"].sum())
+    if without_verdict:
         sentences.append(
-            f"{unjudged} evaluation samples have no verdict (infrastructure errors) and are left out of every score."
+            f"{without_verdict} evaluation samples have no verdict (infrastructure errors); no score counts them."
         )
     if experiment.skipped:
         sentences.append(f"Left out, not finished: {'; '.join(experiment.skipped)}.")
@@ -144,7 +144,7 @@ def published_caveat() -> str:
     error = math.sqrt(share * (1 - share) / num_problems)
     return (
         f"The published numbers have no intervals. A Pass@1 of {points(share)} on {num_problems} problems, each "
-        f"answered once, has a standard error of {points(error)} points, and the difference of two such numbers one of "
+        f"answered once, has a standard error of {points(error)} points, and the difference of two such numbers has "
         f"{points(math.sqrt(2) * error)}, before any seed noise. The published gaps between objectives are 1.3 "
         "to 1.6 points. The best of 13 evaluations of 454 problems x 16 samples gains about 0.6 points from sampling "
         "noise alone (benchmarks/selection.py), and the published scores were selected on the test problems. They "

@@ -166,7 +166,7 @@ def draw_clips(axis: Axes, clips: pd.DataFrame, names: Mapping[str, str], look: 
 
 
 def toggle_cosines(rows: pd.DataFrame, names: Mapping[str, str]) -> Figure | None:
-    """How far each toggle turns an objective's gradient: cosine with the same objective as configured."""
+    """How far each toggle turns an objective's gradient: the cosine with the gradient without the toggle."""
     space = next((space for space in reversed(SPACES) if (rows["measure"] == space).any()), None)
     part = rows[(rows["measure"] == space) & (rows["toggle"] != AS_CONFIGURED) & (rows["toggle"] != "")]
     if space is None or part.empty:

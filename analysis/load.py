@@ -1,4 +1,4 @@
-"""outputs/** -> tidy frames. One row is one number, and every row knows the run it came from.
+"""outputs/** -> tidy frames. A row holds one number and names the run that it came from.
 
 ``metrics``: run, cell, objective, seed, <swept keys>, step, name, value
 ``scores``:  run, cell, objective, seed, <swept keys>, then the fields of ``ablate.types.EvalRow``
@@ -24,13 +24,13 @@ from ablate.errors import UserError
 from ablate.provenance import flatten, is_execution_key
 from ablate.records import RunDirectory
 
-# What a run is called; where and how it is executed (provenance.EXECUTION_KEYS) may differ between runs as well.
+# Keys that name a run. Like the keys of how it is executed (provenance.EXECUTION_KEYS) they may differ between runs.
 NAMES_OF_A_RUN = ("seed", "cell", "experiment", "objective.name", "objective.label")
 
 
 @dataclass(frozen=True)
 class Run:
-    """One cell and seed: its directory, its resolved configuration and its manifest."""
+    """A run: its directory, its resolved configuration and its manifest."""
 
     name: str  # the directory, relative to the experiment
     directory: RunDirectory
@@ -51,7 +51,7 @@ class Run:
 
     @property
     def commit(self) -> str:
-        """The commit of the last attempt, shortened; with ``+`` when the tree held uncommitted changes."""
+        """The commit of the last attempt, shortened, with a ``+`` if the tree had uncommitted changes."""
         last = {**self.manifest, **(self.manifest.get("attempts") or [{}])[-1]}
         commit = (last.get("commit") or "unknown")[:10]
         return commit + ("+" if last.get("dirty") else "")
@@ -64,7 +64,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Experiment:
-    """The finished runs of one experiment; ``skipped`` says why others were left out."""
+    """The finished runs of an experiment; ``skipped`` says why the other runs were left out."""
 
     name: str
     path: Path
@@ -104,7 +104,7 @@ def is_under(key: str, prefixes: Sequence[str]) -> bool:
 
 
 def printed_name(run: Run) -> str:
-    """A run's cell for people: ``gspo_plus-steps=2`` is "GSPO+, steps=2" (the objective's own label)."""
+    """The name of a run's cell for readers, with the objective's label: "GSPO+, updates=2"."""
     name, label = run.config["objective"]["name"], run.config["objective"]["label"]
     parts = re.split(r"-(?=[a-z])", run.cell)  # not the minus of 1e-05
     return ", ".join(label if part == name else part.replace("_", " ") for part in parts)
@@ -125,7 +125,9 @@ def load_experiment(path: Path) -> Experiment:
     runs = tuple(run for run in found if run.directory.status == "done")
     skipped = tuple(f"{run.name} is {run.directory.status}" for run in found if run.directory.status != "done")
     if not runs:
-        raise UserError(f"{path}: no run is finished ({'; '.join(skipped)}): run the experiment again, it continues")
+        raise UserError(
+            f"{path}: no run is finished ({'; '.join(skipped)}): run the experiment again, which continues its runs"
+        )
     keys = swept_keys(runs)
     return Experiment(path.name, path, runs, skipped, tidy_metrics(runs, keys), tidy_scores(runs, keys))
 
@@ -176,9 +178,9 @@ def wide_metrics(metrics: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
 
 
 def seconds_by_step(run: Run) -> pd.DataFrame:
-    """Return step, seconds: wall time spent on each step, stages that overlap counted once, evaluation included.
+    """Return step, seconds: the wall time of each step with its evaluation, where overlapping spans count once.
 
-    Read from the Chrome trace, whose closing bracket may be missing (the format allows it).
+    The times come from the Chrome trace, whose closing bracket may be missing (the format allows it).
     """
     path = run.directory.trace.path
     if not path.exists():
@@ -192,7 +194,7 @@ def seconds_by_step(run: Run) -> pd.DataFrame:
 
 
 def whole_span(line: str) -> dict[str, Any] | None:
-    """The span on one line of a trace; None for a bracket, and for what a kill left half-written."""
+    """The span on one line of a trace; None for a bracket, and for a line that a kill left half-written."""
     try:
         span = json.loads(line.strip().rstrip("],"))
     except ValueError:

@@ -1,7 +1,7 @@
 """``python -m analysis.notebooks experiment=tiny``: run every notebook on an experiment's runs.
 
-The executed notebooks go to outputs/<experiment>/notebooks/; those in analysis/ stay without outputs. In Jupyter, set
-ABLATE_RUNS to an experiment's directory, or start it from the repository after ``make ablation``.
+The executed notebooks go to outputs/<experiment>/notebooks/; the notebooks in analysis/ stay without outputs. In
+Jupyter, set ABLATE_RUNS to an experiment's directory, or start it in the repository after ``make ablation``.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ CELL_TIMEOUT_S = 300
 
 
 def chosen_runs() -> Path:
-    """The experiment that a notebook is about: $ABLATE_RUNS, else what ``make ablation`` leaves."""
+    """The directory of the experiment that a notebook shows: $ABLATE_RUNS, or the one that ``make ablation`` writes."""
     return Path(os.environ.get("ABLATE_RUNS", Path(CONF_DIR).parent / "outputs" / "tiny"))
 
 
@@ -85,7 +85,7 @@ def main() -> None:
         except CellExecutionError as error:
             if error.ename != UserError.__name__:
                 raise
-            # What this experiment cannot show, such as a 2 x 2 without four cells, is no failure of the others.
+            # If this experiment has nothing to show in one notebook (a 2 x 2 needs four cells), the others still run.
             print(f"{path.name}: nothing to show: {error.evalue}", flush=True)
             continue
         nbformat.write(executed, target / path.name)

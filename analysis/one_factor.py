@@ -1,4 +1,4 @@
-"""Is it a comparison at all? Resolved configurations of the cells are diffed before anything is compared."""
+"""Whether an experiment varies only its declared factors: the cells' resolved configurations are compared first."""
 
 from __future__ import annotations
 

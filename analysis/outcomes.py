@@ -27,21 +27,21 @@ class Arm:
     problem_ids: tuple[str, ...]
     passed_SPN: NDArray[np.bool_]
     finished_SPN: NDArray[np.bool_]
-    judged_SPN: NDArray[np.bool_]  # False: an infrastructure error, which says nothing about the program
+    verified_SPN: NDArray[np.bool_]  # False: an infrastructure error, which says nothing about the program
 
     def score(self, k: int) -> NDArray[np.float64]:
         """pass@k of every run on every problem, ``score_SP``."""
-        return score_table(self.passed_SPN, self.judged_SPN, k)
+        return score_table(self.passed_SPN, self.verified_SPN, k)
 
     def take(self, indices: Sequence[int]) -> Arm:
-        """The arm with some of its runs, by position along S."""
+        """The arm with only these runs, which are given by their positions along S."""
         return replace(
             self,
             seeds=tuple(self.seeds[index] for index in indices),
             runs=tuple(self.runs[index] for index in indices),
             passed_SPN=self.passed_SPN[indices],
             finished_SPN=self.finished_SPN[indices],
-            judged_SPN=self.judged_SPN[indices],
+            verified_SPN=self.verified_SPN[indices],
         )
 
 
@@ -84,10 +84,10 @@ def arm_of(cell: str, rows: pd.DataFrame) -> Arm:
             f"problems x {shape[2]} samples: evaluate all its runs on the same problems"
         )
     runs = tuple(ordered.groupby("seed")["run"].first())
-    judged_SPN = (ordered["verdict"] != VerdictKind.infrastructure_error).to_numpy(bool).reshape(shape)
-    passed_SPN = ordered["passed"].to_numpy(bool).reshape(shape) & judged_SPN
-    finished_SPN = ordered["finished"].to_numpy(bool).reshape(shape) & judged_SPN
-    return Arm(cell, context, tuple(seeds), runs, tuple(problems), passed_SPN, finished_SPN, judged_SPN)
+    verified_SPN = (ordered["verdict"] != VerdictKind.infrastructure_error).to_numpy(bool).reshape(shape)
+    passed_SPN = ordered["passed"].to_numpy(bool).reshape(shape) & verified_SPN
+    finished_SPN = ordered["finished"].to_numpy(bool).reshape(shape) & verified_SPN
+    return Arm(cell, context, tuple(seeds), runs, tuple(problems), passed_SPN, finished_SPN, verified_SPN)
 
 
 def check_problems(arms: Sequence[Arm]) -> None:
@@ -108,7 +108,7 @@ def matched_arms(arms: Sequence[Arm], baseline: str) -> list[Arm]:
     num_samples = {arm.passed_SPN.shape[2] for arm in kept}
     if len(num_samples) > 1:
         raise UserError(
-            f"arms have {sorted(num_samples)} samples per problem: evaluate them with one number of samples"
+            f"the cells have {sorted(num_samples)} samples per problem: evaluate all of them with the same number"
         )
     shared = sorted(set.intersection(*(set(arm.seeds) for arm in kept)))
     return [arm.take([arm.seeds.index(seed) for seed in shared]) for arm in kept] if shared else []

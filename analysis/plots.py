@@ -60,7 +60,7 @@ def draw_cell(axis: Axes, curves: pd.DataFrame, band: pd.DataFrame, cell: str, c
 def over_steps(
     metrics: pd.DataFrame, names: Mapping[str, str], panels: dict[str, str], window: int, percent: Sequence[str]
 ) -> Figure:
-    """A panel per metric (``{name: title}``): the mean of every cell, its seeds thin behind it."""
+    """A panel per metric (``{name: title}``): the mean of every cell, with thin lines for its seeds."""
     look = looks(names)
     with styled():
         figure, axes = new_figure(len(panels), 1, WIDTH, 2.9, sharex=True)
@@ -92,7 +92,7 @@ def length_and_truncation(metrics: pd.DataFrame, names: Mapping[str, str], windo
 
 
 def clip_fraction(metrics: pd.DataFrame, names: Mapping[str, str], window: int) -> Figure:
-    """Share of tokens whose clip binds, below and above; logarithmic, linear below 0.1 % so that zero has a place."""
+    """Share of tokens whose clip binds, below and above; the axis is logarithmic, but linear below 0.1 % to show 0."""
     panels = {"policy/clip_low": "Tokens clipped below 1 - low", "policy/clip_high": "Tokens clipped above 1 + high"}
     shares = list(panels)
     figure = over_steps(metrics, names, panels, window, percent=shares)
@@ -107,7 +107,7 @@ def clip_fraction(metrics: pd.DataFrame, names: Mapping[str, str], window: int) 
 
 
 def legend_below(figure: Figure, axis: Axes) -> None:
-    """One legend under all axes, in as many columns as fit; a wider one would squeeze the axes."""
+    """One legend below all axes, with as many columns as fit; a wider legend would squeeze the axes."""
     handles, labels = axis.get_legend_handles_labels()
     column_inches = 0.75 + 0.075 * max(map(len, labels))
     fitting = max(1, int(figure.get_figwidth() / column_inches))
@@ -121,7 +121,7 @@ def without_warm_start(names: Mapping[str, str]) -> list[str]:
 
 
 def score_by_context(frame: pd.DataFrame, names: Mapping[str, str], ylabel: str) -> Figure:
-    """Pass@1 with its interval at every evaluation context, the warm start as a dashed line."""
+    """Pass@k with its interval at every evaluation context, and the warm start as a dashed line."""
     trained = frame[frame["cell"] != WARM_START]
     cells, contexts = list(dict.fromkeys(trained["cell"])), sorted(trained["context"].unique())
     look, place = looks(without_warm_start(names)), {context: index for index, context in enumerate(contexts)}
@@ -151,7 +151,7 @@ def score_by_context(frame: pd.DataFrame, names: Mapping[str, str], ylabel: str)
 
 
 def forest(frame: pd.DataFrame, names: Mapping[str, str], baseline: str) -> Figure:
-    """Paired differences to the baseline with their intervals, a row per cell and context."""
+    """Paired differences from the baseline with their intervals, a row per cell and context."""
     rows = frame.dropna(subset="difference")
     look = looks(without_warm_start(names))
     contexts = sorted(rows["context"].unique())
@@ -171,12 +171,12 @@ def forest(frame: pd.DataFrame, names: Mapping[str, str], baseline: str) -> Figu
             axis.set_title(f"{context:,} tokens")
             axis.grid(axis="y", visible=False)
             axis.xaxis.set_major_formatter(lambda value, _: f"{100 * value:+.0f}" if value else "0")
-        figure.supxlabel(f"difference to {names[baseline]} (points), same problems and seeds", fontsize=9)
+        figure.supxlabel(f"difference from {names[baseline]} (points), same problems and seeds", fontsize=9)
     return figure
 
 
 def decomposition(frame: pd.DataFrame, names: Mapping[str, str]) -> Figure:
-    """Share finished against pass rate among the finished; every curve joins points of one Pass@1."""
+    """Share finished and pass rate among the finished; every curve joins points with the same Pass@1."""
     look, contexts = looks(without_warm_start(names)), sorted(frame["context"].unique())
     with styled():
         figure, axes = new_figure(len(contexts), 1, WIDTH, 3.1, sharex=True, sharey=True)
@@ -248,7 +248,7 @@ def level_label(key: str, value: object) -> str:
 
 
 def compute_axes(metrics: pd.DataFrame, spent: pd.DataFrame, names: Mapping[str, str], window: int) -> Figure:
-    """The pass rate of the rollouts against steps, sampled tokens and seconds; a line per cell, mean over seeds."""
+    """The pass rate of rollouts over steps, sampled tokens and seconds: for each cell, the mean over its seeds."""
     curves = curve(metrics, "rollout/pass_rate", window).merge(spent, on=["cell", "seed", "step"])
     panels = {"step": "steps", "tokens": "sampled tokens", "seconds": "seconds"}
     shown = [column for column in panels if curves[column].notna().any()]

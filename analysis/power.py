@@ -1,4 +1,4 @@
-"""What it would take to know: the smallest difference an experiment can detect, and the seeds or samples it needs.
+"""The smallest difference that an experiment can detect, and the seeds, problems or samples that it needs.
 
 The variance of a paired difference between two arms, over S seeds, P problems and N samples of each:
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from analysis.stats import matched_seed_variance
 
-LARGEST_PLAN = 10_000  # seeds, problems or samples beyond which a plan is no plan
+LARGEST_PLAN = 10_000  # seeds, problems or samples; a larger plan is not realistic
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class DifferenceVariance:
 
     @property
     def parts(self) -> tuple[float, float]:
-        """The seeds' part (with the samples' noise) and the problems' part of the variance."""
+        """The part of the variance that comes from seeds (with the samples' noise), and the part from problems."""
         run = self.seed + self.sample / (self.num_problems * self.num_samples)
         return 2 * run / self.num_seeds, self.problem / self.num_problems
 
@@ -68,9 +68,9 @@ def difference_variance(rate_ASP: NDArray[np.float64], num_samples: int) -> Diff
 
 
 def minimum_detectable(design: DifferenceVariance, confidence: float, power: float) -> float:
-    """Return the true difference that a two-sided test at 1 - confidence finds with probability ``power``.
+    """Return the true difference that a two-sided test at 1 - confidence detects with probability ``power``.
 
-    ``(t(1 - alpha/2) + t(power)) x standard error``; infinite where one seed says nothing about other seeds.
+    It is ``(t(1 - alpha/2) + t(power)) x standard error``, and infinite where one seed says nothing about other seeds.
     """
     from scipy import stats
 
@@ -84,8 +84,8 @@ def minimum_detectable(design: DifferenceVariance, confidence: float, power: flo
 def needed(design: DifferenceVariance, field: str, difference: float, confidence: float, power: float) -> int | None:
     """Return the smallest ``num_seeds``, ``num_problems`` or ``num_samples`` that detects ``difference``.
 
-    The rest of the design stays as it is. None: not even ``LARGEST_PLAN`` suffices, because another part of the
-    variance is larger than that.
+    The rest of the design does not change. The result is None if not even ``LARGEST_PLAN`` suffices, because another
+    part of the variance is too large.
     """
     low, high = 1, LARGEST_PLAN
 

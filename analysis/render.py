@@ -1,4 +1,4 @@
-"""A table is text in cells; here it becomes markdown, LaTeX or HTML."""
+"""Tables of text, and how they become markdown, LaTeX or HTML. A cell in this file is a cell of a table."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NOTHING = "–"
 
 @dataclass(frozen=True)
 class Link:
-    """Text of a cell that leads somewhere: a path relative to the report, and an anchor within report.html."""
+    """Text of a cell that links to a path relative to the report, or to an anchor within report.html."""
 
     text: str
     path: str
@@ -21,7 +21,7 @@ class Link:
 
 @dataclass(frozen=True)
 class Target:
-    """Text of a cell that a link of the same page can lead to."""
+    """Text of a cell that links of the same page can lead to."""
 
     text: str
     name: str
@@ -32,7 +32,7 @@ Text = str | Link | Target
 
 @dataclass(frozen=True)
 class Table:
-    name: str  # of its anchor and its file
+    name: str  # also the name of its anchor
     title: str
     header: tuple[str, ...]  # a line break where a narrow column may break
     rows: tuple[tuple[Text, ...], ...]

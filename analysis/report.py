@@ -20,13 +20,13 @@ from analysis.one_factor import check_one_factor, what_differs
 
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
 METHOD = (
-    "Pass@k is the unbiased estimate from all judged samples of a problem (Chen et al., arXiv 2107.03374). Intervals: "
+    "Pass@k is the unbiased estimate from a problem's verified samples (Chen et al., arXiv 2107.03374). Intervals: "
     "problems are resampled with replacement, the same draws for every cell, which pairs them; the error of the mean "
     "over training seeds is drawn from Student's t, with the variance between seeds pooled over the cells of the "
-    "experiment, because resampling two or three seeds would understate it. In a paired difference the seeds' part is "
-    "the residual of cells x seeds. p-values are two-sided, from the resampled differences, and adjusted by Holm's "
-    "method. The detectable difference splits the variance into training seed, samples and problems. Truncated "
-    "responses count as they were judged; samples without a verdict count nowhere."
+    "experiment, because resampling two or three seeds would understate it. In a paired difference the variance from "
+    "seeds is the residual of cells x seeds. p-values are two-sided, from the resampled differences, and adjusted by "
+    "Holm's method. The detectable difference splits the variance into training seeds, samples and problems. Truncated "
+    "responses count with their verdicts; samples without a verdict are not counted."
 )
 
 
@@ -51,7 +51,7 @@ def write_report(path: Path, config: ReportConfig, factors: Sequence[str], basel
         UserError: without a finished run, or if the cells differ in more than ``factors`` and that is refused.
     """
     if config.on_extra_factor not in ("refuse", "label"):
-        raise UserError(f"report.on_extra_factor={config.on_extra_factor} is not one of refuse, label")
+        raise UserError(f"report.on_extra_factor={config.on_extra_factor} is unknown: choose refuse or label")
     experiment = load_experiment(path)
     labels = check_one_factor(experiment, factors, config.on_extra_factor)
     settings = Settings(baseline, config.resamples, config.confidence, config.power, config.seed, config.pass_at)

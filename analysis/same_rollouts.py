@@ -1,4 +1,4 @@
-"""What each objective makes of the same rollouts, in log-probability space: no checkpoint, no trainer, no engine.
+"""What each objective does with the same rollouts in log-probability space, without checkpoint, trainer or engine.
 
 ``ablate.replay rollouts=...`` does the same with a checkpoint's own log-probabilities (docs/laboratory.md). Here the
 policy is moved by hand: normal noise on the log-probability of every recorded token. Shapes as in ``ablate.types``.
@@ -34,7 +34,7 @@ def recorded_step(experiment: Experiment) -> tuple[str, RecordedStep]:
     """The first run that kept rollouts, and the last step that it kept.
 
     Raises:
-        UserError: if no run kept any.
+        UserError: if no run kept rollouts.
     """
     for run in experiment.runs:
         files = sorted(run.directory.steps.rollouts_path.glob("step_*.parquet"))
@@ -44,7 +44,7 @@ def recorded_step(experiment: Experiment) -> tuple[str, RecordedStep]:
 
 
 def moved_policy(batch: TrainBatch, deviation: float, seed: int) -> Tensor:
-    """Log-probabilities of a policy that has moved: normal noise on every token's, ``deviation`` nats wide."""
+    """Log-probabilities of a policy that has moved: every token's gets normal noise of ``deviation`` nats."""
     noise_BT = np.random.default_rng(seed).normal(0.0, deviation, tuple(batch.mask_BT.shape))
     return torch.where(batch.mask_BT, batch.old_logp_BT.double() + torch.from_numpy(noise_BT), 0.0)
 

@@ -1,7 +1,7 @@
 """The checkpoint that was selected, next to the last one, and what selection alone gains.
 
-Whoever evaluates K checkpoints and reports the best one on the same problems reports noise as well: the largest of K
-noisy scores of one and the same model lies above that model's score.
+Evaluating K checkpoints and reporting the best one on the same problems also reports noise: the largest of K noisy
+scores of the same model lies above that model's score.
 """
 
 from __future__ import annotations

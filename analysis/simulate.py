@@ -1,4 +1,4 @@
-"""Made-up experiments with a known truth: how often do intervals hold it?
+"""Simulated experiments with a known truth: how often do the intervals contain it?
 
 Shapes as in ``analysis.stats``: A arms, S seeds, P problems, N samples.
 """
@@ -102,7 +102,7 @@ def _drawn(rng: np.random.Generator, resamples: int, size: int, resampled: bool)
 
 
 def plain_difference(difference_SP: stats.Array, weight_RP: stats.Array, rng: np.random.Generator) -> stats.Array:
-    """What is usually done: resample matched seeds and problems with replacement."""
+    """The usual method: resample matched seeds and problems with replacement."""
     num_seeds = len(difference_SP)
     seed_RS = rng.multinomial(num_seeds, np.full(num_seeds, 1 / num_seeds), size=len(weight_RP)) / num_seeds
     return np.einsum("rp,rp->r", weight_RP, seed_RS @ difference_SP)

@@ -1,4 +1,4 @@
-"""What a score is worth: intervals, paired differences, and what it would take to know.
+"""What a score is worth: intervals, paired differences and p-values.
 
 Axes: A arms (cells), S seeds (training runs), P problems, N samples of one problem, R resamples. Scores are shares.
 
@@ -6,10 +6,10 @@ The design is crossed: every run answers the same problems. A mean over S runs a
 
     V = s2 / S + b2 / P
 
-with s2 the variance of the runs' means (training seed, noise of the samples) and b2 that of the problems' means. A
-bootstrap serves for the problems. It does not for two or three seeds: resampling S values gives (S-1)/S of their
-variance and normal tails, so an interval over 2 seeds covers far less than it says. The seeds' part is therefore drawn
-from Student's t, with s2 pooled over the arms of the experiment (as in a two-way analysis of variance).
+where s2 is the variance of the runs' means (training seed, noise of the samples) and b2 the variance of the problems'
+means. A bootstrap is right for the problems, but not for two or three seeds: resampling S values gives (S-1)/S of their
+variance and normal tails, so an interval over 2 seeds covers far less than it claims. The error from the seeds is
+therefore drawn from Student's t, with s2 pooled over the arms of the experiment (as in a two-way analysis of variance).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class SeedVariance:
-    """Variance of one run's mean around its arm's, and the degrees of freedom it was estimated with (0: unknown)."""
+    """Variance of one run's mean around its arm's mean, and the degrees of freedom of the estimate (0: unknown)."""
 
     variance: float
     degrees: int
@@ -54,12 +54,12 @@ def pass_at_k_table(num_samples: int, k: int) -> Array:
     return np.array([pass_at_k(num_samples, num_correct, k) for num_correct in range(num_samples + 1)])
 
 
-def score_table(passed_SPN: NDArray[np.bool_], judged_SPN: NDArray[np.bool_], k: int) -> Array:
+def score_table(passed_SPN: NDArray[np.bool_], verified_SPN: NDArray[np.bool_], k: int) -> Array:
     """Return the pass@k of every run on every problem, ``score_SP``, over the samples that have a verdict."""
-    correct_SP, judged_SP = (passed_SPN & judged_SPN).sum(axis=2), judged_SPN.sum(axis=2)
+    correct_SP, verified_SP = (passed_SPN & verified_SPN).sum(axis=2), verified_SPN.sum(axis=2)
     score_SP = np.empty(correct_SP.shape)
-    for num_samples in np.unique(judged_SP):
-        here_SP = judged_SP == num_samples
+    for num_samples in np.unique(verified_SP):
+        here_SP = verified_SP == num_samples
         score_SP[here_SP] = pass_at_k_table(int(num_samples), k)[correct_SP[here_SP]]
     return score_SP
 
@@ -67,7 +67,7 @@ def score_table(passed_SPN: NDArray[np.bool_], judged_SPN: NDArray[np.bool_], k:
 def problem_weights(num_problems: int, resamples: int, rng: np.random.Generator) -> Array:
     """Return ``weight_RP``: how often each problem was drawn, divided by P. Rows sum to 1.
 
-    One matrix serves all arms, which is what pairs them.
+    One matrix serves all arms, which pairs them.
     """
     drawn_RP = rng.integers(num_problems, size=(resamples, num_problems), dtype=np.int64)
     drawn_RP += np.arange(resamples)[:, None] * num_problems
@@ -86,9 +86,9 @@ def seed_variance(scores: Sequence[Array]) -> SeedVariance:
 
 
 def matched_seed_variance(mean_AS: Array) -> SeedVariance:
-    """Variance of one run's mean after taking out its arm and its seed: what a paired difference sees, once per arm.
+    """Variance of one run's mean without the effects of its arm and its seed, which cancel in a paired difference.
 
-    The residual mean square of arms x seeds. With two arms, twice of it is the variance of the differences.
+    This is the residual mean square of arms x seeds. With two arms, the variance of the differences is twice as large.
     """
     num_arms, num_seeds = mean_AS.shape
     degrees = (num_arms - 1) * (num_seeds - 1)
@@ -116,7 +116,7 @@ def contrast_resamples(
 ) -> Array:
     """Resampled ``sum_a coefficient_a x mean_a`` over arms with the same seeds and problems.
 
-    (1, -1) is the paired difference of two arms. ``seeds`` is that of ``matched_seed_variance``.
+    Coefficients (1, -1) give the paired difference of two arms. ``seeds`` is the result of ``matched_seed_variance``.
     """
     contrast_SP = np.tensordot(coefficient_A, score_ASP, axes=1)
     scaled = SeedVariance(float((coefficient_A**2).sum()) * seeds.variance, seeds.degrees)
@@ -131,7 +131,7 @@ def interval(point: float, resampled_R: Array, confidence: float, bounds: tuple[
 
 
 def unanimous_interval(point: float, num_problems: int, confidence: float) -> Interval:
-    """Interval of a score of exactly 0 or 1, where every resample gives the same: Clopper and Pearson's (1934).
+    """Clopper and Pearson's (1934) interval of a score of exactly 0 or 1, where all resamples are equal.
 
     P problems stand for the number of trials, because samples and seeds of one problem are not independent.
     """
@@ -145,7 +145,7 @@ def probability_of_improvement(difference_R: Array) -> float:
 
 
 def two_sided_p(difference_R: Array) -> float:
-    """Bootstrap p-value of no difference; never below 2 / (R + 1), the finest that R resamples can tell."""
+    """Bootstrap p-value of no difference; never below 2 / (R + 1), the smallest value that R resamples can resolve."""
     beyond = min((difference_R <= 0).sum(), (difference_R >= 0).sum())
     return float(min(1.0, 2 * (beyond + 1) / (len(difference_R) + 1)))
 

@@ -26,7 +26,7 @@ class Look:
     dash: tuple[int, tuple[float, ...]]
 
 
-# In the order of an experiment's cells, the baseline first.
+# The looks of an experiment's cells, in their order; the baseline is first.
 LOOKS = (
     Look(BLUE, "o", (0, ())),
     Look(VERMILION, "s", (0, (5, 1.5))),

@@ -33,7 +33,7 @@ def probability(value: float) -> str:
 
 
 def short(comparison: Comparison) -> str:
-    """The baseline's name where it fits a column's head."""
+    """The baseline's name, if it fits the head of a column."""
     return comparison.baseline_name if len(comparison.baseline_name) <= 12 else "the baseline"
 
 
@@ -42,7 +42,7 @@ def anchor_of(cell: str) -> str:
 
 
 def main_table(comparison: Comparison, root: str) -> Table:
-    """Objective x context: Pass@k with its interval and the paired difference to the baseline.
+    """Objective x context: Pass@k with its interval and the paired difference from the baseline.
 
     Args:
         root: the experiment's directory, relative to where the table is written.
@@ -52,7 +52,7 @@ def main_table(comparison: Comparison, root: str) -> Table:
     score = f"Pass@{settings.pass_at}"
     header = ["", "seeds"]
     for context in contexts:
-        header += [f"{score}\nat {context:,} tokens", f"difference\nto {short(comparison)}"]
+        header += [f"{score}\nat {context:,} tokens", f"difference\nfrom {short(comparison)}"]
     rows = []
     for cell, group in frame.groupby("cell", sort=False):
         by_context = group.set_index("context")
@@ -65,7 +65,7 @@ def main_table(comparison: Comparison, root: str) -> Table:
                 row += [NOTHING, NOTHING]
                 continue
             here = by_context.loc[context]
-            source = here["runs"][0].rpartition("/")[0]  # of the warm start: the first run that evaluated it
+            source = here["runs"][0].rpartition("/")[0]  # for the warm start: the first run that evaluated it
             row.append(
                 Link(with_interval(here["point"], here["low"], here["high"]), f"{root}/{source}", anchor_of(source))
             )
@@ -74,8 +74,8 @@ def main_table(comparison: Comparison, root: str) -> Table:
     note = (
         f"{score} in percent with {settings.confidence:.0%} intervals over problems and training seeds; "
         f"{frame['num_problems'].iloc[0]} problems, {frame['num_samples'].max()} samples each. Differences, in points, "
-        f"are to {comparison.baseline_name} and paired: same problems, matched seeds. The warm start is the model "
-        "before training: one model, so its interval is over problems only."
+        f"are from {comparison.baseline_name} and paired: same problems, matched seeds. The warm start is the model "
+        "before training. It is one model, so its interval is over problems only."
     )
     if frame["clip_is_live"].map(never_live).any():
         note += " †: the clip was never live."
@@ -83,7 +83,7 @@ def main_table(comparison: Comparison, root: str) -> Table:
 
 
 def never_live(clip_is_live: object) -> bool:
-    """False also where nothing is known, as for the warm start."""
+    """Whether the clip is known never to have been live; False for the warm start, where nothing is known."""
     return bool(pd.notna(clip_is_live)) and not clip_is_live
 
 
@@ -92,9 +92,9 @@ def clip_mark(clip_is_live: object) -> str:
 
 
 def comparison_table(comparison: Comparison) -> Table:
-    """Every arm against the warm start and against the baseline, with both p-values."""
+    """Every arm compared with the warm start and with the baseline, with both p-values."""
     header = (
-        "", "context", "gain over the warm start", f"difference to {short(comparison)}",
+        "", "context", "gain over the warm start", f"difference from {short(comparison)}",
         "matched seeds", "probability of improvement", "p", "p (Holm)",
     )  # fmt: skip
     rows = []
@@ -139,7 +139,7 @@ def difficulty_order(name: str) -> tuple[int, str]:
 
 
 def difficulty_table(comparison: Comparison, scores: pd.DataFrame) -> Table:
-    """Pass@1 by difficulty: where the gain is. No intervals: the classes are small, and many."""
+    """Pass@1 by difficulty shows where the gain is. It has no intervals, because the classes are small and many."""
     difficulty = scores.groupby("problem_id")["difficulty"].first()
     classes = difficulty.value_counts().sort_index(key=lambda names: names.map(difficulty_order))
     header = ("", "context", *(f"{name}\n({count} problems)" for name, count in classes.items()))
@@ -166,7 +166,7 @@ def effects_table(effects: pd.DataFrame) -> Table:
 
 
 def runs_table(experiment: Experiment, root: str) -> Table:
-    """From a number to its runs, their configuration and their commit."""
+    """The runs behind every number, with their configuration and commit."""
     header = ("cell", "seed", "directory", "configuration", "commit", "records", "host", "attempts")
     rows = []
     for cell, name in experiment.names.items():
@@ -198,7 +198,7 @@ def published_rows() -> pd.DataFrame:
 
 
 def published_tables() -> list[Table]:
-    """One table per published source: objective x context, as they stand there."""
+    """One table per published source: objective x context, with the numbers as published."""
     tables = []
     for source, group in published_rows().groupby("source", sort=False):
         contexts = sorted(int(context) for context in group["context"].dropna().unique())

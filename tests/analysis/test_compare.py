@@ -90,15 +90,15 @@ def test_a_sample_without_a_verdict_is_neither_right_nor_wrong(main_runs):
     rows.loc[first & (rows["sample"] > 0), "passed"] = True
     arm = arm_of("grpo", rows)
     assert arm.score(1)[:, 0].tolist() == [1.0, 1.0, 1.0]
-    assert (~arm.judged_SPN).sum() == 3
+    assert (~arm.verified_SPN).sum() == 3
 
 
-def test_unjudged_samples_are_counted_in_the_frame(main_runs, settings):
+def test_samples_without_a_verdict_are_counted_in_the_frame(main_runs, settings):
     scores = main_runs.scores.copy()
     lost = (scores["run"] == "gspo/seed0") & (scores["step"] == 16) & (scores["sample"] == 0)
     scores.loc[lost, "verdict"] = VerdictKind.infrastructure_error.value
     row = row_of(compare(changed(main_runs, scores=scores), settings), "gspo", 160)
-    assert row["num_unjudged"] == 16
+    assert row["num_without_verdict"] == 16
 
 
 def test_missing_rows_are_refused(main_runs):

@@ -158,8 +158,8 @@ def test_a_clip_that_never_bound_is_said(copied_runs, settings):
 
 def test_no_detectable_difference_is_said_with_what_it_would_take(main_runs, settings):
     said = " ".join(findings(main_runs, compare(main_runs, settings)))
-    assert "At 160 tokens no difference to GRPO is detectable" in said
-    assert re.search(r"3 seeds x 16 problems x 4 samples this design finds a difference of [\d.]+ points", said)
+    assert "At 160 tokens no difference from GRPO is detectable" in said
+    assert re.search(r"3 seeds x 16 problems x 4 samples this design detects a difference of [\d.]+ points", said)
     assert re.search(r"would take \d+ seeds or [\d,]+ problems", said)
 
 

@@ -36,8 +36,8 @@ def test_pass_at_more_samples_than_there_are_is_refused():
 
 def test_a_sample_without_a_verdict_counts_nowhere():
     passed = np.array([[[True, False, False, False]]])
-    judged = np.array([[[True, True, False, False]]])
-    assert stats.score_table(passed, judged, 1).item() == 0.5
+    verified = np.array([[[True, True, False, False]]])
+    assert stats.score_table(passed, verified, 1).item() == 0.5
 
 
 def test_problem_weights_are_counts_of_p_draws():
@@ -168,7 +168,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say(num_seeds, seed_deviation
 
 
 def test_a_plain_bootstrap_over_two_seeds_does_not():
-    """Why the seeds' part is drawn from Student's t."""
+    """Why the error from the seeds is drawn from Student's t."""
     found = shares_inside(2, 0.6)
     assert found.plain_mean < 0.87
     assert found.plain_difference < 0.87

@@ -1,4 +1,4 @@
-"""Metrics of an evaluation are those of its judged rows, per context."""
+"""Metrics of an evaluation are those of its verified rows, per context."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def config():
 
 
 def rows_of(passed_by_problem, *, context=160, difficulty="easy", num_tokens=10, finished=True):
-    """One row per character: ``{"p": "10"}`` is a problem of which the first sample passed; ``!`` was not judged."""
+    """One row per character: ``{"p": "10"}`` is a problem of which the first sample passed; ``!`` has no verdict."""
     kinds = {"1": "accepted", "0": "wrong_answer", "!": "infrastructure_error"}
     return [
         EvalRow(0, context, name, difficulty, sample, num_tokens, finished, mark == "1", kinds[mark])
@@ -55,7 +55,7 @@ def test_a_sample_without_a_verdict_is_counted_and_left_out_of_everything_else(c
     metrics = summarise(rows_of({"a": "11!!", "b": "0!!!", "c": "!!!!"}), config)
     assert metrics["eval/infrastructure_errors/160"] == 9
     assert metrics["eval/pass@1/160"] == 0.5
-    assert metrics["eval/pass@2/160"] == 1  # only a has two judged samples
+    assert metrics["eval/pass@2/160"] == 1  # only a has two verified samples
 
 
 def test_without_any_verdict_only_the_failures_are_reported(config):
