@@ -55,6 +55,10 @@ EXHAUSTING = {
         "os.wait()\nprint('contained')",
         {"memory_limit"},
     ),
+    "zombies that nobody reaps": (
+        "import os\nwhile True:\n    if os.fork() == 0: os._exit(0)",
+        {"runtime_error", "time_limit"},
+    ),
     "memory by tmpfs": (
         "i = 0\nwhile True:\n    i += 1\n    open(f'/tmp/{i}', 'wb').write(b'x' * 200000)",
         {"runtime_error", "memory_limit"},
@@ -241,6 +245,14 @@ CONTAINED = {
         "import os, signal\nhit = []\nfor pid in (os.getppid() or 2, 2, 3, 4, 5, 10, 100):\n"
         "    for s in (signal.SIGSTOP, signal.SIGKILL):\n        try: os.kill(pid, s); hit.append(pid)\n"
         "        except OSError: pass\nprint(hit or 'contained')"
+    ),
+    "signals to every id": (
+        "import os, signal\nhit = []\nfor pid in range(2, 5000):\n    for f in (os.kill, os.killpg):\n"
+        "        try: f(pid, signal.SIGKILL); hit.append(pid)\n        except OSError: pass\nprint(hit or 'contained')"
+    ),
+    "files of the page cache and of other tests": (
+        "import os\nbad = []\nfor p in ('/proc/sys/vm/drop_caches', '/proc/self/clear_refs', '/proc/kcore', '/dev/mem', '/proc/self/pagemap'):\n"
+        "    try:\n        fd = os.open(p, os.O_RDWR)\n        bad.append(p)\n    except OSError: pass\nprint(bad or 'contained')"
     ),
     "no rights": (
         "rows = dict(line.split(':', 1) for line in open('/proc/self/status'))\n"

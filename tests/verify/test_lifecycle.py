@@ -89,6 +89,25 @@ def test_without_retries_a_killed_backend_is_an_infrastructure_error(make_config
         assert verifier.submit(ADD, HONEST).result().passed
 
 
+def test_a_supervisor_that_was_stopped_is_replaced(make_config, monkeypatch):
+    monkeypatch.setattr(local, "longest_wait_s", lambda job: 0.5)
+    with open_verifier(make_config(workers=1, retries=1)) as verifier:
+        stopped = verifier.backends[0].process.pid
+        os.kill(stopped, signal.SIGSTOP)
+        assert verifier.submit(ADD, HONEST).result().kind is VerdictKind.accepted
+        assert not is_alive(stopped)
+
+
+def test_closing_ends_a_supervisor_that_was_stopped(make_config, monkeypatch):
+    monkeypatch.setattr(local, "END_TIMEOUT_S", 0.2)
+    verifier = open_verifier(make_config(workers=1))
+    stopped = verifier.backends[0].process.pid
+    below = descendants(stopped)
+    os.kill(stopped, signal.SIGSTOP)
+    verifier.close()
+    assert wait_until(lambda: not any(is_alive(pid) for pid in [stopped, *below]))
+
+
 def sabotage(monkeypatch, line: str) -> None:
     """Make every new supervisor run ``line`` before it starts."""
     broken = local.START.replace("supervisor.main(", f"{line}\nsupervisor.main(")
@@ -102,7 +121,7 @@ FAULTS = {
         "No space left",
     ),
     "the sandbox does not answer in time": (
-        "supervisor.GRACE_S, supervisor.STARVED_FACTOR = 0.3, 0",
+        "supervisor.longest_wait_s = lambda job: 0.3",
         ENDLESS,
         "did not answer",
     ),

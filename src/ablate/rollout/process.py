@@ -11,6 +11,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from ablate.config import EngineConfig
 
@@ -30,6 +31,7 @@ LAUNCHER_VARIABLES = (
     "TORCHELASTIC_USE_AGENT_STORE",
 )
 
+SOCKETS_PREFIX = "ablate-sockets-"
 QUIET = {
     "HF_HUB_OFFLINE": "1",  # models are directories here; without this every start asks the hub
     "VLLM_NO_USAGE_STATS": "1",
@@ -56,9 +58,18 @@ def prepare_environment(config: EngineConfig) -> None:
     # (Python 3.11), and then another thread that logs hangs the process at its end.
     logging.getLogger("torch._library.triton").setLevel(logging.ERROR)  # "Triton not available", on a CPU
     if "VLLM_RPC_BASE_PATH" not in os.environ:  # vLLM leaves its sockets behind, in the system's /tmp by default
-        sockets = tempfile.mkdtemp(prefix="ablate-")
+        remove_sockets_of_killed_runs()
+        sockets = tempfile.mkdtemp(prefix=f"{SOCKETS_PREFIX}{os.getpid()}-")
         atexit.register(shutil.rmtree, sockets, ignore_errors=True)
         os.environ["VLLM_RPC_BASE_PATH"] = sockets
+
+
+def remove_sockets_of_killed_runs() -> None:
+    """Remove the socket directories of processes that were killed; a directory's name holds the process id."""
+    for directory in Path(tempfile.gettempdir()).glob(f"{SOCKETS_PREFIX}*"):
+        owner = directory.name.removeprefix(SOCKETS_PREFIX).partition("-")[0]
+        if not Path("/proc", owner).exists():
+            shutil.rmtree(directory, ignore_errors=True)  # another user's directory stays
 
 
 @contextmanager

@@ -14,10 +14,12 @@ from ablate.errors import UserError
 from ablate.types import Verdict
 from ablate.verify.backend import BackendError
 from ablate.verify.container import MISSING_BUBBLEWRAP
-from ablate.verify.jobs import Job
+from ablate.verify.jobs import Job, num_tests_run
 from ablate.verify.messages import receive_message, send_message
+from ablate.verify.scoring import longest_wait_s
 
 SOURCE_DIR = str(Path(__file__).parents[2])
+END_TIMEOUT_S = 10.0  # for a supervisor to kill its container and to remove its control group
 START = """
 import socket, sys
 sys.path.insert(0, {source!r})
@@ -59,12 +61,21 @@ class LocalBackend:
         self.containment = sentence
 
     def run(self, job: Job) -> Verdict:
-        """Verify one program. Raises BackendError when the supervisor has ended; the next call starts another."""
+        """Verify one program.
+
+        Raises:
+            BackendError: when the supervisor has ended or does not answer; the next call starts another.
+        """
         if self.process is None:
             self.start()
+        # One wait more for the compilation, one for a new container. A supervisor that was stopped would never answer.
+        self.line.settimeout((num_tests_run(job) + 2) * longest_wait_s(job))
         try:
             send_message(self.line, job)
             verdict = receive_message(self.line)
+        except TimeoutError:
+            verdict, reason = None, f"it did not answer within {self.line.gettimeout():.0f} s"
+            self.process.kill()  # its container dies with it
         except OSError as error:
             verdict, reason = None, str(error)
         else:
@@ -86,5 +97,9 @@ class LocalBackend:
         if self.line is not None:
             self.line.close()
         if self.process is not None:
-            self.process.wait()
+            try:
+                self.process.wait(END_TIMEOUT_S)
+            except subprocess.TimeoutExpired:  # it hangs or was stopped; its container dies with it
+                self.process.kill()
+                self.process.wait()
         self.line, self.process = None, None

@@ -17,6 +17,7 @@ UNCOUNTED_MIB = 512  # address space that thread arenas and libraries reserve wi
 DISK_MIB = 64
 LOOK_EVERY_S = 0.05  # without a control group memory is watched
 STARVED_FACTOR = 5  # times the wall limit: a test that waited for a processor that long is given up, not scored
+GRACE_S = 10.0  # beyond that time, before the sandbox counts as broken
 NOT_THE_TESTS_FAULT = (VerdictKind.infrastructure_error, VerdictKind.compile_error)
 
 
@@ -50,6 +51,11 @@ def limits_of(job: Job, watched: bool) -> dict:
         "max_processes": job.max_processes,
         "disk_bytes": DISK_MIB * MIB,
     }
+
+
+def longest_wait_s(job: Job) -> float:
+    """How long one test, or the compilation, may take on the busiest machine before its sandbox counts as broken."""
+    return STARVED_FACTOR * job.wall_limit_s + GRACE_S
 
 
 def run_in_order(job: Job, run_test: Callable[[int, int], Outcome]) -> Verdict:

@@ -28,11 +28,10 @@ from ablate.verify.inside import kernel
 from ablate.verify.inside.test_report import parse_report
 from ablate.verify.jobs import CANCELLED, Interrupted, Job, infrastructure_error, num_tests_run
 from ablate.verify.messages import receive_message, send_message
-from ablate.verify.scoring import MIB, STARVED_FACTOR, Outcome, limits_of, run_in_order, score
+from ablate.verify.scoring import MIB, Outcome, limits_of, longest_wait_s, run_in_order, score
 from ablate.verify.staging import stage
 
 CONTAINER_MIB = 64  # the server's and the program process's own memory, in addition to the test's
-GRACE_S = 10.0  # beyond a test's wall limit, before the container counts as broken
 
 
 def run_job(container: Container, job: Job) -> Verdict:
@@ -68,7 +67,7 @@ def open_program(container: Container, job: Job, limits: dict) -> str | None:
         container.send({"op": "program", **limits}, [source])
     finally:
         os.close(source)
-    answer = container.receive(STARVED_FACTOR * job.wall_limit_s + GRACE_S)
+    answer = container.receive(longest_wait_s(job))
     if "died" in answer:
         if not os.WIFSIGNALED(answer["died"]):
             raise ContainerError(container.reason("the program process failed"))
@@ -84,7 +83,7 @@ def run_test(container: Container, job: Job, index: int) -> Outcome:
     try:
         try:
             container.send({"op": "test"}, files)
-            answer = container.receive(STARVED_FACTOR * job.wall_limit_s + GRACE_S)
+            answer = container.receive(longest_wait_s(job))
         except ContainerError:
             if container.group is None or container.group.num_out_of_memory() == killed_before:
                 raise
