@@ -11,9 +11,14 @@ from pathlib import Path
 
 from benchmarks.faults.kills import run_kills
 from benchmarks.faults.runs import private_shared_memory
+from benchmarks.faults.sandbox import run_attacks, run_mix
 from benchmarks.faults.table import TrialFile, table
 
-PARTS = {"kills": (run_kills, 120)}
+PARTS = {  # each with the number of trials that is its goal
+    "kills": (run_kills, 120),
+    "attacks": (run_attacks, 1000),
+    "mix": (run_mix, 10_000),
+}
 
 
 def main() -> None:
