@@ -13,6 +13,7 @@ from ablate.config import RunConfig
 from ablate.data.problems import load_problems
 from ablate.data.prompts import make_prompts, within
 from ablate.data.sampler import ProblemSampler
+from ablate.data.templates import make_templates
 from ablate.data.tokenizer import load_tokenizer
 from ablate.evals.scores import eval_rows
 from ablate.rollout.collect import collect_groups
@@ -140,9 +141,10 @@ class Sampling:
 def open_sampling(config: RunConfig, model_dir: Path, verifier: Verifier) -> Sampling:
     """Load problems and tokenizer; an engine starts when its context is first needed."""
     tokenizer = load_tokenizer(model_dir)
+    templates = make_templates(config.data)
 
     def prompts_of(problems: Sequence[Problem]) -> list[Prompt]:
-        return make_prompts(problems, tokenizer, config.data.template)
+        return make_prompts(problems, tokenizer, templates)
 
     def tasks(path: str) -> Tasks:
         problems = load_problems(path)

@@ -139,7 +139,7 @@ def test_a_stub_is_the_published_one_or_made_from_the_number_of_arguments(rows):
     published = rows[key_of("deepcoder", "function of more than 15 tests")]
     assert published.starter_code.rstrip() == Function(TRAIN[0]).stub.rstrip()
     made = rows[key_of("deepcoder", "function output bare")]
-    assert made.starter_code == f"def {BARE.name}(arg0, arg1):\n    pass\n"
+    assert made.starter_code == f"def {BARE.name}(arg0, arg1):\n    pass"
 
 
 @pytest.mark.parametrize("form", ["packed", "packed by protocol 0", "JSON"])

@@ -79,7 +79,10 @@ class DataConfig:
     name: str = MISSING
     train: str = MISSING  # JSONL of problems; "shipped:NAME" is a file of the package
     eval: str = MISSING
-    template: str = MISSING  # user message, with {statement}
+    template: str = MISSING  # user message for a program, with {statement}
+    function_template: str | None = MISSING  # user message for a function, with {statement} and {starter_code}
+    system: str | None = MISSING  # system message
+    template_file: str | None = MISSING  # a LiveCodeBench checkout's own wording, instead of the three above
     max_prompt_tokens: int | None = MISSING
     shuffle: bool = MISSING
 

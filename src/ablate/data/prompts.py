@@ -1,4 +1,4 @@
-"""Problems as the model sees them: one user message through the tokenizer's chat template."""
+"""Problems as the model sees them: messages through the tokenizer's chat template."""
 
 from __future__ import annotations
 
@@ -6,34 +6,30 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from ablate.data.templates import Templates
 from ablate.errors import UserError
 from ablate.types import Problem, Prompt
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-PLACEHOLDER = "{statement}"
 CHUNK = 256  # prompts that are in memory at once while their lengths are counted
 
 
-def make_prompts(problems: Sequence[Problem], tokenizer: PreTrainedTokenizerBase, template: str) -> list[Prompt]:
+def make_prompts(problems: Sequence[Problem], tokenizer: PreTrainedTokenizerBase, templates: Templates) -> list[Prompt]:
     """Return one prompt per problem, in order.
 
-    Args:
-        template: the user message, with ``{statement}`` where the statement goes; other braces stand for themselves,
-            because statements and templates of programming problems are full of them.
-
     Raises:
-        UserError: when the template has no ``{statement}``.
+        UserError: for a problem that no template fits.
     """
-    if PLACEHOLDER not in template:
-        raise UserError(f"data.template={template!r} has no {PLACEHOLDER}: the model would never see the problem")
-    return [make_prompt(problem, tokenizer, template) for problem in problems]
+    return [make_prompt(problem, tokenizer, templates) for problem in problems]
 
 
-def make_prompt(problem: Problem, tokenizer: PreTrainedTokenizerBase, template: str) -> Prompt:
-    message = {"role": "user", "content": template.replace(PLACEHOLDER, problem.statement)}
-    text = tokenizer.apply_chat_template([message], tokenize=False, add_generation_prompt=True)
+def make_prompt(problem: Problem, tokenizer: PreTrainedTokenizerBase, templates: Templates) -> Prompt:
+    messages = [{"role": "user", "content": templates.message_for(problem)}]
+    if templates.system is not None:
+        messages.insert(0, {"role": "system", "content": templates.system})
+    text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     # The template writes the special tokens itself: adding them again would give the model two.
     token_ids = tokenizer(text, add_special_tokens=False)["input_ids"]
     return Prompt(problem_id=problem.id, text=text, token_ids=tuple(token_ids))

@@ -102,7 +102,7 @@ def encoded_function_tests(pairs: Sequence[tuple[Any, Any]]) -> tuple[TestCase, 
             raise Refused(Reason.non_string, f"{shown(texts)}")
         for line in [*texts[0].split("\n"), texts[1]]:
             if line.strip():
-                parse_json(line)
+                parse_json(line, parse_int=str)  # only to see that it is JSON: the text is kept as it is
     if any(not expected.strip() for _, expected in pairs):
         raise Refused(Reason.bad_json, "an output is empty")
     return tuple(TestCase(check_unicode(given), check_unicode(expected)) for given, expected in pairs)
@@ -131,7 +131,7 @@ def stub(fn_name: str, tests: Sequence[TestCase]) -> str:
     """Return starter code for a function that was published without: ``def add(arg0, arg1):``."""
     count = number_of_arguments(tests)
     names = "*args" if count is None else ", ".join(f"arg{index}" for index in range(count))
-    return f"def {fn_name}({names}):\n    pass\n"
+    return f"def {fn_name}({names}):\n    pass"
 
 
 def row_of_function(raw: RawRow, fn_name: str, tests: FunctionTests, starter_code: str | None, **values: Any) -> Row:

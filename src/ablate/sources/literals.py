@@ -10,6 +10,7 @@ import ast
 import json
 import math
 import re
+from collections.abc import Callable
 from typing import Any
 
 from ablate.sources.base import Reason, Refused, shown
@@ -23,15 +24,17 @@ STRING = r"'[^'\\]*(?:\\.[^'\\]*)*'" + "|" + r'"[^"\\]*(?:\\.[^"\\]*)*"'
 STRUCTURE = re.compile(rf"{STRING}|[\[({{]|[\])}}]|[,+\-~*/|&]", re.DOTALL)
 
 
-def parse_json(text: str) -> Any:
-    """Parse strict JSON: no NaN, no Infinity.
+def parse_json(text: str, parse_int: Callable[[str], Any] | None = None) -> Any:
+    """Parse strict JSON: no NaN, no Infinity; integers that nobody converts where ``parse_int`` is ``str``.
 
     Raises:
         Refused: bad_json, too_large, too_deep, not_finite or huge_integer.
     """
     check_size(text)
     try:
-        return json.loads(text, parse_constant=refuse_constant, parse_float=finite_float, parse_int=short_integer)
+        return json.loads(
+            text, parse_constant=refuse_constant, parse_float=finite_float, parse_int=parse_int or short_integer
+        )
     except ValueError as error:
         raise Refused(Reason.bad_json, str(error)) from error
     except RecursionError as error:

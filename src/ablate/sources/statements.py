@@ -35,7 +35,7 @@ def without_framing(prompt: str) -> tuple[str, str | None]:
     match = STUB.search(text)
     if match is None:
         return text.strip(), None
-    return (text[: match.start()] + text[match.end() :]).strip(), match["stub"].strip("\n") + "\n"
+    return (text[: match.start()] + text[match.end() :]).strip(), match["stub"].strip("\n")
 
 
 def asks_for_function(statement: str, starter_code: str | None = None) -> bool:

@@ -114,13 +114,14 @@ def initial_weights(model_dir: Path, config: BuildConfig) -> Iterator[tuple[str,
 def lesson_batches(config: BuildConfig, objective: Objective, model_dir: Path, length: int) -> Iterator[TrainBatch]:
     """Yield one batch per optimizer step; what exceeds ``length`` tokens is cut, so that no position beyond is seen."""
     from ablate.data.prompts import make_prompts
+    from ablate.data.templates import Templates
     from ablate.data.tiny import make_problem, split
     from ablate.data.tokenizer import load_tokenizer
 
     train, _, rest = split()
     combinations = [*train, *rest]
     tokenizer = load_tokenizer(model_dir)
-    prompts = make_prompts([make_problem(each) for each in combinations], tokenizer, config.template)
+    prompts = make_prompts([make_problem(each) for each in combinations], tokenizer, Templates(config.template))
     prompt_ids = {prompt.problem_id: prompt.token_ids for prompt in prompts}
 
     def rows(demonstration: Demonstration) -> tuple[tuple[int, ...], tuple[int, ...]]:
