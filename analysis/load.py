@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from omegaconf import OmegaConf
 
 from ablate.errors import UserError
 from ablate.provenance import flatten, is_execution_key
@@ -26,6 +25,7 @@ from ablate.records import RunDirectory
 
 # Keys that name a run. Like the keys of how it is executed (provenance.EXECUTION_KEYS) they may differ between runs.
 NAMES_OF_A_RUN = ("seed", "cell", "experiment", "objective.name", "objective.label")
+NEEDED = (*NAMES_OF_A_RUN, "comparison.factors", "comparison.baseline")
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,14 @@ def load_experiment(path: Path) -> Experiment:
 
 def read_run(root: Path, path: Path) -> Run:
     directory = RunDirectory(path)
-    config = OmegaConf.to_container(OmegaConf.load(directory.config_path))
+    config = directory.config()
+    flat = dict(flatten(config))
+    missing = [key for key in NEEDED if key not in flat]
+    if missing:
+        raise UserError(
+            f"{directory.config_path} was written by another version: it has no {', '.join(missing)}: move that run "
+            "away, or report on it with the commit that its manifest.json names"
+        )
     return Run(path.relative_to(root).as_posix(), directory, config, directory.manifest.read())
 
 

@@ -117,9 +117,20 @@ def test_a_full_disk_is_one_sentence_and_the_cell_stays_resumable(tmp_path, tiny
     assert [row["step"] for row in run.steps.metrics()] == [1, 2]
 
 
+def listen_to_ctrl_c():
+    """A background job of a script ignores SIGINT, and so does every process that it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_ctrl_c_leaves_the_sweep_at_once_and_the_cell_resumable(tmp_path, tiny_model):
     arguments = ["-m", f"paths.outputs={tmp_path}", *SHORT, "objective=grpo,gspo", "context.steps=50"]
-    process = subprocess.Popen([*TRAIN, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = subprocess.Popen(
+        [*TRAIN, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=listen_to_ctrl_c,
+    )
     run = run_of(tmp_path, "grpo")
     while process.poll() is None and not run.steps.rollouts_file(1).exists():
         time.sleep(0.02)

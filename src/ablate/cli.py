@@ -12,8 +12,10 @@ from typing import Any, NoReturn
 
 from ablate.config.renamed import RENAMED, new_key
 from ablate.errors import UserError
+from ablate.files import read_yaml
 
 CONF_DIR = str(Path(__file__).resolve().parents[2] / "conf")
+FREE_FORM = ("objective", "model.build", "model.architecture")  # sections whose keys depend on the choice
 HYDRA_CONFIG_OPTIONS = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn")
 
 
@@ -195,7 +197,7 @@ def recorded(path: Path, overrides: Sequence[str]) -> Any:
     its value under the new name, where both names mean the same.
 
     Raises:
-        UserError: when there is no such file.
+        UserError: if there is no such file, or it is damaged, or it has keys of another version.
     """
     from omegaconf import OmegaConf
 
@@ -204,12 +206,35 @@ def recorded(path: Path, overrides: Sequence[str]) -> Any:
         raise UserError(
             f"{path} does not exist: checkpoint must be outputs/<experiment>/<cell>/seed<k>/checkpoints/step_…"
         )
-    own, today = OmegaConf.load(path), OmegaConf.create(OmegaConf.to_container(compose([])))
+    own, today = OmegaConf.create(read_yaml(path)), OmegaConf.create(OmegaConf.to_container(compose([])))
     rename_keys(own)
+    check_known(path, own, today)
     # These sections are free-form: keys of a different objective or model must not be merged in.
-    for key in ("objective", "model.build", "model.architecture"):
+    for key in FREE_FORM:
         OmegaConf.update(today, key, OmegaConf.select(own, key), merge=False)
     return OmegaConf.merge(today, own, OmegaConf.from_dotlist(list(overrides)))
+
+
+def check_known(path: Path, own: Any, today: Any) -> None:
+    """Raise ``UserError`` for recorded keys that this version does not have and cannot translate."""
+    from omegaconf import DictConfig
+
+    def unknown(values: Any, known: Any, prefix: str) -> list[str]:
+        names = []
+        for key in values:
+            name = f"{prefix}{key}"
+            if key not in known:
+                names.append(name)
+            elif name not in FREE_FORM and isinstance(values[key], DictConfig) and isinstance(known[key], DictConfig):
+                names += unknown(values[key], known[key], name + ".")
+        return names
+
+    names = unknown(own, today, "")
+    if names:
+        raise UserError(
+            f"{path} was written by another version, whose {', '.join(names)} this version does not know: use the "
+            "commit that manifest.json next to it names"
+        )
 
 
 def rename_keys(values: Any) -> None:

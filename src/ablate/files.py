@@ -1,10 +1,16 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and what is said about a file that is neither."""
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 from pathlib import Path
+from typing import Any
+
+from ablate.errors import UserError
+
+RESTORE = "restore it from a copy, or remove the run that it belongs to"
 
 
 def write_atomic(path: Path, text: str, durable: bool = True) -> None:
@@ -26,3 +32,38 @@ def write_atomic(path: Path, text: str, durable: bool = True) -> None:
 def scratch_path(path: Path) -> Path:
     """A hidden name in the same directory, of this thread alone."""
     return path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read one JSON object.
+
+    Raises:
+        UserError: if the file does not hold one.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path} is not readable JSON ({error}): {RESTORE}") from error
+    if not isinstance(values, dict):
+        raise UserError(f"{path} holds no JSON object: {RESTORE}")
+    return values
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read one YAML mapping, with OmegaConf's rules for numbers.
+
+    Raises:
+        UserError: if the file does not hold one.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    try:
+        values = OmegaConf.to_container(OmegaConf.create(path.read_text(encoding="utf-8")))
+    except (YAMLError, OmegaConfBaseException, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path} is not readable YAML ({reason}): {RESTORE}") from error
+    if not isinstance(values, dict) or not values or list(values.values()) == [None]:  # [None]: of a bare word
+        raise UserError(f"{path} holds no YAML mapping: {RESTORE}")
+    return values

@@ -33,7 +33,9 @@ def read_parquet(path: Path) -> list[dict[str, Any]]:
 
     try:
         return pq.read_table(path).to_pylist()
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # the file is not there, or may not be read
+            raise
         raise UserError(f"{path} is not a readable parquet file ({error}): remove it and run the step again") from error
 
 

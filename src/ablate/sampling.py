@@ -16,6 +16,7 @@ from ablate.data.sampler import ProblemSampler
 from ablate.data.templates import make_templates
 from ablate.data.tokenizer import load_tokenizer
 from ablate.evals.scores import eval_rows
+from ablate.open_files import allow_open_files
 from ablate.rollout.collect import collect_groups
 from ablate.rollout.draws import Conditions, Decode, Sampler, Task, draw_samples
 from ablate.rollout.engine import Engine
@@ -140,6 +141,7 @@ class Sampling:
 
 def open_sampling(config: RunConfig, model_dir: Path, verifier: Verifier) -> Sampling:
     """Load problems and tokenizer; an engine starts when its context is first needed."""
+    allow_open_files(config)
     tokenizer = load_tokenizer(model_dir)
     templates = make_templates(config.data)
 

@@ -77,7 +77,7 @@ def make_run(values: DictConfig) -> str:
     if is_leader:
         run.owner.lock()
     try:
-        changes = config_changes(run.config_path.read_text(), config_yaml) if run.config_path.exists() else []
+        changes = config_changes(run.config_yaml(), config_yaml) if run.config_path.exists() else []
         changes += file_changes(run.manifest.read().get("outside_files", {}), outside_files(config.objective))
         if run.status == "done" and not changes:
             print(f"{run.path}: done already, not run again", flush=True)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ablate.files import write_atomic
+from ablate.files import read_json, write_atomic
 from ablate.records.clock import now
 
 STATUSES = ("running", "preempted", "failed", "done")
@@ -19,8 +19,12 @@ class Manifest:
         self.diff_path = path / "dirty.diff"
 
     def read(self) -> dict[str, Any]:
-        """The manifest; empty before the first attempt."""
-        return json.loads(self.path.read_text()) if self.path.exists() else {}
+        """The manifest; empty before the first attempt.
+
+        Raises:
+            UserError: if the file is damaged.
+        """
+        return read_json(self.path) if self.path.exists() else {}
 
     @property
     def status(self) -> str:

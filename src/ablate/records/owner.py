@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from ablate.errors import UserError
-from ablate.files import write_atomic
+from ablate.files import read_json, write_atomic
 from ablate.records.clock import now
 
 LOCK_PATIENCE_S = 5.0  # the kernel ends a killed process and its children within moments
@@ -113,7 +113,8 @@ class Owner:
         """How far the run was at its last heartbeat, such as "step 12/40 at … on …"; empty if there is none."""
         if not self.heartbeat_path.exists():
             return ""
-        return "step {step}/{num_steps} at {time} on {host}".format(**json.loads(self.heartbeat_path.read_text()))
+        beat = read_json(self.heartbeat_path)
+        return f"step {beat.get('step')}/{beat.get('num_steps')} at {beat.get('time')} on {beat.get('host')}"
 
     def mark_queued(self, task: str) -> None:
         write_atomic(self.queued_path, task)

@@ -10,7 +10,7 @@ from typing import Any
 
 from ablate.config import RunConfig
 from ablate.errors import UserError
-from ablate.files import write_atomic
+from ablate.files import read_json, read_yaml, write_atomic
 from ablate.records.manifest import Manifest
 from ablate.records.owner import Owner
 from ablate.records.steps import StepRecords
@@ -45,6 +45,19 @@ class RunDirectory:
         self.steps = StepRecords(path)
         self.trace = Trace(path)
 
+    def config(self) -> dict[str, Any]:
+        """The configuration that the directory belongs to.
+
+        Raises:
+            UserError: if the file is damaged.
+        """
+        return read_yaml(self.config_path)
+
+    def config_yaml(self) -> str:
+        """The text of ``config``; raises as ``config`` does."""
+        self.config()
+        return self.config_path.read_text(encoding="utf-8")
+
     def claim(self, config_yaml: str, changes: Sequence[str]) -> None:
         """Write the configuration of a new run, or refuse to continue a run with another configuration.
 
@@ -74,9 +87,10 @@ class RunDirectory:
         if not manifest:
             return CellState("missing")
         position = self.owner.position()
-        if manifest["status"] == "running":
+        status = manifest.get("status", "unknown")
+        if status == "running":
             return CellState("running" if self.owner.is_locked() else "interrupted", position)
-        return CellState(manifest["status"], position, manifest.get("error"))
+        return CellState(status, position, manifest.get("error"))
 
     @property
     def status(self) -> str:
@@ -101,7 +115,7 @@ class RunDirectory:
 
     def selected(self) -> dict[str, Any] | None:
         """What ``write_selected`` recorded; None for a run that selected nothing or has not finished."""
-        return json.loads(self.selected_path.read_text()) if self.selected_path.exists() else None
+        return read_json(self.selected_path) if self.selected_path.exists() else None
 
 
 def run_path(config: RunConfig) -> Path:

@@ -62,6 +62,12 @@ class StepRecords:
     def eval_rows(self) -> list[EvalRow]:
         rows = read_parquet(self.eval_path) if self.eval_path.exists() else []
         columns = [field.name for field in fields(EvalRow)]  # an older file has one more, which follows from others
+        if rows and not set(columns) <= rows[0].keys():
+            missing = ", ".join(sorted(set(columns) - rows[0].keys()))
+            raise UserError(
+                f"{self.eval_path} was written by another version: it has no {missing}: use the commit that "
+                "manifest.json next to it names"
+            )
         return [EvalRow(**{name: row[name] for name in columns}) for row in rows]
 
     def eval_samples_file(self, step: int, context: int) -> Path:
