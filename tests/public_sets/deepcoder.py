@@ -181,9 +181,9 @@ def contaminated_rows() -> list[Example]:
     other = (
         "Count the rises of a list: read the list on one line and write how many entries exceed their left neighbour."
     )
-    spaced = f"  {HELD_OUT[0].statement.replace(' ', '  ').upper()}\n"
+    spaced = f"  {HELD_OUT[7].statement.replace(' ', '  ').upper()}\n"
     return [
-        Example("statement of the evaluation set", taco_program(spaced, stdin_pairs(HELD_OUT[0]), HELD_OUT[0].program)),
+        Example("statement of the evaluation set", taco_program(spaced, stdin_pairs(HELD_OUT[7]), HELD_OUT[7].program)),
         Example(
             "13-gram of the evaluation set", taco_program(overlap, [(f"0 {a}", b) for a, b in EVALUATION_STORY_TESTS])
         ),

@@ -24,6 +24,7 @@ from ablate.curate.text import (
     words_of,
 )
 
+MIN_SHINGLES = 20  # in a shorter statement one word can be the whole difference
 SAME_TESTS_SIMILARITY = 0.3  # another wording of a problem; unrelated problems can share trivial tests
 
 
@@ -42,7 +43,7 @@ def drop_near(
     """Keep one row of all that are nearly the same; reason ``near_duplicate``.
 
     Two rows are nearly the same when the Jaccard similarity of their 5-word shingles is at least ``threshold``, or
-    when they have the same tests and similar words; and when their numbers and operators are equal.
+    when they have the same tests and similar words. Their numbers and operators must be equal.
     """
     shingles_of: dict[int, set[str]] = {}
 
@@ -57,8 +58,11 @@ def drop_near(
             return False
         if marks_of(first.statement) != marks_of(second.statement):
             return False
-        needed = min(threshold, SAME_TESTS_SIMILARITY) if first.tests_key == second.tests_key else threshold
-        return jaccard(shingles(left), shingles(right)) >= needed
+        if first.tests_key == second.tests_key:
+            return jaccard(shingles(left), shingles(right)) >= min(threshold, SAME_TESTS_SIMILARITY)
+        if min(len(shingles(left)), len(shingles(right))) < MIN_SHINGLES:
+            return False
+        return jaccard(shingles(left), shingles(right)) >= threshold
 
     suspects = sorted(similar_pairs(candidates) | pairs_with_the_same_tests(candidates))
     return keep_one_each(candidates, [pair for pair in suspects if same(*pair)], "near_duplicate", max_references)

@@ -1,0 +1,172 @@
+"""The whole path on generated public sets: what is kept, why the rest is not, and that nothing depends on luck."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from curate_support import configured, files_of
+from public_sets.write import examples
+
+from ablate.curate.filters import split_evaluation
+from ablate.curate.progress import Progress
+from ablate.curate.run import curate
+from ablate.curate.settings import EvaluationConfig
+from ablate.data.problems import load_problems
+from ablate.errors import UserError
+
+# What curation says about rows that their source accepts. The word "program" stands for the other rows.
+REASONS = {
+    "HTML escapes of another row": "duplicate",
+    "Python 2 reference": "reference_not_python3",
+    "duplicate, spelled otherwise": "duplicate",
+    "duplicate, one word changed": "near_duplicate",
+    "the hard version of another row": None,
+    "statement of the evaluation set": "in_evaluation_set",
+    "13-gram of the evaluation set": "in_evaluation_set",
+    "examples of the evaluation set": "in_evaluation_set",
+    "title of the evaluation set": "in_evaluation_set",
+    "several answers": "several_answers",
+    "four tests": "too_few_tests",
+    "one input, two outputs": "contradictory_tests",
+    "a test of 100 MB": None,
+    "the first reference is wrong": None,
+    "every reference is wrong": "reference_fails",
+    "tests that an empty program passes": "vacuous_tests",
+    "carriage returns": None,
+    "function output wrapped": None,
+    "function output bare": None,
+    "the long story": "too_few_tests",
+    "metadata as text": "test_split",
+    "examples only": "test_split",
+    "no reference": None,
+}
+
+
+def expected_reasons():
+    for source, configs in examples(1000).items():
+        for config, rows in configs.items():
+            for number, example in enumerate(rows):
+                if example.reason is not None:
+                    yield (source, config, number), example.reason
+                elif example.trap in REASONS:
+                    yield (source, config, number), REASONS[example.trap]
+
+
+def test_every_trap_is_rejected_for_its_own_reason_and_only_traps_are(curated):
+    found = {(row["source"], row["config"], row["row"]): row["reason"] for row in curated.rejected()}
+    expected = dict(expected_reasons())
+    assert {key: found.get(key) for key in expected} == expected
+
+
+def test_every_row_is_kept_or_has_one_line_in_rejected(curated):
+    counts, rejected = curated.manifest["counts"], curated.rejected()
+    assert len({(row["source"], row["config"], row["row"]) for row in rejected}) == len(rejected)
+    assert counts["train"] + counts["evaluation"] + len(rejected) == counts["read"]
+    assert counts["read"] == sum(sum(facts["rows"].values()) for facts in curated.manifest["sources"].values())
+    assert sum(counts["reasons"].values()) == len(rejected)
+
+
+def test_the_stores_load_and_training_problems_obey_the_rules(curated):
+    train, evaluation = (load_problems(str(curated.out / name)) for name in ("train", "eval"))
+    assert len(train) == curated.manifest["counts"]["train"] >= 20
+    assert len(evaluation) == curated.manifest["evaluation"]["rows"]
+    assert not {problem.statement for problem in train} & {problem.statement for problem in evaluation}
+    for problem in train:
+        assert len(problem.tests) >= 5
+        assert all(len(test.input) < 500_000 and "\r" not in test.input for test in problem.tests)
+        assert (problem.input_mode == "functional") == (problem.fn_name is not None)
+    assert any(problem.reference for problem in train)
+    assert all("2024-08-01" <= problem.date <= "2025-05-01" for problem in evaluation)
+
+
+def test_a_reference_settles_how_taco_wraps_outputs(curated):
+    train = {problem.id: problem for problem in load_problems(str(curated.out / "train"))}
+    wrapped = next(problem for problem in train.values() if problem.id == "deepcoder/taco/21")
+    assert not any(test.output.startswith("[") for test in wrapped.tests)
+
+
+def test_the_overlaps_show_both_statements(curated):
+    text = (curated.out / "overlaps.md").read_text()
+    removed = [row for row in curated.rejected() if row["reason"] == "in_evaluation_set"]
+    assert text.count("\n## ") == len(removed) >= 4
+    assert "13-grams" in text
+    assert "same title" in text
+
+
+def test_jobs_of_an_array_and_one_run_write_the_same_bytes(curated, tmp_path):
+    config = configured(*curated.words, f"out={tmp_path / 'set'}")
+    for share in ((0, 2), (1, 2), (0, 2)):  # job 0 again: it settles its references once all blocks are there
+        assert curate(config, "the command", share, Progress()) is None
+        assert not (tmp_path / "set").exists()
+    curate(config, "the command", None, Progress())
+    assert files_of(tmp_path / "set") == curated.files()
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
+def test_a_killed_run_continues_and_writes_the_same_bytes(curated, tmp_path):
+    words = [*curated.words, f"out={tmp_path / 'set'}"]
+    process = subprocess.Popen([sys.executable, "-m", "ablate.curate", *words], stderr=subprocess.DEVNULL)
+    blocks = tmp_path / "set.partial" / "blocks"
+    while not list(blocks.glob("*.jsonl")) and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "set").exists()
+    curate(configured(*words), "the command", None, Progress())
+    assert files_of(tmp_path / "set") == curated.files()
+
+
+def test_work_of_another_configuration_is_refused_and_kept(curated, tmp_path):
+    config = configured(*curated.words, f"out={tmp_path / 'set'}")
+    (tmp_path / "set.partial").mkdir()
+    (tmp_path / "set.partial" / "work.json").write_text("{}")
+    with pytest.raises(UserError, match="another configuration"):
+        curate(config, "", None, Progress())
+    assert (tmp_path / "set.partial" / "work.json").read_text() == "{}"
+
+
+def test_an_evaluation_set_of_another_size_is_refused():
+    with pytest.raises(UserError, match="has 0 problems from 2024-08-01 to 2025-05-01, not 454"):
+        split_evaluation([], EvaluationConfig("2024-08-01", "2025-05-01", 454))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["out=x", "source.deepcoder=nowhere"], "source.livecodebench is missing"),
+        (["out=x", "source.livecodebench=nowhere"], "no training set"),
+        (["source.livecodebench=a", "source.deepcoder=b"], "out is missing"),
+        (["out=x", "source.livecodebench=a", "source.deepcoder=b", "train.min_tests=0"], "train.min_tests"),
+        (["out=x", "source.livecodebench=a", "source.deepcoder=b", "train.near_duplicate=2"], "train.near_duplicate"),
+    ],
+)
+def test_a_mistake_is_one_sentence(words, said):
+    with pytest.raises(UserError, match=said.replace(".", r"\.")):
+        configured(*words)
+
+
+def test_a_wrong_directory_and_a_cut_file_leave_nothing_behind(words, public_sets, tmp_path):
+    config = configured(*words, f"out={tmp_path / 'set'}", "source.deepcoder=/nowhere")
+    with pytest.raises(UserError, match="/nowhere is not a directory"):
+        curate(config, "", None, Progress())
+    assert not list(tmp_path.iterdir())
+    cut = tmp_path / "cut"
+    (cut / "taco").mkdir(parents=True)
+    original = next((public_sets["deepcoder"] / "taco").glob("*.parquet"))
+    (cut / "taco" / original.name).write_bytes(original.read_bytes()[:-100])
+    (cut / "source.json").write_text('{"revision": "cut", "rows": {"taco": 30}}')
+    only = [word for word in words if word.startswith(("source.livecodebench", "train", "verify"))]
+    with pytest.raises(UserError, match="is damaged"):
+        curate(configured(*only, f"source.deepcoder={cut}", f"out={tmp_path / 'set'}"), "", None, Progress())
+    assert not (tmp_path / "set").exists()
+
+
+def test_out_is_never_written_over(words, tmp_path):
+    (tmp_path / "set").mkdir()
+    with pytest.raises(UserError, match="exists already"):
+        curate(configured(*words, f"out={tmp_path / 'set'}"), "", None, Progress())
+    assert not list((tmp_path / "set").iterdir())
