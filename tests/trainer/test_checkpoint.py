@@ -16,8 +16,9 @@ from fused_adam_double import use_fused_adam
 
 from ablate.errors import UserError
 from ablate.trainer.batching import make_batch
-from ablate.trainer.checkpoint import shards
+from ablate.trainer.checkpoint import writing
 from ablate.trainer.checkpoint.directory import fingerprints
+from ablate.trainer.model.layers import RMSNorm
 from ablate.trainer.trainer import Trainer
 
 EXTRA = {"step": 3, "scores": {0: 0.25, 3: 0.5}, "sampler": {"order": [3, 1, 2]}, "rng": torch.arange(4)}
@@ -123,13 +124,13 @@ def test_a_save_starts_no_process(trainer, tmp_path, batch, monkeypatch, asynchr
 @pytest.fixture
 def writing_may_begin(monkeypatch) -> threading.Event:
     """Until this is set, a save writes no file."""
-    may_begin, write_files = threading.Event(), shards.write_files
+    may_begin, write_files = threading.Event(), writing.write_files
 
     def write_later(*arguments: Any) -> None:
         may_begin.wait(10)
         write_files(*arguments)
 
-    monkeypatch.setattr(shards, "write_files", write_later)
+    monkeypatch.setattr(writing, "write_files", write_later)
     return may_begin
 
 
@@ -173,6 +174,19 @@ def test_a_file_that_cannot_be_written_fails_with_its_own_error(trainer, tmp_pat
     with pytest.raises(OSError, match="No space left on device"):
         trainer.checkpoints.finish_save() if asynchronous else save()
     assert not (tmp_path / "latest").exists()
+
+
+def test_layers_with_an_extra_state_load_what_layers_without_one_wrote(tiny_checkpoint, tmp_path, batch, monkeypatch):
+    """Every layer of Transformer Engine has such a state."""
+    unbroken = cases.open_trainer(tiny_checkpoint, cases.SINGLE)
+    train(unbroken, batch, 1)
+    save(unbroken, tmp_path, 1)
+    for name, answer in {"get_extra_state": lambda _: torch.empty(0), "set_extra_state": lambda *_: None}.items():
+        monkeypatch.setattr(RMSNorm, name, answer, raising=False)
+    resumed = cases.open_trainer(tiny_checkpoint, cases.SINGLE)
+    assert any(name.endswith("_extra_state") for name in resumed.model.state_dict())
+    resumed.checkpoints.load(tmp_path, 1)
+    assert train(resumed, batch, 1) == train(unbroken, batch, 1)
 
 
 def test_nothing_to_resume_is_none(trainer, tmp_path):

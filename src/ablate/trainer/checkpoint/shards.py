@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import inspect
-import queue
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,17 +9,17 @@ from typing import Any
 import torch
 
 from ablate.trainer import cpu
+from ablate.trainer.checkpoint.writing import Writing, begin_writing
 from ablate.trainer.model.policy import PolicyModel
 
 cpu.import_megatron()
 
 from megatron.core import dist_checkpointing  # noqa: E402
-from megatron.core.dist_checkpointing.strategies import filesystem_async  # noqa: E402
-from megatron.core.dist_checkpointing.strategies.async_utils import AsyncRequest  # noqa: E402
 from megatron.core.optimizer import MegatronOptimizer  # noqa: E402
 from megatron.core.optimizer.distrib_optimizer import DistributedOptimizer  # noqa: E402
 from megatron.core.optimizer_param_scheduler import OptimizerParamScheduler  # noqa: E402
 
+EXTRA_STATE = "_extra_state"  # torch.nn.Module's name for what get_extra_state returns
 # This sharding gathers the optimizer's shards into whole parameters, so that any layout can load them.
 METADATA = {"distrib_optim_sharding_type": "fully_reshardable", "chained_optim_avoid_prefix": True}
 
@@ -39,54 +34,14 @@ class TrainingState:
     precision: str
 
 
-class Writing:
-    """A save that is under way: a thread of this process writes the files of this rank.
-
-    A thread ends with its process, however the process ends. Megatron's forked writers outlive a killed run, and keep
-    the lock and the sockets that they inherited.
-    """
-
-    def __init__(self, request: AsyncRequest, asynchronous: bool) -> None:
-        self._finalize_fns = request.finalize_fns
-        has_files = request.async_fn is not None
-        thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ablate-checkpoint")
-        self._written = thread.submit(write_files, *(staged(request, asynchronous) if has_files else ([], [], None)))
-        thread.shutdown(wait=False)
-
-    def is_done(self) -> bool:
-        """Whether this rank has written its files, or failed to."""
-        return self._written.done()
-
-    def discard(self) -> None:
-        """Wait until this rank writes no more."""
-        wait([self._written])
-
-    def finish(self) -> None:
-        """Wait for the files of every rank and write Megatron's index of them. Every rank calls it.
-
-        Raises:
-            OSError: on the rank that could not write its files.
-        """
-        self._written.result()
-        with cpu.answering_for_cuda():
-            for finalize in self._finalize_fns:
-                finalize()
-
-
 def write(state: TrainingState, directory: Path, asynchronous: bool) -> Writing:
     """Begin to write the state to ``directory``, which exists and is empty. Every rank calls it.
 
     Args:
-        asynchronous: the state may change before the files are written, so the thread writes a copy.
+        asynchronous: the state may change before the files are written, so a copy of it is written.
     """
-    with cpu.answering_for_cuda(), results_in_this_process():
-        request = dist_checkpointing.save(
-            sharded_state(state, is_loading=False),
-            str(directory),
-            async_sharded_save=True,
-            content_metadata=dict(METADATA),
-        )
-    return Writing(request, asynchronous)
+    with cpu.answering_for_cuda():
+        return begin_writing(sharded_state(state, is_loading=False), directory, METADATA, copy=asynchronous)
 
 
 def read(state: TrainingState, directory: Path) -> None:
@@ -104,13 +59,12 @@ def read(state: TrainingState, directory: Path) -> None:
 def read_weights(model: PolicyModel, directory: Path) -> None:
     """Load only the weights (for ``ablate.export`` and ``ablate.evaluate``, which have no optimizer)."""
     with cpu.answering_for_cuda():
-        state = {"model": model.sharded_state_dict(metadata=dict(METADATA))}
-        model.load_state_dict(dist_checkpointing.load(state, str(directory))["model"])
+        load_weights(model, dist_checkpointing.load({"model": sharded_weights(model)}, str(directory))["model"])
 
 
 def read_untrained(state: TrainingState, directory: Path) -> None:
     """Load a checkpoint from before the first update: it has only weights."""
-    state.model.load_state_dict(dist_checkpointing.load({"model": sharded_model(state)}, str(directory))["model"])
+    load_weights(state.model, dist_checkpointing.load({"model": sharded_weights(state.model)}, str(directory))["model"])
     for optimizer in chained_optimizers(state):
         optimizer.optimizer.state.clear()
     state.optimizer.reload_model_params()
@@ -131,7 +85,7 @@ def read_trained(state: TrainingState, directory: Path, num_steps: int) -> None:
         loaded["optimizer"] = restated(loaded["optimizer"], settings, is_split)
     if not is_split:
         count_steps(loaded["optimizer"], counts_in_groups(state.optimizer), num_steps)
-    state.model.load_state_dict(loaded["model"])
+    load_weights(state.model, loaded["model"])
     state.optimizer.load_state_dict(loaded["optimizer"])
     for optimizer in distributed_optimizers(state):
         restore_step_count(optimizer, num_steps)
@@ -195,15 +149,28 @@ def count_steps(loaded: dict[str, Any], in_groups: bool, num_steps: int) -> None
 
 
 def sharded_state(state: TrainingState, is_loading: bool) -> dict[str, Any]:
-    model, num_steps = sharded_model(state), state.scheduler.num_steps
+    model, num_steps = sharded_weights(state.model), state.scheduler.num_steps
     if num_steps == 0 and not is_loading:
         return {"model": model, "num_optimizer_steps": 0}
     optimizer = state.optimizer.sharded_state_dict(model, is_loading=is_loading, metadata=dict(METADATA))
     return {"model": model, "optimizer": optimizer, "num_optimizer_steps": num_steps}
 
 
-def sharded_model(state: TrainingState) -> dict[str, Any]:
-    return state.model.sharded_state_dict(metadata=dict(METADATA))  # a copy: Megatron adds this layout's groups
+def sharded_weights(model: PolicyModel) -> dict[str, Any]:
+    """Return the weights without the extra states of Transformer Engine's layers.
+
+    Those hold the history of delayed FP8 scaling, which ``parallel.fp8_recipe`` does not offer. Other layers have none,
+    so that a checkpoint that held them would need the layers that wrote it.
+    """
+    sharded = model.sharded_state_dict(metadata=dict(METADATA))  # a copy: Megatron adds this layout's groups
+    return {name: tensor for name, tensor in sharded.items() if not name.endswith(EXTRA_STATE)}
+
+
+def load_weights(model: PolicyModel, weights: dict[str, Any]) -> None:
+    missing, unexpected = model.load_state_dict(weights, strict=False)
+    missing = [name for name in missing if not name.endswith(EXTRA_STATE)]
+    if missing or unexpected:
+        raise RuntimeError(f"the checkpoint and the model differ: missing {missing}, unexpected {unexpected}")
 
 
 def chained_optimizers(state: TrainingState) -> list[MegatronOptimizer]:
@@ -236,50 +203,3 @@ def restore_step_count(optimizer: DistributedOptimizer, num_steps: int) -> None:
     if counts_in_groups(optimizer):
         for group in optimizer.optimizer.param_groups:
             group["step"] = num_steps
-
-
-@contextlib.contextmanager
-def results_in_this_process() -> Iterator[None]:
-    """Collect what a save wrote in a plain queue.
-
-    Megatron would start a manager process, which imports the main script once more (seconds) and outlives a kill.
-    """
-    before, filesystem_async._results_queue = filesystem_async._results_queue, queue.Queue()
-    try:
-        yield
-    finally:
-        filesystem_async._results_queue = before
-
-
-def staged(request: AsyncRequest, copy: bool) -> tuple[list, list, queue.Queue]:
-    """Return the arguments of ``write_files``, with every tensor on the CPU.
-
-    Args:
-        copy: copy the tensors that are on the CPU already.
-    """
-    transforms, _ = request.async_fn.args
-    _, buckets, results = request.async_fn_args
-    on_cpu = [
-        (path, name, (objects, [(item, tensor.to("cpu", copy=copy)) for item, tensor in tensors]))
-        for path, name, (objects, tensors) in buckets
-    ]
-    return transforms, on_cpu, results
-
-
-def write_files(transforms: list, buckets: list, results: queue.Queue | None) -> None:
-    """Write one file per bucket, one after the other, in place of Megatron's one process per bucket.
-
-    ``results`` receives {index of the bucket: what was written}; it is None on a rank that has nothing to write.
-    """
-    # Without its decorator, which would stop the garbage collector of the whole process while the thread writes.
-    write_bucket = inspect.unwrap(filesystem_async.FileSystemWriterAsync.write_preloaded_data)
-    written = {}
-    for index, bucket in enumerate(buckets):
-        outcome, unfinished = queue.Queue(), queue.Queue()
-        unfinished.put(index)
-        write_bucket(transforms, index, bucket, outcome, unfinished, use_fsync=True)
-        _, written[index] = outcome.get_nowait()
-        if isinstance(written[index], Exception):
-            raise written[index]
-    if results is not None:
-        results.put(written)
