@@ -13,19 +13,30 @@ import torch.distributed as dist
 from ablate.cli import run_main
 from ablate.errors import UserError
 from ablate.trainer.parallel.failure import Watch, ending_together
+from ablate.trainer.parallel.leader import LEADER, broadcast_from_leader, open_leader_group
 
 CULPRIT = 1
+SHORT_S = 4
 
 
 def main() -> None:
     (what,) = sys.argv[1:]
-    dist.init_process_group("gloo", timeout=timedelta(seconds=4 if what == "hung" else 60))
+    dist.init_process_group("gloo", timeout=timedelta(seconds=SHORT_S if what in ("hung", "slow_leader") else 60))
     with ending_together(Watch(dist.get_rank(), dist.get_world_size(), silence_s=5)):
         if dist.get_rank() == CULPRIT:
             go_wrong(what)
+        if what == "slow_leader":
+            wait_for_the_leader()
         if what.endswith("_while_sampling"):
             time.sleep(600)  # the leader is in its engine, far from any collective
         dist.barrier()
+
+
+def wait_for_the_leader() -> None:
+    group = open_leader_group(60)
+    if dist.get_rank() == LEADER:
+        time.sleep(SHORT_S + 2)
+    print(broadcast_from_leader(f"sampled by rank {dist.get_rank()}", group))
 
 
 def go_wrong(what: str) -> None:

@@ -10,7 +10,17 @@ from pathlib import Path
 import jobs
 import pytest
 
-CASES = ["exception", "exception_while_sampling", "mistake", "killed", "killed_while_sampling", "hung", "nothing"]
+CASES = ["exception", "exception_while_sampling", "mistake", "killed", "killed_while_sampling"]
+CASES += ["hung", "slow_leader", "nothing"]
+    "exception",
+    "exception_while_sampling",
+    "mistake",
+    "killed",
+    "killed_while_sampling",
+    "hung",
+    "slow_leader",
+    "nothing",
+]
 PROGRAM = Path(__file__).with_name("failing_rank.py")
 LIMIT_S = 120  # a busy machine takes long to start processes; the job's own limits are seconds
 
@@ -63,6 +73,12 @@ def test_a_killed_rank_is_missed_even_by_a_rank_that_waits_for_nothing(ended):
     codes, (other, _) = ended["killed_while_sampling"]
     assert codes == [2, -signal.SIGKILL]
     assert "rank 1 has been silent for 5 s: it was killed or its node is gone" in other
+
+
+def test_waiting_for_the_leader_may_take_longer_than_a_collective(ended):
+    codes, outputs = ended["slow_leader"]
+    assert codes == [0, 0], outputs
+    assert all("sampled by rank 0" in output for output in outputs)
 
 
 def test_a_rank_that_lives_but_never_comes_to_a_collective_is_named_with_its_place(ended):

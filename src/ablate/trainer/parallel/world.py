@@ -6,7 +6,7 @@ import functools
 import os
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -15,6 +15,7 @@ from ablate.config import ParallelConfig
 from ablate.trainer import cpu
 from ablate.trainer.parallel.failure import Watch
 from ablate.trainer.parallel.layout import check_world_size
+from ablate.trainer.parallel.leader import LEADER, broadcast_from_leader, open_leader_group
 
 cpu.import_megatron()
 
@@ -22,8 +23,6 @@ from megatron.core import parallel_state  # noqa: E402
 from megatron.core.tensor_parallel.random import model_parallel_cuda_manual_seed  # noqa: E402
 
 Value = TypeVar("Value")
-
-LEADER = 0
 
 
 @dataclass(frozen=True)
@@ -88,11 +87,7 @@ class World:
 
     def broadcast(self, value: Value) -> Value:
         """Return the leader's ``value`` (anything that pickles) on every rank; other ranks' arguments are ignored."""
-        if self.size == 1:
-            return value
-        box: list[Any] = [value if self.is_leader else None]
-        dist.broadcast_object_list(box, src=LEADER, group=self.leader_group)
-        return box[0]
+        return value if self.leader_group is None else broadcast_from_leader(value, self.leader_group)
 
     def sum_over_ranks(self, tensor: torch.Tensor) -> torch.Tensor:
         """Sum in place over all ranks."""
@@ -127,15 +122,6 @@ def open_world(parallel: ParallelConfig) -> World:
 @functools.cache
 def watch_others(rank: int, size: int, silence_s: float) -> Watch:
     return Watch(rank, size, silence_s)
-
-
-@functools.cache
-def open_leader_group(timeout_s: float) -> dist.ProcessGroup:
-    """A group for broadcasts by the leader, which samples for minutes or hours while the other ranks wait.
-
-    It is of its own because a collective of the trainer that hangs must end the job within minutes.
-    """
-    return dist.new_group(backend="gloo", timeout=timedelta(seconds=timeout_s))
 
 
 def own_device() -> torch.device:
