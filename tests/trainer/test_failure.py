@@ -12,15 +12,6 @@ import pytest
 
 CASES = ["exception", "exception_while_sampling", "mistake", "killed", "killed_while_sampling"]
 CASES += ["hung", "slow_leader", "nothing"]
-    "exception",
-    "exception_while_sampling",
-    "mistake",
-    "killed",
-    "killed_while_sampling",
-    "hung",
-    "slow_leader",
-    "nothing",
-]
 PROGRAM = Path(__file__).with_name("failing_rank.py")
 LIMIT_S = 120  # a busy machine takes long to start processes; the job's own limits are seconds
 
