@@ -52,15 +52,19 @@ wait_for_end() { # waits until `child` ends; its exit code is in `code`
   done
 }
 
-leave() { # exits with `code`; queues the task again if USR1 asked it to stop
+leave() { # exits with `code`; queues the task again if USR1 asked it to stop, or the run lost its servers
   # Not after TERM, which comes from scancel or from a preemption after which SLURM queues the task by itself.
-  if [ "$asked" = USR1 ] && [ "$code" != 0 ]; then
+  if { [ "$asked" = USR1 ] && [ "$code" != 0 ]; } || { [ -z "$asked" ] && [ -e "${ABLATE_REQUEUE_FILE-}" ]; }; then
     echo "$(date +%FT%T) exit code $code: queueing the task again"
     scontrol requeue "$SLURM_JOB_ID"
   fi
   exit "$code"
 }
 
+if [ -z "${ABLATE_DRY_RUN-}" ] && [ -z "${ABLATE_REQUEUE_FILE-}" ]; then
+  ABLATE_REQUEUE_FILE=$(mktemp --dry-run) # ablate.train creates it to be queued again
+  export ABLATE_REQUEUE_FILE
+fi
 asked=
 child=
 program=python # or torchrun, or srun: what `child` is

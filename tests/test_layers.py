@@ -40,7 +40,7 @@ LAYER = {part: layer for layer, parts in enumerate(ORDER.values()) for part in p
 ENTRY_POINTS = ORDER["L4"]
 
 HOMES = {
-    "vllm": {"rollout/vllm.py"},
+    "vllm": {"rollout/vllm.py", "rollout/worker.py", "rollout/receiver.py"},  # the last two run inside vLLM
     "modal": {"verify/modal.py"},
     "transformers": {"data/tokenizer.py"},
     "wandb": {"tracking.py"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ from ablate.evals.scores import eval_rows
 from ablate.open_files import allow_open_files
 from ablate.rollout.collect import collect_groups
 from ablate.rollout.draws import Conditions, Decode, Sampler, Task, draw_samples
-from ablate.rollout.engine import Engine
+from ablate.rollout.engine import Engine, WeightsIncomplete
 from ablate.rollout.kept_samples import KeepingEngine
 from ablate.rollout.open import open_engine
 from ablate.seeding import derive_seed
@@ -52,8 +53,8 @@ class Tasks(Sequence[Task]):
 class Sampling:
     """Samples and verifies; knows nothing of training.
 
-    ``versions`` records which weights each open engine has. Where only one engine fits on the device, opening another
-    engine closes the first one, and a reopened engine has none of the trainer's weights.
+    ``versions`` records which weights each open engine has. One engine serves every context of the run; a reopened
+    engine has none of the trainer's weights.
     """
 
     config: RunConfig
@@ -68,7 +69,13 @@ class Sampling:
     def engine(self, context_length: int) -> Engine:
         """The engine for a context; beyond the model's own context, positions are stretched by YaRN."""
         config = self.config
-        return open_engine(self.model_dir, config.rollout.engine, context_length, config.model.original_context)
+        return open_engine(
+            self.model_dir,
+            config.rollout.engine,
+            context_length,
+            config.model.original_context,
+            longest=config.longest_context,
+        )
 
     def has_weights(self, context_length: int, version: WeightsVersion) -> bool:
         """Does the engine for this context have these weights?"""
@@ -77,10 +84,15 @@ class Sampling:
     def load_weights(
         self, context_length: int, version: WeightsVersion, weights: Iterable[tuple[str, Tensor]] | Path
     ) -> None:
-        """Replace the weights of the engine for this context; see ``Engine.load_weights``."""
+        """Replace the weights of the engine; see ``Engine.load_weights``.
+
+        An update that a dying server interrupted leaves the engine without these weights: ask ``has_weights``.
+        """
         engine = self.engine(context_length)
-        engine.load_weights(weights)
-        self.versions[engine] = version
+        self.versions.pop(engine, None)
+        with suppress(WeightsIncomplete):
+            engine.load_weights(weights)
+            self.versions[engine] = version
 
     def collect(
         self, state: dict[str, Any] | None, step: int, context_length: int, keeps: Callable[[Sequence[float]], bool]

@@ -22,6 +22,7 @@ from ablate.preemption import Preempted, noted_signals
 from ablate.records import RunDirectory
 from ablate.records.rollouts import rows_of_step
 from ablate.rollout.draws import Task
+from ablate.rollout.engine import TooFewServers
 from ablate.sampling import Sampling, WeightsVersion, open_sampling
 from ablate.tracking import Mirror, NoMirror, open_mirror
 from ablate.trainer.open import open_trainer
@@ -87,24 +88,31 @@ class Session:
 
     def update_engine(self, version: WeightsVersion, context_length: int) -> None:
         """Give the engine for ``context_length`` the trainer's weights, which are ``version``, unless it has them."""
-        with self.timed("engine", version[1]):  # starts the engine where it is not open yet
-            is_stale = self.sampling is not None and not self.sampling.has_weights(context_length, version)
-        if self.trainer.world.broadcast(is_stale):
+        while not self.has_weights(version, context_length):  # a server that dies interrupts an update
             load = None
             if self.sampling is not None:
                 load = partial(self.sampling.load_weights, context_length, version)
             self.trainer.gather_weights(load)
 
+    def has_weights(self, version: WeightsVersion, context_length: int) -> bool:
+        with self.timed("engine", version[1]):  # starts the engine where it is not open yet
+            return self.from_leader(lambda sampling: sampling.has_weights(context_length, version))
+
     def from_leader(self, work: Callable[[Sampling], Result]) -> Result:
         """Run ``work`` on the leader and return its result, which is not None, on every rank.
 
         Raises:
-            Preempted: on every rank, if the process was asked to stop before ``work`` was done.
+            Preempted: on every rank, if the process was asked to stop before ``work`` was done, or too few servers are
+                left for it.
         """
         result: Result | None = None
+        reason = Preempted()
         if self.sampling is not None:
             try:
                 result = work(self.sampling)
+            except TooFewServers as error:
+                reason = error
+                self.display.say(str(error))
             except Exception as error:
                 # SIGTERM may reach the whole process group: then the engine's own process has ended too.
                 if not self.received_signals:
@@ -112,7 +120,7 @@ class Session:
                 self.display.say(f"asked to stop while sampling ({type(error).__name__})")
         result = self.trainer.world.broadcast(result)
         if result is None:
-            raise Preempted
+            raise reason
         return result
 
     def collect(

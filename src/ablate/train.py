@@ -6,7 +6,8 @@
 
 A run that is done is not made again; an interrupted run continues at its newest checkpoint. A run that fails does not
 stop the others: the last lines say which runs failed and why. Exit codes: 0 done, 1 a run failed, 2 a mistake in the
-configuration, 75 asked to stop (SIGTERM, SIGUSR1) and checkpointed, 130 interrupted from the keyboard.
+configuration, 75 asked to stop (SIGTERM, SIGUSR1) or too few servers left, and checkpointed, 130 interrupted from the
+keyboard.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import hydra
@@ -95,6 +97,7 @@ def attempt(config: RunConfig, config_yaml: str, run: RunDirectory, is_leader: b
     from ablate.objectives import outside_files
     from ablate.preemption import Preempted
     from ablate.provenance import dirty_diff, facts
+    from ablate.rollout.engine import TooFewServers
     from ablate.session import open_session
 
     if is_leader:
@@ -103,8 +106,10 @@ def attempt(config: RunConfig, config_yaml: str, run: RunDirectory, is_leader: b
     try:
         with full_disk_in_one_sentence(run), open_session(config, config_yaml, run, is_leader) as session:
             train(session)
-    except Preempted:
-        close_attempt(run, is_leader, "preempted")
+    except Preempted as error:
+        close_attempt(run, is_leader, "preempted", str(error) or None)
+        if isinstance(error, TooFewServers):
+            ask_to_be_queued_again()
         sys.exit(REQUEUE_EXIT_CODE)
     except KeyboardInterrupt:
         close_attempt(run, is_leader, "preempted", "interrupted from the keyboard")
@@ -117,6 +122,12 @@ def attempt(config: RunConfig, config_yaml: str, run: RunDirectory, is_leader: b
         raise
     close_attempt(run, is_leader, "done")
     return "done"
+
+
+def ask_to_be_queued_again() -> None:
+    """Tell slurm/launch.sh by a file, because torchrun does not hand exit codes on."""
+    if path := os.environ.get("ABLATE_REQUEUE_FILE"):
+        Path(path).touch()
 
 
 @contextmanager

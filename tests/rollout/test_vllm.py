@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import random
 import shutil
@@ -18,8 +17,10 @@ from ablate.errors import UserError
 from ablate.hf_config import read_hf_config, yarn_factor
 from ablate.rollout.engine import Request
 from ablate.rollout.open import OPENERS, open_engine
-from ablate.rollout.settings import CPU_TOKENS_PER_STEP, engine_arguments, eos_ids, yarn_overrides
+from ablate.rollout.settings import CPU_TOKENS_PER_STEP, engine_arguments, eos_ids, yarn_of
 from ablate.rollout.vllm import VllmEngine, start
+
+from .conftest import small_engine_config
 
 CONTEXT = 160
 # fp32 kernels sum in other orders: measured gaps are below 1e-5
@@ -188,24 +189,69 @@ def test_an_exception_in_the_callback_leaves_the_engine_clean(engine):
     assert sample(engine, requests) == expected
 
 
-@pytest.mark.parametrize("betas", [{}, {"yarn_beta_fast": 0.75, "yarn_beta_slow": 0.5}], ids=["paper", "tiny"])
-def test_positions_stretched_by_yarn_equal_transformers(betas, tiny_checkpoint, engine_config, tmp_path):
+@pytest.fixture(scope="module")
+def long_engine(tiny_checkpoint, engine_config):
+    """An engine for the model's own context and for twice as many tokens."""
+    return open_engine(tiny_checkpoint, engine_config, CONTEXT, CONTEXT, longest=2 * CONTEXT)
+
+
+BETAS = [{}, {"yarn_beta_fast": 0.75, "yarn_beta_slow": 0.5}]
+
+
+@pytest.mark.parametrize("betas", BETAS, ids=["paper", "tiny"])
+def test_positions_stretched_by_yarn_equal_transformers(betas, long_engine, tiny_checkpoint, tmp_path):
     shutil.copytree(tiny_checkpoint, tmp_path, dirs_exist_ok=True)
-    hf_config = read_hf_config(tmp_path) | betas
-    (tmp_path / "config.json").write_text(json.dumps(hf_config))
-    yarn = yarn_overrides(hf_config, 2 * CONTEXT, CONTEXT)
-    model = Qwen3ForCausalLM.from_pretrained(tmp_path, **yarn)
-    engine = open_engine(tmp_path, engine_config, 2 * CONTEXT, CONTEXT)
+    yarn = yarn_of(read_hf_config(tmp_path) | betas, 2 * CONTEXT, CONTEXT)
+    model = Qwen3ForCausalLM.from_pretrained(tmp_path, rope_parameters=yarn, max_position_embeddings=2 * CONTEXT)
+    long_engine.load_weights(tmp_path)
     requests = requests_for(4, prompt_tokens=150, max_new_tokens=150)
-    results = sample(engine, requests)
+    long_engine._llm.collective_rpc("use_positions", args=(yarn,))
+    try:
+        results = sample(long_engine, requests)
+    finally:
+        long_engine._llm.collective_rpc("use_positions", args=(None,))
     assert max(len(result.response_ids) for result in results.values()) > 50  # well beyond the original context
     assert largest_gap(model, requests, results) < TOLERANCE
     assert largest_gap(Qwen3ForCausalLM.from_pretrained(tmp_path), requests, results) > 1e-2
 
 
+def test_an_engine_of_all_contexts_samples_as_one_started_for_the_context(long_engine, engine, tiny_checkpoint):
+    """Bit for bit: back at its own context, with new weights while stretched, and against vLLM's own YaRN."""
+    requests = requests_for(8)
+    expected = sample(engine, requests)
+    long_engine.load_weights(tiny_checkpoint)
+    long_engine.use_context(CONTEXT)
+    assert sample(long_engine, requests) == expected
+    long_engine.use_context(2 * CONTEXT)
+    stretched = sample(long_engine, requests)
+    assert stretched != expected
+    assert stretched == sample_with_vllms_own_yarn(tiny_checkpoint, requests)
+    long_engine.load_weights(tiny_checkpoint)
+    assert sample(long_engine, requests) == stretched
+    long_engine.use_context(CONTEXT)
+    assert sample(long_engine, requests) == expected
+
+
+def sample_with_vllms_own_yarn(model_dir, requests):
+    """Sample with an engine whose positions vLLM stretches when it starts."""
+    config = small_engine_config(placement="inline")
+    hf_config = read_hf_config(model_dir)
+    arguments = engine_arguments(config, 2 * CONTEXT, hf_config, on_cpu=True)
+    arguments["hf_overrides"]["rope_parameters"] = yarn_of(hf_config, 2 * CONTEXT, CONTEXT)
+    own = VllmEngine(start(model_dir, config, arguments), config, lambda _: None, eos_ids(model_dir, hf_config))
+    results = sample(own, requests)
+    own.close()
+    return results
+
+
+def test_a_context_beyond_the_longest_of_the_engine_is_refused(long_engine):
+    with pytest.raises(UserError, match="321 tokens is beyond the 320 that the engine serves"):
+        long_engine.use_context(2 * CONTEXT + 1)
+
+
 def test_a_context_within_the_original_one_is_not_stretched(tiny_checkpoint):
     assert yarn_factor(96, CONTEXT) == 1
-    assert yarn_overrides(read_hf_config(tiny_checkpoint), 96, CONTEXT) == {}
+    assert yarn_of(read_hf_config(tiny_checkpoint), 96, CONTEXT) is None
 
 
 def test_opening_the_same_settings_again_gives_the_open_engine_and_its_weights(engine, engine_config, tiny_checkpoint):
@@ -220,7 +266,8 @@ def test_opening_the_same_settings_again_gives_the_open_engine_and_its_weights(e
 def test_a_closed_engine_lets_go_of_its_memory_and_of_nothing_else(engine, engine_config, tiny_checkpoint):
     config = replace(engine_config, placement="inline")
     expected = sample(engine, requests_for(4))
-    other = VllmEngine(start(tiny_checkpoint, config, engine_arguments(config, 64, {}, on_cpu=True)), config, [])
+    arguments = engine_arguments(config, 64, read_hf_config(tiny_checkpoint), on_cpu=True)
+    other = VllmEngine(start(tiny_checkpoint, config, arguments), config, lambda _: None, [])
     runner = other._llm.engine_core.engine_core.model_executor.driver_worker.worker.model_runner
     held = [weakref.ref(runner.get_model()), *map(weakref.ref, runner.kv_caches)]
     del runner

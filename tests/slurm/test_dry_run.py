@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import subprocess
 import sys
-from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -75,11 +75,11 @@ def test_the_reference_run_has_two_trainer_nodes_and_a_server_on_every_gpu_of_fo
     places = [(next(w for w in s if w.startswith("--nodelist=")), s[s.index("--port") + 1]) for s in servers]
     assert len(set(places)) == 4 * 8
     assert {node for node, _ in places} == {f"--nodelist=node{index}" for index in (2, 3, 4, 5)}
-    contexts = Counter(server[server.index("--max-model-len") + 1] for server in servers)
-    assert contexts == {"32768": 14, "40960": 14, "81920": 4}
-    for server in servers:
-        stretched = "--hf-overrides" in server
-        assert stretched == (int(server[server.index("--max-model-len") + 1]) > 40_960)
+    (same_words,) = {tuple(server[server.index("-m") : server.index("--host")]) for server in servers}
+    assert same_words[same_words.index("--max-model-len") + 1] == "81920"  # the longest context that is evaluated
+    assert json.loads(same_words[same_words.index("--hf-overrides") + 1]) == {"max_position_embeddings": 81_920}
+    assert same_words[same_words.index("--middleware") + 1] == "ablate.rollout.server_token.RequireToken"
+    assert all(server[server.index("bash") + 1].endswith("slurm/server.sh") for server in servers)  # restarts it
 
     (trainer,) = commands(lines, "ablate.train")
     assert "--nodelist=node0,node1" in trainer

@@ -13,6 +13,7 @@ CHOICES = {
     "rollout.on_short_batch": ("error", "train"),
     "rollout.engine.kind": ("vllm",),
     "rollout.engine.placement": ("auto", "inline", "child", "servers"),
+    "rollout.engine.weight_transfer": ("broadcast", "file"),
     "optim.schedule": ("constant", "cosine"),
     "optim.old_logp": ("trainer", "rollout"),
     "parallel.precision": ("fp32", "bf16"),
@@ -46,6 +47,9 @@ POSITIVE = (
     "parallel.silence_s",
     "parallel.logp_chunk_tokens",
     "rollout.engine.max_num_seqs",
+    "rollout.engine.bucket_mib",
+    "rollout.engine.silence_s",
+    "rollout.engine.min_live_share",
     "rollout.engine.num_threads",
     "eval.bootstrap_resamples",
 )
@@ -63,7 +67,7 @@ NOT_NEGATIVE = (
     "checkpoint.every",
 )
 
-AT_MOST_1 = ("rollout.top_p", "eval.top_p", "rollout.engine.gpu_memory_utilization")
+AT_MOST_1 = ("rollout.top_p", "eval.top_p", "rollout.engine.gpu_memory_utilization", "rollout.engine.min_live_share")
 BELOW_1 = ("optim.beta1", "optim.beta2")
 
 

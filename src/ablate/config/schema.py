@@ -92,7 +92,11 @@ class EngineConfig:
     kind: str = MISSING  # vllm
     placement: str = MISSING  # inline (this process) | child (its own) | auto (child under torchrun) | servers (HTTP)
     urls: list[str] = MISSING  # servers
-    weights_dir: str | None = MISSING  # servers: a directory for new weights that the trainer and all servers see
+    weight_transfer: str = MISSING  # servers: broadcast | file, how they get new weights
+    weights_dir: str | None = MISSING  # file: a directory for new weights that the trainer and all servers see
+    bucket_mib: float = MISSING  # broadcast: weights in one message; trainer and servers hold one more of it in memory
+    silence_s: float = MISSING  # servers: one that neither answers nor takes weights for this long counts as dead
+    min_live_share: float = MISSING  # servers: with fewer alive the run checkpoints, leaves and is queued again
     dtype: str = MISSING
     max_num_seqs: int = MISSING
     tensor_parallel: int = MISSING
@@ -221,6 +225,11 @@ class RunConfig:
     logging: LoggingConfig = MISSING
     paths: PathsConfig = MISSING
     comparison: ComparisonConfig = MISSING
+
+    @property
+    def longest_context(self) -> int:
+        """Tokens of the longest context that the run trains or evaluates at."""
+        return max(each.length for each in (*self.context.stages, *self.eval.contexts))
 
     @property
     def rollouts_per_step(self) -> int:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from ablate.preemption import Preempted
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -42,11 +44,26 @@ class Sampled:
 OnFinish = Callable[[Hashable, Sampled], None]
 
 
+class TooFewServers(Preempted):
+    """So many servers failed that the run leaves, to be queued again."""
+
+
+class WeightsIncomplete(Exception):
+    """A server failed in the middle of a weight update, and the others need all weights again: load them once more."""
+
+
 class Engine(Protocol):
     """A sampling engine with one set of weights."""
 
     def load_weights(self, weights: Iterable[tuple[str, Tensor]] | Path | str) -> None:
         """Replace the weights with ``(Hugging Face name, tensor)`` pairs, or with those of a Hugging Face directory."""
+
+    def use_context(self, context_length: int) -> None:
+        """Sample at this context from now on: its positions are stretched by YaRN where the model's own end before it.
+
+        Raises:
+            UserError: for a context that the engine was not started for.
+        """
 
     def sample(self, requests: Sequence[Request], on_finish: OnFinish) -> None:
         """Sample every request; call ``on_finish(key, sampled)`` as soon as each one ends, while others still run.

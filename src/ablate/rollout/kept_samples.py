@@ -29,6 +29,9 @@ class KeepingEngine:
     def load_weights(self, weights: Iterable[tuple[str, Tensor]] | Path | str) -> None:
         self.engine.load_weights(weights)
 
+    def use_context(self, context_length: int) -> None:
+        self.engine.use_context(context_length)
+
     def sample(self, requests: Sequence[Request], on_finish: OnFinish) -> None:
         """Sample the requests that are not in the file; see ``Engine``. The samples in the file are finished first."""
         kept = read_samples(self.path)

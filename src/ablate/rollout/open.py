@@ -19,38 +19,49 @@ from ablate.config import EngineConfig
 from ablate.errors import UserError
 from ablate.hf_config import read_hf_config
 from ablate.rollout.engine import Engine
-from ablate.rollout.settings import eos_ids
+from ablate.rollout.settings import eos_ids, yarn_of
 from ablate.rollout.vllm import open_vllm
 
-# By rollout.engine.kind. Each takes (model_dir, config, context_length, original_context); the placement is never auto.
+# By rollout.engine.kind. Each takes (model_dir, config, longest context, original context); placement is never auto.
 OPENERS: dict[str, Callable[[Path, EngineConfig, int, int], Engine]] = {"vllm": open_vllm}
 
 _open_engines: dict[str, Engine] = {}
 
 
-def open_engine(model_dir: Path | str, config: EngineConfig, context_length: int, original_context: int) -> Engine:
-    """Return the engine with these settings, starting it from ``model_dir`` unless this process has it open already.
+def open_engine(
+    model_dir: Path | str,
+    config: EngineConfig,
+    context_length: int,
+    original_context: int,
+    longest: int | None = None,
+) -> Engine:
+    """Return the engine with these settings, ready to sample at ``context_length``.
 
-    An engine that was open keeps the weights that it was given last: load weights before you sample.
+    One engine serves every context up to ``longest``. It is started from ``model_dir`` unless this process has it open
+    already, and then it keeps the weights that it was given last: load weights before you sample.
 
     Args:
         model_dir: a Hugging Face directory.
         context_length: tokens of prompt and response together.
         original_context: positions the weights were trained for; a longer context is stretched by YaRN.
+        longest: the longest context that will be asked of this engine; None for ``context_length``.
 
     Raises:
         UserError: if ``inline`` is asked for inside a world of several processes, or ``model_dir`` is no model.
     """
-    model_dir = Path(model_dir)
+    model_dir, longest = Path(model_dir), longest or context_length
     config = replace(config, placement=checked_placement(config.placement))
     hf_config = read_hf_config(model_dir)
-    settings = [hf_config, eos_ids(model_dir, hf_config), asdict(config), context_length, original_context]
+    yarn_of(hf_config, context_length, original_context)  # refuses a wrong context before anything slow starts
+    settings = [hf_config, eos_ids(model_dir, hf_config), asdict(config), longest, original_context]
     key = json.dumps(settings, sort_keys=True)
     if key not in _open_engines:
         if config.placement != "servers" and one_at_a_time():
             close_engines()
-        _open_engines[key] = OPENERS[config.kind](model_dir, config, context_length, original_context)
-    return _open_engines[key]
+        _open_engines[key] = OPENERS[config.kind](model_dir, config, longest, original_context)
+    engine = _open_engines[key]
+    engine.use_context(context_length)
+    return engine
 
 
 def close_engines() -> None:

@@ -1,107 +1,142 @@
-"""A client of vLLM's servers on other machines (``placement: servers``).
+"""A client of vLLM's servers on other machines (``placement: servers``): one pool, in which every server is the same.
 
-The servers are started with ``python`` and the words of ``settings.serve_command``, with ``VLLM_SERVER_DEV_MODE=1`` in
-their environment. That opens the routes that replace weights to anybody who can reach the port: start servers on
-loopback or a private network only. Each server serves one context length; an evaluation at another context needs
-servers that were started for that context.
+The servers are started with ``python`` and the words of ``settings.server_command``. ``VLLM_SERVER_DEV_MODE=1`` in
+their environment opens the routes that replace weights, and ``ABLATE_SERVER_TOKEN`` closes every route to whoever does
+not know the job's token. The token travels unencrypted: the network between the nodes must be private.
+
+A server that fails, hangs or went away is retired: its requests go to the others, and it takes part again from the next
+full weight update on, if it answers by then.
 """
 
 from __future__ import annotations
 
 import asyncio
 import shlex
-from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
+from ablate.config import EngineConfig
 from ablate.errors import UserError
 from ablate.preemption import unless_asked_to_stop
-from ablate.rollout.engine import OnFinish, Request, Sampled
+from ablate.rollout.broadcast import Broadcast, BroadcastFailed
+from ablate.rollout.dispatch import ServerFailed, dispatch
+from ablate.rollout.engine import OnFinish, Request, Sampled, WeightsIncomplete
+from ablate.rollout.server_http import allow_open_files, call, http_session
+from ablate.rollout.server_pool import Pool
 from ablate.rollout.weights_file import weights_file
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession
     from torch import Tensor
 
-CONNECT_TIMEOUT_S = 10.0  # a response may take minutes, a connection may not
-
 
 class ServerEngine:
-    """Samples on every server that serves ``context_length`` tokens.
+    """Samples on a pool of servers.
 
     Args:
-        max_num_seqs: requests in flight per server.
-        weights_dir: a directory that this process and the servers share.
-        serve_command: the words after ``python`` that start such a server, for the error message.
+        yarn: YaRN's parameters for a context length, or None; see ``settings.yarn_of``.
+        longest: tokens of the longest context that every server has to serve.
+        server_command: the words after ``python`` that start such a server, for the error message.
 
     Raises:
-        UserError: if no server serves that context, or one cannot be reached.
+        UserError: if a server cannot be reached, or does not serve the longest context.
     """
 
     def __init__(
         self,
-        urls: Sequence[str],
+        config: EngineConfig,
         *,
-        context_length: int,
-        max_num_seqs: int,
-        weights_dir: str | None,
+        yarn: Callable[[int], dict[str, Any] | None],
+        longest: int,
         stop_ids: list[int],
-        serve_command: Sequence[str],
+        server_command: Sequence[str],
     ) -> None:
-        if not urls:
+        if not config.urls:
             raise UserError("rollout.engine.placement=servers needs rollout.engine.urls=[http://HOST:PORT, ...]")
-        models = asyncio.run(each_server(urls, get_model))
-        self._models = {
-            url: model["id"]
-            for url, model in zip(urls, models, strict=True)
-            if model["max_model_len"] == context_length
-        }
-        if not self._models:
-            served = ", ".join(f"{url} {model['max_model_len']}" for url, model in zip(urls, models, strict=True))
-            raise UserError(
-                f"no server serves a context of {context_length} tokens ({served}): start one with "
-                f"VLLM_SERVER_DEV_MODE=1 python {shlex.join(serve_command)}, and add it to rollout.engine.urls"
-            )
-        self._max_num_seqs = max_num_seqs
-        self._weights_dir = weights_dir
+        allow_open_files()
+        self._config = config
+        self._yarn = yarn
+        self._longest = longest
         self._stop_ids = stop_ids
+        self._pool = Pool(config)
+        models = self._pool.ask(config.urls, "/v1/models")
+        for url, answer in models.items():
+            if isinstance(answer, ServerFailed):
+                raise UserError(f"no server answers at {url} ({answer}): start it, or fix rollout.engine.urls")
+            served = answer["data"][0]["max_model_len"]
+            if served < longest:
+                raise UserError(
+                    f"{url} serves {served} tokens, and the run's longest context is {longest}: start it with "
+                    f"VLLM_SERVER_DEV_MODE=1 python {shlex.join(server_command)}"
+                )
+        self._models = {url: answer["data"][0]["id"] for url, answer in models.items()}
+        self._positions: dict[str, dict[str, Any] | None] = {}  # YaRN's parameters as each server has them now
+        self._context = longest
+        self._version: str | None = None  # of the weights; None until this client has loaded any
+        self._broadcast: Broadcast | None = None
 
-    def load_weights(self, weights: Iterable[tuple[str, Tensor]] | Path | str) -> None:
-        """Replace the weights of every server; see ``Engine``. A directory must be one that the servers see."""
-        if isinstance(weights, str | Path):
-            self._replace("replace_weights_from_directory", Path(weights))
-            return
-        if self._weights_dir is None:
+    # --- sampling ---------------------------------------------------------------------------------------------------
+
+    def use_context(self, context_length: int) -> None:
+        """Stretch positions on every server as this context needs it; see ``Engine``.
+
+        Raises:
+            TooFewServers: if fewer live servers are left than ``rollout.engine.min_live_share`` asks for.
+        """
+        if context_length > self._longest:
             raise UserError(
-                "rollout.engine.placement=servers needs rollout.engine.weights_dir, a directory that the trainer and "
-                "the servers share"
+                f"a context of {context_length} tokens is beyond the {self._longest} that the servers serve"
             )
-        with weights_file(weights, self._weights_dir) as path:
-            self._replace("replace_weights_from_file", path)
+        self._context = context_length
+        yarn = self._yarn(context_length)
+        positions = self._positions
+        self._stretch([url for url in self._pool.live if url not in positions or positions[url] != yarn])
+        self._pool.check_enough()
 
-    def _replace(self, method: str, path: Path) -> None:
-        async def replace(session: ClientSession, url: str) -> None:
-            await post(session, f"{url}/collective_rpc", {"method": method, "args": [str(path)]})
-            # Keys and values of the old weights must not serve a new prompt.
-            await post(session, f"{url}/reset_prefix_cache", {})
-
-        asyncio.run(each_server(list(self._models), replace))
+    def _stretch(self, urls: Sequence[str]) -> None:
+        yarn = self._yarn(self._context)
+        changed = self._pool.post(urls, "/collective_rpc", {"method": "use_positions", "args": [yarn]})
+        self._drop_cached_prefixes(changed)
+        self._positions |= dict.fromkeys(changed, yarn)
 
     def sample(self, requests: Sequence[Request], on_finish: OnFinish) -> None:
-        """Sample every request; see ``Engine``. A server takes the next request when one of its own has ended."""
-        waiting = deque(requests)
+        """Sample every request on some server; see ``Engine``.
 
-        async def serve(session: ClientSession, url: str) -> None:
-            async def take() -> None:
-                while waiting:
-                    request = waiting.popleft()
-                    answer = await post(session, f"{url}/v1/completions", self._body(self._models[url], request))
-                    on_finish(request.key, sampled_of(answer["choices"][0]))
+        Raises:
+            TooFewServers: if fewer live servers are left than ``rollout.engine.min_live_share`` asks for.
+        """
+        self._retire_other_weights()
+        self._pool.check_enough()
+        asyncio.run(unless_asked_to_stop(self._sample(requests, on_finish)))
 
-            await all_or_none([take() for _ in range(self._max_num_seqs)])
+    async def _sample(self, requests: Sequence[Request], on_finish: OnFinish) -> None:
+        async with http_session() as session:
 
-        asyncio.run(unless_asked_to_stop(each_server(list(self._models), serve)))
+            async def send(url: str, request: Request) -> Sampled:
+                answer = await call(session, f"{url}/v1/completions", self._body(self._models[url], request))
+                return sampled_of(answer["choices"][0], url)
+
+            def on_lost(url: str, error: ServerFailed) -> None:
+                self._pool.retire(url, error)
+                self._pool.check_enough()
+
+            await dispatch(
+                requests,
+                list(self._pool.live),
+                max_in_flight=self._config.max_num_seqs,
+                send=send,
+                watch=lambda url: self._watch(session, url),
+                on_finish=on_finish,
+                on_lost=on_lost,
+            )
+
+    async def _watch(self, session: ClientSession, url: str) -> None:
+        """Raise ``ServerFailed`` once the server's workers have not answered for ``silence_s``."""
+        while True:
+            await asyncio.sleep(self._config.silence_s / 4)
+            await call(session, f"{url}/collective_rpc", {"method": "is_alive"}, timeout_s=self._config.silence_s)
 
     def _body(self, model: str, request: Request) -> dict[str, Any]:
         return {
@@ -114,65 +149,87 @@ class ServerEngine:
             "stop_token_ids": self._stop_ids,
             "logprobs": 0,  # of the sampled token only
             "return_token_ids": True,
+            # Keys and values of other weights or positions must not serve this prompt.
+            "cache_salt": f"{self._version}/{self._context}",
         }
+
+    # --- weights ----------------------------------------------------------------------------------------------------
+
+    def load_weights(self, weights: Iterable[tuple[str, Tensor]] | Path | str) -> None:
+        """Replace the weights of every server; see ``Engine``. A directory must be one that the servers see.
+
+        Raises:
+            WeightsIncomplete: if a server failed in the middle of a broadcast; it is retired.
+        """
+        uses_file = self._config.weight_transfer == "file" and not isinstance(weights, str | Path)
+        if uses_file and self._config.weights_dir is None:
+            raise UserError(
+                "rollout.engine.weight_transfer=file needs rollout.engine.weights_dir, a directory that the trainer "
+                "and the servers share"
+            )
+        back = self._pool.rejoin()
+        self._version = uuid4().hex  # never that of another run, whose servers these may have been
+        self._pool.post(self._pool.live, "/pause?mode=abort", {})
+        self._stretch(back)
+        if isinstance(weights, str | Path):
+            self._replace("replace_weights_from_directory", Path(weights))
+        elif uses_file:
+            with weights_file(weights, self._config.weights_dir) as path:
+                self._replace("replace_weights_from_file", path)
+        else:
+            self._send(weights)
+        self._drop_cached_prefixes(self._pool.live)
+        self._retire_other_weights()
+        self._pool.post(self._pool.live, "/resume", {})
+
+    def _replace(self, method: str, path: Path) -> None:
+        replaced = self._pool.post(self._pool.live, "/collective_rpc", {"method": method, "args": [str(path)]})
+        self._pool.post(replaced, "/update_weight_version", {"new_version": self._version})
+
+    def _send(self, weights: Iterable[tuple[str, Tensor]]) -> None:
+        if not self._pool.live:
+            return  # sampling will say so
+        if self._broadcast is None or self._broadcast.urls != self._pool.live:
+            self._broadcast = Broadcast(
+                list(self._pool.live), bucket_mib=self._config.bucket_mib, timeout_s=self._config.silence_s
+            )
+        try:
+            self._broadcast.send(weights, self._version)
+        except BroadcastFailed as error:
+            self._broadcast = None
+            for url, failure in error.failures.items():
+                self._pool.retire(url, failure)
+            raise WeightsIncomplete(str(error)) from error
+
+    def _drop_cached_prefixes(self, urls: Sequence[str]) -> None:
+        for url, answer in self._pool.post(urls, "/reset_prefix_cache", {}).items():
+            if not answer["success"]:  # a request still holds blocks of the cache
+                self._pool.retire(url, ServerFailed(f"{url} kept its prefix cache"))
+
+    def _retire_other_weights(self) -> None:
+        """A server that was restarted, or missed an update, reports another version of the weights."""
+        if self._version is None:
+            return
+        for url, answer in self._pool.ask(self._pool.live, "/weight_info").items():
+            if isinstance(answer, ServerFailed):
+                self._pool.retire(url, answer)
+            elif answer["weight_version"] != self._version:
+                self._pool.retire(url, ServerFailed(f"{url} has other weights: it was started again"))
 
     def close(self) -> None:
         """There is nothing to close: the servers do not belong to this process."""
 
 
-def sampled_of(choice: dict[str, Any]) -> Sampled:
-    """Read one choice of a completion's answer."""
+def sampled_of(choice: dict[str, Any], url: str) -> Sampled:
+    """Read one choice of a completion's answer.
+
+    Raises:
+        ServerFailed: if the server ended the request for a reason of its own.
+    """
+    if choice["finish_reason"] not in ("stop", "length"):
+        raise ServerFailed(f"{url} ended a request for the reason {choice['finish_reason']}")
     return Sampled(
         response_ids=tuple(choice["token_ids"]),
         logp=tuple(choice["logprobs"]["token_logprobs"]),
         finished=choice["finish_reason"] == "stop",
     )
-
-
-async def each_server(urls: Sequence[str], call: Any) -> list[Any]:
-    """Run ``call(session, url)`` for all servers at once and return the results in order."""
-    from aiohttp import ClientSession, ClientTimeout, TCPConnector
-
-    # Connections are not kept alive: vLLM closes an idle one after 5 s, and a POST to a closed one is not tried again.
-    connector = TCPConnector(limit=0, force_close=True)
-    timeout = ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S)
-    async with ClientSession(connector=connector, timeout=timeout) as session:
-        return await all_or_none([call(session, url) for url in urls])
-
-
-async def all_or_none(calls: Sequence[Any]) -> list[Any]:
-    """Await all calls; when one raises, cancel the others so that no server keeps generating, and re-raise."""
-    tasks = [asyncio.ensure_future(call) for call in calls]
-    try:
-        return await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def get_model(session: ClientSession, url: str) -> dict[str, Any]:
-    """The model that a server serves: its ``id`` and ``max_model_len``."""
-    from aiohttp import ClientConnectionError
-
-    try:
-        async with session.get(f"{url}/v1/models") as answer:
-            return (await answer.json())["data"][0]
-    except ClientConnectionError as error:
-        raise UserError(f"no server answers at {url} ({error}): start it, or fix rollout.engine.urls") from error
-
-
-async def post(session: ClientSession, url: str, body: dict[str, Any]) -> Any:
-    """POST JSON and return the answer's JSON, or None for an empty answer.
-
-    Raises:
-        UserError: if the server was started without this route.
-        RuntimeError: for any other refusal, with the server's own words.
-    """
-    async with session.post(url, json=body) as answer:
-        text = await answer.text()
-        if answer.status == 404:
-            raise UserError(f"{url} does not exist there: start that server with VLLM_SERVER_DEV_MODE=1")
-        if answer.status != 200:
-            raise RuntimeError(f"{url} answered {answer.status}: {text[:1000]}")
-        return await answer.json(content_type=None) if text else None

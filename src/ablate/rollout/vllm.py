@@ -11,19 +11,21 @@ trainer's world has more than one process, and the engine must be a child.
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from ablate.config import EngineConfig
+from ablate.errors import UserError
 from ablate.hf_config import read_hf_config
 from ablate.preemption import stop_if_asked
 from ablate.rollout.engine import Engine, OnFinish, Request, Sampled
 from ablate.rollout.process import caller_unchanged, environment_for_children, prepare_environment
 from ablate.rollout.server import ServerEngine
-from ablate.rollout.settings import engine_arguments, eos_ids, serve_command, yarn_overrides
+from ablate.rollout.settings import engine_arguments, eos_ids, server_command, yarn_of
 from ablate.rollout.weights_file import weights_file
 
 if TYPE_CHECKING:
@@ -31,32 +33,50 @@ if TYPE_CHECKING:
     from vllm.v1.engine.llm_engine import LLMEngine
 
 
-def open_vllm(model_dir: Path, config: EngineConfig, context_length: int, original_context: int) -> Engine:
+def open_vllm(model_dir: Path, config: EngineConfig, longest: int, original_context: int) -> Engine:
     """Start vLLM on ``model_dir``, or connect to its servers; see ``ablate.rollout.open.open_engine``."""
     hf_config = read_hf_config(model_dir)
     stop_ids = eos_ids(model_dir, hf_config)
-    overrides = yarn_overrides(hf_config, context_length, original_context)
-    arguments = engine_arguments(config, context_length, overrides, on_cpu=not torch.cuda.is_available())
+    arguments = engine_arguments(config, longest, hf_config, on_cpu=not torch.cuda.is_available())
+    yarn = partial(yarn_of, hf_config, original_context=original_context)
     if config.placement == "servers":
-        return ServerEngine(
-            config.urls,
-            context_length=context_length,
-            max_num_seqs=config.max_num_seqs,
-            weights_dir=config.weights_dir,
-            stop_ids=stop_ids,
-            serve_command=serve_command(model_dir, arguments),
-        )
-    return VllmEngine(start(model_dir, config, arguments), config, stop_ids)
+        command = server_command(model_dir, arguments)
+        return ServerEngine(config, yarn=yarn, longest=longest, stop_ids=stop_ids, server_command=command)
+    return VllmEngine(start(model_dir, config, arguments), config, yarn, stop_ids)
 
 
 class VllmEngine:
-    """One vLLM engine core, driven request by request."""
+    """One vLLM engine core, driven request by request.
 
-    def __init__(self, llm: LLMEngine, config: EngineConfig, stop_ids: list[int]) -> None:
+    Args:
+        yarn: YaRN's parameters for a context length, or None; see ``settings.yarn_of``.
+    """
+
+    def __init__(
+        self, llm: LLMEngine, config: EngineConfig, yarn: Callable[[int], dict[str, Any] | None], stop_ids: list[int]
+    ) -> None:
         self._llm = llm
         self._placement = config.placement
         self._num_threads = config.num_threads
+        self._yarn = yarn
+        self._used_yarn: dict[str, Any] | None = None
         self._stop_ids = stop_ids
+
+    def use_context(self, context_length: int) -> None:
+        """Stretch positions as this context needs it; see ``Engine``."""
+        longest = self._llm.model_config.max_model_len
+        if context_length > longest:
+            raise UserError(f"a context of {context_length} tokens is beyond the {longest} that the engine serves")
+        yarn = self._yarn(context_length)
+        if yarn != self._used_yarn:
+            self._llm.collective_rpc("use_positions", args=(yarn,))
+            self._drop_cached_prefixes()
+            self._used_yarn = yarn
+
+    def _drop_cached_prefixes(self) -> None:
+        """Keys and values of other weights or positions must not serve a new prompt."""
+        if not self._llm.reset_prefix_cache():
+            raise RuntimeError("vLLM kept its prefix cache, because a request is still running")
 
     def load_weights(self, weights: Iterable[tuple[str, Tensor]] | Path | str) -> None:
         """Replace the weights in place; see ``Engine``."""
@@ -67,8 +87,7 @@ class VllmEngine:
         else:
             with weights_file(weights, None) as path:
                 self._llm.collective_rpc("replace_weights_from_file", args=(str(path),))
-        # Keys and values of the old weights must not serve a new prompt.
-        self._llm.reset_prefix_cache()
+        self._drop_cached_prefixes()
 
     def sample(self, requests: Sequence[Request], on_finish: OnFinish) -> None:
         """Sample every request; see ``Engine``."""

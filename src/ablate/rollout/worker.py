@@ -1,4 +1,4 @@
-"""What runs inside an engine's worker: weights replaced in place, and the kernels of the CPU backend."""
+"""What runs inside an engine's worker: weights and positions replaced in place, and the CPU backend's kernels."""
 
 from __future__ import annotations
 
@@ -6,12 +6,23 @@ import ctypes
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import torch
+from vllm.config import set_current_vllm_config
+from vllm.distributed.weight_transfer.factory import WeightTransferEngineFactory
+from vllm.model_executor.layers.rotary_embedding.base import RotaryEmbedding, RotaryEmbeddingBase
+from vllm.model_executor.layers.rotary_embedding.yarn_scaling_rope import YaRNScalingRotaryEmbedding
+
+from ablate.rollout.tied_head import repack_tied_head
 
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import Module
 
+
+# vLLM imports this module in every worker before it makes the engine that --weight-transfer-config names.
+WeightTransferEngineFactory.register_engine("ablate", "ablate.rollout.receiver", "Receiver")
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -22,34 +33,45 @@ class WorkerExtension:
     def replace_weights(self, tensors: Iterator[tuple[str, Tensor]]) -> None:
         """Take ``(Hugging Face name, tensor)`` pairs from this process."""
         self.reload_weights(weights_iterator=tensors)
-        self._repack_tied_head()
+        repack_tied_head(self.model_runner.get_model())
 
     def replace_weights_from_file(self, path: str) -> None:
         """Take the ``{Hugging Face name: tensor}`` that ``torch.save`` wrote to ``path``."""
-        import torch
-
         tensors = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
         self.replace_weights(iter(tensors.items()))
 
     def replace_weights_from_directory(self, path: str) -> None:
         """Take the weights of a Hugging Face directory."""
         self.reload_weights(weights_path=path)
-        self._repack_tied_head()
+        repack_tied_head(self.model_runner.get_model())
 
-    def _repack_tied_head(self) -> None:
-        """Bring the output projection up to date where it shares the embedding's weights.
+    def use_positions(self, yarn: dict[str, Any] | None) -> None:
+        """Write the rotations that YaRN's parameters give, or without them the model's own, over the present table.
 
-        On a CPU vLLM 0.31 multiplies by a packed copy that it made at the first load. A reload repacks every layer that
-        a checkpoint names. No checkpoint names a tied head, so it would silently keep the old weights.
+        The table keeps its storage, so CUDA graphs that read it stay valid. Keys that are cached keep their old
+        rotations: reset the prefix cache.
+
+        Args:
+            yarn: ``rope_parameters`` of a Hugging Face config.json.
         """
-        model = self.model_runner.get_model()
-        head = getattr(model, "lm_head", None)
-        if not model.config.tie_word_embeddings or not hasattr(head, "quant_method"):
-            return  # not tied, or on another pipeline stage
-        embedding = model.model.embed_tokens
-        if head.weight.data_ptr() != embedding.weight.data_ptr():
-            raise RuntimeError("vLLM untied the output projection from the embedding during a reload")
-        head.quant_method.process_weights_after_loading(head)
+        modules = {
+            module for module in self.model_runner.get_model().modules() if isinstance(module, RotaryEmbeddingBase)
+        }
+        if not modules or {type(module) for module in modules} != {RotaryEmbedding}:
+            found = sorted({type(module).__name__ for module in modules})
+            raise ValueError(f"positions can be stretched where the model has vLLM's RotaryEmbedding, not {found}")
+        with torch.inference_mode(), set_current_vllm_config(self.vllm_config), torch.device(self.device):
+            for module in modules:
+                table = rotations(module, yarn)
+                module.cos_sin_cache[: len(table)] = table
+
+    def is_alive(self) -> bool:
+        """Answers at all: a client tells by it a slow server from one that hangs."""
+        return True
+
+    def end_interrupted_update(self) -> None:
+        """Let the next weight update start, although an earlier one never ended."""
+        self._weight_update_active = False
 
     def end_with_parent(self) -> None:
         """On Linux: end when the process that started this one does, however it ends.
@@ -70,9 +92,27 @@ class WorkerExtension:
                 module.forward = norm_by_kernel(module)
 
 
+def rotations(module: RotaryEmbedding, yarn: dict[str, Any] | None) -> Tensor:
+    """Cosines and sines of every position, as vLLM computes them when it starts a model with these parameters."""
+    if yarn is None:
+        return module._compute_cos_sin_cache().to(module.dtype)
+    original = yarn["original_max_position_embeddings"]
+    betas = {name: yarn[name] for name in ("beta_fast", "beta_slow") if name in yarn}
+    stretched = YaRNScalingRotaryEmbedding(
+        module.head_size,
+        module.rotary_dim,
+        original,
+        yarn["rope_theta"],
+        module.is_neox_style,
+        yarn["factor"],
+        module.dtype,
+        **betas,
+    )
+    return stretched.cos_sin_cache[: module.max_position_embeddings]
+
+
 def norm_by_kernel(norm: Module) -> Callable[..., Tensor | tuple[Tensor, Tensor]]:
     """The forward of vLLM's ``RMSNorm``: x, or with a residual (x + residual, normalised) and (x + residual)."""
-    import torch
 
     def forward(x: Tensor, residual: Tensor | None = None) -> Tensor | tuple[Tensor, Tensor]:
         if residual is not None:

@@ -1,0 +1,149 @@
+"""The trainer's end of a broadcast of weights to vLLM's servers; ``receiver.py`` is the other end."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable, Iterable
+from datetime import timedelta
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import torch
+import torch.distributed as dist
+
+from ablate.rollout.buckets import SENDER, Group, buckets, open_group
+from ablate.rollout.dispatch import ServerFailed
+from ablate.rollout.server_http import call, http_session, on_each
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MIB = 1024**2
+GRACE_S = 2.0  # how much later than this process a server may notice that a peer is gone
+
+
+class BroadcastFailed(Exception):
+    """The servers hold parts of new weights: those in ``failures`` are the cause, the others need all of them again."""
+
+    def __init__(self, failures: dict[str, ServerFailed]) -> None:
+        super().__init__("; ".join(map(str, failures.values())))
+        self.failures = failures
+
+
+class Broadcast:
+    """Sends weights to a set of servers, as long as all of them take part.
+
+    Args:
+        timeout_s: how long one message may take.
+    """
+
+    def __init__(self, urls: list[str], *, bucket_mib: float, timeout_s: float) -> None:
+        self.urls = urls
+        self._bucket_bytes = bucket_mib * MIB
+        self._timeout_s = timeout_s
+        self._group: Group | None = None
+        # Threads have a current device of their own: the one that sends takes this thread's.
+        self._device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else None
+
+    def send(self, weights: Iterable[tuple[str, Tensor]], version: str) -> None:
+        """Replace the weights of all servers, which have to be paused, and name them ``version``.
+
+        Raises:
+            BroadcastFailed: if a server did not take part; this object cannot be used again.
+        """
+        if self._group is None:
+            asyncio.run(self._meet())
+        asyncio.run(self._all("/collective_rpc", lambda _: {"method": "end_interrupted_update"}))
+        asyncio.run(self._all("/start_weight_update", lambda _: {}))
+        for layout, buffer in buckets(weights, self._bucket_bytes):
+            if self._device is not None:
+                torch.cuda.synchronize()  # the message is complete before another thread's stream sends it
+            body = {"update_info": layout.as_json()}
+            asyncio.run(
+                self._all("/update_weights", lambda _, body=body: body, lambda b=buffer: self._group.broadcast(b))
+            )
+        asyncio.run(self._all("/finish_weight_update", lambda _: {"weight_version": version}))
+
+    async def _meet(self) -> None:
+        """Open the group of this process and the workers of all servers."""
+        async with http_session() as session:
+            route = "/get_world_size"
+            answers = await on_each(self.urls, lambda url: call(session, url + route, timeout_s=self._timeout_s))
+        failures = {url: answer for url, answer in answers.items() if isinstance(answer, ServerFailed)}
+        if failures:
+            raise BroadcastFailed(failures)
+        sizes = [answers[url]["world_size"] for url in self.urls]
+        size = 1 + sum(sizes)
+        host, timeout = address_towards(self.urls[0]), timedelta(seconds=self._timeout_s)
+        store = dist.TCPStore(host, 0, size, is_master=True, timeout=timeout, wait_for_workers=False)
+        where = {"host": host, "port": store.port, "name": uuid4().hex, "size": size, "timeout_s": self._timeout_s}
+        first_ranks = {url: 1 + sum(sizes[:index]) for index, url in enumerate(self.urls)}
+
+        def join() -> None:
+            named = dist.PrefixStore(where["name"], store)
+            self._group = open_group(named, SENDER, size, self._device or torch.device("cpu"), self._timeout_s)
+
+        await self._all(
+            "/init_weight_transfer_engine", lambda url: {"init_info": {**where, "first_rank": first_ranks[url]}}, join
+        )
+        self._store = store  # lives as long as the group
+
+    async def _all(self, route: str, body: Callable[[str], dict], own: Callable[[], None] | None = None) -> None:
+        """POST to all servers and do this process's part meanwhile, in a thread that cannot block the calls."""
+        async with http_session() as session:
+            calls = {url: call(session, f"{url}{route}", body(url)) for url in self.urls}
+            failures = await failures_of(calls, self._in_thread(own), self._timeout_s)
+        if failures:
+            raise BroadcastFailed(failures)
+
+    async def _in_thread(self, own: Callable[[], None] | None) -> None:
+        def work() -> None:
+            if self._device is not None:
+                torch.cuda.set_device(self._device)
+            own()
+
+        if own is not None:
+            await asyncio.to_thread(work)
+
+
+async def failures_of(calls: dict[str, Awaitable], own: Awaitable[None], timeout_s: float) -> dict[str, ServerFailed]:
+    """Await this process's part and the servers' answers; return the servers that are the cause if anything failed.
+
+    When one server hangs, the others report that the broadcast broke. The cause is then whoever does not answer.
+
+    Raises:
+        RuntimeError: if this process's part failed although every server answered.
+    """
+    tasks = {url: asyncio.ensure_future(each) for url, each in calls.items()}
+    broken: RuntimeError | None = None
+    try:
+        await own
+    except RuntimeError as error:  # torch.distributed raises subclasses of it
+        broken = error
+    _, silent = await asyncio.wait(tasks.values(), timeout=timeout_s + GRACE_S)
+    failures: dict[str, ServerFailed] = {}
+    for url, task in tasks.items():
+        if task in silent:
+            task.cancel()
+            failures[url] = ServerFailed(f"{url} did not take part in a weight update for {timeout_s:g} s")
+        elif task.exception() is not None:
+            if not isinstance(task.exception(), ServerFailed):
+                raise task.exception()
+            failures[url] = task.exception()
+    gone = {url: error for url, error in failures.items() if not error.answered}
+    if gone:
+        return gone
+    if broken is not None:
+        answers = "; ".join(map(str, failures.values())) or "no server reported an error"
+        raise RuntimeError(f"the broadcast of weights failed: {broken} ({answers})") from broken
+    return failures
+
+
+def address_towards(url: str) -> str:
+    """This machine's address on the network that leads to a server."""
+    parts = urlsplit(url)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect((parts.hostname, parts.port or 80))  # sends nothing: it only chooses a route
+        return probe.getsockname()[0]

@@ -1,0 +1,75 @@
+"""Which of a run's servers are alive, and what is asked of all of them."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from ablate.config import EngineConfig
+from ablate.rollout.dispatch import ServerFailed
+from ablate.rollout.engine import TooFewServers
+from ablate.rollout.server_http import CONNECT_TIMEOUT_S, call, http_session, on_each
+
+
+class Pool:
+    """The servers at ``config.urls``: those that are ``live``, and those that failed since the last weight update."""
+
+    def __init__(self, config: EngineConfig) -> None:
+        self.urls = list(config.urls)
+        self.live = list(config.urls)
+        self.retired: list[str] = []
+        self._silence_s = config.silence_s
+        self._min_live_share = config.min_live_share
+
+    def rejoin(self) -> list[str]:
+        """Let retired servers that answer take part again, and return them: they need weights and positions."""
+        alive = self.ask(self.retired, "/collective_rpc", {"method": "is_alive"}, timeout_s=CONNECT_TIMEOUT_S)
+        back = [url for url, answer in alive.items() if not isinstance(answer, ServerFailed)]
+        self.retired = [url for url in self.retired if url not in back]
+        self.live = [url for url in self.urls if url in self.live or url in back]
+        return back
+
+    def retire(self, url: str, error: ServerFailed) -> None:
+        """Ask nothing more of a server until it rejoins."""
+        if url in self.live:
+            self.live.remove(url)
+            self.retired.append(url)
+            print(f"a server is out until the next weight update: {error}", file=sys.stderr, flush=True)
+
+    def check_enough(self) -> None:
+        """Raise ``TooFewServers`` if fewer are alive than ``rollout.engine.min_live_share`` asks for."""
+        floor = max(1, math.ceil(self._min_live_share * len(self.urls)))
+        if len(self.live) < floor:
+            raise TooFewServers(
+                f"{len(self.live)} of {len(self.urls)} servers are left, and rollout.engine.min_live_share="
+                f"{self._min_live_share:g} asks for {floor}"
+            )
+
+    def ask(
+        self, urls: Sequence[str], route: str, body: dict[str, Any] | None = None, *, timeout_s: float | None = None
+    ) -> dict[str, Any]:
+        """What each server answers, or the ``ServerFailed`` that came in its place."""
+
+        async def ask_all() -> dict[str, Any]:
+            async with http_session() as session:
+                limit_s = timeout_s or self._silence_s
+                return await on_each(urls, lambda url: call(session, f"{url}{route}", body, timeout_s=limit_s))
+
+        return asyncio.run(ask_all()) if urls else {}
+
+    def post(self, urls: Sequence[str], route: str, body: dict[str, Any]) -> dict[str, Any]:
+        """POST to these servers; retire those that fail and return the answers of the others.
+
+        Raises:
+            RuntimeError: if every server answers with an error, for then the request is wrong and not the servers.
+        """
+        answers = self.ask(list(urls), route, body)
+        failures = {url: answer for url, answer in answers.items() if isinstance(answer, ServerFailed)}
+        if failures and len(failures) == len(answers) and all(error.answered for error in failures.values()):
+            raise RuntimeError("; ".join(map(str, failures.values())))
+        for url, error in failures.items():
+            self.retire(url, error)
+        return {url: answer for url, answer in answers.items() if url not in failures}

@@ -1,0 +1,89 @@
+"""Real vLLM servers on loopback, started with the words that a run's configuration gives, killed and started again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ablate.hf_config import read_hf_config
+from ablate.rollout.settings import engine_arguments, server_command
+
+from .conftest import CONTEXT, small_engine_config
+
+START_LIMIT_S = 240
+TOKEN = "the token of these tests"
+ENVIRONMENT = {
+    "ABLATE_SERVER_TOKEN": TOKEN,
+    "VLLM_SERVER_DEV_MODE": "1",
+    "OMP_NUM_THREADS": "1",
+    "TORCHDYNAMO_DISABLE": "1",
+    "VLLM_NO_USAGE_STATS": "1",
+    "HF_HUB_OFFLINE": "1",
+}
+
+
+@dataclass
+class Server:
+    """One server, with its processes in a session of their own."""
+
+    model_dir: Path
+    log: Path
+    port: int = 0
+    process: subprocess.Popen | None = field(default=None, repr=False)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        self.port = self.port or free_port()
+        arguments = engine_arguments(small_engine_config(), 2 * CONTEXT, read_hf_config(self.model_dir), on_cpu=True)
+        words = server_command(self.model_dir, arguments)
+        with self.log.open("a") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, *words, "--host", "127.0.0.1", "--port", str(self.port)],
+                stdout=output,
+                stderr=output,
+                env=os.environ | ENVIRONMENT,
+                start_new_session=True,
+            )
+
+    def wait(self) -> None:
+        deadline = time.monotonic() + START_LIMIT_S
+        while status(f"{self.url}/health") != 200:
+            assert self.process.poll() is None, self.log.read_text()[-3000:]
+            assert time.monotonic() < deadline, self.log.read_text()[-3000:]
+            time.sleep(0.2)
+
+    def send(self, number: signal.Signals) -> None:
+        os.killpg(self.process.pid, number)
+
+    def end(self) -> None:
+        self.send(signal.SIGKILL)
+        self.process.wait(timeout=30)
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def status(url: str, method: str = "GET", token: str = TOKEN) -> int:
+    """The status code of an answer; 0 where nobody answers."""
+    request = urllib.request.Request(url, method=method, headers={"Authorization": f"Bearer {token}"} if token else {})
+    try:
+        with urllib.request.urlopen(request, timeout=5) as answer:
+            return answer.status
+    except urllib.error.HTTPError as error:
+        return error.code
+    except (urllib.error.URLError, ConnectionError, TimeoutError):
+        return 0

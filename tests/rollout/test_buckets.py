@@ -1,0 +1,85 @@
+"""Weights packed into messages arrive as they were, and a peer that is not there is an error and no endless wait."""
+
+from __future__ import annotations
+
+import threading
+import time
+from datetime import timedelta
+
+import pytest
+import torch
+import torch.distributed as dist
+
+from ablate.rollout.buckets import Layout, buckets, open_group, unpacked
+
+CPU = torch.device("cpu")
+
+
+def weights():
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(3, 5), (7,), (), (2, 2, 3), (0, 4)]
+    dtypes = [torch.float32, torch.bfloat16, torch.float64, torch.float16, torch.float32]
+    return [
+        (f"w{index}", torch.randn(shape, generator=generator).to(dtype))
+        for index, (shape, dtype) in enumerate(zip(shapes, dtypes, strict=True))
+    ]
+
+
+def store_of_two() -> dist.TCPStore:
+    return dist.TCPStore("127.0.0.1", 0, 2, True, timedelta(seconds=20), wait_for_workers=False)
+
+
+@pytest.mark.parametrize("num_bytes", [1, 64, 1e9])
+def test_messages_hold_every_tensor_once_and_in_order(num_bytes):
+    arrived = [pair for layout, buffer in buckets(weights(), num_bytes) for pair in unpacked(layout, buffer)]
+    assert [name for name, _ in arrived] == [name for name, _ in weights()]
+    for (_, tensor), (_, expected) in zip(arrived, weights(), strict=True):
+        assert tensor.dtype == expected.dtype
+        assert torch.equal(tensor, expected)
+
+
+def test_a_message_is_gathered_completely_before_it_is_sent():
+    log = []
+
+    def gathered():
+        for name, tensor in weights():
+            log.append(name)
+            yield name, tensor
+
+    for layout, _ in buckets(gathered(), 1e9):
+        log.append(len(layout.names))
+    assert log == [*(name for name, _ in weights()), len(weights())]
+
+
+def test_a_broadcast_carries_a_message_between_two_members():
+    ((layout, buffer),) = buckets(weights(), 1e9)
+    store, received = store_of_two(), torch.empty(layout.num_bytes, dtype=torch.uint8)
+
+    def receive():
+        own = dist.TCPStore("127.0.0.1", store.port, 2, False, timedelta(seconds=20))
+        open_group(own, 1, 2, CPU, 20).broadcast(received)
+
+    thread = threading.Thread(target=receive)
+    thread.start()
+    open_group(store, 0, 2, CPU, 20).broadcast(buffer)
+    thread.join()
+    for (_, tensor), (_, expected) in zip(unpacked(layout, received), weights(), strict=True):
+        assert torch.equal(tensor, expected)
+
+
+def test_a_member_that_never_comes_is_an_error_after_the_timeout():
+    start = time.monotonic()
+    with pytest.raises(RuntimeError):
+        open_group(store_of_two(), 0, 2, CPU, 1)
+    assert time.monotonic() - start >= 1
+
+
+def test_a_layout_survives_json():
+    ((layout, _),) = buckets(weights(), 1e9)
+    values = layout.as_json()
+    assert (
+        Layout(
+            **{name: tuple(map(tuple, value)) if name == "shapes" else tuple(value) for name, value in values.items()}
+        )
+        == layout
+    )
