@@ -39,6 +39,8 @@ REASONS = {
     "carriage returns": None,
     "function output wrapped": None,
     "function output bare": None,
+    "function that returns a list of one": None,
+    "function output not wrapped": None,
     "the long story": "too_few_tests",
     "metadata as text": "test_split",
     "examples only": "test_split",

@@ -11,7 +11,9 @@ from .example import (
     EVALUATION_STORY,
     EVALUATION_STORY_PROGRAM,
     EVALUATION_STORY_TESTS,
+    FUNCTIONS,
     HELD_OUT,
+    HELD_OUT_FUNCTIONS,
     STORY,
     STORY_PROGRAM,
     STORY_TESTS,
@@ -63,7 +65,7 @@ def prime(statement: str, tests: Any, *solutions: str) -> dict[str, Any]:
 
 def primeintellect_rows() -> list[Example]:
     first, *others = TRAIN[:7]
-    call, second_call = Function(TRAIN[0]), Function(TRAIN[1])
+    call, second_call = FUNCTIONS[0], FUNCTIONS[1]
     pairs = stdin_pairs(first)
     good = framed(first.statement)
     angle = "Read a b on one line. Print 1 if a < b && b > 0, else print 0. The brackets and the ampersands count."
@@ -156,7 +158,7 @@ def listed(code: str) -> str:
     return f"{head}return [{value}]\n"
 
 
-WRAPPED, BARE, LISTED, UNSETTLED, LOST = (Function(each) for each in TRAIN[2:7])
+WRAPPED, BARE, LISTED, UNSETTLED, LOST = FUNCTIONS[2:7]
 
 
 def taco_function_rows() -> list[Example]:
@@ -257,7 +259,7 @@ def typed(pairs: Sequence[tuple[Any, Any]], kind: str) -> list[dict[str, Any]]:
 
 
 def lcbv5_rows() -> list[Example]:
-    program, function = TRAIN[20], Function(TRAIN[21])
+    program, function = TRAIN[20], FUNCTIONS[7]
     starter = f"class Solution:\n    def {function.name}(self, a: int, b: int) -> int:\n        "
     none, named = {"func_name": None}, {"func_name": function.name}
     calls = typed(function.encoded, "functional")
@@ -274,7 +276,7 @@ def lcbv5_rows() -> list[Example]:
 
 
 def lcbv5_test_rows() -> list[Example]:
-    function = Function(HELD_OUT[1])
+    function = HELD_OUT_FUNCTIONS[0]
     calls = typed(function.encoded, "functional")
     return [
         Example("metadata as text", livecodebench(function.statement, calls, json.dumps({"func_name": function.name})))

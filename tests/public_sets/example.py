@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,6 +67,15 @@ class Function:
         """LiveCodeBench's encoding: one JSON value per line."""
         return [(f"{a}\n{b}", json.dumps(self.value(a, b))) for a, b in CALLS]
 
+
+def functions(combinations: Sequence[Combination], taken: Collection[str] = ()) -> list[Function]:
+    """Return a function per operation and transformation: layouts, which programs differ in, mean nothing to them."""
+    found = {each.name: each for each in map(Function, combinations)}
+    return [each for name, each in found.items() if name not in taken]
+
+
+FUNCTIONS = functions(TRAIN)[:11]  # for training, and HELD_OUT_FUNCTIONS for evaluation: no two are the same problem
+HELD_OUT_FUNCTIONS = functions(HELD_OUT, {each.name for each in FUNCTIONS})
 
 STORY = (
     "A farmer keeps n sheep in a long row of stalls, and every morning she walks from the first stall to the last one "

@@ -11,7 +11,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from .deepcoder import typed
-from .example import EVALUATION_STORY, EVALUATION_STORY_TESTS, HELD_OUT, Example, Function, stdin_pairs
+from .example import (
+    EVALUATION_STORY,
+    EVALUATION_STORY_TESTS,
+    HELD_OUT,
+    HELD_OUT_FUNCTIONS,
+    Example,
+    Function,
+    stdin_pairs,
+)
 
 FILES = ("test.jsonl", "test2.jsonl", "test3.jsonl", "test4.jsonl", "test5.jsonl", "test6.jsonl")
 # test5 ends on the day on which test6 begins, as in the published files: no window of dates is a set of files.
@@ -85,7 +93,7 @@ def livecodebench_rows() -> dict[str, list[Example]]:
             combination = HELD_OUT[number]
             made = program_row(number, date, stdin_pairs(combination), combination.statement, private)
             rows[file].append(Example(f"program, private tests {private}", made))
-    function = Function(HELD_OUT[20])
+    function = HELD_OUT_FUNCTIONS[1]
     story = program_row(next(numbers), "2025-01-18", EVALUATION_STORY_TESTS, EVALUATION_STORY, "packed")
     public_only = row(
         next(numbers), "2025-02-15", HELD_OUT[21].statement, typed(stdin_pairs(HELD_OUT[21]), "stdin"), "[]"

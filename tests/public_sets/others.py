@@ -18,7 +18,7 @@ from .deepcoder import (
     program_tests,
     values,
 )
-from .example import STORY, TRAIN, Example, Function, stdin_pairs
+from .example import FUNCTIONS, STORY, TRAIN, Example, stdin_pairs
 
 
 def verified(statement: str, tests: Any, *solutions: str, **more: Any) -> dict[str, Any]:
@@ -61,7 +61,13 @@ def taco_verified_rows() -> list[Example]:
         ),
         Example(
             "lists in and out",
-            verified(f"{LISTED.statement} Twice.", lists, f"def {LISTED.name}(a, b):\n    return a + a\n"),
+            verified(
+                "Complete the function "
+                + LISTED.name
+                + ". It gets a list and a number, and returns the list twice in a row.",
+                lists,
+                f"def {LISTED.name}(a, b):\n    return a + a\n",
+            ),
         ),
         Example(
             "a literal that calls",
@@ -104,7 +110,7 @@ def task(prompt: str, tests: Any, gold: str | None, language: str = "python", **
 
 
 def primeintellect_rows() -> list[Example]:
-    program, call = TRAIN[25], Function(TRAIN[26])
+    program, call = TRAIN[25], FUNCTIONS[8]
     tests = program_tests(stdin_pairs(program))
     prompt = framed(program.statement)
     as_json = json.dumps({"language": "python", "test_cases": program_tests(stdin_pairs(TRAIN[27]))})
@@ -133,7 +139,7 @@ def columns(pairs: Any) -> dict[str, Any]:
 
 def nouscoder_rows() -> list[Example]:
     first, second, third = TRAIN[29:32]
-    encoded, call = Function(TRAIN[32]), Function(TRAIN[33])
+    encoded, call = FUNCTIONS[9], FUNCTIONS[10]
     arguments = [[a, b] for a, b in CALLS]
     wrapped = {"input": arguments, "output": [[v] for v in values(call)]}
     bare = {"input": arguments, "output": values(BARE)}

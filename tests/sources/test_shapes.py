@@ -4,7 +4,7 @@ import json
 
 import pytest
 from public_sets.deepcoder import BARE, LISTED, WRAPPED, listed, values
-from public_sets.example import CALLS, HELD_OUT, STORY, STORY_TESTS, TRAIN, Function, stdin_pairs
+from public_sets.example import CALLS, FUNCTIONS, HELD_OUT, HELD_OUT_FUNCTIONS, STORY, STORY_TESTS, TRAIN, stdin_pairs
 from public_sets.write import examples
 
 from ablate.sources.base import Rejected, Row, SourceConfig, read
@@ -82,15 +82,15 @@ def test_a_program_has_its_statement_without_framing_and_lines_that_end(rows, so
 @pytest.mark.parametrize(
     ("source", "trap", "function"),
     [
-        ("deepcoder", "function of more than 15 tests", Function(TRAIN[0])),
-        ("deepcoder", "function", Function(TRAIN[21])),
-        ("deepcoder", "metadata as text", Function(HELD_OUT[1])),
-        ("primeintellect", "function", Function(TRAIN[26])),
-        ("nouscoder", "LiveCodeBench's function", Function(TRAIN[32])),
-        ("nouscoder", "PrimeIntellect's function", Function(TRAIN[33])),
+        ("deepcoder", "function of more than 15 tests", FUNCTIONS[0]),
+        ("deepcoder", "function", FUNCTIONS[7]),
+        ("deepcoder", "metadata as text", HELD_OUT_FUNCTIONS[0]),
+        ("primeintellect", "function", FUNCTIONS[8]),
+        ("nouscoder", "LiveCodeBench's function", FUNCTIONS[9]),
+        ("nouscoder", "PrimeIntellect's function", FUNCTIONS[10]),
         ("nouscoder", "TACO's function, bare", BARE),
         ("deepcoder", "function output bare", BARE),
-        ("livecodebench", "function", Function(HELD_OUT[20])),
+        ("livecodebench", "function", HELD_OUT_FUNCTIONS[1]),
     ],
 )
 def test_a_function_keeps_its_name_and_every_test(rows, source, trap, function):
@@ -116,7 +116,7 @@ def test_an_output_that_should_be_wrapped_and_is_not_needs_a_reference(rows):
     row = rows[key_of("deepcoder", "function output not wrapped")]
     assert row.needs_reference
     assert not row.other_tests
-    assert row.tests == encoded(values(Function(TRAIN[1])))
+    assert row.tests == encoded(values(FUNCTIONS[1]))
 
 
 def test_lists_of_lines_are_joined(rows):
@@ -137,7 +137,7 @@ def test_references_come_without_their_fences_and_prose_is_none(rows):
 
 def test_a_stub_is_the_published_one_or_made_from_the_number_of_arguments(rows):
     published = rows[key_of("deepcoder", "function of more than 15 tests")]
-    assert published.starter_code.rstrip() == Function(TRAIN[0]).stub.rstrip()
+    assert published.starter_code.rstrip() == FUNCTIONS[0].stub.rstrip()
     made = rows[key_of("deepcoder", "function output bare")]
     assert made.starter_code == f"def {BARE.name}(arg0, arg1):\n    pass"
 

@@ -10,8 +10,7 @@ from typing import Any
 from ablate.errors import UserError
 from ablate.parquet import iterate_parquet
 
-# One row of DeepCoder's lcbv5 decodes to 189 MB: a batch must stay small for a reader to stay small.
-ROWS_PER_BATCH = 8
+ROWS_PER_BATCH = 1  # one row of DeepCoder's lcbv5 decodes to 189 MB
 
 
 def find_files(directory: Path, pattern: str) -> list[Path]:
