@@ -54,6 +54,7 @@ def main() -> None:
     from ablate.check_run import check_files
     from ablate.config import parse
     from ablate.evals.scores import summarise
+    from ablate.evals.table import benchmark_table
     from ablate.records import checkpoint_directory, write_parquet
 
     if "out" in own and Path(own["out"]).exists():
@@ -67,6 +68,7 @@ def main() -> None:
     rows = evaluate_checkpoint(config, checkpoint)
     for name, value in summarise(rows, config.eval).items():
         print(f"{name:40} {value:.4f}")
+    print(benchmark_table(rows, config.eval))
     if "out" in own:
         write_parquet(Path(own["out"]), [asdict(row) for row in rows])
 

@@ -196,3 +196,5 @@ class EvalRow:
     finished: bool
     passed: bool
     verdict: str
+    platform: str | None = None  # of the problem, where its data set says so
+    month: str | None = None  # YYYY-MM of the problem's contest

@@ -75,3 +75,15 @@ def test_a_row_says_what_became_of_its_completion():
     assert eval_rows(3, 320, problem, [completion], [verdict]) == [
         EvalRow(3, 320, "add", "hard", 5, 3, False, False, "time_limit")
     ]
+
+
+def test_platforms_and_months_are_reported_where_the_data_set_has_them(config):
+    rows = [
+        replace(row, platform=platform, month=month)
+        for name, marks, platform, month in (("a", "1100", "atcoder", "2024-08"), ("b", "0000", "leetcode", "2024-09"))
+        for row in rows_of({name: marks})
+    ]
+    metrics = summarise(rows, config)
+    assert metrics["eval/pass@1/160/atcoder"] == metrics["eval/pass@1/160/2024-08"] == 0.5
+    assert metrics["eval/pass@1/160/leetcode"] == metrics["eval/pass@1/160/2024-09"] == 0
+    assert "eval/pass@1/160/None" not in summarise(rows_of({"a": "1100"}), config)

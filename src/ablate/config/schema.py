@@ -167,6 +167,7 @@ class EvalConfig:
     contexts: list[EvalContextConfig] = MISSING
     select_at: int = MISSING  # tokens: Pass@1 at this context chooses the best checkpoint of every stage
     select_on: str | None = MISSING  # JSONL of held-out problems that choose it; null: the evaluation problems
+    expected_problems: int | None = MISSING  # problems that data.eval must hold; null: any number
     samples_per_problem: int = MISSING
     temperature: float = MISSING
     top_p: float = MISSING

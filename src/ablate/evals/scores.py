@@ -9,6 +9,8 @@ from ablate.config import EvalConfig
 from ablate.evals.passk import bootstrap_interval, pass_at_k
 from ablate.types import Completion, EvalRow, Problem, Verdict, VerdictKind
 
+SUBSETS = ("difficulty", "platform", "month")  # columns of EvalRow by which Pass@1 is told apart
+
 
 def eval_rows(
     step: int,
@@ -29,13 +31,15 @@ def eval_rows(
             finished=completion.finished,
             passed=verdict.passed,
             verdict=verdict.kind.value,
+            platform=problem.platform,
+            month=problem.date[:7] if problem.date else None,
         )
         for completion, verdict in zip(completions, verdicts, strict=True)
     ]
 
 
 def summarise(rows: Sequence[EvalRow], config: EvalConfig) -> dict[str, float]:
-    """The metrics of one evaluation, for each context of c tokens and each difficulty d.
+    """The metrics of one evaluation, for each context of c tokens and each difficulty, platform and month d.
 
     ``eval/pass@k/c`` with ``.../low`` and ``.../high`` (95 %, over problems), ``eval/pass@1/c/d``,
     ``eval/truncated/c``, ``eval/length_mean/c`` (response tokens), ``eval/infrastructure_errors/c`` (samples without
@@ -66,9 +70,10 @@ def summarise_context(rows: Sequence[EvalRow], context: int, config: EvalConfig)
             low, high = bootstrap_interval(list(scores.values()), config.bootstrap_resamples, config.seed)
             name = f"eval/pass@{k}/{context}"
             metrics |= {name: mean(list(scores.values())), f"{name}/low": low, f"{name}/high": high}
-    for difficulty in sorted({row.difficulty for row in verified}):
-        scores = scores_at_k([row for row in verified if row.difficulty == difficulty], 1)
-        metrics[f"eval/pass@1/{context}/{difficulty}"] = mean(list(scores.values()))
+    for column in SUBSETS:
+        for value in sorted({getattr(row, column) for row in verified} - {None}):
+            scores = scores_at_k([row for row in verified if getattr(row, column) == value], 1)
+            metrics[f"eval/pass@1/{context}/{value}"] = mean(list(scores.values()))
     return metrics
 
 

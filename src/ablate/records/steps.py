@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -61,14 +61,16 @@ class StepRecords:
 
     def eval_rows(self) -> list[EvalRow]:
         rows = read_parquet(self.eval_path) if self.eval_path.exists() else []
-        columns = [field.name for field in fields(EvalRow)]  # an older file has one more, which follows from others
-        if rows and not set(columns) <= rows[0].keys():
-            missing = ", ".join(sorted(set(columns) - rows[0].keys()))
+        needed = {field.name for field in fields(EvalRow) if field.default is MISSING}
+        if rows and not needed <= rows[0].keys():
+            missing = ", ".join(sorted(needed - rows[0].keys()))
             raise UserError(
                 f"{self.eval_path} was written by another version: it has no {missing}: use the commit that "
                 "manifest.json next to it names"
             )
-        return [EvalRow(**{name: row[name] for name in columns}) for row in rows]
+        # An older file has a column more, which follows from others, and none of the columns that have a default.
+        columns = [field.name for field in fields(EvalRow)]
+        return [EvalRow(**{name: row[name] for name in columns if name in row}) for row in rows]
 
     def eval_samples_file(self, step: int, context: int) -> Path:
         """Where the finished samples of an evaluation are kept; ``rollout/kept_samples.py`` reads and writes it."""
