@@ -193,8 +193,8 @@ def raw_rows(source: Source, directory: Path, facts: SourceConfig) -> Iterator[R
             count += 1
         if count != expected:
             raise UserError(
-                f"{source.name}: config {config} in {directory} has {count} rows, not {expected}: download revision "
-                f"{facts.revision or 'of the data set'} again"
+                f"{source.name}: config {config} in {directory} has {count} rows, not {expected}: download it "
+                f"again, or correct sources.{source.name}.rows.{config} for another revision"
             )
 
 
