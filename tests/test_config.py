@@ -30,7 +30,7 @@ MISTAKES = {
     "rollout.top_p=2": "rollout.top_p must be above 0 and at most 1",
     "rollout.max_refill_rounds=-1": "rollout.max_refill_rounds must be 0 or above",
     "eval.pass_at=[0]": "contains a k below 1",
-    "eval.contexts=[{length:0,every:0}]": "needs length above 0 and every of 0 or above",
+    "eval.contexts=[{length:0,every:0}]": "needs length above 0, and every 0 or above",
     "eval.contexts=[{length:160,every:1},{length:160,every:0}]": "names a context twice",
 }  # fmt: skip
 
