@@ -1,7 +1,9 @@
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from omegaconf import OmegaConf
 
 from ablate.data.problems import load_problems
 from ablate.data.prompts import make_prompts, within
@@ -118,3 +120,13 @@ def test_a_template_file_that_is_not_the_benchmarks_is_the_users_error(tmp_path,
         path.write_text(content)
     with pytest.raises(UserError, match=r"data\.template_file=.*lcb_runner/prompts/code_generation\.py"):
         make_templates(config_of(template_file=str(path)))
+
+
+@pytest.mark.parametrize(
+    "path", sorted((Path(__file__).parents[2] / "conf" / "data").glob("*.yaml")), ids=lambda p: p.stem
+)
+def test_every_data_set_of_conf_has_templates_for_programs_and_functions(path):
+    data = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    templates = make_templates(SimpleNamespace(**data))
+    for problem in (PROBLEMS[0], FUNCTION):
+        assert problem.statement in templates.message_for(problem)
