@@ -1,0 +1,63 @@
+"""A process that is asked to stop leaves whatever it waits for, and only then."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from concurrent.futures import Future
+
+import pytest
+
+from ablate.preemption import STOP_SIGNALS, Preempted, noted_signals, result_of, stop_if_asked, unless_asked_to_stop
+
+
+@pytest.mark.parametrize("number", STOP_SIGNALS)
+def test_a_signal_is_noted_and_forgotten_with_the_block(number):
+    before = signal.getsignal(number)
+    with noted_signals() as received:
+        stop_if_asked()
+        os.kill(os.getpid(), number)
+        assert received == [number]
+        with pytest.raises(Preempted):
+            stop_if_asked()
+    stop_if_asked()
+    assert signal.getsignal(number) == before
+
+
+def test_requests_to_servers_are_cancelled_when_the_process_is_asked_to_stop():
+    ended = []
+
+    async def request() -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGUSR1)
+            await asyncio.sleep(600)
+        finally:
+            ended.append("cancelled")
+
+    with noted_signals(), pytest.raises(Preempted):
+        asyncio.run(unless_asked_to_stop(request()))
+    assert ended == ["cancelled"]
+
+
+def test_without_a_signal_results_and_errors_pass():
+    async def answer() -> int:
+        return 7
+
+    async def fail() -> None:
+        raise ValueError("no")
+
+    future: Future[int] = Future()
+    future.set_result(8)
+    with noted_signals():
+        assert asyncio.run(unless_asked_to_stop(answer())) == 7
+        assert result_of(future) == 8
+        with pytest.raises(ValueError, match="no"):
+            asyncio.run(unless_asked_to_stop(fail()))
+
+
+def test_a_verdict_that_never_comes_does_not_hold_the_process():
+    with noted_signals():
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(Preempted):
+            result_of(Future())
