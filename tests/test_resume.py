@@ -147,7 +147,7 @@ STOPS = {
 }
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("moment", STOPS)
 def test_asked_to_stop_it_leaves_at_once_and_loses_nothing(moment, tmp_path, unbroken):
     number, has_begun, is_before_its_end = STOPS[moment]
