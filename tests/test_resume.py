@@ -1,11 +1,10 @@
-"""A run killed at any moment and started again leaves the records of an unbroken run, bit for bit.
+"""A run killed at any moment and started again leaves the records of an unbroken run, bit for bit, and no process.
 
-``ABLATE_KILLS`` sets how many random moments are tried (the number in the notes was made with more than the default).
+``make campaign`` kills many more runs, at random moments and in every mode.
 """
 
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -13,10 +12,10 @@ import time
 from pathlib import Path
 
 import pytest
+from killing import kill_when, kill_while_a_checkpoint_is_written
 
 from ablate.records import RunDirectory
 
-NUM_RANDOM_KILLS = int(os.environ.get("ABLATE_KILLS", "1"))
 DEADLINE_S = 240
 SHORT = [
     "experiment=tiny",
@@ -51,19 +50,6 @@ def finish(outputs: Path) -> RunDirectory:
     return RunDirectory(outputs / "tiny" / "dapo" / "seed0")
 
 
-def kill_when(outputs: Path, is_time) -> bool:
-    """Start the run and SIGKILL it as soon as ``is_time`` says so; False if it ended before."""
-    process = start(outputs)
-    deadline = time.monotonic() + DEADLINE_S
-    while process.poll() is None and not is_time() and time.monotonic() < deadline:
-        time.sleep(0.005)
-    was_running = process.poll() is None
-    if was_running:
-        os.killpg(process.pid, signal.SIGKILL)
-    process.communicate(timeout=30)
-    return was_running
-
-
 def records(run: RunDirectory) -> dict[str, bytes]:
     """Every record that must be equal; seconds live in trace.json and the manifest, and may differ."""
     paths = [run.steps.metrics_path, run.steps.eval_path, *sorted(run.steps.rollouts_path.iterdir())]
@@ -86,50 +72,19 @@ def unbroken(unbroken_outputs) -> dict[str, bytes]:
     return found
 
 
-MOMENTS = {
-    "before the first checkpoint": lambda run: lambda: run.steps.rollouts_file(1).exists(),
-    "while a checkpoint is written": lambda run: lambda: any(run.checkpoints_path.glob("*")),
-    "between a checkpoint and the next": lambda run: lambda: run.steps.rollouts_file(3).exists(),
-    "during the last evaluation": lambda run: lambda: run.steps.rollouts_file(6).exists(),
-}
-
-
 @pytest.mark.timeout(900)
 def test_killed_at_chosen_moments_of_one_run(tmp_path, unbroken):
     run = RunDirectory(tmp_path / "tiny" / "dapo" / "seed0")
-    for moment in MOMENTS.values():
-        assert kill_when(tmp_path, moment(run))
+    at_once, asynchronous = (
+        (run, tmp_path, "single process", *SHORT),
+        (run, tmp_path, "asynchronous checkpoints", *SHORT),
+    )
+    kill_when(lambda: run.steps.rollouts_file(1).exists(), *at_once)
+    kill_while_a_checkpoint_is_written(*at_once)
+    kill_while_a_checkpoint_is_written(*asynchronous, "checkpoint.asynchronous=true")
+    kill_when(lambda: run.steps.rollouts_file(6).exists(), *at_once)
     assert records(finish(tmp_path)) == unbroken
-    attempts = run.manifest.read()["attempts"]
-    assert len(attempts) == len(MOMENTS) + 1
-
-
-@pytest.mark.timeout(900)
-@pytest.mark.parametrize("trial", range(NUM_RANDOM_KILLS))
-def test_killed_at_a_random_moment(trial, tmp_path, unbroken):
-    draw = random.Random(trial)
-    for attempt in range(100):
-        outputs = tmp_path / str(attempt)
-        if kill_when(outputs, some_time_after_a_step(RunDirectory(outputs / "tiny" / "dapo" / "seed0"), draw)):
-            break
-    else:
-        pytest.fail("every moment came after the end of the run")
-    assert records(finish(outputs)) == unbroken
-
-
-def some_time_after_a_step(run: RunDirectory, draw: random.Random):
-    """A moment by the run's own progress: one by the clock would miss a run that is faster than it was."""
-    step, delay_s = draw.randint(0, 6), draw.uniform(0, 1)
-    begun = run.manifest.path if step == 0 else run.steps.rollouts_file(step)
-    moment = None
-
-    def is_time() -> bool:
-        nonlocal moment
-        if moment is None and begun.exists():
-            moment = time.monotonic() + delay_s
-        return moment is not None and time.monotonic() >= moment
-
-    return is_time
+    assert len(run.manifest.read()["attempts"]) >= 5
 
 
 # Each moment: what begins it, and what must not exist if the process stopped before it was over.

@@ -1,4 +1,7 @@
-"""A whole run (engine, sandbox, updates, evaluation) leaves the same series of metrics under any layout."""
+"""A whole run (engine, sandbox, updates, evaluation) leaves the same series of metrics under any layout.
+
+A job of several processes that is killed continues like one that was not.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from killing import kill_while_a_checkpoint_is_written
 
 from ablate.records import RunDirectory
+from benchmarks.faults.runs import records
 
 LAYOUTS = ("tp2", "pp2", "dp2")
 LIMIT_S = 280
@@ -28,23 +33,28 @@ SHORT = [
 ]
 
 
+def finish(layout: str, outputs: Path, *overrides: str) -> RunDirectory:
+    launcher = ["-m", "ablate.train"]
+    if layout != "single":
+        launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *launcher]
+    command = [sys.executable, *launcher, *SHORT, f"parallel={layout}", f"paths.outputs={outputs}", *overrides]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    return RunDirectory(outputs / "tiny" / "gspo" / "seed0")
+
+
 @pytest.fixture(scope="module")
-def series(tiny_model, tmp_path_factory):
-    """metrics.jsonl by layout; two jobs at a time."""
+def runs(tiny_model, tmp_path_factory) -> dict[str, RunDirectory]:
+    """An unbroken run by layout; two jobs at a time."""
     outputs = tmp_path_factory.mktemp("layouts")
-
-    def run(layout: str) -> list[dict[str, float]]:
-        launcher = ["-m", "ablate.train"]
-        if layout != "single":
-            launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *launcher]
-        command = [sys.executable, *launcher, *SHORT, f"parallel={layout}", f"paths.outputs={outputs / layout}"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S)
-        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
-        (directory,) = Path(outputs / layout).glob("**/seed0")
-        return RunDirectory(directory).steps.metrics()
-
     with ThreadPoolExecutor(2) as pool:
-        return dict(zip(("single", *LAYOUTS), pool.map(run, ("single", *LAYOUTS)), strict=True))
+        done = pool.map(lambda layout: finish(layout, outputs / layout), ("single", *LAYOUTS))
+        return dict(zip(("single", *LAYOUTS), done, strict=True))
+
+
+@pytest.fixture(scope="module")
+def series(runs) -> dict[str, list[dict[str, float]]]:
+    return {layout: run.steps.metrics() for layout, run in runs.items()}
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -61,3 +71,9 @@ def without_gaps(metrics: dict[str, float]) -> dict[str, float]:
 
 def test_there_was_something_to_learn_from(series):
     assert all(row["train/grad_norm"] > 0 for row in series["single"])
+
+
+def test_a_job_whose_leader_is_killed_while_it_writes_a_checkpoint_ends_and_continues(runs, tmp_path):
+    killed, checkpoints = RunDirectory(tmp_path / "tiny" / "gspo" / "seed0"), "checkpoint.every=1"
+    kill_while_a_checkpoint_is_written(killed, tmp_path, "torchrun tp2", *SHORT, checkpoints)
+    assert records(finish("tp2", tmp_path, checkpoints)) == records(runs["tp2"])
