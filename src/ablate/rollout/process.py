@@ -7,6 +7,8 @@ import logging
 import os
 import random
 import shutil
+import signal
+import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -14,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ablate.config import EngineConfig
+from ablate.rollout.worker import PR_SET_PDEATHSIG
 
 # A launcher (torchrun, srun) sets these for the trainer's world. vLLM's processes make a world of their own; a process
 # that inherits the trainer's addresses would join the trainer's world, and both would hang.
@@ -88,6 +91,34 @@ def environment_for_children(num_threads: int) -> Iterator[None]:
             os.environ.pop(name, None)
             if name in before:
                 os.environ[name] = before[name]
+
+
+@contextmanager
+def children_end_with_us() -> Iterator[None]:
+    """On Linux: the kernel kills the processes that multiprocessing spawns in the block when this process ends.
+
+    ``WorkerExtension.end_with_parent`` comes seconds later: a child whose parent is killed outright while the child
+    starts would wait for it for ever. A child asks the kernel first, then looks whether its parent is still there.
+    """
+    from multiprocessing import spawn
+
+    command_line = spawn.get_command_line
+    prelude = (
+        f"import ctypes, os; ctypes.CDLL(None).prctl({PR_SET_PDEATHSIG}, {signal.SIGKILL:d}); "
+        f"os.getppid() == {os.getpid()} or os._exit(1); "
+    )
+
+    def command_line_with_prelude(**values: int) -> list[str]:
+        command = command_line(**values)
+        code = command.index("-c") + 1
+        return [*command[:code], prelude + command[code], *command[code + 1 :]]
+
+    if sys.platform == "linux":
+        spawn.get_command_line = command_line_with_prelude
+    try:
+        yield
+    finally:
+        spawn.get_command_line = command_line
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from ablate.errors import UserError
 from ablate.hf_config import read_hf_config
 from ablate.preemption import stop_if_asked
 from ablate.rollout.engine import Engine, OnFinish, Request, Sampled
-from ablate.rollout.process import caller_unchanged, environment_for_children, prepare_environment
+from ablate.rollout.process import caller_unchanged, children_end_with_us, environment_for_children, prepare_environment
 from ablate.rollout.server import ServerEngine
 from ablate.rollout.settings import engine_arguments, eos_ids, server_command, yarn_of
 from ablate.rollout.weights_file import weights_file
@@ -154,7 +154,7 @@ class VllmEngine:
 def start(model_dir: Path, config: EngineConfig, arguments: dict[str, Any]) -> LLMEngine:
     """Start vLLM on ``model_dir``; takes about 6 s, most of it imports."""
     prepare_environment(config)
-    with caller_unchanged(config.num_threads), environment_for_children(config.num_threads):
+    with caller_unchanged(config.num_threads), environment_for_children(config.num_threads), children_end_with_us():
         from vllm.engine.arg_utils import EngineArgs
         from vllm.v1.engine.llm_engine import LLMEngine
         from vllm.v1.executor import Executor
