@@ -10,6 +10,7 @@ import argparse
 from pathlib import Path
 
 from benchmarks.faults.kills import run_kills
+from benchmarks.faults.malformed import run_malformed
 from benchmarks.faults.runs import private_shared_memory
 from benchmarks.faults.sandbox import run_attacks, run_mix
 from benchmarks.faults.table import TrialFile, table
@@ -18,6 +19,7 @@ PARTS = {  # each with the number of trials that is its goal
     "kills": (run_kills, 120),
     "attacks": (run_attacks, 1000),
     "mix": (run_mix, 10_000),
+    "malformed": (run_malformed, 1000),
 }
 
 

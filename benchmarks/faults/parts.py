@@ -1,0 +1,154 @@
+"""Part b: stop or kill one part of a run, storm it with signals, take its disk away; then start it again."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.faults.kills import unbroken
+from benchmarks.faults.runs import Attempt, described, records, run_directory
+from benchmarks.faults.table import Trial, TrialFile
+
+WAIT_S = 240.0  # longer than every limit that a run of this size has
+STORM = 300
+DISKS_MIB = (1, 3, 5, 8)
+
+
+@dataclass(frozen=True)
+class Strike:
+    """A signal to one part of a run, at the beginning of a span."""
+
+    mode: str
+    span: str
+    number: int
+    finds: Callable[[Attempt], list[int]]  # the processes that get the signal
+    times: int = 1
+
+
+def by_words(*words: str) -> Callable[[Attempt], list[int]]:
+    """Processes of the attempt whose command line contains all of these words."""
+    return lambda attempt: [pid for pid in attempt.processes() if all(word in described(pid) for word in words)][:1]
+
+
+def children_of_spawn(attempt: Attempt) -> list[int]:
+    return [pid for pid in attempt.processes() if "spawn_main" in described(pid)][:1]
+
+
+def other_rank(attempt: Attempt) -> list[int]:
+    ranks = [pid for pid in attempt.processes() if " -m ablate.train" in described(pid)]
+    return [pid for pid in ranks if pid not in (attempt.leader, attempt.process.pid)][:1]
+
+
+STRIKES = {
+    "SIGKILL, verifier supervisor": Strike("single process", "rollout", signal.SIGKILL, by_words("import socket, sys")),
+    "SIGKILL, sandbox": Strike("single process", "rollout", signal.SIGKILL, by_words("bwrap")),
+    "SIGSTOP, sandbox": Strike("single process", "rollout", signal.SIGSTOP, by_words("/sandbox/server.py")),
+    "SIGKILL, engine child": Strike("child engine", "rollout", signal.SIGKILL, children_of_spawn),
+    "SIGSTOP, engine child": Strike("child engine", "rollout", signal.SIGSTOP, children_of_spawn),
+    "SIGKILL, rank 1": Strike("torchrun tp2", "update", signal.SIGKILL, other_rank),
+    "SIGSTOP, rank 1": Strike("torchrun tp2", "update", signal.SIGSTOP, other_rank),
+    "SIGTERM storm": Strike("single process", "rollout", signal.SIGTERM, lambda run: [run.leader], STORM),
+}
+
+
+def run_parts(file: TrialFile, count: int, seed: int, work: Path) -> None:
+    """Each strike and each disk ``count`` times."""
+    for _ in range(count):
+        for name, strike in STRIKES.items():
+            file.append(strike_once(name, strike, work))
+        if os.getuid() == 0:  # only root can mount
+            for size_mib in DISKS_MIB:
+                file.append(full_disk(size_mib, work))
+            file.append(read_only(work))
+
+
+def strike_once(name: str, strike: Strike, work: Path) -> Trial:
+    expected = unbroken(strike.mode, work)
+    outputs = Path(tempfile.mkdtemp(prefix="fault-"))
+    attempt = Attempt(outputs, outputs / "struck", strike.mode, ("verify.time_limit_s=1",))
+    while attempt.process.poll() is None and ("begin", strike.span) not in attempt.new_events():
+        time.sleep(0.001)
+    victims = strike.finds(attempt)
+    for _ in range(strike.times):
+        for pid in victims:
+            os.kill(pid, strike.number)
+    started = time.monotonic()
+    outcome = how_it_ended(attempt)
+    detail = f"{time.monotonic() - started:.1f} s; {last_line(attempt)}"
+    attempt.end()
+    return Trial("parts", name, bool(victims), f"{outcome}, {continued(outputs, strike.mode, expected)}", detail)
+
+
+def how_it_ended(attempt: Attempt) -> str:
+    try:
+        code = attempt.wait(WAIT_S)
+    except subprocess.TimeoutExpired:
+        return "hangs"
+    if code == 0:
+        return "finished"
+    traceback = ", with a traceback" if "Traceback" in attempt.text() else ""
+    return f"ended with code {code}{traceback}"
+
+
+def last_line(attempt: Attempt) -> str:
+    errors = [line for line in attempt.text().splitlines() if "error" in line.lower() or "stop" in line]
+    return errors[-1][:300] if errors else ""
+
+
+def continued(outputs: Path, mode: str, expected: dict[str, bytes]) -> str:
+    """Start the run again, and compare its records with those of a run that nobody disturbed."""
+    again = Attempt(outputs, Path(tempfile.mkdtemp(prefix="fault-")), mode, ("verify.time_limit_s=1",))
+    code = again.wait()
+    if code:
+        return f"then code {code}: {last_line(again)[:120]}"
+    is_equal = records(run_directory(outputs)) == expected
+    shutil.rmtree(again.scratch)
+    return "then equal" if is_equal else "then not equal"
+
+
+def full_disk(size_mib: int, work: Path) -> Trial:
+    """Write to a disk of a few MiB; make it larger; start again."""
+    outputs = Path(tempfile.mkdtemp(prefix="fault-"))
+    mount(outputs, f"size={size_mib}m")
+    attempt = Attempt(outputs, Path(tempfile.mkdtemp(prefix="fault-")), "single process", ("verify.time_limit_s=1",))
+    outcome = how_it_ended(attempt)
+    is_hit = "no space" in attempt.text().lower()
+    subprocess.run(["mount", "-o", "remount,size=200m", str(outputs)], check=True)
+    return Trial(
+        "parts",
+        f"a disk of {size_mib} MiB",
+        is_hit,
+        f"{outcome}, {continued(outputs, 'single process', unbroken('single process', work))}",
+        last_line(attempt),
+    )
+
+
+def read_only(work: Path) -> Trial:
+    """Make the disk of a run read-only while it samples; make it writable; start again."""
+    outputs = Path(tempfile.mkdtemp(prefix="fault-"))
+    mount(outputs, "size=200m")
+    scratch = Path(tempfile.mkdtemp(prefix="fault-"))
+    first = Attempt(outputs, scratch, "single process", ("verify.time_limit_s=1", "context.steps=3"))
+    while first.process.poll() is None and ("begin", "rollout") not in first.new_events():
+        time.sleep(0.001)
+    first.process.kill()
+    first.wait()
+    first.end()
+    subprocess.run(["mount", "-o", "remount,ro", str(outputs)], check=True)
+    attempt = Attempt(outputs, Path(tempfile.mkdtemp(prefix="fault-")), "single process", ("verify.time_limit_s=1",))
+    outcome = how_it_ended(attempt)
+    subprocess.run(["mount", "-o", "remount,rw", str(outputs)], check=True)
+    ended = continued(outputs, "single process", unbroken("single process", work))
+    return Trial("parts", "a read-only run directory", True, f"{outcome}, {ended}", last_line(attempt))
+
+
+def mount(place: Path, options: str) -> None:
+    """In this process's own mount namespace (see ``private_shared_memory``), so that it ends with the campaign."""
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(place)], check=True)
