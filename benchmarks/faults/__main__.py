@@ -11,6 +11,8 @@ from pathlib import Path
 
 from benchmarks.faults.kills import run_kills
 from benchmarks.faults.malformed import run_malformed
+from benchmarks.faults.parts import run_parts
+from benchmarks.faults.rewards import run_rewards
 from benchmarks.faults.runs import private_shared_memory
 from benchmarks.faults.sandbox import run_attacks, run_mix
 from benchmarks.faults.table import TrialFile, table
@@ -20,6 +22,8 @@ PARTS = {  # each with the number of trials that is its goal
     "attacks": (run_attacks, 1000),
     "mix": (run_mix, 10_000),
     "malformed": (run_malformed, 1000),
+    "parts": (run_parts, 1),
+    "rewards": (run_rewards, 6),
 }
 
 

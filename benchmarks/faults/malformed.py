@@ -21,9 +21,7 @@ from ablate.data.submissions import read_submissions
 from ablate.objectives.laws.cases import replay_file
 from ablate.records import RunDirectory
 from ablate.records.rollouts import read_step
-from ablate.trainer.open import open_trainer
 from ablate.verify.verdict_file import keep_finished
-from ablate.warm_start import ensure_model
 from benchmarks.faults.kills import unbroken
 from benchmarks.faults.runs import ROOT, run_directory
 from benchmarks.faults.table import Trial, TrialFile
@@ -231,6 +229,9 @@ def outcome_of(read: Callable[[], object]) -> tuple[str, str]:
 
 def run_checkpoints(file: TrialFile, count: int, seed: int) -> None:
     """Damage the newest of two checkpoints: the trainer must skip it in a sentence and load the other, or load it."""
+    from ablate.trainer.open import open_trainer
+    from ablate.warm_start import ensure_model
+
     config = parse(compose([]))
     trainer = open_trainer(config, ensure_model(config))
     with tempfile.TemporaryDirectory() as directory:

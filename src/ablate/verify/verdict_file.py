@@ -42,7 +42,7 @@ def keep_finished(out: Path) -> set[str]:
             finished = row["verdict"] != VerdictKind.infrastructure_error
             if finished:
                 keys.add(row["key"])
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             is_torn = number == len(lines) and line.startswith(b"{") and not line.endswith(b"\n")
             if is_torn and isinstance(error, ValueError):
                 continue

@@ -1,0 +1,102 @@
+"""Part c: infrastructure errors on purpose; what a step trains on must be what the programs deserve.
+
+The engine and the verifier are those of a run; only ``LocalBackend.run`` raises on purpose. Every kept rollout is
+verified again by a verifier without faults.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from ablate.cli import compose
+from ablate.config import parse
+from ablate.sampling import open_sampling
+from ablate.types import RolloutGroup, Verdict
+from ablate.verify.backend import BackendError
+from ablate.verify.choices import BACKENDS
+from ablate.verify.jobs import Job
+from ablate.verify.local import LocalBackend
+from ablate.verify.verifier import open_verifier
+from ablate.warm_start import ensure_model
+from benchmarks.faults.table import Trial, TrialFile
+
+Fault = Callable[[Job, int, random.Random], bool]  # the job, how many attempts came before it, a draw
+INTERVAL = 3.0  # standard errors of the difference: about 1 in 400 of equal rates lies outside
+SLOW_CHARACTERS = 60  # a longer program stands for a slow one
+FAULTS: dict[str, tuple[bool, Fault]] = {  # whether the errors are independent of the program
+    "no errors": (True, lambda job, number, draw: False),
+    "1 % of attempts": (True, lambda job, number, draw: draw.random() < 0.01),
+    "10 % of attempts": (True, lambda job, number, draw: draw.random() < 0.10),
+    "50 % of attempts": (True, lambda job, number, draw: draw.random() < 0.50),
+    "a burst of 60 attempts in every 150": (True, lambda job, number, draw: number % 150 < 60),
+    "every attempt of every fifth problem": (False, lambda job, number, draw: sum(job.problem_id.encode()) % 5 == 0),
+    "every attempt of a long program": (False, lambda job, number, draw: len(job.program) > SLOW_CHARACTERS),
+}
+
+
+class FaultyBackend(LocalBackend):
+    """The local backend, which fails when the chosen fault says so."""
+
+    fault: Fault = staticmethod(lambda job, number, draw: False)
+    draw = random.Random(0)
+    numbers = itertools.count()
+
+    def run(self, job: Job) -> Verdict:
+        if type(self).fault(job, next(self.numbers), self.draw):
+            raise BackendError("injected")
+        return super().run(job)
+
+
+def run_rewards(file: TrialFile, count: int, seed: int, work: Path) -> None:
+    """Collect ``count`` steps under each fault and compare the rewards with the true ones."""
+    BACKENDS["faulty"] = FaultyBackend
+    config = parse(compose(["rollout.prompts_per_step=8", "rollout.samples_per_prompt=4", "context.length=160"]))
+    faulty = replace(config.verify, backend="faulty", cache=False)
+    rates: dict[str, list[float]] = {}
+    with open_verifier(faulty) as verifier, open_verifier(replace(config.verify, cache=False)) as honest:
+        sampling = open_sampling(config, ensure_model(config), verifier)
+        for name, (is_independent, fault) in FAULTS.items():
+            FaultyBackend.fault, FaultyBackend.numbers = staticmethod(fault), itertools.count()
+            kept, lost = [], 0
+            for step in range(count):
+                groups, metrics, _ = sampling.collect(None, step, config.context.length, lambda rewards: True)
+                kept += groups
+                lost += int(metrics["rollout/num_groups_failed"])
+            rates[name] = [sum(verdict.passed for verdict in group.verdicts) / len(group.verdicts) for group in kept]
+            invented = sum(num_invented(honest, group) for group in kept)
+            outcome = f"{invented} invented rewards, {compared(rates[name], rates['no errors'], is_independent)}"
+            detail = f"{len(kept)} groups kept, {lost} dropped, {mean(rates[name]):.3f} pass"
+            file.append(Trial("rewards", name, True, outcome, detail))
+
+
+def num_invented(honest, group: RolloutGroup) -> int:
+    """Rollouts of a kept group whose verdict is not that of a verifier without faults."""
+    texts = [completion.text for completion in group.completions]
+    futures = [honest.submit_answer(group.problem, text) for text in texts]
+    pairs = zip(group.verdicts, futures, strict=True)
+    return sum(verdict.kind is not future.result().kind for verdict, future in pairs)
+
+
+def compared(rates: list[float], expected: list[float], is_independent: bool) -> str:
+    """Whether the mean pass rate of groups differs from that without errors by more than chance."""
+    if not rates:
+        return "no group kept"
+    error = math.sqrt(variance(rates) / len(rates) + variance(expected) / len(expected))
+    is_inside = abs(mean(rates) - mean(expected)) <= INTERVAL * error
+    if is_inside:
+        return "pass rate within its interval"
+    return "pass rate outside its interval" + ("" if is_independent else ": biased, counted, not named")
+
+
+def mean(values: list[float]) -> float:
+    return sum(values) / len(values) if values else math.nan
+
+
+def variance(values: list[float]) -> float:
+    center = mean(values)
+    return sum((value - center) ** 2 for value in values) / max(len(values) - 1, 1)
