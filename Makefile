@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 experiment ?= tiny
 
-.PHONY: help setup bubblewrap ablation test notebooks report lint clean
+.PHONY: help setup bubblewrap ablation test notebooks report campaign lint clean
 
 help: ## list these targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -45,6 +45,9 @@ test: setup ## run the whole test suite
 
 notebooks: setup ## make every table and figure of experiment=NAME, from the runs in outputs/
 	@$(BIN)/python -m analysis.notebooks experiment=$(experiment)
+
+campaign: setup ## break real runs on purpose and count what happens: hours, see docs/reliability.md
+	@$(BIN)/python -m benchmarks.faults all
 
 lint: setup ## run ruff
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -26,6 +26,12 @@ def test_a_mutated_input_is_accepted_or_refused_in_one_sentence_and_stays_as_it_
     assert outcomes
 
 
+def test_a_shape_of_the_wrong_type_is_refused_in_one_sentence():
+    outcome, said = malformed.outcome_of(lambda: malformed.check(["model.architecture.num_heads=[]"]))
+    assert outcome == "refused in one sentence", said
+    assert "num_heads must be a whole number above 0" in said
+
+
 def test_a_span_log_has_a_begin_without_an_end_where_a_run_was_killed(tmp_path, monkeypatch):
     log = tmp_path / "spans"
     monkeypatch.setenv("ABLATE_SPAN_LOG", str(log))

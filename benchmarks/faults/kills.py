@@ -1,7 +1,7 @@
 """Part a: SIGKILL the leader of real runs inside a span, look at what is left, start them again, compare the records.
 
 One chain is one run that is killed a few times and then finished. So every kill also tests how the run continued after
-the kill before it.
+the kill before it; the chain's last row says whether its records equal those of an unbroken run.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def run_chain(file: TrialFile, mode: str, num_kills: int, draw: random.Random, w
     """Kill one run ``num_kills`` times, finish it, and note each kill with the end of its chain."""
     expected = unbroken(mode, work)
     outputs = Path(tempfile.mkdtemp(prefix="fault-"))
-    kills: list[tuple[str, bool, Remains]] = []
+    num_done = 0
     problem = None
     for number in range(num_kills):
         target = choose_target(file, mode, draw)
@@ -88,22 +88,22 @@ def run_chain(file: TrialFile, mode: str, num_kills: int, draw: random.Random, w
         if killed is None:  # the run ended first: there is nothing left to kill
             problem = refusal(attempt)
             break
-        kills.append((target, *killed))
+        is_hit, remains = killed
+        num_done += 1
+        detail = f"no process after {remains.clean_s:.1f} s; {'; '.join(remains.left)}"
+        file.append(Trial("kills", f"{target}, {mode}", is_hit, remains.outcome, detail))
         attempt.end()
     final = Attempt(outputs, outputs / "last", mode)
-    code = final.wait()
-    outcome = "not equal"
-    if code:
-        problem, outcome = final.text()[-1500:], "not continued"
-    elif records(run_directory(outputs)) == expected:
-        outcome = "equal"
-    for target, is_hit, remains in kills:
-        seconds = f"{remains.clean_s:.1f} s"
-        detail = f"{seconds} {'; '.join(remains.left)} {problem or ''}"
-        file.append(Trial("kills", f"{target}, {mode}", is_hit, f"{outcome}, {remains.outcome}", detail.strip()))
-    if outcome == "equal":
+    outcome = "not continued" if final.wait() else "not equal"
+    if records(run_directory(outputs)) == expected:
+        outcome = "equal to an unbroken run"
         shutil.rmtree(outputs)
-    return max(len(kills), 1)
+    else:
+        problem = final.text()[-1500:]
+    file.append(
+        Trial("kills", f"a run after its last kill, {mode}", True, outcome, f"{num_done} kills; {problem or ''}")
+    )
+    return max(num_done, 1)
 
 
 def refusal(attempt: Attempt) -> str | None:

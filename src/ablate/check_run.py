@@ -75,10 +75,10 @@ def objective_with(name: str, overrides: Sequence[str]) -> dict[str, Any]:
 
 def known_architecture(config: RunConfig) -> Any:
     """The shape that conf/model pins, else that of config.json at model.path; None where neither is there yet."""
-    from ablate.trainer.architecture import Architecture, read_architecture
+    from ablate.trainer.architecture import pinned_architecture, read_architecture
 
     if config.model.architecture is not None:
-        return Architecture(**config.model.architecture)
+        return pinned_architecture(config.model.architecture)
     if config.model.path is not None and (Path(config.model.path) / "config.json").is_file():
         return read_architecture(Path(config.model.path))
     return None

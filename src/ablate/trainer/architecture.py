@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from ablate.errors import UserError
 from ablate.hf_config import read_hf_config, rope_theta, yarn_betas, yarn_factor
@@ -40,6 +43,25 @@ class Yarn:
 
 
 PAPER_BETAS = {"beta_fast": 32.0, "beta_slow": 1.0}  # the defaults of transformers and vLLM too
+
+
+def pinned_architecture(values: Mapping[str, Any]) -> Architecture:
+    """Check and return ``model.architecture`` of the configuration.
+
+    Raises:
+        UserError: for a field that is missing, unknown or of the wrong type.
+    """
+    kinds = {"int": int, "float": (int, float), "bool": bool}
+    wanted = {field.name: field.type for field in fields(Architecture)}
+    if set(values) != set(wanted):
+        raise UserError(f"model.architecture has the keys {', '.join(wanted)}, not {', '.join(map(str, values))}")
+    for name, kind in wanted.items():
+        value = values[name]
+        is_number = kind != "bool"
+        if not isinstance(value, kinds[kind]) or (is_number and (isinstance(value, bool) or not 0 < value < math.inf)):
+            needed = {"int": "a whole number above 0", "float": "a number above 0", "bool": "true or false"}[kind]
+            raise UserError(f"model.architecture.{name} must be {needed}, not {value!r}")
+    return Architecture(**values)
 
 
 def yarn_for(model_dir: Path, context_length: int, original_context: int) -> Yarn | None:

@@ -39,7 +39,7 @@ def replay_file(source: Path, target: Path, config_of: ConfigOf) -> int:
         cases = json.loads(source.read_text())
     except FileNotFoundError as error:
         raise UserError(f"case file {source} does not exist: correct cases=") from error
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise UserError(f"case file {source} is not readable JSON ({error}): correct the file") from error
     if not isinstance(cases, list):
         raise UserError(f"case file {source} must hold a list of cases, not a {type(cases).__name__}")
