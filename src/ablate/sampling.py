@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from ablate.config import RunConfig
+from ablate.data.pass_counts import within_pass_rate
 from ablate.data.problems import load_problems
 from ablate.data.prompts import make_prompts, within
 from ablate.data.sampler import ProblemSampler
@@ -161,8 +162,11 @@ def open_sampling(config: RunConfig, model_dir: Path, verifier: Verifier) -> Sam
     def prompts_of(problems: Sequence[Problem]) -> list[Prompt]:
         return make_prompts(problems, tokenizer, templates)
 
-    def tasks(path: str) -> Tasks:
+    def tasks(path: str, pass_counts: str | None = None) -> Tasks:
         problems = load_problems(path)
+        if pass_counts is not None:
+            bounds = config.data.min_pass_rate, config.data.max_pass_rate
+            problems = within_pass_rate(problems, Path(pass_counts), *bounds)
         prompts_of(problems[:1])  # a template that cannot be used is reported now
         if config.data.max_prompt_tokens is not None:
             problems = within(problems, prompts_of, config.data.max_prompt_tokens)
@@ -174,7 +178,7 @@ def open_sampling(config: RunConfig, model_dir: Path, verifier: Verifier) -> Sam
         config=config,
         model_dir=model_dir,
         decode=lambda token_ids: tokenizer.decode(token_ids, skip_special_tokens=True),
-        train_tasks=tasks(config.data.train),
+        train_tasks=tasks(config.data.train, config.data.pass_counts),
         eval_tasks=eval_tasks,
         select_tasks=tasks(config.eval.select_on) if config.eval.select_on else [],
         verifier=verifier,

@@ -77,13 +77,16 @@ class ParallelConfig:
 @dataclass
 class DataConfig:
     name: str = MISSING
-    train: str = MISSING  # JSONL of problems; "shipped:NAME" is a file of the package
+    train: str = MISSING  # a problem store (directory) or JSONL; "shipped:NAME" is a file of the package
     eval: str = MISSING
     template: str = MISSING  # user message for a program, with {statement}
     function_template: str | None = MISSING  # user message for a function, with {statement} and {starter_code}
     system: str | None = MISSING  # system message
     template_file: str | None = MISSING  # a LiveCodeBench checkout's own wording, instead of the three above
     max_prompt_tokens: int | None = MISSING
+    pass_counts: str | None = MISSING  # rows of an evaluation of the training problems; null: no difficulty filter
+    min_pass_rate: float = MISSING  # training problems below it are left out; needs pass_counts
+    max_pass_rate: float = MISSING
     shuffle: bool = MISSING
 
 
