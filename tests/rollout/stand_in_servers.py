@@ -31,6 +31,8 @@ class StandIn:
         if self.is_refusing:
             return web.Response(status=500, text="no more")
         body = await request.json() if request.method == "POST" else {}
+        if set(body.get("cache_salt", "")) & set("@/\\\0"):
+            return web.Response(status=400, text="vLLM 0.31 refuses such a cache_salt")
         if request.path == "/v1/completions":
             return web.json_response({"choices": [await self.completion(body)]})
         if request.path == "/update_weight_version":

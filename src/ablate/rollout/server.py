@@ -150,7 +150,7 @@ class ServerEngine:
             "logprobs": 0,  # of the sampled token only
             "return_token_ids": True,
             # Keys and values of other weights or positions must not serve this prompt.
-            "cache_salt": f"{self._version}/{self._context}",
+            "cache_salt": f"{self._version}-{self._context}",  # vLLM refuses "/" in it
         }
 
     # --- weights ----------------------------------------------------------------------------------------------------
