@@ -27,11 +27,11 @@ VOCABULARY = [f"word{number}" for number in range(5000)]
 
 def synthetic_problems(num_problems: int, seed: int = 0) -> Iterator[tuple[Problem, PackedTests]]:
     rng = random.Random(seed)
+    digits = [rng.randbytes(TEST_BYTES * 9 // 20).hex() for _ in range(NUM_TESTS)]
+    packed = pack_tests([TestCase(f"{each}\n", f"{each[:1000]}\n") for each in digits])  # all problems share them
     for number in range(num_problems):
         statement = " ".join(rng.choices(VOCABULARY, k=NUM_WORDS))
-        digits = rng.randbytes(TEST_BYTES * 9 // 20).hex()
-        tests = [TestCase(f"{test} {digits}\n", f"{digits[:1000]}\n") for test in range(NUM_TESTS)]
-        yield Problem(f"synthetic/{number}", statement, (), "unknown"), pack_tests(tests)
+        yield Problem(f"synthetic/{number}", statement, (), "unknown"), packed
 
 
 def load_and_draw(directory: str) -> None:
