@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 
+import pandas as pd
+
 from analysis import power
 from analysis.compare import Comparison
 from analysis.load import Experiment
@@ -21,6 +23,7 @@ def findings(experiment: Experiment, comparison: Comparison) -> list[str]:
         *[sentence for context in contexts for sentence in learned(comparison, int(context))],
         *[sentence for context in contexts for sentence in difference_sentences(comparison, int(context))],
         *clip_sentences(experiment, comparison),
+        *second_comparison_sentences(experiment.scores),
         *caveats(experiment, comparison),
     ]
 
@@ -114,6 +117,20 @@ def clip_sentences(experiment: Experiment, comparison: Comparison) -> list[str]:
             f"No token was ever clipped in {listed(names, never)}: a wider clip would have changed nothing."
         )
     return sentences
+
+
+def second_comparison_sentences(scores: pd.DataFrame) -> list[str]:
+    """How many samples of the evaluations have another verdict by ``verify.second_comparison``."""
+    compared = scores[scores["passed_second"].notna()]
+    if compared.empty:
+        return []
+    by_second = compared["passed_second"].astype(bool)
+    gained, lost = int((by_second & ~compared["passed"]).sum()), int((~by_second & compared["passed"]).sum())
+    return [
+        f"verify.second_comparison gives another verdict to {gained + lost:,} of {len(compared):,} evaluation samples "
+        f"whose answers were compared: {gained:,} pass only by it, {lost:,} pass only by verify.comparison. "
+        "The scores follow verify.comparison."
+    ]
 
 
 def caveats(experiment: Experiment, comparison: Comparison) -> list[str]:

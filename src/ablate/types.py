@@ -118,6 +118,7 @@ class Verdict:
     wall_s: float
     peak_mib: float
     detail: str = ""
+    passed_second: bool | None = None  # by verify.second_comparison; None: not compared, so the same as ``passed``
 
     @property
     def passed(self) -> bool:
@@ -198,3 +199,4 @@ class EvalRow:
     verdict: str
     platform: str | None = None  # of the problem, where its data set says so
     month: str | None = None  # YYYY-MM of the problem's contest
+    passed_second: bool | None = None  # as in ``Verdict``

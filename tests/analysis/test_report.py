@@ -10,13 +10,14 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from ablate.errors import UserError
 from analysis import render, tables
 from analysis import report as report_module
 from analysis.compare import compare
-from analysis.findings import findings, published_caveat
+from analysis.findings import findings, published_caveat, second_comparison_sentences
 from analysis.load import load_experiment
 from analysis.report import ReportConfig, write_report
 
@@ -236,3 +237,11 @@ def test_a_baseline_that_did_not_run_is_said(copied_runs, settings):
     experiment = load_experiment(copied_runs)
     said = findings(experiment, compare(experiment, settings))
     assert "No differences: the baseline grpo is not one of the finished cells." in said
+
+
+def test_the_findings_count_the_samples_whose_two_verdicts_differ():
+    verdicts = {"passed": [True, True, False, False], "passed_second": [True, False, True, None]}
+    (sentence,) = second_comparison_sentences(pd.DataFrame(verdicts))
+    assert "2 of 3 evaluation samples" in sentence
+    assert "1 pass only by it, 1 pass only by verify.comparison" in sentence
+    assert second_comparison_sentences(pd.DataFrame({"passed": [True], "passed_second": [None]})) == []

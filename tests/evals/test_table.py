@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ablate.cli import compose
 from ablate.config import parse
+from ablate.evals.scores import summarise
 from ablate.evals.table import benchmark_table
 from ablate.types import EvalRow
 
@@ -31,3 +34,12 @@ def test_a_subset_without_a_verdict_has_a_dash():
     config = parse(compose([])).eval
     rows = [row("a", False, 160, "atcoder", "infrastructure_error"), row("b", True, 160, "leetcode")]
     assert "| atcoder      | 1        | -" in benchmark_table(rows, config)
+
+
+def test_the_score_by_the_second_comparison_has_its_own_line_and_metrics():
+    config = parse(compose(["eval.bootstrap_resamples=200"])).eval
+    rows = [replace(row(name, False, 160, "atcoder"), passed_second=name == "a") for name in ("a", "b")]
+    assert "| by verify.second_comparison | 2        | 50.0 [0.0, 100.0] |" in benchmark_table(rows, config)
+    metrics = summarise(rows, config)
+    assert (metrics["eval/second_pass@1/160"], metrics["eval/verdicts_differ/160"]) == (0.5, 1.0)
+    assert "eval/second_pass@1/160" not in summarise([replace(each, passed_second=None) for each in rows], config)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ablate.config import EvalConfig
 from ablate.evals.passk import bootstrap_interval, pass_at_k
@@ -33,6 +34,7 @@ def eval_rows(
             verdict=verdict.kind.value,
             platform=problem.platform,
             month=problem.date[:7] if problem.date else None,
+            passed_second=verdict.passed_second,
         )
         for completion, verdict in zip(completions, verdicts, strict=True)
     ]
@@ -43,7 +45,8 @@ def summarise(rows: Sequence[EvalRow], config: EvalConfig) -> dict[str, float]:
 
     ``eval/pass@k/c`` with ``.../low`` and ``.../high`` (95 %, over problems), ``eval/pass@1/c/d``,
     ``eval/truncated/c``, ``eval/length_mean/c`` (response tokens), ``eval/infrastructure_errors/c`` (samples without
-    a verdict: no other metric counts them).
+    a verdict: no other metric counts them). Where the samples were also verified by ``verify.second_comparison``:
+    ``eval/second_pass@1/c`` by that comparison, and ``eval/verdicts_differ/c`` (samples).
 
     Raises:
         ValueError: for rows of different steps.
@@ -70,11 +73,21 @@ def summarise_context(rows: Sequence[EvalRow], context: int, config: EvalConfig)
             low, high = bootstrap_interval(list(scores.values()), config.bootstrap_resamples, config.seed)
             name = f"eval/pass@{k}/{context}"
             metrics |= {name: mean(list(scores.values())), f"{name}/low": low, f"{name}/high": high}
+    if any(row.passed_second is not None for row in verified):
+        second = by_second_comparison(verified)
+        metrics[f"eval/second_pass@1/{context}"] = mean(list(scores_at_k(second, 1).values()))
+        differ = sum(row.passed != other.passed for row, other in zip(verified, second, strict=True))
+        metrics[f"eval/verdicts_differ/{context}"] = float(differ)
     for column in SUBSETS:
         for value in sorted({getattr(row, column) for row in verified} - {None}):
             scores = scores_at_k([row for row in verified if getattr(row, column) == value], 1)
             metrics[f"eval/pass@1/{context}/{value}"] = mean(list(scores.values()))
     return metrics
+
+
+def by_second_comparison(rows: Sequence[EvalRow]) -> list[EvalRow]:
+    """The same samples, with ``passed`` by ``verify.second_comparison``."""
+    return [row if row.passed_second is None else replace(row, passed=row.passed_second) for row in rows]
 
 
 def scores_at_k(rows: Sequence[EvalRow], k: int) -> dict[str, float]:

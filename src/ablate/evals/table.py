@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ablate.config import EvalConfig
 from ablate.evals.passk import bootstrap_interval
-from ablate.evals.scores import SUBSETS, mean, scores_at_k
+from ablate.evals.scores import SUBSETS, by_second_comparison, mean, scores_at_k
 from ablate.types import EvalRow, VerdictKind
 
 Line = tuple[str, str, list[str]]  # subset, number of problems, a score for each context
@@ -22,6 +22,8 @@ def benchmark_table(rows: Sequence[EvalRow], config: EvalConfig) -> str:
     """
     contexts = sorted({row.context for row in rows})
     lines = [line_of("all problems", rows, contexts, config)]
+    if any(row.passed_second is not None for row in rows):
+        lines.append(line_of("by verify.second_comparison", by_second_comparison(rows), contexts, config))
     for column in SUBSETS:
         values = sorted({getattr(row, column) for row in rows} - {None})
         if len(values) > 1:

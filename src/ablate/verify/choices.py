@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 from ablate.config import VerifyConfig
@@ -13,6 +14,7 @@ from ablate.verify.local import LocalBackend
 from ablate.verify.modal import ModalBackend
 
 BACKENDS: dict[str, type[Backend]] = {"local": LocalBackend, "modal": ModalBackend}
+MAX_PRELUDE_CHARACTERS = 32_768  # as JSON; the fork server receives messages of 64 KiB
 CONTAINERS = ("rollout", "problem", "test")
 POSITIVE = (
     "workers",
@@ -23,6 +25,18 @@ POSITIVE = (
     "output_limit_kib",
     "max_processes",
 )
+
+
+def check_prelude(prelude: str | None) -> None:
+    """Raise ``UserError`` for a ``verify.prelude`` that is not Python, or too long for a message to the sandbox."""
+    if prelude is None:
+        return
+    if len(json.dumps(prelude)) > MAX_PRELUDE_CHARACTERS:
+        raise UserError(f"verify.prelude is longer than {MAX_PRELUDE_CHARACTERS} characters: shorten it")
+    try:
+        compile(prelude, "verify.prelude", "exec")
+    except (SyntaxError, ValueError) as error:
+        raise UserError(f"verify.prelude is not Python: {error}: correct it, or give null for none") from None
 
 
 def check_verify(config: VerifyConfig) -> None:
@@ -37,6 +51,17 @@ def check_verify(config: VerifyConfig) -> None:
         value = getattr(config, key)
         if value not in allowed:
             raise UserError(f"verify.{key}={value} is not one of {', '.join(allowed)}")
+    if config.second_comparison not in (None, *COMPARISONS):
+        raise UserError(
+            f"verify.second_comparison={config.second_comparison} is not one of {', '.join(COMPARISONS)}: "
+            "choose one, or null for none"
+        )
+    if config.second_comparison == config.comparison:
+        raise UserError(
+            f"verify.second_comparison={config.second_comparison} is verify.comparison already: choose another one, "
+            "or null for none"
+        )
+    check_prelude(config.prelude)
     for key in POSITIVE:
         if not 0 < getattr(config, key) < math.inf:
             raise UserError(f"verify.{key} must be above 0 and finite, not {getattr(config, key)}")

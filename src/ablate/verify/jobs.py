@@ -37,6 +37,8 @@ class Job:
     max_tests: int | None
     comparison: str
     container: str
+    prelude: str | None = None
+    second_comparison: str | None = None
     fresh: bool = False  # begin with a container started for this job
 
 
@@ -73,6 +75,8 @@ def make_job(config: VerifyConfig, problem: Problem, program: str) -> Job:
         max_tests=config.max_tests,
         comparison=config.comparison,
         container=config.container,
+        prelude=config.prelude,
+        second_comparison=config.second_comparison,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ablate.types import Verdict, VerdictKind
 from ablate.verify import compare
@@ -29,6 +29,7 @@ class Outcome:
     detail: str = ""
     cpu_s: float = 0.0
     peak_mib: float = 0.0
+    passed_second: bool = False  # by ``verify.second_comparison``
 
 
 def limits_of(job: Job, watched: bool) -> dict:
@@ -41,6 +42,7 @@ def limits_of(job: Job, watched: bool) -> dict:
     return {
         "mode": job.mode,
         "fn_name": job.fn_name,
+        "prelude": job.prelude,
         "cpu_s": job.time_limit_s,
         "wall_s": job.wall_limit_s,
         "starved_s": STARVED_FACTOR * job.wall_limit_s,
@@ -59,7 +61,7 @@ def longest_wait_s(job: Job) -> float:
 
 
 def run_in_order(job: Job, run_test: Callable[[int, int], Outcome]) -> Verdict:
-    """Run the hardest tests first and stop at the first that is not accepted.
+    """Run the hardest tests first, and stop at the first that neither of the job's comparisons accepts.
 
     Args:
         run_test: takes the position in that order and the index into ``job.tests``.
@@ -68,15 +70,23 @@ def run_in_order(job: Job, run_test: Callable[[int, int], Outcome]) -> Verdict:
         A verdict whose ``wall_s`` is 0: only the backend knows when its job began.
     """
     order = hardest_first(job)
+    verdict = Verdict(VerdictKind.accepted, len(order), len(order), None, 0.0, 0.0, 0.0)
+    passed_second = None if job.second_comparison is None else True
     cpu_s = peak_mib = 0.0
     for position, index in enumerate(order):
         outcome = run_test(position, index)
         cpu_s += outcome.cpu_s
         peak_mib = max(peak_mib, outcome.peak_mib)
-        if outcome.kind is not VerdictKind.accepted:
+        is_first_failure = verdict.passed and outcome.kind is not VerdictKind.accepted
+        if is_first_failure or outcome.kind is VerdictKind.infrastructure_error:
             first_failed = None if outcome.kind in NOT_THE_TESTS_FAULT else index
-            return Verdict(outcome.kind, position, len(order), first_failed, cpu_s, 0.0, peak_mib, outcome.detail)
-    return Verdict(VerdictKind.accepted, len(order), len(order), None, cpu_s, 0.0, peak_mib)
+            verdict = Verdict(outcome.kind, position, len(order), first_failed, 0.0, 0.0, 0.0, outcome.detail)
+        passed_second = passed_second and outcome.passed_second
+        if verdict.is_infrastructure_error or not (verdict.passed or passed_second):
+            break
+    if verdict.is_infrastructure_error:
+        passed_second = None
+    return replace(verdict, cpu_s=cpu_s, peak_mib=peak_mib, passed_second=passed_second)
 
 
 def score(job: Job, index: int, report: TestReport, output: int, result: int, out_of_memory: bool) -> Outcome:
@@ -87,11 +97,15 @@ def score(job: Job, index: int, report: TestReport, output: int, result: int, ou
         result: descriptor of the file for a function's returned value and for an exception's last words.
         out_of_memory: whether the kernel ended a process of this test because its control group was full.
     """
-    kind, detail = failure_of(job, report, output, result, out_of_memory) or (
-        VerdictKind.accepted if agrees(job, output, result, job.tests[index].output) else VerdictKind.wrong_answer,
-        "",
-    )
-    return Outcome(kind, detail, report.cpu_s, report.peak_kib / 1024)
+    used = report.cpu_s, report.peak_kib / 1024
+    failure = failure_of(job, report, output, result, out_of_memory)
+    if failure is not None:
+        return Outcome(*failure, *used)
+    expected = job.tests[index].output
+    passed = agrees(job, job.comparison, output, result, expected)
+    second = job.second_comparison
+    passed_second = second is not None and agrees(job, second, output, result, expected)
+    return Outcome(VerdictKind.accepted if passed else VerdictKind.wrong_answer, "", *used, passed_second)
 
 
 def failure_of(
@@ -134,12 +148,13 @@ def readable(note: bytes) -> str:
     return text[:400] if isinstance(text, str) else ""
 
 
-def agrees(job: Job, output: int, result: int, expected: str) -> bool:
-    """Whether the answer is the expected one, by the job's comparison."""
+def agrees(job: Job, comparison: str, output: int, result: int, expected: str) -> bool:
+    """Whether the answer is the expected one, by ``comparison``."""
     if job.mode == "functional":
         returned = read_all(result)
-        return returned[:1] == b"R" and compare.compare_json(returned[1:], expected, job.float_tolerance)
-    return compare.COMPARISONS[job.comparison](read_all(output), expected, job.float_tolerance)
+        tolerance = None if comparison == "lcb" else job.float_tolerance  # LiveCodeBench knows none
+        return returned[:1] == b"R" and compare.compare_json(returned[1:], expected, tolerance)
+    return compare.COMPARISONS[comparison](read_all(output), expected, job.float_tolerance)
 
 
 def read_all(descriptor: int) -> bytes:

@@ -24,6 +24,7 @@ def verdict_row(problem_id: str, file: str, key: str, verdict: Verdict) -> dict[
         "wall_s": round(verdict.wall_s, 6),
         "peak_mib": round(verdict.peak_mib, 3),
         "detail": verdict.detail,
+        **({} if verdict.passed_second is None else {"passed_second": verdict.passed_second}),
         "key": key,
     }
 

@@ -77,7 +77,7 @@ def run_request(request: dict) -> dict:
         return {"compiled": False, "detail": failure}
     limits["needs_teardown"] = server.needs_teardown(code)
     script = source.encode("utf-8", "surrogatepass")
-    prepared = program.Prepared(code, program.fresh_module(limits["mode"]), script, limits)
+    prepared = program.Prepared(code, program.fresh_module(limits["mode"], limits["prelude"]), script, limits)
     files = [os.memfd_create(name) for name in ("in", "out", "result")]
     os.write(files[0], base64.b64decode(request["input"]))
     os.lseek(files[0], 0, os.SEEK_SET)

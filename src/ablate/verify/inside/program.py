@@ -21,14 +21,11 @@ from walls import DIRECTORY, NAMESPACES, PATH, RESULT, Walls, confine, seccomp
 RECURSION_LIMIT = 65_536  # contest programs recurse 50 000 deep; container.STACK_BYTES is large enough for it
 MESSAGE_CHARACTERS = 300
 
-# LiveCodeBench's import string (lcb_runner/evaluation/testing_util.py), in its order.
-PLAIN_IMPORTS = (
-    "string re datetime collections heapq bisect copy math random statistics itertools functools operator io sys json"
+# Imported once, so that neither a program nor its prelude waits for them.
+WARM = (
+    "array bisect cmath collections contextlib copy dataclasses datetime decimal enum fractions functools heapq io "
+    "itertools json math operator queue random re statistics string sys time typing"
 )
-STAR_IMPORTS = f"{PLAIN_IMPORTS} builtins typing"
-ALSO_WARM = "array cmath contextlib dataclasses decimal enum fractions queue time"
-
-prelude: dict[str, object] = {}
 
 
 def prepare() -> None:
@@ -37,16 +34,8 @@ def prepare() -> None:
     The random generator and the hash seed start from the same state in every test, so that the same program gets the
     same verdict.
     """
-    for name in STAR_IMPORTS.split():
-        module = importlib.import_module(name)
-        for public in getattr(module, "__all__", None) or [key for key in vars(module) if not key.startswith("_")]:
-            prelude[public] = getattr(module, public)
-    for name in PLAIN_IMPORTS.split():
-        prelude[name] = importlib.import_module(name)
-    for name in ALSO_WARM.split():
+    for name in WARM.split():
         importlib.import_module(name)
-    for name in set(prelude) & set(vars(builtins)):  # a program may replace a builtin, and must then see its own
-        del prelude[name]
     for name in ("exit", "quit"):  # python -S leaves them out
         setattr(builtins, name, _sitebuiltins.Quitter(name, "Ctrl-D (i.e. EOF)"))
     builtins.help = _sitebuiltins._Helper()
@@ -112,12 +101,21 @@ def open_standard_streams() -> None:
         stream.mode = "r" if name == "stdin" else "w"
 
 
-def fresh_module(mode: str) -> types.ModuleType:
-    """Make the module that a program will run in, once per rollout; the fork copies it into every test."""
+def fresh_module(mode: str, prelude: str | None) -> types.ModuleType:
+    """Make the module that a program will run in, once per rollout; the fork copies it into every test.
+
+    Args:
+        prelude: ``verify.prelude``, which runs in the module first. It is not joined to the program's text, so that the
+            program keeps its line numbers and its ``from __future__`` imports.
+    """
     name = "solution" if mode == "functional" else "__main__"
     sys.modules["__main__"] = types.ModuleType("__main__")
     module = sys.modules[name] = types.ModuleType(name)
-    module.__dict__.update(prelude)
+    if prelude is not None:
+        exec(prelude, module.__dict__)
+        for public in set(vars(module)) & set(vars(builtins)):
+            if vars(module)[public] is vars(builtins)[public]:
+                del vars(module)[public]  # a program may replace a builtin, and must then see its own
     module.__dict__.update(__builtins__=builtins, __file__=PATH, __annotations__={}, __cached__=None)
     return module
 

@@ -88,7 +88,7 @@ def program_process(channel: socket.socket, limits: dict, source: str) -> None:
     if code is not None:
         limits["needs_teardown"] = needs_teardown(code)
         script = source.encode("utf-8", "surrogatepass")
-        prepared = program.Prepared(code, program.fresh_module(limits["mode"]), script, limits)
+        prepared = program.Prepared(code, program.fresh_module(limits["mode"], limits["prelude"]), script, limits)
     send(channel, compiled=failure is None, detail=failure)
     if failure is not None:
         return
