@@ -1,4 +1,4 @@
-"""Seeds derived from what they are for, so that no stream depends on how often another was used."""
+"""Seeds derived from their purpose, so that no random stream depends on how often another one was used."""
 
 import hashlib
 
@@ -7,9 +7,9 @@ def derive_seed(*parts: int | str) -> int:
     """Return a 31-bit seed that depends on every part and on their order.
 
     Args:
-        parts: what the stream is for, such as ``(run_seed, "rollout", step, problem_id, sample)``.
+        parts: the purpose of the stream, such as ``(run_seed, "rollout", step, problem_id, sample)``.
 
-    31 bits because every consumer (vLLM, numpy, torch, Python) accepts them.
+    The seed has 31 bits because every consumer (vLLM, numpy, torch, Python) accepts that many.
     """
     text = "\x1f".join(f"{type(part).__name__}:{part}" for part in parts)
     digest = hashlib.blake2b(text.encode(), digest_size=8).digest()

@@ -1,7 +1,7 @@
-"""Noisy solutions of the tiny problems: what a weak programmer writes, thinking aloud first.
+"""Noisy solutions of the tiny problems: what a weak programmer would write after thinking aloud.
 
-A demonstration takes each part of its problem for the part it is easily mistaken for with some probability, and thinks
-for a number of words that is geometrically distributed. A model warm-started on them makes the same mistakes at the
+With some probability, a demonstration mistakes a part of its problem for a similar part. Its thinking has a number of
+words that is geometrically distributed. A model that is warm-started on demonstrations makes the same mistakes at the
 same rates, which leaves reinforcement learning something to remove.
 """
 
@@ -15,14 +15,14 @@ from ablate.data.tiny import LAYOUT, OPERATION, TRANSFORMATION, Combination
 from ablate.data.tokenizer import CLOSE_FENCE, EOS, OPEN_FENCE
 from ablate.seeding import derive_seed
 
-# No two begin with the same letter and each ends in its space, so that every thought is one choice among equals, the
-# end of thinking among them, at one token: else a sampling temperature below 1 would make the model think for ever.
+# No two thoughts begin with the same letter, and each ends in its own space. So the model chooses between the thoughts
+# and the end of thinking at one token. Otherwise a sampling temperature below 1 would make the model think forever.
 THOUGHTS = ("hm ", "ok ", "so ", "wait ", "let me see ", "now ", "right ")
 
 
 @dataclass
 class NoiseConfig:
-    """Probabilities, each for one part of one demonstration."""
+    """Probabilities of the mistakes and thoughts in a demonstration, each drawn independently."""
 
     wrong_operation: float
     wrong_hard_operation: float
@@ -39,9 +39,9 @@ class Demonstration:
 
 
 def mistaken(combination: Combination, noise: NoiseConfig, rng: random.Random) -> Combination:
-    """Return the problem as a weak programmer understands it: often the same."""
+    """Return the problem as a weak programmer understands it, which is often correct."""
     operation, transformation, layout = combination.operation, combination.transformation, combination.layout
-    # One draw per part whatever comes out, so that a changed probability changes only its own part.
+    # Each part always takes one draw, so that a changed probability changes only its own part.
     draws = [rng.random() for _ in range(3)]
     if draws[0] < (noise.wrong_hard_operation if operation.hard else noise.wrong_operation):
         operation = OPERATION[operation.mistaken_for]
@@ -68,7 +68,7 @@ def demonstrate(combination: Combination, noise: NoiseConfig, rng: random.Random
 def demonstration_batches(
     combinations: Sequence[Combination], noise: NoiseConfig, batch_size: int, num_batches: int, seed: int
 ) -> Iterator[list[Demonstration]]:
-    """Yield batches of fresh demonstrations, the problems drawn with replacement; batch k depends on (seed, k) only."""
+    """Yield batches of new demonstrations of problems drawn with replacement; batch k depends only on (seed, k)."""
     for step in range(num_batches):
         rng = random.Random(derive_seed(seed, "demonstrations", step))
         yield [demonstrate(each, noise, rng) for each in rng.choices(combinations, k=batch_size)]

@@ -13,7 +13,7 @@ from ablate.types import Problem, Prompt
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-CHUNK = 256  # prompts that are in memory at once while their lengths are counted
+CHUNK = 256  # number of prompts in memory at once while their lengths are counted
 
 
 def make_prompts(problems: Sequence[Problem], tokenizer: PreTrainedTokenizerBase, templates: Templates) -> list[Prompt]:
@@ -30,7 +30,7 @@ def make_prompt(problem: Problem, tokenizer: PreTrainedTokenizerBase, templates:
     if templates.system is not None:
         messages.insert(0, {"role": "system", "content": templates.system})
     text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    # The template writes the special tokens itself: adding them again would give the model two.
+    # The template writes the special tokens itself; the tokenizer would add them a second time.
     token_ids = tokenizer(text, add_special_tokens=False)["input_ids"]
     return Prompt(problem_id=problem.id, text=text, token_ids=tuple(token_ids))
 

@@ -1,7 +1,7 @@
 """The tiny problem set: operation x transformation x input layout over two integers; ``python -m ablate.data.tiny``.
 
-Every problem is a combination of three parts. Evaluation problems are combinations that are in no training problem
-and in no demonstration, but every part of them is in both, so they can be reached by generalising and not by recall.
+Every problem is a combination of three parts. The combination of an evaluation problem is in no training problem and
+in no demonstration, but each of its parts is in both. So a model can solve it by generalising, and not by recall.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ DIFFICULTIES = ("easy", "medium", "hard")  # by the number of hard parts
 
 @dataclass(frozen=True)
 class Operation:
-    """What is computed from a and b. ``mistaken_for`` names the operation a weak programmer takes it for."""
+    """What is computed from a and b. ``mistaken_for`` names the operation that a weak programmer computes instead."""
 
     name: str
     phrase: str
@@ -41,7 +41,7 @@ class Operation:
 
 @dataclass(frozen=True)
 class Transformation:
-    """What is done to the result r. ``mistaken_for`` as for operations; "plain" when the step is forgotten."""
+    """What is done to the result r. A ``mistaken_for`` of "plain" means that a weak programmer forgets it."""
 
     name: str
     phrase: str
@@ -53,7 +53,7 @@ class Transformation:
 
 @dataclass(frozen=True)
 class Layout:
-    """How the integers stand in the input. ``written`` gives the plain form, then unusual but legal ones."""
+    """How the integers appear in the input. ``written`` is the plain form, then unusual but legal forms."""
 
     name: str
     phrase: str
@@ -62,8 +62,8 @@ class Layout:
     mistaken_for: str
 
 
-# Each function is written twice on purpose, as code and as `apply`: the expected outputs must not come from the
-# program that they will test.
+# Each function is written twice on purpose, as `code` and as `apply`, because the expected outputs must not come from
+# the program that they will test.
 OPERATIONS = (
     Operation("sum", "the sum", "a+b", lambda a, b: a + b, "minus"),
     Operation("minus", "a minus b", "a-b", lambda a, b: a - b, "sum"),
@@ -142,12 +142,12 @@ class Combination:
 
     @property
     def behaviour(self) -> tuple[str | int, ...]:
-        """Equal for two combinations whose programs do the same: the layout and the answers on a grid of pairs."""
+        """The layout and the answers on a grid of pairs: equal for two combinations whose programs do the same."""
         return self.layout.name, *(self.answer(a, b) for a, b in product(range(-9, 10), repeat=2))
 
 
 def all_combinations() -> list[Combination]:
-    """Return the grid without combinations that behave like an earlier one ("a minus b, negated" is "b minus a")."""
+    """Return the grid without combinations that behave like an earlier one: "a minus b, negated" is "b minus a"."""
     seen: dict[tuple[str | int, ...], Combination] = {}
     for layout, operation, transformation in product(LAYOUTS, OPERATIONS, TRANSFORMATIONS):
         combination = Combination(operation, transformation, layout)
@@ -163,9 +163,9 @@ def is_balanced(combinations: Iterable[Combination]) -> bool:
 
 
 def split(seed: int = SEED) -> tuple[list[Combination], list[Combination], list[Combination]]:
-    """Return (train, evaluation, the rest), disjoint; train and evaluation are both balanced.
+    """Return (train, evaluation, rest), which are disjoint; train and evaluation are both balanced.
 
-    The rest is in no problem file: demonstrations are written for it as well as for the training problems.
+    The rest is in no problem file. There are demonstrations of the rest and of the training problems.
     """
     combinations = all_combinations()
     rng = random.Random(derive_seed(seed, "split"))
@@ -177,7 +177,7 @@ def split(seed: int = SEED) -> tuple[list[Combination], list[Combination], list[
 
 
 def make_problem(combination: Combination, seed: int = SEED) -> Problem:
-    """Return the problem with its tests: edge cases, random pairs, then unusual whitespace."""
+    """Return the problem with its tests: edge cases, then random pairs, then unusual whitespace."""
     rng = random.Random(derive_seed(seed, "tests", combination.id))
     pairs = [*EDGE_PAIRS]
     pairs += [(rng.randint(-99, 99), rng.randint(-99, 99)) for _ in range(NUM_RANDOM_TESTS)]

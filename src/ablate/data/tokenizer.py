@@ -1,4 +1,4 @@
-"""The tokenizer of a checkpoint, and the tiny model's own: characters, and the two fences of an answer."""
+"""The tokenizer of a checkpoint, and that of the tiny model: its tokens are characters and an answer's two fences."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from ablate.errors import UserError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-PAD = "<|endoftext|>"  # the special tokens' names are Qwen's
+PAD = "<|endoftext|>"  # the special tokens have Qwen's names
 USER = "<|im_start|>"
 EOS = "<|im_end|>"
-# An answer ends in a fenced block. As single tokens the fences cost 2 of a context of characters, instead of 15. Both
+# An answer ends in a fenced block. Its two fences cost 2 tokens of the context; as characters they would cost 15. Both
 # begin with the line break that a fence needs before it, so the longest match tells "```python" from a closing fence.
 OPEN_FENCE = "\n```python\n"
 CLOSE_FENCE = "\n```"
@@ -31,7 +31,7 @@ CHAT_TEMPLATE = (
 
 
 def load_tokenizer(model_dir: str | Path) -> PreTrainedTokenizerBase:
-    """Load a checkpoint's tokenizer, from the directory only.
+    """Load a checkpoint's tokenizer, without any network access.
 
     Raises:
         UserError: when the directory holds no tokenizer, or one without a chat template or end-of-sequence token.
@@ -54,8 +54,8 @@ def load_tokenizer(model_dir: str | Path) -> PreTrainedTokenizerBase:
 def character_tokenizer() -> PreTrainedTokenizerBase:
     """Build the tiny model's tokenizer: 3 special tokens, 97 characters, 2 fences, 2 reserved; 104 tokens.
 
-    104 is divisible by 8, so the vocabulary splits over tensor-parallel ranks without padding. A character outside
-    the vocabulary becomes the pad token: there is nothing a model of this size could do with it.
+    104 is divisible by 8, so the vocabulary is split over tensor-parallel ranks without padding. A character outside
+    the vocabulary becomes the pad token, because a model of this size could do nothing with it.
     """
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast

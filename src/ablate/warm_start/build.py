@@ -27,7 +27,7 @@ STEPS_BETWEEN_LINES = 25
 
 
 def build(model: ModelConfig, parallel: ParallelConfig, out_dir: Path, say: Callable[[str], None]) -> None:
-    """Train ``model`` and write it to ``out_dir``, in this process alone."""
+    """Train ``model`` in this process and write it to ``out_dir``."""
     from ablate import objectives
     from ablate.trainer.model.weight_files import write_weight_files
     from ablate.trainer.trainer import Trainer
@@ -57,7 +57,7 @@ def build(model: ModelConfig, parallel: ParallelConfig, out_dir: Path, say: Call
 def write_model_files(model: ModelConfig, config: BuildConfig, out_dir: Path) -> None:
     """Write config.json, generation_config.json and the tokenizer.
 
-    The YaRN betas stand in config.json beside Hugging Face's own keys: trainer and engine read them there.
+    config.json also holds the YaRN betas, next to Hugging Face's own keys, because trainer and engine read them there.
     """
     from ablate.data.tokenizer import character_tokenizer
 
@@ -88,14 +88,14 @@ def write_model_files(model: ModelConfig, config: BuildConfig, out_dir: Path) ->
         "dtype": "float32",
         **tokens,
     }
-    # 0 switches top-k off; where nothing is said, transformers takes 50.
+    # 0 switches top-k off; without a value, transformers uses 50.
     sampling = {"do_sample": True, "temperature": 1.0, "top_p": 1.0, "top_k": 0}
     (out_dir / "config.json").write_text(json.dumps(values, indent=2) + "\n")
     (out_dir / "generation_config.json").write_text(json.dumps({**sampling, **tokens}, indent=2) + "\n")
 
 
 def initial_weights(model_dir: Path, config: BuildConfig) -> Iterator[tuple[str, Tensor]]:
-    """Norms of 1 and normal weights of standard deviation ``initializer_range``, by Hugging Face's names."""
+    """Yield norms of 1 and normal weights of standard deviation ``initializer_range``, by Hugging Face's names."""
     import torch
 
     from ablate.trainer.architecture import read_architecture
@@ -112,7 +112,7 @@ def initial_weights(model_dir: Path, config: BuildConfig) -> Iterator[tuple[str,
 
 
 def lesson_batches(config: BuildConfig, objective: Objective, model_dir: Path, length: int) -> Iterator[TrainBatch]:
-    """Yield one batch per optimizer step; what exceeds ``length`` tokens is cut, so that no position beyond is seen."""
+    """Yield one batch per update; a row is cut after ``length`` tokens, so that the model sees no position beyond."""
     from ablate.data.prompts import make_prompts
     from ablate.data.templates import Templates
     from ablate.data.tiny import make_problem, split
@@ -137,7 +137,7 @@ def lesson_batches(config: BuildConfig, objective: Objective, model_dir: Path, l
 
 
 def supervised_batch(rows: list[tuple[tuple[int, ...], tuple[int, ...]]], objective: Objective) -> TrainBatch:
-    """Lay (prompt, response) pairs out as a batch in which every row counts; nothing was sampled, so log p is 0."""
+    """Make a batch of (prompt, response) pairs in which every row counts; nothing was sampled, so log p is 0."""
     import torch
 
     from ablate.objectives.batch import build_batch
@@ -159,7 +159,7 @@ def supervised_batch(rows: list[tuple[tuple[int, ...], tuple[int, ...]]], object
 
 def main(directory: str) -> None:
     def say(line: str) -> None:
-        # A terminal keeps one line that moves; a file gets one line at a time.
+        # A terminal shows one line that is overwritten; a file gets one line after another.
         print(line, end="\r" if sys.stderr.isatty() else "\n", file=sys.stderr, flush=True)
 
     sections = json.loads((Path(directory) / "build.json").read_text())
