@@ -122,7 +122,7 @@ def test_a_clip_that_was_never_live_is_said_and_marked(copied_runs, settings):
     comparison = compare(experiment, settings)
     (sentence,) = [text for text in findings(experiment, comparison) if "never live" in text]
     assert "GRPO and GSPO" in sentence
-    assert "token and the sequence ratio have the same gradient" in sentence
+    assert "token and sequence ratio have the same gradient" in sentence
     table = render.to_markdown(tables.main_table(comparison, ".."))
     assert "GRPO †" in table
     assert "GSPO+ †" not in table
