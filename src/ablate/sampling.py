@@ -21,7 +21,7 @@ from ablate.errors import UserError
 from ablate.evals.scores import eval_rows
 from ablate.open_files import allow_open_files
 from ablate.rollout.collect import collect_groups
-from ablate.rollout.draws import Conditions, Decode, Sampler, Task, draw_samples
+from ablate.rollout.draws import Conditions, Decode, Sampler, Task, VerifiedDraw, draw_samples
 from ablate.rollout.engine import Engine, WeightsIncomplete
 from ablate.rollout.kept_samples import KeepingEngine
 from ablate.rollout.open import open_engine
@@ -122,7 +122,12 @@ class Sampling:
         return groups, stats.metrics(), problems.state()
 
     def evaluate(
-        self, step: int, context_length: int, tasks: Sequence[Task] | None = None, kept_samples: Path | None = None
+        self,
+        step: int,
+        context_length: int,
+        tasks: Sequence[Task] | None = None,
+        kept_samples: Path | None = None,
+        on_verified: Callable[[VerifiedDraw], None] | None = None,
     ) -> list[EvalRow]:
         """Sample and verify ``tasks`` (default: the evaluation problems) with the weights of this context's engine.
 
@@ -132,6 +137,7 @@ class Sampling:
         Args:
             kept_samples: a file of finished samples of the same weights. They are verified but not sampled again, and
                 each new sample is added.
+            on_verified: is told of every problem's answers and verdicts, which the rows leave out.
         """
         config, retries = self.config.eval, self.config.rollout.infrastructure_retries
         engine = self.engine(context_length)
@@ -146,6 +152,8 @@ class Sampling:
             ),
             Conditions(context_length, config.temperature, config.top_p, retries),
         )
+        for each in verified if on_verified is not None else ():
+            on_verified(each)
         return [
             row
             for each in verified

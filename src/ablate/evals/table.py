@@ -31,7 +31,7 @@ def benchmark_table(rows: Sequence[EvalRow], config: EvalConfig) -> str:
                 line_of(value, [row for row in rows if getattr(row, column) == value], contexts, config)
                 for value in values
             ]
-    header = ["Pass@1, %", "problems", *(f"{context:,} tokens" for context in contexts)]
+    header = ["Pass@1, %", "problems", *(f"{context:,} tokens" if context else "samples" for context in contexts)]
     body = [[name, count, *scores] for name, count, scores in lines]
     widths = [max(len(row[index]) for row in [header, *body]) for index in range(len(header))]
     rule = ["-" * width for width in widths]

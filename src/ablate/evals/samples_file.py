@@ -1,0 +1,74 @@
+"""Samples in LiveCodeBench's format for custom evaluation: ``[{"question_id": ID, "code_list": [CODE, ...]}, ...]``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from ablate.errors import UserError
+from ablate.files import write_atomic
+from ablate.types import EvalRow, Problem, Verdict
+
+
+def write_samples(path: Path, programs: Mapping[str, Sequence[str]]) -> None:
+    """Write the programs of every problem, by problem id; an answer without a program is an empty text."""
+    rows = [{"question_id": name, "code_list": list(codes)} for name, codes in programs.items()]
+    write_atomic(path, json.dumps(rows, indent=1) + "\n")
+
+
+def read_samples_file(path: Path, problems: Iterable[Problem]) -> dict[str, list[str]]:
+    """Return the programs of every problem, by problem id and in the order of ``problems``.
+
+    Raises:
+        UserError: for a file of another format, a problem that occurs twice or is missing, and for an unknown problem.
+    """
+    form = 'a JSON list of {"question_id": ID, "code_list": [CODE, ...]}'
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"samples={path} does not exist: give {form}") from None
+    except ValueError as error:
+        raise UserError(f"samples={path} is not JSON ({error}): give {form}") from None
+    programs: dict[str, list[str]] = {}
+    for number, row in enumerate(rows if isinstance(rows, list) else [rows]):
+        if not is_row(row):
+            raise UserError(f"samples={path}: entry {number} has another form: give {form}, with at least one text")
+        name = str(row["question_id"])
+        if name in programs:
+            raise UserError(f"samples={path}: question_id={name} occurs twice: join the two lists")
+        programs[name] = row["code_list"]
+    names = [problem.id for problem in problems]
+    missing, unknown = set(names) - set(programs), set(programs) - set(names)
+    if missing or unknown:
+        example = f"{min(missing)} has no samples" if missing else f"{min(unknown)} is not a problem of data.eval"
+        raise UserError(
+            f"samples={path} lacks {len(missing)} of {len(names)} problems and has {len(unknown)} others, such as: "
+            f"{example}: use the data.eval that the samples belong to"
+        )
+    return {name: programs[name] for name in names}
+
+
+def is_row(row: object) -> bool:
+    if not isinstance(row, dict) or "question_id" not in row:
+        return False
+    codes = row.get("code_list")
+    return isinstance(codes, list) and bool(codes) and all(isinstance(code, str) for code in codes)
+
+
+def foreign_row(problem: Problem, sample: int, verdict: Verdict) -> EvalRow:
+    """The row of a sample that another program drew: its step, context and number of tokens are unknown, so 0."""
+    return EvalRow(
+        step=0,
+        context=0,
+        problem_id=problem.id,
+        difficulty=problem.difficulty,
+        sample=sample,
+        num_tokens=0,
+        finished=True,
+        passed=verdict.passed,
+        verdict=verdict.kind.value,
+        platform=problem.platform,
+        month=problem.date[:7] if problem.date else None,
+        passed_second=verdict.passed_second,
+    )
