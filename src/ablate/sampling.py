@@ -17,7 +17,7 @@ from ablate.data.prompts import make_prompts, within
 from ablate.data.sampler import ProblemSampler
 from ablate.data.templates import make_templates
 from ablate.data.tokenizer import load_tokenizer
-from ablate.errors import UserError
+from ablate.evals.expected import check_count
 from ablate.evals.scores import eval_rows
 from ablate.open_files import allow_open_files
 from ablate.rollout.collect import collect_groups
@@ -191,14 +191,3 @@ def open_sampling(config: RunConfig, model_dir: Path, verifier: Verifier) -> Sam
         select_tasks=tasks(config.eval.select_on) if config.eval.select_on else [],
         verifier=verifier,
     )
-
-
-def check_count(config: RunConfig, num_problems: int) -> None:
-    """Raise ``UserError`` unless the evaluation set has the number of problems that its benchmark has."""
-    expected = config.eval.expected_problems
-    if expected is not None and num_problems != expected:
-        raise UserError(
-            f"{config.data.eval} holds {num_problems} problems whose prompts fit data.max_prompt_tokens="
-            f"{config.data.max_prompt_tokens}, and eval.expected_problems={expected}: use the data set that belongs to "
-            f"this evaluation, or set eval.expected_problems={num_problems}"
-        )
