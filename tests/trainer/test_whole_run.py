@@ -16,6 +16,8 @@ from killing import kill_while_a_checkpoint_is_written
 from ablate.records import RunDirectory
 from benchmarks.faults.runs import records
 
+pytestmark = pytest.mark.timeout(900)  # the first test pays for the runs of every layout
+
 LAYOUTS = ("tp2", "pp2", "dp2")
 LIMIT_S = 280
 # Between engine and trainer: rounding, of which only the size can be compared.
