@@ -196,5 +196,5 @@ def test_a_stage_continues_from_the_best_checkpoint_of_the_one_before(tmp_path, 
     os.killpg(process.pid, signal.SIGKILL)
     process.wait(30)
     assert train(tmp_path / "killed", *arguments).returncode == 0
-    for path in ("metrics_path", "eval_path", "selected_path"):
-        assert getattr(killed, path).read_bytes() == getattr(run, path).read_bytes()
+    for name in ("metrics.jsonl", "eval.parquet", "selected.json"):
+        assert (killed.path / name).read_bytes() == (run.path / name).read_bytes()

@@ -276,13 +276,15 @@ def test_closing_calls_off_what_runs_and_what_waits(make_config):
 NOT_ROOT = """
 import sys
 sys.path.insert(0, {src!r})
+from ablate.types import TestCase
 from ablate.verify.jobs import Job
 from ablate.verify.local import LocalBackend
 worker = LocalBackend()
 worker.start()
 limits = dict(time_limit_s=2, wall_limit_s=9, memory_limit_mib=256, output_limit_kib=64, max_processes=16, max_tests=None)
 for program in ("print(3)", "import os\\nwhile True: os.fork()", "print(4)"):
-    job = Job(1, program, "p", "stdin", None, (("", "3"),), None, comparison="tokens", container="rollout", **limits)
+    tests = (TestCase("", "3"),)
+    job = Job(1, program, "p", "stdin", None, tests, None, comparison="tokens", container="rollout", **limits)
     print(worker.run(job).kind)
 worker.stop()
 """

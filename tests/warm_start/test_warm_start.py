@@ -14,6 +14,7 @@ from ablate.cli import compose
 from ablate.config import parse
 from ablate.data.problems import load_problems
 from ablate.data.prompts import make_prompts
+from ablate.data.templates import Templates
 from ablate.data.tokenizer import load_tokenizer
 from ablate.errors import UserError
 from ablate.warm_start import ensure_model
@@ -105,7 +106,7 @@ def test_a_lesson_makes_the_demonstrations_likelier(built):
 def test_no_evaluation_problem_is_demonstrated_and_no_row_exceeds_the_context(built):
     config, path = built
     tokenizer = load_tokenizer(path)
-    prompts = make_prompts(load_problems("shipped:tiny_eval.jsonl"), tokenizer, "{statement}")
+    prompts = make_prompts(load_problems("shipped:tiny_eval.jsonl"), tokenizer, Templates("{statement}"))
     held_out = {prompt.token_ids for prompt in prompts}
     build = build_config(config.model)
     build.lessons = [replace(build.lessons[-1], steps=10, batch_size=64)]
