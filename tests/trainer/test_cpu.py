@@ -79,7 +79,8 @@ def test_importing_and_building_warns_of_nothing(tiny_checkpoint):
     program = (
         f"import sys; sys.path.insert(0, {str(cases.__file__).rsplit('/', 1)[0]!r}); import cases; "
         f"from pathlib import Path; t = cases.open_trainer(Path({str(tiny_checkpoint)!r}), cases.SINGLE); "
-        "t.update(cases.make_batch(cases.rollout_groups(), cases.objective_named('grpo')), cases.objective_named('grpo'))"
+        "objective = cases.objective_named('grpo'); "
+        "t.update(cases.make_batch(cases.rollout_groups(), objective), objective)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=200, check=True)
     assert done.stderr == ""
