@@ -1,4 +1,4 @@
-"""One engine for all tests of this directory: it takes about 6 s to start."""
+"""One engine for all tests of this directory: starting one takes about 6 s."""
 
 from __future__ import annotations
 
@@ -27,14 +27,18 @@ def small_engine_config(**changes) -> EngineConfig:
 
 
 @pytest.fixture(scope="session")
-def _started_engine(tiny_checkpoint, engine_config):
+def _closing_engines():
     torch.set_num_threads(1)  # threads that wait for work spin, and slow down everything else on the machine
-    yield open_engine(tiny_checkpoint, engine_config, CONTEXT, CONTEXT)
+    yield
     close_engines()
 
 
 @pytest.fixture
-def engine(_started_engine, tiny_checkpoint):
-    """The started engine with the weights of ``tiny_checkpoint``, whatever an earlier test loaded."""
-    _started_engine.load_weights(tiny_checkpoint)
-    return _started_engine
+def engine(tiny_checkpoint, engine_config, _closing_engines):
+    """The engine with the weights of ``tiny_checkpoint``, whatever an earlier test loaded.
+
+    It is started once, and again only after a test of another directory has closed every engine of the process.
+    """
+    engine = open_engine(tiny_checkpoint, engine_config, CONTEXT, CONTEXT)
+    engine.load_weights(tiny_checkpoint)
+    return engine
