@@ -217,10 +217,13 @@ def test_the_trace_of_a_finished_run_is_json_however_often_it_was_resumed(run):
         pass
     run.end_attempt("done")
     events = json.loads(run.trace.path.read_text())
-    steps = [(event["name"], event["args"]["step"]) for event in events]
+    assert run.trace.events() == events
+    name, *spans = events
+    assert name == {"name": "thread_name", "ph": "M", "pid": 0, "tid": 0, "args": {"name": "trainer"}}
+    steps = [(span["name"], span["args"]["step"]) for span in spans]
     assert steps == [("inner", 1), ("rollout", 1), ("rollout", 2), ("rollout", 3)]
-    assert all(event["dur"] >= 0 for event in events)
-    assert run.trace.spans() == events
+    assert all(span["dur"] >= 0 and span["tid"] == 0 for span in spans)
+    assert run.trace.spans() == spans
 
 
 def test_a_cell_that_the_scheduler_will_run_is_queued_and_not_submitted_again(run):

@@ -33,7 +33,7 @@ POLL_S = 0.0005
 TARGETS = {
     "engine start": ("begin", "engine"),
     "weight hand-off": ("end", "engine"),
-    "sampling": ("begin", "rollout"),
+    "sampling": ("begin", "wait_batch"),
     "update": ("begin", "update"),
     "evaluation": ("end", "engine"),
     "record writing": ("begin", "records"),
@@ -41,7 +41,7 @@ TARGETS = {
 }
 OPEN = {target: span for target, (_, span) in TARGETS.items()} | {
     "weight hand-off": "weights",
-    "evaluation": "evaluate_160",
+    "evaluation": "evaluate",
 }
 # Where the span of the unbroken run does not tell: in a new process, the first hand-off contains the engine's start.
 MOST_DELAY_S = {"engine start": 4.0, "weight hand-off": 0.05, "record writing": 0.01, "checkpoint write": 0.1}

@@ -47,14 +47,16 @@ def other_rank(attempt: Attempt) -> list[int]:
 
 
 STRIKES = {
-    "SIGKILL, verifier supervisor": Strike("single process", "rollout", signal.SIGKILL, by_words("import socket, sys")),
-    "SIGKILL, sandbox": Strike("single process", "rollout", signal.SIGKILL, by_words("bwrap")),
-    "SIGSTOP, sandbox": Strike("single process", "rollout", signal.SIGSTOP, by_words("/sandbox/server.py")),
-    "SIGKILL, engine child": Strike("child engine", "rollout", signal.SIGKILL, children_of_spawn),
-    "SIGSTOP, engine child": Strike("child engine", "rollout", signal.SIGSTOP, children_of_spawn),
+    "SIGKILL, verifier supervisor": Strike(
+        "single process", "wait_batch", signal.SIGKILL, by_words("import socket, sys")
+    ),
+    "SIGKILL, sandbox": Strike("single process", "wait_batch", signal.SIGKILL, by_words("bwrap")),
+    "SIGSTOP, sandbox": Strike("single process", "wait_batch", signal.SIGSTOP, by_words("/sandbox/server.py")),
+    "SIGKILL, engine child": Strike("child engine", "wait_batch", signal.SIGKILL, children_of_spawn),
+    "SIGSTOP, engine child": Strike("child engine", "wait_batch", signal.SIGSTOP, children_of_spawn),
     "SIGKILL, rank 1": Strike("torchrun tp2", "update", signal.SIGKILL, other_rank),
     "SIGSTOP, rank 1": Strike("torchrun tp2", "update", signal.SIGSTOP, other_rank),
-    "SIGTERM storm": Strike("single process", "rollout", signal.SIGTERM, lambda run: [run.leader], STORM),
+    "SIGTERM storm": Strike("single process", "wait_batch", signal.SIGTERM, lambda run: [run.leader], STORM),
 }
 
 
@@ -136,7 +138,7 @@ def read_only(work: Path) -> Trial:
     mount(outputs, "size=200m")
     scratch = Path(tempfile.mkdtemp(prefix="fault-"))
     first = Attempt(outputs, scratch, "single process", ("verify.time_limit_s=1", "context.steps=3"))
-    while first.process.poll() is None and ("begin", "rollout") not in first.new_events():
+    while first.process.poll() is None and ("begin", "wait_batch") not in first.new_events():
         time.sleep(0.001)
     first.process.kill()
     first.wait()

@@ -69,7 +69,7 @@ def train_one_step(session: Session, state: RunState, context_length: int) -> tu
     step = state.step + 1
     with session.timed("weights", step):
         session.update_engine(state.weights_version, context_length)
-    with session.timed("rollout", step):  # sample -> verify -> group, refilled under dynamic sampling
+    with session.timed("wait_batch", step):  # sample -> verify -> group, refilled under dynamic sampling
         groups, metrics, sampler = session.collect(state.sampler, step, context_length)
     session.publish_checkpoint()
     if groups:

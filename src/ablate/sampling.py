@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
+from ablate.activity import noted_work
 from ablate.config import RunConfig
 from ablate.data.pass_counts import within_pass_rate
 from ablate.data.problems import load_problems
@@ -20,6 +21,7 @@ from ablate.data.tokenizer import load_tokenizer
 from ablate.evals.expected import check_count
 from ablate.evals.scores import eval_rows
 from ablate.open_files import allow_open_files
+from ablate.records.trace import Trace
 from ablate.rollout.collect import collect_groups
 from ablate.rollout.draws import Conditions, Decode, Sampler, Task, VerifiedDraw, draw_samples
 from ablate.rollout.engine import Engine, WeightsIncomplete
@@ -66,6 +68,7 @@ class Sampling:
     eval_tasks: Sequence[Task]
     select_tasks: Sequence[Task]  # held-out problems that choose the best checkpoint; may be empty
     verifier: Verifier
+    trace: Trace | None = None  # where the work on every batch is shown; None shows it nowhere
     versions: WeakKeyDictionary[Engine, WeightsVersion] = field(default_factory=WeakKeyDictionary)
 
     def engine(self, context_length: int) -> Engine:
@@ -96,6 +99,15 @@ class Sampling:
             engine.load_weights(weights)
             self.versions[engine] = version
 
+    @contextmanager
+    def shown(self, engine: Engine, step: int, **facts: Any) -> Iterator[None]:
+        """Show in the trace what engine and verifier do for a batch, with the version of the weights."""
+        with noted_work() as work:
+            yield
+        if self.trace is not None:
+            _, version = self.versions.get(engine, (0, 0))
+            self.trace.add_batch(work, step, version=version, **facts)
+
     def collect(
         self, state: dict[str, Any] | None, step: int, context_length: int, keeps: Callable[[Sequence[float]], bool]
     ) -> tuple[list[RolloutGroup], dict[str, float], dict[str, Any]]:
@@ -110,15 +122,17 @@ class Sampling:
             problems.restore(state)
         first = iter([problems])
         refills = ProblemSampler(len(self.train_tasks), derive_seed(seed, "refill", step), data.shuffle)
-        groups, stats = collect_groups(
-            Sampler(self.engine(context_length), self.verifier, self.decode),
-            Conditions(context_length, rollout.temperature, rollout.top_p, rollout.infrastructure_retries),
-            lambda count: [self.train_tasks[index] for index in next(first, refills).take(count)],
-            config=rollout,
-            keeps=keeps,
-            seed=seed,
-            step=step,
-        )
+        engine = self.engine(context_length)
+        with self.shown(engine, step, purpose="training"):
+            groups, stats = collect_groups(
+                Sampler(engine, self.verifier, self.decode),
+                Conditions(context_length, rollout.temperature, rollout.top_p, rollout.infrastructure_retries),
+                lambda count: [self.train_tasks[index] for index in next(first, refills).take(count)],
+                config=rollout,
+                keeps=keeps,
+                seed=seed,
+                step=step,
+            )
         return groups, stats.metrics(), problems.state()
 
     def evaluate(
@@ -141,17 +155,17 @@ class Sampling:
         """
         config, retries = self.config.eval, self.config.rollout.infrastructure_retries
         engine = self.engine(context_length)
-        if kept_samples is not None:
-            engine = KeepingEngine(engine, kept_samples)
-        verified = Sampler(engine, self.verifier, self.decode).sample_and_verify(
-            draw_samples(
-                self.eval_tasks if tasks is None else tasks,
-                config.samples_per_problem,
-                (config.seed, "eval"),
-                Counter(),
-            ),
-            Conditions(context_length, config.temperature, config.top_p, retries),
-        )
+        keeping = engine if kept_samples is None else KeepingEngine(engine, kept_samples)
+        with self.shown(engine, step, purpose="evaluation", context=context_length):
+            verified = Sampler(keeping, self.verifier, self.decode).sample_and_verify(
+                draw_samples(
+                    self.eval_tasks if tasks is None else tasks,
+                    config.samples_per_problem,
+                    (config.seed, "eval"),
+                    Counter(),
+                ),
+                Conditions(context_length, config.temperature, config.top_p, retries),
+            )
         for each in verified if on_verified is not None else ():
             on_verified(each)
         return [
@@ -161,7 +175,7 @@ class Sampling:
         ]
 
 
-def open_sampling(config: RunConfig, model_dir: Path, verifier: Verifier) -> Sampling:
+def open_sampling(config: RunConfig, model_dir: Path, verifier: Verifier, trace: Trace | None = None) -> Sampling:
     """Load problems and tokenizer; an engine starts when its context is first needed."""
     allow_open_files(config)
     tokenizer = load_tokenizer(model_dir)
@@ -190,4 +204,5 @@ def open_sampling(config: RunConfig, model_dir: Path, verifier: Verifier) -> Sam
         eval_tasks=eval_tasks,
         select_tasks=tasks(config.eval.select_on) if config.eval.select_on else [],
         verifier=verifier,
+        trace=trace,
     )

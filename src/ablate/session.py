@@ -81,8 +81,8 @@ class Session:
     def is_leader(self) -> bool:
         return self.sampling is not None
 
-    def timed(self, name: str, step: int) -> AbstractContextManager[None]:
-        return self.run.trace.timed(name, step) if self.is_leader else nullcontext()
+    def timed(self, name: str, step: int, **facts: Any) -> AbstractContextManager[None]:
+        return self.run.trace.timed(name, step, **facts) if self.is_leader else nullcontext()
 
     # --- parts of a step --------------------------------------------------------------------------------------------
 
@@ -163,7 +163,7 @@ class Session:
             return summarise(rows, self.config.eval)
 
         self.leave_if_asked()
-        with self.timed(f"evaluate_{context}", step):
+        with self.timed("evaluate", step, context=context):
             self.update_engine(version, context)
             return self.from_leader(work)
 
@@ -177,7 +177,7 @@ class Session:
             return summarise(self.sampled_rows(sampling, step, context, sampling.select_tasks), self.config.eval)
 
         self.leave_if_asked()
-        with self.timed(f"select_{context}", step):
+        with self.timed("evaluate", step, context=context, held_out=True):
             self.update_engine(version, context)
             metrics = self.from_leader(work)
         return {"select/" + name.removeprefix("eval/"): value for name, value in metrics.items()}
@@ -311,7 +311,7 @@ def open_session(config: RunConfig, config_yaml: str, run: RunDirectory, is_lead
         trainer = open_trainer(config, model_dir)
         stack.callback(trainer.checkpoints.discard_save)
         stack.enter_context(ending_together(trainer.world.watch, Preempted))
-        sampling = open_sampling(config, model_dir, verifier) if is_leader else None
+        sampling = open_sampling(config, model_dir, verifier, run.trace) if is_leader else None
         mirror: Mirror = NoMirror()
         display: Display = SilentDisplay()
         if is_leader:

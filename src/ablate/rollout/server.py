@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import asyncio
 import shlex
+import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from ablate.activity import note_work
 from ablate.config import EngineConfig
 from ablate.errors import UserError
 from ablate.preemption import unless_asked_to_stop
@@ -115,8 +117,14 @@ class ServerEngine:
         async with http_session() as session:
 
             async def send(url: str, request: Request) -> Sampled:
-                answer = await call(session, f"{url}/v1/completions", self._body(self._models[url], request))
-                return sampled_of(answer["choices"][0], url)
+                start, sampled = time.time(), None
+                try:
+                    answer = await call(session, f"{url}/v1/completions", self._body(self._models[url], request))
+                    sampled = sampled_of(answer["choices"][0], url)
+                finally:
+                    tokens = len(sampled.response_ids) if sampled else 0
+                    note_work(url, start, tokens=tokens, is_aborted=sampled is None)
+                return sampled
 
             def on_lost(url: str, error: ServerFailed) -> None:
                 self._pool.retire(url, error)

@@ -24,6 +24,7 @@ from ablate.hf_config import read_hf_config
 from ablate.preemption import stop_if_asked
 from ablate.rollout.engine import Engine, OnFinish, Request, Sampled
 from ablate.rollout.process import caller_unchanged, children_end_with_us, environment_for_children, prepare_environment
+from ablate.rollout.running import Running
 from ablate.rollout.server import ServerEngine
 from ablate.rollout.settings import engine_arguments, eos_ids, server_command, yarn_of
 from ablate.rollout.weights_file import weights_file
@@ -58,6 +59,7 @@ class VllmEngine:
         self._llm = llm
         self._placement = config.placement
         self._num_threads = config.num_threads
+        self._max_num_seqs = config.max_num_seqs
         self._yarn = yarn
         self._used_yarn: dict[str, Any] | None = None
         self._stop_ids = stop_ids
@@ -95,9 +97,11 @@ class VllmEngine:
             self._sample(requests, on_finish)
 
     def _sample(self, requests: Sequence[Request], on_finish: OnFinish) -> None:
+        running = Running(self._max_num_seqs)
         try:
             for index, request in enumerate(requests):
                 self._add(str(index), request)
+                running.add(str(index))
             while self._llm.has_unfinished_requests():
                 stop_if_asked()
                 for output in self._llm.step():
@@ -107,11 +111,13 @@ class VllmEngine:
                         logp=tuple(completion.logprobs.logprobs),
                         finished=completion.finish_reason == "stop",
                     )
+                    running.end(output.request_id, len(sampled.response_ids))
                     on_finish(requests[int(output.request_id)].key, sampled)
         finally:
             # Requests are left only after an exception; the engine must be clean for the next caller.
             if self._llm.has_unfinished_requests():
                 self._llm.abort_request([str(index) for index in range(len(requests))])
+            running.abort()
 
     def _add(self, request_id: str, request: Request) -> None:
         from vllm import SamplingParams

@@ -11,6 +11,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ablate.activity import VERIFIER, note_work
 from ablate.config import VerifyConfig
 from ablate.errors import UserError
 from ablate.types import Problem, Verdict, VerdictKind
@@ -117,6 +118,7 @@ class Verifier:
             if not turn.future.set_running_or_notify_cancel():
                 continue
             self.running[turn.future] = backend, turn.job.number
+            start = time.time()
             try:
                 verdict = self.verdict_of(backend, turn)
             # Every exception there is: a future that nobody settles would make the whole run wait for ever.
@@ -125,6 +127,7 @@ class Verifier:
                 verdict = infrastructure_error(turn.job, reason_of(error))
             finally:
                 del self.running[turn.future]
+                note_work(VERIFIER, start)
             turn.future.set_result(verdict)
 
     def verdict_of(self, backend: Backend, turn: Turn) -> Verdict:

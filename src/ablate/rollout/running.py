@@ -1,0 +1,42 @@
+"""Which of an engine's requests run, where the engine does not say: it runs as many as it may, the oldest first."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Hashable
+
+from ablate.activity import ENGINE, note_work
+
+
+class Running:
+    """Notes every request of one engine as work, from the moment in which the engine has room for it.
+
+    Args:
+        most: requests that the engine runs at once.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._waiting: deque[Hashable] = deque()
+        self._started: dict[Hashable, float] = {}
+
+    def add(self, key: Hashable) -> None:
+        self._waiting.append(key)
+        self._start()
+
+    def end(self, key: Hashable, num_tokens: int) -> None:
+        """The engine handed on the response to a request."""
+        note_work(ENGINE, self._started.pop(key), tokens=num_tokens)
+        self._start()
+
+    def abort(self) -> None:
+        """The engine drops every request that it still has."""
+        for start in self._started.values():
+            note_work(ENGINE, start, is_aborted=True)
+        self._started.clear()
+        self._waiting.clear()
+
+    def _start(self) -> None:
+        while self._waiting and len(self._started) < self._most:
+            self._started[self._waiting.popleft()] = time.time()
