@@ -1,0 +1,223 @@
+"""A batch of rollouts on a pool of servers and sandboxes, simulated event by event.
+
+The rules are those of ``ablate.rollout``: one queue of requests; the next request goes to the server with the fewest in
+flight; every completion goes to a sandbox at once; a group that the objective does not keep is replaced.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from ablate.planner.decode import EngineSpeed
+from ablate.planner.server import Sequence, Server
+
+Lengths = Callable[[], tuple[int, int]]  # tokens of a prompt, and of one response to it
+
+
+@dataclass(frozen=True)
+class Pool:
+    """What samples and what verifies."""
+
+    speed: EngineSpeed
+    num_servers: int
+    max_num_seqs: int  # of a server
+    num_sandboxes: float  # that run at once while the engine samples
+    batch_s: float = 0.0  # of every call of the engine
+
+    def servers(self) -> list[Server]:
+        return [Server(self.speed, self.max_num_seqs) for _ in range(self.num_servers)]
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is sampled, and what a group is replaced for.
+
+    ``draw_ahead`` draws the replacements when a group is dropped, and from the start as many groups as will be needed;
+    without it a round begins when the round before has its last verdict.
+    """
+
+    num_groups: int
+    group_size: int
+    lengths: Lengths
+    verify_s: Callable[[], float]
+    keeps: Callable[[], bool] = lambda: True
+    kept_share: float = 1.0
+    draw_ahead: bool = False
+    max_draws: int = 1_000_000
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What a batch took, in seconds from its start."""
+
+    seconds: float  # until the last verdict that the batch needs
+    sampled_s: float  # until the last completion that the batch needs
+    server_busy_s: float  # summed over servers
+    sandbox_busy_s: float  # summed over sandboxes
+    num_responses: int
+    num_tokens: int  # of these responses
+    num_recomputed: int  # tokens that were computed again after a preemption
+    kept_lengths: tuple[int, ...]  # tokens of prompt and response, of the groups that are trained on
+
+    @property
+    def exposed_verification_s(self) -> float:
+        return self.seconds - self.sampled_s
+
+
+@dataclass
+class _Group:
+    first: int  # index of its first request
+    kept: bool
+    missing: int  # verdicts
+    sampled_s: float = 0.0
+    decided_s: float | None = None
+
+
+@dataclass
+class _Simulation:
+    pool: Pool
+    work: Work
+    servers: list[Server]
+    queue: deque[Sequence] = field(default_factory=deque)
+    sequences: list[Sequence] = field(default_factory=list)
+    groups: list[_Group] = field(default_factory=list)
+    events: list[tuple[float, int, int, int]] = field(default_factory=list)  # (time, number, server or -1, group)
+    stamps: dict[int, int] = field(default_factory=dict)  # of each server's newest event
+    free: list[float] = field(default_factory=list)  # when each sandbox is free
+    number: int = 0
+    sandbox_busy_s: float = 0.0
+
+    def push(self, time: float, server: int, group: int) -> None:
+        self.number += 1
+        heapq.heappush(self.events, (time, self.number, server, group))
+        if server >= 0:
+            self.stamps[server] = self.number
+
+    def draw(self, count: int, now: float) -> None:
+        """Put ``count`` new groups into the queue, and start what fits."""
+        for _ in range(min(count, self.work.max_draws - len(self.groups))):
+            group = len(self.groups)
+            self.groups.append(_Group(len(self.sequences), self.work.keeps(), self.work.group_size))
+            prompt, _ = self.work.lengths()
+            for _ in range(self.work.group_size):
+                sequence = Sequence(len(self.sequences), prompt, max(1, self.work.lengths()[1]))
+                self.sequences.append(sequence)
+                self.queue.append(sequence)
+            assert self.groups[group].missing == self.work.group_size
+        self.fill(now)
+
+    def fill(self, now: float) -> None:
+        """Hand requests to the server with the fewest in flight until none waits or every server is full."""
+        loads = [(server.in_flight, index) for index, server in enumerate(self.servers)]
+        heapq.heapify(loads)
+        touched = set()
+        while self.queue and loads[0][0] < self.pool.max_num_seqs:
+            in_flight, index = loads[0]
+            if index not in touched:
+                self.servers[index].advance(now)
+                touched.add(index)
+            self.servers[index].add(self.queue.popleft(), now)
+            heapq.heapreplace(loads, (in_flight + 1, index))
+        for index in touched:
+            self.schedule(index)
+
+    def schedule(self, index: int) -> None:
+        time = self.servers[index].next_change()
+        if time is not None:
+            self.push(time, index, -1)
+
+    def verify(self, group: int, now: float) -> None:
+        seconds = self.work.verify_s()
+        start = max(now, heapq.heappop(self.free))
+        heapq.heappush(self.free, start + seconds)
+        self.sandbox_busy_s += seconds
+        self.push(start + seconds, -1, group)
+
+    def run(self) -> None:
+        """Simulate until the batch is complete, or nothing is left to do."""
+        work = self.work
+        count = math.ceil(work.num_groups / work.kept_share) if work.draw_ahead else work.num_groups
+        self.draw(count, self.pool.batch_s)
+        while self.events and not self.is_complete():
+            now, number, index, group = heapq.heappop(self.events)
+            if index < 0:
+                self.decide(group, now)
+            elif self.stamps[index] == number:
+                self.end(index)
+
+    def end(self, index: int) -> None:
+        server = self.servers[index]
+        for sequence in server.change():
+            group = sequence.index // self.work.group_size
+            self.groups[group].sampled_s = server.now
+            self.verify(group, server.now)
+        if self.queue:
+            self.fill(server.now)
+        self.schedule(index)
+
+    def decide(self, index: int, now: float) -> None:
+        group = self.groups[index]
+        group.missing -= 1
+        if group.missing:
+            return
+        group.decided_s = now
+        work, num_kept = self.work, sum(each.kept for each in self.groups if each.decided_s is not None)
+        open_groups = sum(each.decided_s is None for each in self.groups)
+        if num_kept >= work.num_groups:
+            return
+        if work.draw_ahead:
+            needed = math.ceil((work.num_groups - num_kept) / work.kept_share)
+            self.draw(max(0, needed - open_groups), now)
+        elif not open_groups:
+            self.draw(next_round(work.num_groups, num_kept, len(self.groups)), now + self.pool.batch_s)
+
+    def is_complete(self) -> bool:
+        """Are the first groups that are kept, in the order of draws, decided?"""
+        return self.last_needed() is not None
+
+    def last_needed(self) -> int | None:
+        num_kept = 0
+        for index, group in enumerate(self.groups):
+            if group.decided_s is None:
+                return None
+            num_kept += group.kept
+            if num_kept == self.work.num_groups:
+                return index
+        return None
+
+
+def next_round(wanted: int, num_kept: int, num_drawn: int) -> int:
+    """Groups of the next round, as ``rollout.collect.num_to_draw`` computes them."""
+    return wanted if num_kept == 0 else min(wanted, math.ceil((wanted - num_kept) * num_drawn / num_kept))
+
+
+def collect(pool: Pool, work: Work) -> Collected:
+    """Simulate one batch."""
+    workers = max(1, round(pool.num_sandboxes))
+    slow_down = workers / pool.num_sandboxes  # workers that share fewer cores
+    verify_s = work.verify_s
+    slowed = Work(**{**vars(work), "verify_s": lambda: verify_s() * slow_down})
+    simulation = _Simulation(pool, slowed, pool.servers(), free=[0.0] * workers)
+    simulation.run()
+    last = simulation.last_needed()
+    needed = simulation.groups[: len(simulation.groups) if last is None else last + 1]
+    size = work.group_size
+    kept = [group for group in needed if group.kept]
+    return Collected(
+        seconds=max((group.decided_s or 0.0 for group in needed), default=0.0),
+        sampled_s=max((group.sampled_s for group in needed), default=0.0),
+        server_busy_s=sum(server.busy_s for server in simulation.servers),
+        sandbox_busy_s=simulation.sandbox_busy_s,
+        num_responses=len(simulation.sequences),
+        num_tokens=sum(sequence.response for sequence in simulation.sequences),
+        num_recomputed=sum(server.recomputed for server in simulation.servers),
+        kept_lengths=tuple(
+            sequence.prompt + sequence.response
+            for group in kept
+            for sequence in simulation.sequences[group.first : group.first + size]
+        ),
+    )

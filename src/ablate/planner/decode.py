@@ -1,0 +1,75 @@
+"""How long an engine step takes: a roofline over the weights, the cache of keys and values, and the arithmetic.
+
+A step reads every weight once and every running sequence's keys and values once, and multiplies each running sequence's
+newest token with every weight. The slower of memory and arithmetic bounds it, and a fixed cost comes on top (Williams et
+al., "Roofline", 2009, applied to decoding as in Pope et al., arXiv 2211.05102).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ablate.config import EngineConfig
+from ablate.planner.device import DeviceConfig
+from ablate.planner.shape import Shape
+
+NUM_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "fp32": 4, "bf16": 2}
+SUMS_PER_LAYER = 2  # tensor parallelism sums after attention and after the MLP
+
+
+@dataclass(frozen=True)
+class EngineSpeed:
+    """What bounds one engine (``rollout.engine.tensor_parallel`` devices), each figure for the whole engine."""
+
+    weight_bytes: float
+    kv_bytes: float  # of one token
+    flops: float  # of one token in matrices
+    attention_flops: float  # of one token for each token that it attends to
+    bytes_per_s: float  # achieved
+    flops_per_s: float  # achieved while decoding
+    prefill_flops_per_s: float
+    step_s: float  # of every step
+    sequence_s: float  # of every step and running sequence
+    kv_tokens: float  # tokens that the cache has room for
+
+    def step_with(self, num_running: float, num_cached: float) -> float:
+        """Seconds of a step with ``num_running`` sequences whose contexts hold ``num_cached`` tokens together."""
+        memory_s = (self.weight_bytes + num_cached * self.kv_bytes) / self.bytes_per_s
+        arithmetic_s = (num_running * self.flops + num_cached * self.attention_flops) / self.flops_per_s
+        return self.step_s + num_running * self.sequence_s + max(memory_s, arithmetic_s)
+
+    def prefill_s(self, num_tokens: float) -> float:
+        """Seconds to compute the keys and values of ``num_tokens`` new tokens of one sequence."""
+        flops = num_tokens * (self.flops + self.attention_flops * num_tokens / 2)
+        return max(flops / self.prefill_flops_per_s, num_tokens and self.weight_bytes / self.bytes_per_s)
+
+
+def engine_speed(shape: Shape, engine: EngineConfig, device: DeviceConfig) -> EngineSpeed:
+    """The speed of one engine on ``engine.tensor_parallel`` such devices."""
+    size = engine.tensor_parallel
+    num_bytes = NUM_BYTES[engine.dtype]
+    sums_s = shape.num_layers * SUMS_PER_LAYER * device.collective_s if size > 1 else 0.0
+    return EngineSpeed(
+        weight_bytes=(shape.num_parameters - (0 if shape.tied_embeddings else shape.embedding)) * num_bytes,
+        kv_bytes=shape.kv_numbers * num_bytes,
+        flops=shape.layer_flops + shape.projection_flops,
+        attention_flops=shape.attention_flops,
+        bytes_per_s=size * device.bandwidth_gb_s * 1e9 * device.bandwidth_share,
+        flops_per_s=size * device.tflops(engine.dtype) * 1e12 * device.decode_share,
+        prefill_flops_per_s=size * device.tflops(engine.dtype) * 1e12 * device.prefill_share,
+        step_s=device.engine_step_s + sums_s,
+        sequence_s=device.engine_sequence_s,
+        kv_tokens=kv_room(shape, engine, device),
+    )
+
+
+def kv_room(shape: Shape, engine: EngineConfig, device: DeviceConfig) -> float:
+    """Tokens of keys and values that one engine has room for; negative where the weights alone do not fit."""
+    from ablate.planner.device import GIB
+
+    num_bytes = NUM_BYTES[engine.dtype]
+    if device.is_cpu:
+        return engine.kv_cache_gib * GIB / (shape.kv_numbers * num_bytes)
+    taken = engine.gpu_memory_utilization * device.memory_bytes - device.engine_gib * GIB
+    room = engine.tensor_parallel * taken - shape.num_parameters * num_bytes
+    return room / (shape.kv_numbers * num_bytes)

@@ -1,0 +1,88 @@
+"""A device, as ``conf/device/NAME.yaml`` describes it, and what is assumed about a run, as ``conf/plan.yaml`` says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+GIB = 1024**3
+
+
+@dataclass
+class DeviceConfig:
+    """Data sheet and achieved shares of one device: a GPU, or the cores of this machine."""
+
+    name: str
+    is_cpu: bool
+    per_node: int
+    memory_gib: float  # as its driver reports it
+    bandwidth_gb_s: float  # of its memory
+    bf16_tflops: float  # dense
+    fp32_tflops: float  # as torch multiplies fp32 matrices by default
+    link_gb_s: float  # to another device of the node, one direction
+    network_gb_s: float  # to another node, one direction, for each device
+    collective_s: float  # of a collective with nothing to carry
+    bandwidth_share: float  # of bandwidth_gb_s that decoding achieves
+    decode_share: float  # of the FLOP/s that decoding achieves where arithmetic bounds it
+    prefill_share: float  # of the FLOP/s that a long prompt achieves
+    train_share: float  # of the FLOP/s that the trainer achieves between its collectives
+    link_share: float  # of link_gb_s and network_gb_s that a collective achieves
+    engine_step_s: float  # of every engine step: scheduler, launch, sampler
+    engine_sequence_s: float  # of every engine step, for each running sequence
+    engine_batch_s: float  # of every call of the engine with a batch of requests
+    engine_gib: float  # beside weights and cache: activations, CUDA graphs, communicators
+    micro_batch_s: float  # of every micro-batch of a forward pass; a backward pass takes twice this
+    update_s: float  # of every update: optimizer, metrics, and what does not depend on the rows
+    runtime_gib: float  # CUDA, cuBLAS, cuDNN, NCCL in a trainer's rank
+    fragmentation: float  # share that the allocator loses
+
+    def tflops(self, dtype: str) -> float:
+        return self.bf16_tflops if dtype in ("bf16", "bfloat16") else self.fp32_tflops
+
+    @property
+    def memory_bytes(self) -> float:
+        return self.memory_gib * GIB
+
+
+@dataclass
+class LengthsConfig:
+    """Response tokens: a lognormal, cut at the context."""
+
+    median: float
+    sigma: float  # of the logarithm
+    prompt: int  # tokens of a prompt
+
+
+@dataclass
+class PowerConfig:
+    """Variances of Pass@1 from which the detectable difference follows; shares of 1."""
+
+    confidence: float
+    power: float
+    seed_sd: float  # of a run around its cell
+    sample_variance: float  # p (1 - p) of a sample, mean over problems
+    problem_sd: float  # of a problem's true difference between two cells
+
+
+@dataclass
+class AssumptionsConfig:
+    """What no configuration says and no device knows. Every value can be overridden: ``planner.kept_share=0.3``."""
+
+    servers: int  # engine servers, where rollout.engine.urls does not say
+    lengths: LengthsConfig
+    kept_share: float  # of groups, under dynamic sampling
+    eval_problems: int  # where eval.expected_problems does not say
+    verify_s: float  # mean seconds of a program in its sandbox
+    verify_sigma: float  # of their logarithm: some programs take ten times as long
+    free_cores: float | None  # a CPU: cores that run sandboxes while the engine samples; null: every worker has its own
+    batch_token_s: float  # to send one token of a batch to every rank and lay it out
+    metrics_token_s: float  # for each token of an update
+    record_token_s: float  # to write one token of a rollout
+    rollout_token_bytes: float  # of a rollout's token on disk
+    weights_gb_s: float  # of a broadcast to the servers
+    weights_s: float  # of every hand-off: pause, resume, versions
+    step_s: float  # of every step: records, bookkeeping
+    disk_gb_s: float  # of the shared disk
+    pinned_gb_s: float  # from a device to its host's memory
+    context_switch_s: float  # of an evaluation: positions, caches, start and end
+    seed: int  # of what is drawn here
+    power: PowerConfig

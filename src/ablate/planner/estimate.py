@@ -1,0 +1,280 @@
+"""Everything together: seconds of a step by stage, hours of a run, memory and disk, from a configuration and a device."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import mean
+
+from ablate.config import RunConfig
+from ablate.planner.collect import Collected, Lengths, Pool, Work, collect
+from ablate.planner.decode import NUM_BYTES, engine_speed
+from ablate.planner.device import AssumptionsConfig, DeviceConfig
+from ablate.planner.lengths import lognormal, programs, resampled
+from ablate.planner.memory import checkpoint_bytes
+from ablate.planner.schedule import num_checkpoints, num_evaluations
+from ablate.planner.shape import Shape, shape_of
+from ablate.planner.training import TrainerSpeed, layout_of
+
+NUM_SIMULATED = 3  # steps of each stage: refills differ from step to step
+BOUND_BY_SAMPLING = 1.01  # enough sandboxes make a batch at most this much slower than unlimited ones
+
+
+@dataclass(frozen=True)
+class StepSeconds:
+    """The stages of one step, in the order in which they happen at ``rollout.lag=0``."""
+
+    sample: float  # until the last completion
+    verify: float  # until the last verdict after that
+    batch: float  # the batch to every rank
+    old_logp: float
+    update: float
+    record: float
+    weights: float
+
+    @property
+    def collect(self) -> float:
+        return self.sample + self.verify
+
+    @property
+    def train(self) -> float:
+        return self.batch + self.old_logp + self.update + self.record
+
+    def seconds(self, lag: int) -> float:
+        """At lag 1 the next batch is collected while this one trains; the weights change between batches."""
+        if lag:
+            return max(self.collect, self.train) + self.weights
+        return self.collect + self.train + self.weights
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One context stage: its mean step, and how busy each resource is."""
+
+    context: int
+    steps: int
+    step: StepSeconds
+    step_s: float
+    server_share: float
+    trainer_share: float
+    sandbox_share: float
+    num_responses: float
+    num_tokens: float  # sampled
+    num_trained_tokens: float
+    num_recomputed: float
+
+
+@dataclass(frozen=True)
+class RunEstimate:
+    """What one run needs."""
+
+    stages: tuple[Stage, ...]
+    evaluation_s: dict[int, float]  # of one evaluation, by context
+    evaluations: dict[int, int]
+    checkpoint_s: float  # of which the run stops for one checkpoint
+    checkpoint_write_s: float
+    num_checkpoints: int
+    num_trainers: int
+    num_samplers: int  # devices of the servers
+    num_servers: int
+    kv_tokens: float
+    checkpoint_bytes: float
+    disk_bytes: float
+    evaluation_extra_s: dict[int, float]  # by which one evaluation lengthens the run
+
+    @property
+    def training_hours(self) -> float:
+        steps_s = sum(stage.steps * stage.step_s for stage in self.stages)
+        return (steps_s + self.num_checkpoints * self.checkpoint_s) / 3600
+
+    @property
+    def evaluation_hours(self) -> float:
+        return sum(self.evaluation_extra_s[length] * count for length, count in self.evaluations.items()) / 3600
+
+    @property
+    def hours(self) -> float:
+        return self.training_hours + self.evaluation_hours
+
+    @property
+    def device_hours(self) -> float:
+        return self.hours * (self.num_trainers + self.num_samplers)
+
+
+class Planner:
+    """Estimates one run; every random number comes from ``assumptions.seed``.
+
+    Args:
+        recorded: tokens of prompt and response of recorded rollouts, in place of the assumed lengths.
+        drops_groups: whether the objective replaces groups of one outcome (``keep: mixed_outcomes``).
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        device: DeviceConfig,
+        assumptions: AssumptionsConfig,
+        *,
+        drops_groups: bool,
+        recorded: Sequence[tuple[int, int]] = (),
+    ) -> None:
+        self.config, self.device, self.assumptions = config, device, assumptions
+        self.recorded, self.drops_groups = recorded, drops_groups
+        self.shape: Shape = shape_of(config.model.architecture or {})
+        self.trainer = TrainerSpeed(self.shape, layout_of(config.parallel), config.parallel, device)
+
+    # --- parts ------------------------------------------------------------------------------------------------------
+
+    @property
+    def num_servers(self) -> int:
+        engine = self.config.rollout.engine
+        return (len(engine.urls) or self.assumptions.servers) if engine.placement == "servers" else 1
+
+    def lengths(self, context: int, purpose: str) -> Lengths:
+        rng = random.Random(f"{self.assumptions.seed} lengths {purpose}")
+        if self.recorded:
+            return resampled(self.recorded, context, rng)
+        return lognormal(self.assumptions.lengths, context, rng)
+
+    def pool(self, num_sandboxes: float | None = None) -> Pool:
+        engine, workers, cores = self.config.rollout.engine, self.config.verify.workers, self.assumptions.free_cores
+        at_once = float(workers) if cores is None else min(float(workers), cores)
+        return Pool(
+            engine_speed(self.shape, engine, self.device),
+            self.num_servers,
+            engine.max_num_seqs,
+            at_once if num_sandboxes is None else num_sandboxes,
+            self.device.engine_batch_s,
+        )
+
+    def batch(self, context: int, purpose: str, num_sandboxes: float | None = None) -> Collected:
+        """One simulated rollout batch."""
+        rollout, assumed = self.config.rollout, self.assumptions
+        outcomes = random.Random(f"{assumed.seed} outcomes {purpose}")
+        kept_share = assumed.kept_share if self.drops_groups else 1.0
+        work = Work(
+            rollout.prompts_per_step,
+            rollout.samples_per_prompt,
+            self.lengths(context, purpose),
+            self.programs(purpose),
+            keeps=lambda: outcomes.random() < kept_share,
+            kept_share=kept_share,
+        )
+        return collect(self.pool(num_sandboxes), work)
+
+    def programs(self, purpose: str) -> Callable[[], float]:
+        rng = random.Random(f"{self.assumptions.seed} programs {purpose}")
+        return programs(self.assumptions.verify_s, self.assumptions.verify_sigma, rng)
+
+    def evaluation(self, context: int) -> Collected:
+        """One simulated evaluation."""
+        config, purpose = self.config.eval, f"evaluation {context}"
+        count = config.expected_problems or self.assumptions.eval_problems
+        work = Work(count, config.samples_per_problem, self.lengths(context, purpose), self.programs(purpose))
+        return collect(self.pool(), work)
+
+    def step_of(self, collected: Collected) -> StepSeconds:
+        """The stages of a step that trains on ``collected``."""
+        assumed, optim, lengths = self.assumptions, self.config.optim, collected.kept_lengths
+        tokens = sum(lengths)
+        per_update = [lengths[index :: optim.updates_per_batch] for index in range(optim.updates_per_batch)]
+        records = self.config.logging.save_rollouts
+        return StepSeconds(
+            sample=collected.sampled_s,
+            verify=collected.exposed_verification_s,
+            batch=tokens * assumed.batch_token_s,
+            old_logp=self.trainer.logp_s(lengths) if optim.old_logp == "trainer" else 0.0,
+            update=sum(self.trainer.update_s(rows, assumed.metrics_token_s) for rows in per_update),
+            record=assumed.step_s + (tokens * assumed.record_token_s if records else 0.0),
+            weights=self.weights_s(),
+        )
+
+    def weights_s(self) -> float:
+        """Seconds to hand every weight to the servers."""
+        num_bytes = self.shape.num_parameters * NUM_BYTES[self.config.rollout.engine.dtype]
+        return self.assumptions.weights_s + num_bytes / (self.assumptions.weights_gb_s * 1e9)
+
+    def checkpoint_write_s(self) -> float:
+        return checkpoint_bytes(self.shape, self.config.parallel.precision) / (self.assumptions.disk_gb_s * 1e9)
+
+    def checkpoint_s(self) -> float:
+        """Seconds for which the run stops: the copy to the host's memory, and the writing unless it is asynchronous."""
+        of_rank = checkpoint_bytes(self.shape, self.config.parallel.precision) / self.trainer.layout.world_size
+        copy_s = of_rank / (self.assumptions.pinned_gb_s * 1e9)
+        return copy_s if self.config.checkpoint.asynchronous else copy_s + self.checkpoint_write_s()
+
+    # --- whole ------------------------------------------------------------------------------------------------------
+
+    @property
+    def lag(self) -> int:
+        return getattr(self.config.rollout, "lag", 0)
+
+    def stage(self, index: int) -> Stage:
+        """The mean of a few simulated steps of one context stage."""
+        stage, workers = self.config.context.stages[index], self.config.verify.workers
+        batches = [self.batch(stage.length, f"stage {index} step {step}") for step in range(NUM_SIMULATED)]
+        steps = [self.step_of(batch) for batch in batches]
+        step = StepSeconds(*(mean(values) for values in zip(*(vars(each).values() for each in steps), strict=True)))
+        step_s = step.seconds(self.lag)
+        return Stage(
+            stage.length,
+            stage.steps,
+            step,
+            step_s,
+            server_share=mean(batch.server_busy_s for batch in batches) / (self.num_servers * step_s),
+            trainer_share=(step.old_logp + step.update) / step_s,
+            sandbox_share=mean(batch.sandbox_busy_s for batch in batches) / (workers * step_s),
+            num_responses=mean(batch.num_responses for batch in batches),
+            num_tokens=mean(batch.num_tokens for batch in batches),
+            num_trained_tokens=mean(sum(batch.kept_lengths) for batch in batches),
+            num_recomputed=mean(batch.num_recomputed for batch in batches),
+        )
+
+    def run(self) -> RunEstimate:
+        config, assumed = self.config, self.assumptions
+        stages = tuple(self.stage(index) for index in range(len(config.context.stages)))
+        counts = num_evaluations(config)
+        evaluation_s = {
+            length: self.evaluation(length).seconds + assumed.context_switch_s for length, count in counts.items()
+        }
+        last = stages[-1].step
+        hidden_s = max(0.0, last.train - last.collect) if self.lag else 0.0
+        num_bytes = checkpoint_bytes(self.shape, config.parallel.precision)
+        kept = config.checkpoint.keep + config.checkpoint.keep_best + 1  # and the one that is being written
+        rollouts = sum(stage.steps * stage.num_trained_tokens for stage in stages) * config.logging.save_rollouts
+        return RunEstimate(
+            stages=stages,
+            evaluation_s=evaluation_s,
+            evaluations=counts,
+            evaluation_extra_s={length: max(0.0, seconds - hidden_s) for length, seconds in evaluation_s.items()},
+            checkpoint_s=self.checkpoint_s(),
+            checkpoint_write_s=self.checkpoint_write_s(),
+            num_checkpoints=num_checkpoints(config),
+            num_trainers=self.trainer.layout.world_size,
+            num_samplers=self.num_servers * config.rollout.engine.tensor_parallel if self.has_servers else 0,
+            num_servers=self.num_servers,
+            kv_tokens=self.pool().speed.kv_tokens,
+            checkpoint_bytes=num_bytes,
+            disk_bytes=kept * num_bytes + rollouts * assumed.rollout_token_bytes,
+        )
+
+    @property
+    def has_servers(self) -> bool:
+        return self.config.rollout.engine.placement == "servers"
+
+    def sandboxes_needed(self) -> int:
+        """Sandboxes at once, above which the first stage's batch is bound by sampling alone."""
+        context = self.config.context.stages[0].length
+
+        def seconds(count: float) -> float:
+            return self.batch(context, "stage 0 step 0", count).seconds
+
+        most = self.config.rollouts_per_step * 2
+        limit = BOUND_BY_SAMPLING * seconds(most)
+        low, high = 1, most
+        while low < high:
+            middle = (low + high) // 2
+            low, high = (low, middle) if seconds(middle) <= limit else (middle + 1, high)
+        return low
+
+

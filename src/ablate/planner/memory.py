@@ -1,0 +1,110 @@
+"""Bytes of one trainer rank by part, the cache's room on a server, and what checkpoints and rollouts take on disk.
+
+Sizes follow Megatron-Core with Transformer Engine's layers and this project's projection (trainer/model/logprobs.py).
+S tokens of a micro-batch on this context rank, s = S / tensor under sequence parallelism, h hidden size.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+
+from ablate.config import ParallelConfig
+from ablate.planner.decode import NUM_BYTES
+from ablate.planner.device import GIB, DeviceConfig
+from ablate.planner.shape import Shape
+from ablate.planner.training import layout_of
+
+MAIN_BYTES = 12  # of a parameter in bf16: an fp32 copy and Adam's two moments
+FP32_BYTES = 8  # of a parameter that is fp32 itself: the moments
+CHUNK_COPIES = 2.5  # of a chunk's fp32 logits that live at once: forward holds the logits and their exponentials
+ROTARY_TABLES = 32  # lengths whose table Megatron keeps
+
+
+@dataclass(frozen=True)
+class RankMemory:
+    """Bytes of the fullest rank. ``peak`` counts the larger of ``layer`` and ``projection``, which never coincide."""
+
+    weights: float
+    gradients: float
+    optimizer: float  # main weights and moments
+    stored: float  # what the forward pass keeps for the backward pass
+    layer: float  # one layer forward again and its backward pass
+    projection: float  # hidden states, their gradients, a chunk of logits, the weight's gradient
+    tables: float  # rotations, batch, results
+
+    @property
+    def tensors(self) -> float:
+        """Bytes of tensors at the peak of an update."""
+        parts = {field.name: getattr(self, field.name) for field in fields(self)}
+        return sum(parts.values()) - min(self.layer, self.projection)
+
+    def on(self, device: DeviceConfig) -> float:
+        """Bytes of device memory: tensors, what the allocator loses, and the runtime's own."""
+        return self.tensors * (1 + device.fragmentation) + device.runtime_gib * GIB
+
+
+def rank_memory(shape: Shape, parallel: ParallelConfig) -> RankMemory:
+    """Memory of the fullest rank for a micro-batch of ``parallel.max_tokens_per_micro_batch`` tokens."""
+    layout, num_bytes = layout_of(parallel), NUM_BYTES[parallel.precision]
+    parameters = rank_parameters(shape, parallel)
+    tokens = parallel.max_tokens_per_micro_batch / layout.context
+    shared = tokens / layout.tensor if parallel.sequence_parallel else tokens
+    layers = shape.num_layers // layout.pipeline
+    in_flight = layout.pipeline  # micro-batches that the first stage has begun before the first backward pass
+    per_layer = saved_per_layer(shape, parallel, tokens, shared) * num_bytes
+    optimizer = MAIN_BYTES if parallel.precision == "bf16" else FP32_BYTES
+    shares = layout.data * layout.context if parallel.distributed_optimizer else 1
+    hidden = tokens * shape.hidden_size
+    words = shape.embedding / layout.tensor
+    chunk = min(parallel.logp_chunk_tokens, tokens) * shape.vocab_size / layout.tensor * 4
+    return RankMemory(
+        weights=parameters * num_bytes,
+        gradients=parameters * 4,
+        optimizer=parameters * optimizer / shares,
+        stored=layers * in_flight * per_layer,
+        layer=layer_working_set(shape, parallel, tokens, shared) * num_bytes,
+        projection=hidden * (2 * num_bytes + 4 + num_bytes) + CHUNK_COPIES * chunk + words * 4,
+        tables=ROTARY_TABLES * tokens * shape.head_dim * 4 + tokens * 64,
+    )
+
+
+def rank_parameters(shape: Shape, parallel: ParallelConfig) -> float:
+    """Parameters of the fullest rank: matrices are split over the tensor group, norms are not."""
+    layers = shape.num_layers // parallel.pipeline
+    of_layers = layers * (shape.layer_matrices / parallel.tensor + shape.layer_norms)
+    num_embeddings = 1 if shape.tied_embeddings or parallel.pipeline > 1 else 2
+    return of_layers + num_embeddings * shape.embedding / parallel.tensor + shape.hidden_size
+
+
+def saved_per_layer(shape: Shape, parallel: ParallelConfig, tokens: float, shared: float) -> float:
+    """Numbers that one layer keeps for the backward pass."""
+    hidden = shared * shape.hidden_size
+    if parallel.recompute == "full":
+        return hidden  # its input
+    split = parallel.tensor
+    attention = tokens * (3 * shape.query_size + 4 * shape.kv_size) / split  # q, k, v, rotated q and k, the result
+    mlp = tokens * 3 * shape.mlp_size / split  # gate and up, their product
+    return 4 * hidden + attention + mlp  # two inputs, two normed inputs
+
+
+def layer_working_set(shape: Shape, parallel: ParallelConfig, tokens: float, shared: float) -> float:
+    """Numbers of one layer's forward pass, if it is recomputed, and of its backward pass at the MLP, the widest place."""
+    gathered = tokens * shape.hidden_size
+    gradients = 2 * gathered + tokens * 3 * shape.mlp_size / parallel.tensor
+    if parallel.recompute != "full":
+        return gradients
+    forward = saved_per_layer(shape, replace(parallel, recompute="none"), tokens, shared)
+    return gradients + forward + 2 * gathered  # the gathered inputs of attention and MLP
+
+
+def checkpoint_bytes(shape: Shape, precision: str) -> float:
+    """One checkpoint: weights, and main weights with their moments."""
+    return shape.num_parameters * (NUM_BYTES[precision] + (MAIN_BYTES if precision == "bf16" else FP32_BYTES))
+
+
+def host_bytes(shape: Shape, parallel: ParallelConfig, per_node: int) -> float:
+    """Pinned host memory of a node while an asynchronous checkpoint is copied; the allocator rounds up to powers of 2."""
+    layout = layout_of(parallel)
+    of_rank = checkpoint_bytes(shape, parallel.precision) / layout.world_size
+    rounded = 2 ** max(0, int(of_rank - 1).bit_length())
+    return rounded * min(per_node, layout.world_size)
