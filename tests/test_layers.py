@@ -29,7 +29,7 @@ ORDER = {
         "preemption",
         "open_files",
     ],
-    "L2.1": ["rollout", "trainer", "sources"],
+    "L2.1": ["rollout", "trainer", "sources", "planner"],
     "L2.2": ["curate"],
     "L3.1": ["check_run", "sampling", "warm_start"],
     "L3.2": ["session"],
@@ -161,7 +161,7 @@ def test_analysis_reads_records_and_needs_no_trainer_or_engine(path):
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(SRC)))
-def test_only_the_commands_that_draw_import_analysis(path):
+def test_only_the_commands_that_draw_or_plan_import_analysis(path):
     roots = {name.split(".")[0] for name in imports_of(path)}
     assert not roots & {"benchmarks", "tests"}
-    assert "analysis" not in roots or part_of(path) in ("report", "replay")
+    assert "analysis" not in roots or part_of(path) in ("report", "replay", "plan")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 SHOWN = {
@@ -106,6 +106,24 @@ class SilentDisplay:
 
     def close(self) -> None:
         return None
+
+
+def print_page(title: str, tables: Sequence[tuple[str, Sequence[str], Sequence[Sequence[str]]]], text: str) -> None:
+    """Print tables (title, heads, rows; the first column is left-aligned), then text."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 160)
+    console.print(title)
+    for name, heads, rows in tables:
+        table = Table(box=box.SIMPLE_HEAD, title=name, title_justify="left", title_style="bold", pad_edge=False)
+        for index, head in enumerate(heads):
+            table.add_column(head, justify="right" if index else "left")
+        for row in rows:
+            table.add_row(*row)
+        console.print(table)
+    console.print(text, soft_wrap=True)
 
 
 def open_display(mode: str, title: str, num_steps: int) -> Display:

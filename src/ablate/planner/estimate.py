@@ -276,5 +276,3 @@ class Planner:
             middle = (low + high) // 2
             low, high = (low, middle) if seconds(middle) <= limit else (middle + 1, high)
         return low
-
-

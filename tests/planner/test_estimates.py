@@ -1,0 +1,161 @@
+"""The planner's arithmetic follows the rules of the code that it predicts."""
+
+import itertools
+import random
+
+import pytest
+
+from ablate import plan
+from ablate.cli import compose
+from ablate.config import parse
+from ablate.planner.collect import Pool, Work, collect, next_round
+from ablate.planner.decode import EngineSpeed
+from ablate.planner.memory import rank_memory, rank_parameters
+from ablate.planner.schedule import due_lengths, num_evaluations
+from ablate.planner.shape import shape_of
+from ablate.planner.training import layout_of, num_micro_batches
+
+SPEED = EngineSpeed(
+    weight_bytes=100.0,
+    kv_bytes=1.0,
+    flops=1.0,
+    attention_flops=0.0,
+    bytes_per_s=100.0,
+    flops_per_s=1e9,
+    prefill_flops_per_s=1e9,
+    step_s=0.5,
+    sequence_s=0.0,
+    kv_tokens=10_000,
+)
+
+
+def configuration(*words):
+    return parse(compose(words))
+
+
+def work(num_groups=4, group_size=2, lengths=lambda: (0, 10), **others):
+    return Work(num_groups, group_size, lengths, verify_s=others.pop("verify_s", lambda: 0.0), **others)
+
+
+def random_lengths(seed):
+    rng = random.Random(seed)
+    return lambda: (5, rng.randint(1, 200))
+
+
+@pytest.mark.parametrize(("experiment", "count"), [("nouscoder_14b", 14_768_307_200), ("tiny", 231_776)])
+def test_the_shape_has_the_published_number_of_parameters(experiment, count):
+    config = configuration(f"experiment={experiment}")
+    assert shape_of(config.model.architecture).num_parameters == count == config.model.num_parameters
+
+
+def test_one_batch_of_equal_lengths_takes_the_sum_of_its_steps():
+    pool = Pool(SPEED, num_servers=1, max_num_seqs=64, num_sandboxes=1)
+    collected = collect(pool, work())
+    cached = [8 * step for step in range(10)]  # eight sequences without a prompt
+    assert collected.sampled_s == pytest.approx(sum(0.5 + (100 + each) / 100 for each in cached))
+
+
+def test_a_batch_ends_with_the_last_verdict():
+    pool = Pool(SPEED, num_servers=1, max_num_seqs=64, num_sandboxes=2)
+    collected = collect(pool, work(verify_s=lambda: 3.0))
+    assert collected.exposed_verification_s == pytest.approx(3.0 * 8 / 2)
+    assert collected.sandbox_busy_s == pytest.approx(3.0 * 8)
+
+
+def test_more_servers_never_make_a_batch_slower_and_halve_a_full_one():
+    seconds = [collect(Pool(SPEED, count, 8, 100), work(64, 4, random_lengths(1))).seconds for count in (1, 2, 4, 8)]
+    assert seconds == sorted(seconds, reverse=True)
+    assert seconds[0] / seconds[1] == pytest.approx(2, rel=0.2)
+
+
+def test_a_small_cache_preempts_and_computes_again_what_it_dropped():
+    pools = [Pool(EngineSpeed(**{**vars(SPEED), "kv_tokens": room}), 1, 16, 100) for room in (10_000, 600)]
+    large, small = (collect(pool, work(16, 2, random_lengths(2))) for pool in pools)
+    assert large.num_recomputed == 0 < small.num_recomputed
+    assert small.seconds > large.seconds
+    assert small.num_tokens == large.num_tokens
+
+
+def test_drawing_ahead_never_waits_longer_than_rounds():
+    pool = Pool(SPEED, 4, 16, 100)
+    for seed in range(5):
+        seconds = {}
+        for ahead in (False, True):
+            rng = random.Random(seed)
+            batch = work(
+                16, 2, random_lengths(seed), keeps=lambda rng=rng: rng.random() < 0.5, kept_share=0.5, draw_ahead=ahead
+            )
+            collected = collect(pool, batch)
+            assert len(collected.kept_lengths) == 32
+            seconds[ahead] = collected.seconds
+        assert seconds[True] <= seconds[False]
+
+
+def test_the_next_round_is_that_of_the_collector():
+    collector = pytest.importorskip("ablate.rollout.collect")
+    if not hasattr(collector, "num_to_draw"):
+        pytest.skip("this version draws ahead")
+    for wanted, kept, drawn in itertools.product((1, 8, 64), (0, 1, 5), (8, 70)):
+        assert next_round(wanted, kept, drawn) == collector.num_to_draw(wanted, kept, drawn)
+
+
+@pytest.mark.parametrize("experiment", ["tiny", "nouscoder_14b"])
+def test_micro_batches_are_counted_as_the_trainer_plans_them(experiment):
+    from ablate.trainer.batching import plan_micro_batches
+
+    parallel = configuration(f"experiment={experiment}").parallel
+    rng = random.Random(0)
+    lengths = [rng.randint(1, parallel.max_tokens_per_micro_batch // 12) for _ in range(100)]
+    planned = plan_micro_batches(
+        lengths,
+        parallel.max_tokens_per_micro_batch,
+        num_ranks=1,
+        row_multiple=1,
+        multiple_of=1,
+        packing=parallel.packing,
+    )
+    assert num_micro_batches(lengths, parallel, 1) == len(planned[0])
+
+
+@pytest.mark.parametrize("experiment", ["tiny", "nouscoder_14b"])
+def test_evaluations_are_due_when_the_loop_makes_them(experiment):
+    from ablate.loop import due_contexts
+
+    config = configuration(f"experiment={experiment}", "eval.every=7")
+    for step, is_last in itertools.product(range(1, 30), (False, True)):
+        assert due_lengths(config, step, is_last) == due_contexts(config.eval, step, is_last)
+
+
+def test_the_reference_run_is_evaluated_at_the_start_every_50_steps_and_at_the_ends():
+    counts = num_evaluations(configuration("experiment=nouscoder_14b"))
+    assert counts == {40_960: 1 + 600 // 50, 81_920: 1 + 2 + 1}  # start, two ends of stages, the selected checkpoint
+
+
+@pytest.mark.parametrize("layout", ["gpu8", "gpu16", "gpu48"])
+def test_a_rank_of_the_reference_holds_its_share_of_18_bytes_a_parameter(layout):
+    config = configuration("experiment=nouscoder_14b", f"parallel={layout}")
+    shape, parallel = shape_of(config.model.architecture), config.parallel
+    memory = rank_memory(shape, parallel)
+    copies = layout_of(parallel).data if parallel.distributed_optimizer else 1
+    static = memory.weights + memory.gradients + memory.optimizer
+    assert static == pytest.approx(rank_parameters(shape, parallel) * (6 + 12 / copies))
+    assert rank_parameters(shape, parallel) == pytest.approx(
+        shape.num_parameters / (parallel.tensor * parallel.pipeline), rel=0.001
+    )
+
+
+def test_the_page_of_the_reference_run_names_what_limits_it(capsys):
+    words = ["experiment=nouscoder_14b", "objective=dapo", "seed=0,1,2"]
+    plan.show_estimate(plan.plan(words), ["device=b200"], None)
+    shown = capsys.readouterr().out
+    for phrase in ("old log-probabilities", "device hours", "gpu16", "limits the run", "rows of 40,960", "sandboxes"):
+        assert phrase in shown
+
+
+def test_a_faster_device_and_a_shorter_context_shorten_the_run():
+    def hours(device, *words):
+        (run,) = plan.plan(["experiment=nouscoder_14b", "objective=gspo", "seed=0", *words])
+        (planner,) = plan.estimates_of([run], *plan.planner_settings([f"device={device}"]), None).values()
+        return planner.run().hours
+
+    assert hours("b200", "context.stages=[{length:16384,steps:600}]") < hours("b200") < hours("h200")
