@@ -64,3 +64,27 @@ def test_the_configured_prelude_and_nothing_else_runs_before_a_program(both, mak
 def test_a_wrong_key_is_named_before_anything_runs(make_config, change, message):
     with pytest.raises(UserError, match=message):
         check_verify(make_config(**change))
+
+
+@pytest.mark.parametrize(
+    ("source", "by_lcb"),
+    [
+        ("import sys\nprint(1)\nsys.exit(3)", True),
+        ("print(1)\nraise SystemExit('a last word')", True),
+        ("import sys\ndef main():\n    print(1)\n    exit(255)\nmain()", True),
+        ("import sys\nprint(2)\nsys.exit(3)", False),
+        ("import os\nprint(1, flush=True)\nos._exit(3)", False),
+        ("print(1)\nraise ValueError", False),
+        ("import os, sys\nprint(1)\nsys.stdout.flush()\nos.closerange(2, 99)\nsys.exit(3)", False),  # none can say why
+    ],
+)
+def test_the_benchmark_counts_any_exit_of_the_program_itself_as_a_normal_end(both, source, by_lcb):
+    verdict = verdict_of(both, source, ("", "1\n"))
+    assert (verdict.kind, verdict.passed_second) == (VerdictKind.runtime_error, by_lcb)
+
+
+def test_a_function_that_exits_has_no_value_to_compare(both):
+    asked = Problem("f", "", (TestCase("1", "1"),), "easy", input_mode="functional", fn_name="f")
+    source = "import sys\ndef f(a):\n    print(1)\n    sys.exit(3)"
+    verdict = both.submit(asked, source).result()
+    assert (verdict.passed, verdict.passed_second) == (False, False)

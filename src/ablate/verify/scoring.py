@@ -92,6 +92,9 @@ def run_in_order(job: Job, run_test: Callable[[int, int], Outcome]) -> Verdict:
 def score(job: Job, index: int, report: TestReport, output: int, result: int, out_of_memory: bool) -> Outcome:
     """Score one test that was confined.
 
+    A program that ends itself with another status than 0, as ``sys.exit(3)`` does, has failed, but not by the
+    comparison ``lcb``: LiveCodeBench compares its output like that of any other program.
+
     Args:
         output: descriptor of the file that was the test's standard output.
         result: descriptor of the file for a function's returned value and for an exception's last words.
@@ -99,13 +102,16 @@ def score(job: Job, index: int, report: TestReport, output: int, result: int, ou
     """
     used = report.cpu_s, report.peak_kib / 1024
     failure = failure_of(job, report, output, result, out_of_memory)
-    if failure is not None:
-        return Outcome(*failure, *used)
-    expected = job.tests[index].output
-    passed = agrees(job, job.comparison, output, result, expected)
-    second = job.second_comparison
-    passed_second = second is not None and agrees(job, second, output, result, expected)
-    return Outcome(VerdictKind.accepted if passed else VerdictKind.wrong_answer, "", *used, passed_second)
+    by_exit = failure is not None and failure[0] is VerdictKind.runtime_error and called_exit(report.status, result)
+
+    def passes(comparison: str | None) -> bool:
+        if comparison is None or (failure is not None and not (by_exit and comparison == "lcb")):
+            return False
+        return agrees(job, comparison, output, result, job.tests[index].output)
+
+    passed, passed_second = passes(job.comparison), passes(job.second_comparison)
+    kind, detail = (VerdictKind.accepted, "") if passed else failure or (VerdictKind.wrong_answer, "")
+    return Outcome(kind, detail, *used, passed_second)
 
 
 def failure_of(
@@ -137,6 +143,11 @@ def failure_of(
     if status:
         return VerdictKind.runtime_error, readable(note) or f"exit status {os.WEXITSTATUS(status)}"
     return None
+
+
+def called_exit(status: int, result: int) -> bool:
+    """Whether the program itself ended with this status, by SystemExit; LiveCodeBench counts that as a normal end."""
+    return os.WIFEXITED(status) and os.pread(result, 8, 0) == b"S%d" % os.WEXITSTATUS(status)
 
 
 def readable(note: bytes) -> str:

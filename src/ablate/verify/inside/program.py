@@ -79,7 +79,10 @@ def status_of(prepared: Prepared, arguments: list[bytes]) -> int:
         if prepared.limits["mode"] == "functional":
             write_result(b"R", call_solution(prepared.module.__dict__, prepared.limits["fn_name"], arguments))
     except SystemExit as stop:
-        return exit_status(stop.code)
+        status = exit_status(stop.code)
+        if status:
+            leave_note(b"S", status)  # a comparison may count it as a normal end
+        return status
     except BaseException as error:  # whatever the program raised is its own failure
         report(error)
         return 1
@@ -134,6 +137,16 @@ def write_result(tag: bytes, value: object) -> None:
         payload = payload[os.write(RESULT, payload) :]
 
 
+def leave_note(tag: bytes, value: object) -> None:
+    """Say in the file of the result why the program ends with a status other than 0."""
+    try:
+        os.ftruncate(RESULT, 0)
+        os.lseek(RESULT, 0, os.SEEK_SET)
+        write_result(tag, value)
+    except OSError:  # the program closed the file; its status still decides
+        return
+
+
 def exit_status(code: object) -> int:
     if code is None:
         return 0
@@ -149,9 +162,7 @@ def report(error: BaseException) -> None:
     try:
         if sys.excepthook is not sys.__excepthook__:
             sys.excepthook(type(error), error, error.__traceback__)
-        os.ftruncate(RESULT, 0)
-        os.lseek(RESULT, 0, os.SEEK_SET)
-        write_result(b"M" if isinstance(error, MemoryError) else b"E", f"{type(error).__name__}: {message}")
+        leave_note(b"M" if isinstance(error, MemoryError) else b"E", f"{type(error).__name__}: {message}")
     except BaseException:  # only the status decides; the note is for people
         return
 
