@@ -191,7 +191,7 @@ def _objective_config(name: str, overrides: tuple[str, ...]) -> dict[str, Any]:
 
 
 def recorded(path: Path, overrides: Sequence[str]) -> Any:
-    """The configuration that a run has recorded at ``path``, with overrides.
+    """The configuration that a run has recorded at ``path``, with overrides; ``eval=lcb`` replaces the whole section.
 
     A key that was added to the project after the run takes its value from conf/train.yaml. A key that was renamed keeps
     its value under the new name, where both names mean the same.
@@ -212,7 +212,19 @@ def recorded(path: Path, overrides: Sequence[str]) -> Any:
     # These sections are free-form: keys of a different objective or model must not be merged in.
     for key in FREE_FORM:
         OmegaConf.update(today, key, OmegaConf.select(own, key), merge=False)
-    return OmegaConf.merge(today, own, OmegaConf.from_dotlist(list(overrides)))
+    config = OmegaConf.merge(today, own)
+    choices = [word for word in overrides if is_choice(word, today)]
+    for key in (word.split("=")[0] for word in choices):
+        OmegaConf.update(config, key, compose(choices)[key], merge=False)
+    return OmegaConf.merge(config, OmegaConf.from_dotlist([word for word in overrides if word not in choices]))
+
+
+def is_choice(word: str, config: Any) -> bool:
+    """Whether a word chooses a file of a group, as ``eval=lcb`` does: a key alone, and a section."""
+    from omegaconf import DictConfig
+
+    key = word.split("=")[0]
+    return (Path(CONF_DIR) / key).is_dir() and isinstance(config.get(key), DictConfig)
 
 
 def check_known(path: Path, own: Any, today: Any) -> None:

@@ -3,6 +3,7 @@
     python -m ablate.evaluate checkpoint=outputs/tiny/grpo/seed0/checkpoints/step_000040 eval.samples_per_problem=16
     python -m ablate.evaluate model.path=HF_DIR data.eval=problems.jsonl out=eval.parquet
     python -m ablate.evaluate samples=FILE data=livecodebench eval=lcb verify.second_comparison=lcb
+    python -m ablate.evaluate eval=pass_counts data.eval=STORE out=pass_counts.parquet    # for data.pass_counts
 
 checkpoint=DIR is a checkpoint, or a run: its best checkpoint, or its newest as long as none is known to be best. The
 configuration is then the run's own config.yaml; without checkpoint=DIR it is the one that ablate.train would compose.
@@ -102,9 +103,11 @@ def main() -> None:
     own, overrides = words.own, words.overrides
     from ablate.check_run import check_files
     from ablate.config import parse
+    from ablate.data.pass_counts import counted_under
     from ablate.evals.scores import summarise
     from ablate.evals.table import benchmark_table
     from ablate.records import checkpoint_directory, write_parquet
+    from ablate.warm_start import ensure_model
 
     for key in ("out", "samples_out"):
         if key in own and Path(own[key]).exists():
@@ -127,7 +130,8 @@ def main() -> None:
         print(f"{name:40} {value:.4f}")
     print(benchmark_table(rows, config.eval))
     if "out" in own:
-        write_parquet(Path(own["out"]), [asdict(row) for row in rows])
+        facts = None if "samples" in own else counted_under(config, ensure_model(config), checkpoint)
+        write_parquet(Path(own["out"]), [asdict(row) for row in rows], facts)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -10,15 +11,25 @@ from typing import Any
 from ablate.errors import UserError
 from ablate.files import scratch_path
 
+READ_BYTES = 1 << 20
+FACTS_KEY = b"ablate"
 
-def write_parquet(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows (dicts with equal keys) in one step."""
+
+def write_parquet(path: Path, rows: Sequence[Mapping[str, Any]], facts: Mapping[str, Any] | None = None) -> None:
+    """Write rows (dicts with equal keys) in one step.
+
+    Args:
+        facts: what is said about all rows, as JSON in the file's metadata; ``read_facts`` reads it.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = scratch_path(path)
-    pq.write_table(pa.Table.from_pylist(list(rows)), scratch)
+    table = pa.Table.from_pylist(list(rows))
+    if facts is not None:
+        table = table.replace_schema_metadata({FACTS_KEY: json.dumps(facts)})
+    pq.write_table(table, scratch)
     scratch.replace(path)
 
 
@@ -37,6 +48,13 @@ def read_parquet(path: Path) -> list[dict[str, Any]]:
         if isinstance(error, OSError) and error.errno is not None:  # the file is not there, or may not be read
             raise
         raise UserError(f"{path} is not a readable parquet file ({error}): remove it and run the step again") from error
+
+
+def read_facts(path: Path) -> dict[str, Any]:
+    """Return what ``write_parquet`` was told about the rows of a readable file; empty where it was told nothing."""
+    import pyarrow.parquet as pq
+
+    return json.loads((pq.read_schema(path).metadata or {}).get(FACTS_KEY, b"{}"))
 
 
 def write_row_groups(
@@ -61,7 +79,7 @@ def write_row_groups(
 
 
 def iterate_parquet(path: Path, columns: Sequence[str], batch_size: int) -> Iterator[dict[str, Any]]:
-    """Yield the given columns of every row in order; holds ``batch_size`` rows and one row group's pages in memory.
+    """Yield the given columns of every row in order; holds ``batch_size`` rows and their pages in memory.
 
     Raises:
         UserError: if the file is not readable as parquet, or lacks a column.
@@ -70,7 +88,8 @@ def iterate_parquet(path: Path, columns: Sequence[str], batch_size: int) -> Iter
     import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(path) as file:
+        # Without a buffer, a whole column of a row group is read at once; pre-buffering keeps every row group.
+        with pq.ParquetFile(path, buffer_size=READ_BYTES, pre_buffer=False) as file:
             missing = [name for name in columns if name not in file.schema_arrow.names]
             if missing:
                 raise UserError(f"{path} has no column {missing[0]}: it is not the file that was expected here")

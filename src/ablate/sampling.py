@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -12,7 +13,7 @@ from weakref import WeakKeyDictionary
 
 from ablate.activity import noted_work
 from ablate.config import RunConfig
-from ablate.data.pass_counts import within_pass_rate
+from ablate.data.pass_counts import difference, trained_under, within_pass_rate
 from ablate.data.problems import load_problems
 from ablate.data.prompts import make_prompts, within
 from ablate.data.sampler import ProblemSampler
@@ -34,6 +35,7 @@ from ablate.verify.verifier import Verifier
 if TYPE_CHECKING:
     from torch import Tensor
 
+log = logging.getLogger(__name__)
 WeightsVersion = tuple[int, int]  # (stage, step) after which the trainer had these weights
 PromptsOf = Callable[[Sequence[Problem]], list[Prompt]]
 
@@ -189,6 +191,8 @@ def open_sampling(config: RunConfig, model_dir: Path, verifier: Verifier, trace:
         if pass_counts is not None:
             bounds = config.data.min_pass_rate, config.data.max_pass_rate
             problems = within_pass_rate(problems, Path(pass_counts), *bounds)
+            if told := difference(Path(pass_counts), trained_under(config, model_dir)):
+                log.warning("%s", told)
         prompts_of(problems[:1])  # a template that cannot be used is reported now
         if config.data.max_prompt_tokens is not None:
             problems = within(problems, prompts_of, config.data.max_prompt_tokens)

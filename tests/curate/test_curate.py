@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -17,6 +18,8 @@ from ablate.curate.run import curate
 from ablate.curate.settings import EvaluationConfig
 from ablate.data.problems import load_problems
 from ablate.errors import UserError
+from ablate.parquet import read_parquet
+from ablate.records import RunDirectory
 
 # What curation says about rows that their source accepts. The word "program" stands for the other rows.
 REASONS = {
@@ -30,6 +33,10 @@ REASONS = {
     "examples of the evaluation set": "in_evaluation_set",
     "title of the evaluation set": "in_evaluation_set",
     "several answers": "several_answers",
+    "interactive": "interactive",
+    "nothing but an image": "image_only",
+    "examples contradict tests": "examples_contradict_tests",
+    "examples agree with tests": None,
     "four tests": "too_few_tests",
     "one input, two outputs": "contradictory_tests",
     "a test of 100 MB": None,
@@ -46,6 +53,23 @@ REASONS = {
     "examples only": "test_split",
     "no reference": None,
 }
+
+RUN_COMMANDS = """
+import sys
+from ablate import evaluate, train
+for main, *words in {commands!r}:
+    sys.argv = [main, *words]
+    {{"train": train, "evaluate": evaluate}}[main].main()
+"""
+SMALL = [
+    *("experiment=tiny", "objective=grpo", "seed=0", "context.length=480", "context.steps=1", "eval.at_start=false"),
+    *("rollout.prompts_per_step=2", "rollout.samples_per_prompt=4", "rollout.engine.kv_cache_gib=0.125"),
+    *("logging.display=plain", "logging.wandb=disabled", "eval.samples_per_problem=1", "eval.pass_at=[1]"),
+]
+BENCHMARK = [
+    *("eval=lcb", "eval.contexts=[{length: 480, every: 0}]", "eval.select_at=480", "verify.second_comparison=lcb"),
+    *("eval.samples_per_problem=2", "eval.pass_at=[1, 2]", "eval.bootstrap_resamples=200"),
+]
 
 
 def expected_reasons():
@@ -172,3 +196,31 @@ def test_out_is_never_written_over(words, tmp_path):
     with pytest.raises(UserError, match="exists already"):
         curate(configured(*words, f"out={tmp_path / 'set'}"), "", None, Progress())
     assert not list((tmp_path / "set").iterdir())
+
+
+def test_curated_problems_are_trained_on_and_evaluated_as_the_benchmark(curated, tiny_model, tmp_path):
+    """One process runs all commands, so that one start of the engine serves training and evaluation."""
+    train, evaluation = (f"data.{name}={curated.out / name}" for name in ("train", "eval"))
+    counts = curated.manifest["counts"]
+    count, samples, run = counts["evaluation"], tmp_path / "samples.json", tmp_path / "tiny" / "grpo" / "seed0"
+    contexts = ["eval.contexts=[{length:480,every:0}]", "eval.select_at=480"]
+    benchmark = [*BENCHMARK, f"eval.expected_problems={count}"]
+    commands = [
+        ("train", *SMALL, *contexts, train, evaluation, f"paths.outputs={tmp_path}"),
+        ("evaluate", f"checkpoint={run}", *benchmark, f"out={tmp_path / 'own'}", f"samples_out={samples}"),
+        ("evaluate", f"samples={samples}", evaluation, *benchmark, f"out={tmp_path / 'again'}"),
+    ]
+    process = [sys.executable, "-c", RUN_COMMANDS.format(commands=commands)]
+    done = subprocess.run(process, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    rollouts = RunDirectory(run).steps.metrics()
+    assert [row["step"] for row in rollouts] == [1]
+    own, again = (read_parquet(tmp_path / name) for name in ("own", "again"))
+    assert len(own) == 2 * count
+    assert [(row["problem_id"], row["passed"]) for row in own] == [(row["problem_id"], row["passed"]) for row in again]
+    codes = {row["question_id"]: row["code_list"] for row in json.loads(samples.read_text())}
+    assert {len(each) for each in codes.values()} == {2}
+    lines = {line.split("|")[1].strip(): line for line in done.stdout.splitlines() if line.startswith("|")}
+    assert {"all problems", "by verify.second_comparison", "easy", "atcoder", "leetcode", "2024-10"} <= lines.keys()
+    assert f"| {count} " in lines["all problems"]
+    assert "[" in lines["all problems"]

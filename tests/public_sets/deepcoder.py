@@ -195,6 +195,24 @@ def contaminated_rows() -> list[Example]:
     ]
 
 
+def statement_rows() -> list[Example]:
+    """Statements that something is wrong with, and one that shows its examples as it should."""
+    guess = "This is an interactive problem. Guess the number n, and flush the output after each guess."
+    image = '<img src="https://example.org/task.png"> Solve it.'
+    task = "Read a price and a number of pieces on one line. Print what all the pieces cost together."
+    total = [(f"{a} {b}\n", f"{a * b}\n") for a, b in [(2, 3), (4, 5), (6, 7), (8, 9), (10, 11)]]
+    other = "Read the length and the width of a garden on one line. Print the number of its square metres."
+    areas = [(f"{a} {b}\n", f"{a * b}\n") for a, b in [(3, 4), (5, 6), (7, 8), (9, 10), (11, 12)]]
+    program = "a,b=map(int,input().split())\nprint(a*b)"
+    shown = "\n\n-----Examples-----\nInput\n{}\n\nOutput\n{}\n\nNote\n\nMultiply the two numbers."
+    return [
+        Example("interactive", taco_program(guess, total, program)),
+        Example("nothing but an image", taco_program(image, total, program)),
+        Example("examples contradict tests", taco_program(task + shown.format("4 5", "21"), total, program)),
+        Example("examples agree with tests", taco_program(other + shown.format("5 6", "30"), areas, program)),
+    ]
+
+
 def taco_rows(large_test_bytes: int) -> list[Example]:
     first = TRAIN[10]
     pairs = stdin_pairs(first)
@@ -245,6 +263,7 @@ def taco_rows(large_test_bytes: int) -> list[Example]:
             ),
         ),
         *taco_function_rows(),
+        *statement_rows(),
         Example("numbers for input", taco_program("Print the number.", [(n, str(n)) for n in range(6)]), "non_string"),
         Example("no tests", taco_program(first.statement, []), "no_tests"),
     ]

@@ -168,5 +168,6 @@ def nouscoder_rows() -> list[Example]:
         Example(
             "fewer outputs", nous(first.statement, "stdin_stdout", {**stdin, "output": []}, "taco"), "len_mismatch"
         ),
+        Example("half of a surrogate pair", nous("Print \ud800.", "stdin_stdout", stdin, "taco"), "lone_surrogate"),
         Example("cut off JSON", nous(first.statement, "stdin_stdout", json.dumps(stdin)[:-3], "taco"), "bad_json"),
     ]

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ablate.sources import literals
-from ablate.sources.base import Refused
 from ablate.sources.literals import encode_value, parse_json, parse_json_or_literal
+from ablate.sources.reasons import Refused
 from ablate.sources.statements import asks_for_function, fenced_code, without_framing
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))

@@ -12,8 +12,9 @@ from public_sets.write import write_jsonl
 
 from ablate.errors import UserError
 from ablate.sources import payload
-from ablate.sources.base import RawRow, Reason, Refused, SourceConfig, read
+from ablate.sources.base import RawRow, SourceConfig, read
 from ablate.sources.choices import SOURCES
+from ablate.sources.reasons import Reason, Refused
 
 TRACE = "trace of a pickle that was run"
 PAYLOADS = broken_payloads(TRACE)

@@ -14,11 +14,13 @@ from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from signal import SIGKILL
+from typing import Any
 
-from ablate.curate.candidate import Candidate, Place, Rejection, place_of, problem_fields, read_candidate
-from ablate.curate.statements import statement_fault
+from ablate.curate.candidate import Candidate, Details, Line, Place, Rejection, place_of, problem_fields, read_candidate
+from ablate.curate.examples import contradicting_example
+from ablate.curate.statements import several_answers, statement_fault
 from ablate.curate.tests import Caps, Unusable, clean_tests, keys_of_all, pair_keys
-from ablate.curate.text import digest_of, signature_of, words_of
+from ablate.curate.text import digest_of, marks_of, signature_of, words_of
 from ablate.files import write_atomic
 from ablate.sources.base import RawRow, Rejected, Row, SourceConfig, decoded, raw_rows
 from ablate.sources.choices import SOURCES
@@ -117,58 +119,59 @@ def decode_block(block: Block, directory: Path, rules: Rules) -> int:
             return place_of(packed, offset)
 
         for raw in block.rows:
-            entry = examined(raw, block.name, rules, store)
-            kind = "candidate" if isinstance(entry, Candidate) else "rejected"
-            lines.append(json.dumps({kind: asdict(entry)}, ensure_ascii=False) + "\n")
+            lines.append(json.dumps(examined(raw, block.name, rules, store), ensure_ascii=False) + "\n")
     scratch.replace(path)
     write_atomic(directory / f"{block.name}{LINES}", "".join(lines))
     return len(block.rows)
 
 
-def examined(raw: RawRow, block: str, rules: Rules, store: Callable[[PackedTests], Place]) -> Candidate | Rejection:
-    """Decode a row and apply the rules that need no other row."""
+def examined(raw: RawRow, block: str, rules: Rules, store: Callable[[PackedTests], Place]) -> dict[str, Any]:
+    """Decode a row, apply the rules that need no other row, and return its line."""
     row = decoded(SOURCES[raw.source], raw)
     if isinstance(row, Rejected):
-        return Rejection(**asdict(row))
+        return {"rejected": asdict(row)}
     try:
-        return make_candidate(row, block, rules, store)
+        return line_of(row, block, rules, store)
     except Unusable as fault:
-        return Rejection(row.source, row.config, row.row, *fault.args)
+        return {"rejected": asdict(Rejection(row.source, row.config, row.row, *fault.args))}
 
 
-def make_candidate(row: Row, block: str, rules: Rules, store: Callable[[PackedTests], Place]) -> Candidate:
-    """Return a row as a candidate, its tests packed; rows of a test split are exempt from the rules for training.
+def line_of(row: Row, block: str, rules: Rules, store: Callable[[PackedTests], Place]) -> dict[str, Any]:
+    """Return the line of a candidate, its tests packed; rows of a test split are exempt from the rules for training.
 
     Raises:
         Unusable: naming the rule that the row breaks.
     """
-    tests, other = row.tests, row.other_tests
+    tests, other, doubt = row.tests, row.other_tests, None
     if row.split == "train":
         fault = statement_fault(row.statement)
         if fault is not None:
             raise Unusable(*fault)
         tests = clean_tests(tests, row.kind == "stdin", rules.caps)
         other = clean_tests(other, row.kind == "stdin", rules.caps) if other else ()
+        doubt = several_answers(row.statement) or contradicting_example(row.statement, row.kind, tests)
     words = words_of(row.statement)
-    return Candidate(
-        id=row.id,
-        source=row.source,
-        config=row.config,
-        row=row.row,
-        split=row.split,
-        problem=problem_fields(row),
-        title=row.title,
-        references=row.references[: rules.max_references],
-        needs_reference=row.needs_reference,
-        notes=row.notes,
-        block=block,
-        tests=store(pack_tests(tests)),
-        other_tests=store(pack_tests(other)) if other else None,
-        text_key=digest_of([" ".join(words)]),
-        tests_key=keys_of_all(tests),
-        pair_keys=pair_keys(tests),
-        signature=signature_of(words).tobytes().hex(),
-    )
+    candidate = {
+        "id": row.id,
+        "source": row.source,
+        "config": row.config,
+        "row": row.row,
+        "split": row.split,
+        "kind": row.kind,
+        "date": row.date,
+        "needs_reference": row.needs_reference,
+        "notes": row.notes,
+        "block": block,
+        "tests": asdict(store(pack_tests(tests))),
+        "other_tests": asdict(store(pack_tests(other))) if other else None,
+        "text_key": digest_of([" ".join(words)]),
+        "marks_key": digest_of(marks_of(row.statement)),
+        "tests_key": keys_of_all(tests),
+        "signature": signature_of(words).tobytes().hex(),
+        "fault": doubt,
+    }
+    details = Details(problem_fields(row), row.title, row.references[: rules.max_references], pair_keys(tests))
+    return {"candidate": candidate, "details": asdict(details)}
 
 
 def read_blocks(directory: Path, names: Sequence[str]) -> tuple[list[Candidate], list[Rejection]]:
@@ -176,13 +179,15 @@ def read_blocks(directory: Path, names: Sequence[str]) -> tuple[list[Candidate],
     candidates: list[Candidate] = []
     rejections: list[Rejection] = []
     for name in names:
-        with (directory / f"{name}{LINES}").open(encoding="utf-8") as lines:
+        path, offset = directory / f"{name}{LINES}", 0
+        with path.open("rb") as lines:
             for line in lines:
                 entry = json.loads(line)
                 if "candidate" in entry:
-                    candidates.append(read_candidate(entry["candidate"]))
+                    candidates.append(read_candidate(entry, Line(str(path), offset, len(line))))
                 else:
                     rejections.append(Rejection(**entry["rejected"]))
+                offset += len(line)
     return candidates, rejections
 
 

@@ -1,9 +1,12 @@
-"""A row that curation may keep: a problem, where its tests lie, and what it is compared by."""
+"""A row that curation may keep: what decides about it is in memory, its texts and tests are on disk."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
+from pathlib import Path
+from sys import intern
 from typing import Any
 
 from ablate.sources.base import Row
@@ -11,7 +14,7 @@ from ablate.stored_tests import PackedTests, StoredTests
 from ablate.types import Problem
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Place:
     """Packed tests in the file of a block.
 
@@ -29,8 +32,54 @@ class Place:
 
 
 @dataclass(frozen=True)
+class Details:
+    """The texts of a candidate, which are read from its block each time that they are needed.
+
+    Example: ``Details(problem={"id": "deepcoder/taco/7", ...}, title=None, references=("print(1)",), pair_keys=())``
+    """
+
+    problem: dict[str, Any]  # the fields of Problem, without its tests
+    title: str | None
+    references: tuple[str, ...]
+    pair_keys: tuple[str, ...]  # of the tests with short inputs, to find shared examples
+
+    @property
+    def statement(self) -> str:
+        return self.problem["statement"]
+
+    def problem_with(self, tests: Sequence[Any], reference: str | None) -> Problem:
+        return Problem(**{**self.problem, "reference": reference}, tests=tests)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of a block: bytes ``offset`` to ``offset + size`` of the file at ``path``."""
+
+    path: str
+    offset: int
+    size: int
+
+    def details(self) -> Details:
+        with Path(self.path).open("rb") as file:
+            file.seek(self.offset)
+            described = json.loads(file.read(self.size))["details"]
+        return Details(**{name: tuple(each) if isinstance(each, list) else each for name, each in described.items()})
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A program that a data set calls a solution of a problem: one of the references of a line."""
+
+    line: Line
+    index: int
+
+    def text(self) -> str:
+        return self.line.details().references[self.index]
+
+
+@dataclass(frozen=True, slots=True)
 class Candidate:
-    """A decoded row without its tests.
+    """What the filters compare, about a kilobyte a row.
 
     Example: the row ``deepcoder/taco/7`` with ``tests=Place(...)`` in the file of its block. Rows with the same words
     have equal ``text_key``, and rows with the same tests have equal ``tests_key``.
@@ -41,28 +90,42 @@ class Candidate:
     config: str
     row: int
     split: str  # "train" | "test"
-    problem: dict[str, Any]  # the fields of Problem, without its tests
-    title: str | None
-    references: tuple[str, ...]
+    kind: str  # "stdin" | "functional"
+    date: str | None
     needs_reference: bool
     notes: tuple[str, ...]
     block: str  # name of the block in whose file the tests lie
     tests: Place
     other_tests: Place | None  # the other reading of TACO's function outputs
     text_key: str
+    marks_key: str  # of the numbers and operators of the statement
     tests_key: str
-    pair_keys: tuple[str, ...]  # of the tests with short inputs, to find shared examples
-    signature: str  # MinHash, hexadecimal
+    signature: bytes  # MinHash of the statement
+    fault: tuple[str, str] | None  # reason and detail of a statement that no list of tests can judge
+    references: tuple[Reference, ...]
+    line: Line
 
-    @property
-    def statement(self) -> str:
-        return self.problem["statement"]
+    def details(self) -> Details:
+        return self.line.details()
 
-    def described(self) -> dict[str, Any]:
-        return asdict(self)
+    def reference_texts(self) -> list[str]:
+        return [each.text() for each in self.references]
 
-    def problem_with(self, tests: Sequence[Any], reference: str | None) -> Problem:
-        return Problem(**{**self.problem, "reference": reference}, tests=tests)
+
+def read_candidate(entry: dict[str, Any], line: Line) -> Candidate:
+    """Return the candidate of a line: ``entry`` holds its fields, and the details, of which only places are kept."""
+    facts = entry["candidate"]
+    words = {name: intern(facts[name]) for name in ("source", "config", "split", "kind", "block")}
+    other, fault = facts["other_tests"], facts["fault"]
+    read = {
+        "notes": tuple(facts["notes"]),
+        "tests": Place(**facts["tests"]),
+        "other_tests": None if other is None else Place(**other),
+        "signature": bytes.fromhex(facts["signature"]),
+        "fault": None if fault is None else tuple(fault),
+        "references": tuple(Reference(line, index) for index in range(len(entry["details"]["references"]))),
+    }
+    return Candidate(**{**facts, **words, **read}, line=line)
 
 
 @dataclass(frozen=True)
@@ -74,14 +137,6 @@ class Rejection:
     row: int
     reason: str
     detail: str = ""
-
-
-def read_candidate(described: dict[str, Any]) -> Candidate:
-    """The inverse of ``Candidate.described``, from JSON."""
-    other = described["other_tests"]
-    lists = {name: tuple(described[name]) for name in ("references", "notes", "pair_keys")}
-    places = {"tests": Place(**described["tests"]), "other_tests": None if other is None else Place(**other)}
-    return Candidate(**{**described, **lists, **places})
 
 
 def rejection(candidate: Candidate, reason: str, detail: str = "") -> Rejection:

@@ -45,18 +45,22 @@ def data_card(manifest: Mapping[str, Any], train: Sequence[Candidate], evaluatio
 
 def section(title: str, problems: Sequence[Candidate]) -> Iterator[str]:
     yield f"## {title}\n"
+    facts = [
+        (len(words_of(details.statement)), details.problem["difficulty"])
+        for details in (each.details() for each in problems)
+    ]
     values = {
         "tests of a problem": [each.tests.num_tests for each in problems],
         "bytes of all tests of a problem": [each.tests.num_bytes for each in problems],
-        "words of a statement": [len(words_of(each.statement)) for each in problems],
+        "words of a statement": [num_words for num_words, _ in facts],
     }
     for name, numbers in values.items():
         yield histogram(name, binned(numbers, BOUNDS[name]))
     fields = {
         "source": [f"{each.source}/{each.config}" for each in problems],
-        "kind": [each.problem["input_mode"] for each in problems],
-        "difficulty": [each.problem["difficulty"] for each in problems],
-        "contest, by quarter": [quarter(each.problem["date"]) for each in problems],
+        "kind": [each.kind for each in problems],
+        "difficulty": [difficulty for _, difficulty in facts],
+        "contest, by quarter": [quarter(each.date) for each in problems],
         "reference": ["verified" if each.references else "none" for each in problems],
     }
     for name, words in fields.items():

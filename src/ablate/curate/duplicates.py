@@ -9,30 +9,24 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import lru_cache
+from itertools import combinations
 
 import numpy as np
 
 from ablate.curate.candidate import Candidate, Rejection, rejection
-from ablate.curate.text import (
-    NUM_BANDS,
-    NUM_PERMUTATIONS,
-    ROWS_OF_A_BAND,
-    SHINGLE_WORDS,
-    jaccard,
-    marks_of,
-    ngrams,
-    words_of,
-)
+from ablate.curate.text import NUM_BANDS, NUM_PERMUTATIONS, SHINGLE_WORDS, jaccard, ngrams, words_of
 
 MIN_SHINGLES = 20  # in a shorter statement one word can be the whole difference
+KEPT_SHINGLES = 256  # statements; pairs are compared in the order of their first rows
 SAME_TESTS_SIMILARITY = 0.3  # another wording of a problem; unrelated problems can share trivial tests
 
 
 def drop_exact(candidates: Sequence[Candidate], max_references: int) -> tuple[list[Candidate], list[Rejection]]:
     """Keep one row of all that have the same words and marks; reason ``duplicate``."""
-    groups: dict[tuple[object, ...], list[int]] = defaultdict(list)
+    groups: dict[tuple[str, ...], list[int]] = defaultdict(list)
     for index, each in enumerate(candidates):
-        groups[each.text_key, each.problem["input_mode"], marks_of(each.statement)].append(index)
+        groups[each.text_key, each.kind, each.marks_key].append(index)
     pairs = [(members[0], other) for members in groups.values() for other in members[1:]]
     return keep_one_each(candidates, pairs, "duplicate", max_references)
 
@@ -45,18 +39,14 @@ def drop_near(
     Two rows are nearly the same when the Jaccard similarity of their 5-word shingles is at least ``threshold``, or
     when they have the same tests and similar words. Their numbers and operators must be equal.
     """
-    shingles_of: dict[int, set[str]] = {}
 
+    @lru_cache(KEPT_SHINGLES)
     def shingles(index: int) -> set[str]:
-        if index not in shingles_of:
-            shingles_of[index] = ngrams(words_of(candidates[index].statement), SHINGLE_WORDS)
-        return shingles_of[index]
+        return ngrams(words_of(candidates[index].details().statement), SHINGLE_WORDS)
 
     def same(left: int, right: int) -> bool:
         first, second = candidates[left], candidates[right]
-        if first.problem["input_mode"] != second.problem["input_mode"]:
-            return False
-        if marks_of(first.statement) != marks_of(second.statement):
+        if (first.kind, first.marks_key) != (second.kind, second.marks_key):
             return False
         if first.tests_key == second.tests_key:
             return jaccard(shingles(left), shingles(right)) >= min(threshold, SAME_TESTS_SIMILARITY)
@@ -69,17 +59,22 @@ def drop_near(
 
 
 def similar_pairs(candidates: Sequence[Candidate]) -> set[tuple[int, int]]:
-    """Pairs that share a band of their MinHash: found almost surely from a similarity of 0.8."""
-    from datasketch import MinHash, MinHashLSH
+    """Pairs that share a band of their MinHash: found almost surely from a similarity of 0.8.
 
-    index = MinHashLSH(num_perm=NUM_PERMUTATIONS, params=(NUM_BANDS, ROWS_OF_A_BAND))
-    permutations = MinHash(num_perm=NUM_PERMUTATIONS, seed=1, scheme="affine32").permutations
+    Rows that are equal in a band stand next to each other once the band is sorted. An index of dictionaries, such as
+    datasketch's MinHashLSH, finds the same pairs and takes 12 kB a row.
+    """
+    if len(candidates) < 2:
+        return set()
+    signatures = b"".join(each.signature for each in candidates)
+    values = np.frombuffer(signatures, dtype=np.uint32).reshape(-1, NUM_PERMUTATIONS)
     pairs: set[tuple[int, int]] = set()
-    for number, each in enumerate(candidates):
-        values = np.frombuffer(bytes.fromhex(each.signature), dtype=np.uint32)
-        sketch = MinHash(hashvalues=values, permutations=permutations, seed=1, scheme="affine32")
-        pairs |= {(other, number) for other in index.query(sketch)}
-        index.insert(number, sketch)
+    for band in np.split(values, NUM_BANDS, axis=1):
+        order = np.lexsort(band.T)
+        changes = np.flatnonzero((band[order[1:]] != band[order[:-1]]).any(axis=1)) + 1
+        bounds = np.concatenate([[0], changes, [len(order)]])
+        for start in np.flatnonzero(np.diff(bounds) > 1):
+            pairs.update(combinations(sorted(order[bounds[start] : bounds[start + 1]].tolist()), 2))
     return pairs
 
 
@@ -114,9 +109,16 @@ def keep_one_each(
         if number != best:
             rejected.append(rejection(each, reason, f"of {candidates[best].id}"))
             continue
-        texts = dict.fromkeys(text for member in (best, *members) for text in candidates[member].references)
-        kept.append(replace(each, references=tuple(texts)[:max_references]))
+        kept.append(
+            each if len(members) == 1 else with_references_of(each, [candidates[m] for m in members], max_references)
+        )
     return kept, rejected
+
+
+def with_references_of(best: Candidate, members: Sequence[Candidate], max_references: int) -> Candidate:
+    """The best row of a cluster with the different references of all its rows, its own first."""
+    different = {each.text(): each for member in reversed([best, *members]) for each in reversed(member.references)}
+    return replace(best, references=tuple(reversed(different.values()))[:max_references])
 
 
 def union_find(size: int) -> tuple[Callable[[int], int], Callable[[int, int], None]]:

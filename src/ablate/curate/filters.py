@@ -9,7 +9,6 @@ from ablate.curate.candidate import Candidate, Rejection, rejection
 from ablate.curate.duplicates import drop_exact, drop_near
 from ablate.curate.overlap import Overlap, find_overlap, index_of
 from ablate.curate.settings import EVALUATION_SOURCE, EvaluationConfig, TrainConfig
-from ablate.curate.statements import several_answers
 from ablate.errors import UserError
 
 
@@ -40,9 +39,8 @@ def select(candidates: Sequence[Candidate], window: EvaluationConfig, rules: Tra
     rejections += [
         rejection(each.candidate, "in_evaluation_set", f"{each.other.id}: {', '.join(each.ways)}") for each in overlaps
     ]
-    phrases = [(each, several_answers(each.statement)) for each in train]
-    rejections += [rejection(each, "several_answers", phrase) for each, phrase in phrases if phrase is not None]
-    return Selection([each for each, phrase in phrases if phrase is None], evaluation, rejections, overlaps)
+    rejections += [rejection(each, *each.fault) for each in train if each.fault is not None]
+    return Selection([each for each in train if each.fault is None], evaluation, rejections, overlaps)
 
 
 def split_evaluation(
@@ -50,7 +48,7 @@ def split_evaluation(
 ) -> tuple[list[Candidate], list[Candidate], list[Rejection]]:
     """The evaluation set, sorted by id; all rows of other sources; and the benchmark's rows outside the window."""
     rows = [each for each in candidates if each.source == EVALUATION_SOURCE]
-    inside = [each for each in rows if window.first <= (each.problem["date"] or "") <= window.last]
+    inside = [each for each in rows if window.first <= (each.date or "") <= window.last]
     if len(inside) != window.rows:
         raise UserError(
             f"{EVALUATION_SOURCE} has {len(inside)} problems from {window.first} to {window.last}, not {window.rows}: "
@@ -59,7 +57,7 @@ def split_evaluation(
     ids = {each.id for each in inside}
     if len(ids) != len(inside):
         raise UserError(f"{EVALUATION_SOURCE} holds a problem twice: download the data set again")
-    outside = [rejection(each, "outside_window", each.problem["date"] or "") for each in rows if each.id not in ids]
+    outside = [rejection(each, "outside_window", each.date or "") for each in rows if each.id not in ids]
     others = [each for each in candidates if each.source != EVALUATION_SOURCE]
     return sorted(inside, key=lambda each: each.id), others, outside
 

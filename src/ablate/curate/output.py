@@ -67,7 +67,7 @@ def packed_problems(blocks: Path, problems: Sequence[Candidate]) -> Iterator[tup
             file.seek(each.tests.offset)
             blob = file.read(each.tests.size)
         packed = PackedTests(blob, each.tests.num_tests, each.tests.num_bytes, each.tests.digest)
-        yield each.problem_with((), each.references[0] if each.references else None), packed
+        yield each.details().problem_with((), each.references[0].text() if each.references else None), packed
 
 
 def write_lines(path: Path, rows: Iterator[dict[str, Any]]) -> None:

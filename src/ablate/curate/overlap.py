@@ -44,12 +44,13 @@ def index_of(problems: Sequence[Candidate]) -> EvaluationIndex:
     by_pair: dict[str, list[int]] = defaultdict(list)
     for number, problem in enumerate(problems):
         by_text.setdefault(problem.text_key, number)
-        title = title_of(problem.title)
+        details = problem.details()
+        title = title_of(details.title)
         if title is not None:
             by_title.setdefault(title, number)
-        for gram in long_ngrams(problem.statement):
+        for gram in long_ngrams(details.statement):
             by_ngram[gram].append(number)
-        for key in problem.pair_keys[:NUM_EXAMPLES]:
+        for key in details.pair_keys[:NUM_EXAMPLES]:
             by_pair[key].append(number)
     return EvaluationIndex(problems, by_text, by_title, by_ngram, by_pair)
 
@@ -61,19 +62,20 @@ def find_overlap(candidate: Candidate, index: EvaluationIndex, min_share: float,
         min_share: of the candidate's 13-grams that stand in one evaluation problem.
         min_examples: examples of the evaluation problem that are tests of the candidate.
     """
+    details = candidate.details()
     ways: dict[int, list[str]] = defaultdict(list)
     same = index.by_text.get(candidate.text_key)
     if same is not None:
         ways[same].append("same statement")
-    named = index.by_title.get(title_of(candidate.title) or "")
+    named = index.by_title.get(title_of(details.title) or "")
     if named is not None:
         ways[named].append("same title")
-    grams = long_ngrams(candidate.statement)
+    grams = long_ngrams(details.statement)
     shared = Counter(number for gram in grams for number in index.by_ngram.get(gram, ()))
     for number, count in shared.items():
         if count / len(grams) >= min_share:
             ways[number].append(f"13-grams {count / len(grams):.2f}")
-    examples = Counter(number for key in candidate.pair_keys for number in index.by_pair.get(key, ()))
+    examples = Counter(number for key in details.pair_keys for number in index.by_pair.get(key, ()))
     for number, count in examples.items():
         if count >= min_examples:
             ways[number].append(f"examples {count}")
@@ -100,5 +102,6 @@ def overlap_report(overlaps: Sequence[Overlap]) -> Iterator[str]:
     for each in overlaps:
         yield f"\n## {each.candidate.id} meets {each.other.id}: {', '.join(each.ways)}\n"
         for problem in (each.candidate, each.other):
-            quoted = "\n".join(f"> {line}" for line in problem.statement.strip().splitlines())
-            yield f"\n{problem.id}{f' ({problem.title})' if problem.title else ''}:\n\n{quoted}\n"
+            details = problem.details()
+            quoted = "\n".join(f"> {line}" for line in details.statement.strip().splitlines())
+            yield f"\n{problem.id}{f' ({details.title})' if details.title else ''}:\n\n{quoted}\n"

@@ -44,14 +44,15 @@ def settle(candidate: Candidate, tests: StoredTests, other: StoredTests | None, 
         Unverified: when the verifier has no verdict; the problem stays undecided.
     """
     readings = [tests] if other is None else [tests, other]
-    runnable = [(index, text) for index, text in enumerate(candidate.references) if is_python3(text)]
+    details = candidate.details()
+    runnable = [(index, text) for index, text in enumerate(candidate.reference_texts()) if is_python3(text)]
     if not runnable and (candidate.references or candidate.needs_reference):
         reason = "reference_not_python3" if candidate.references else "ambiguous_wrapping"
         return Settled(candidate.id, reason, f"{len(candidate.references)} references, none of them Python 3")
     passing: list[tuple[int, int]] = []  # reading, reference
     kinds: list[VerdictKind] = []
     for number, reading in enumerate(readings):
-        problem = candidate.problem_with(reading, None)
+        problem = details.problem_with(reading, None)
         for index, text in runnable:
             kind = verdict_of(verifier, problem, text)
             kinds.append(kind)
@@ -62,8 +63,8 @@ def settle(candidate: Candidate, tests: StoredTests, other: StoredTests | None, 
         return Settled(candidate.id, *failure(kinds, len(passing), candidate.needs_reference))
     reading, reference = passing[0] if passing else (0, None)
     chosen = readings[reading]
-    for name, program in vacuous_programs(candidate.problem, chosen[0]):
-        if verdict_of(verifier, candidate.problem_with(chosen, None), program) is VerdictKind.accepted:
+    for name, program in vacuous_programs(details.problem, chosen[0]):
+        if verdict_of(verifier, details.problem_with(chosen, None), program) is VerdictKind.accepted:
             return Settled(candidate.id, "vacuous_tests", f"a program that {name} passes")
     return Settled(candidate.id, None, "", reference, is_other=reading == 1)
 

@@ -28,7 +28,7 @@ def statement_fault(statement: str) -> tuple[str, str] | None:
     return None
 
 
-def several_answers(statement: str) -> str | None:
-    """The phrase by which a statement accepts several answers; a list of tests knows only one of them."""
+def several_answers(statement: str) -> tuple[str, str] | None:
+    """The reason, and the phrase by which a statement accepts several answers; a list of tests knows only one."""
     found = SEVERAL_ANSWERS.search(statement)
-    return found.group() if found else None
+    return ("several_answers", found.group()) if found else None

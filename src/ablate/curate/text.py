@@ -12,7 +12,7 @@ import numpy as np
 
 SHINGLE_WORDS = 5
 NUM_PERMUTATIONS = 128
-NUM_BANDS, ROWS_OF_A_BAND = 32, 4
+NUM_BANDS = 32  # of 4 permutations each
 FRAMING = re.compile(  # sentences that PrimeIntellect puts around a statement
     r"solve the following coding problem using the programming language python:"
     r"|the input will be (given via |from )?stdin and you should print your solution to stdout\.?"

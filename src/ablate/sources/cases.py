@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ablate.sources.base import RawRow, Reason, Refused, Row, make_row, shown
+from ablate.sources.base import RawRow, Row, make_row
 from ablate.sources.literals import check_unicode, encode_value, parse_json
+from ablate.sources.reasons import Reason, Refused, shown
 from ablate.sources.statements import asks_for_function
 from ablate.types import TestCase
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ablate.errors import UserError
-from ablate.sources.base import RawRow, Reason, Refused, Row, shown
+from ablate.sources.base import RawRow, Row
 from ablate.sources.cases import (
     FunctionTests,
     encoded_function_tests,
@@ -18,6 +18,7 @@ from ablate.sources.cases import (
 from ablate.sources.directory import find_files, parquet_rows
 from ablate.sources.literals import parse_json
 from ablate.sources.primeintellect import objects, one_kind, primeintellect_row
+from ablate.sources.reasons import Reason, Refused, shown
 from ablate.sources.statements import fenced_code
 from ablate.sources.taco import programs, taco_row
 

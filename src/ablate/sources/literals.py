@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from ablate.sources.base import Reason, Refused, shown
+from ablate.sources.reasons import Reason, Refused, shown
 
 MAX_CHARACTERS = 512 * 2**20  # the largest row known decodes to 189 MB
 MAX_INT_DIGITS = 4300  # CPython's own bound: converting longer text takes quadratic time

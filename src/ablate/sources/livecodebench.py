@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from ablate.errors import UserError
-from ablate.sources.base import RawRow, Reason, Refused, Row, make_row, shown
+from ablate.sources.base import RawRow, Row, make_row
 from ablate.sources.cases import encoded_function_tests, function_name, stub
 from ablate.sources.directory import find_files, jsonl_rows
 from ablate.sources.literals import check_unicode, parse_json
 from ablate.sources.payload import decode_tests
 from ablate.sources.primeintellect import objects, one_kind
+from ablate.sources.reasons import Reason, Refused, shown
 from ablate.types import TestCase
 
 # The config v3 is what release v3 adds to release v2. A file is no window of dates: test5 ends on the day on which
@@ -65,7 +66,7 @@ class LiveCodeBench:
             statement=raw.text("question_content"),
             kind=kind,
             fn_name=function_name(name) if functional else None,
-            starter_code=(raw.fields["starter_code"] or stub(name, cases)) if functional else None,
+            starter_code=(raw.text("starter_code") or stub(name, cases)) if functional else None,
             tests=cases,
             split="test",
             platform=raw.text("platform"),

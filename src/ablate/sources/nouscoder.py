@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ablate.sources.base import RawRow, Reason, Refused, Row, shown
+from ablate.sources.base import RawRow, Row
 from ablate.sources.cases import (
     FunctionTests,
     encoded_function_tests,
@@ -18,6 +18,7 @@ from ablate.sources.cases import (
 )
 from ablate.sources.directory import find_files, jsonl_rows
 from ablate.sources.literals import parse_json
+from ablate.sources.reasons import Reason, Refused, shown
 from ablate.sources.statements import without_framing
 
 DATASETS = ("taco", "lcb", "prime")

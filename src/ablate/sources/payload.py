@@ -9,8 +9,8 @@ import pickletools
 import zlib
 from typing import Any
 
-from ablate.sources.base import Reason, Refused
 from ablate.sources.literals import parse_json
+from ablate.sources.reasons import Reason, Refused
 
 MAX_BYTES = 512 * 2**20  # the largest payload known decodes to less than 200 MB
 

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ablate.sources.base import RawRow, Reason, Refused, Row, shown
+from ablate.sources.base import RawRow, Row
 from ablate.sources.cases import function_name, function_tests, row_of_function, row_of_program
 from ablate.sources.directory import find_files, parquet_rows
 from ablate.sources.literals import parse_json_or_literal
+from ablate.sources.reasons import Reason, Refused, shown
 from ablate.sources.statements import fenced_code, without_framing
 
 COLUMNS = ("source", "task_type", "prompt", "gold_standard_solution", "verification_info")

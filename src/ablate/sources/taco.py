@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ablate.sources.base import RawRow, Reason, Refused, Row
+from ablate.sources.base import RawRow, Row
 from ablate.sources.cases import function_name, function_tests, paired, row_of_function, row_of_program
+from ablate.sources.literals import check_unicode
+from ablate.sources.reasons import Reason, Refused
 
 
 def taco_row(raw: RawRow, tests: Any, starter_code: str | None = None, **values: Any) -> Row:
@@ -33,4 +35,4 @@ def programs(raw: RawRow, column: str) -> tuple[str, ...]:
     value = raw.fields.get(column) or []
     if not isinstance(value, list) or not all(isinstance(program, str) for program in value):
         raise Refused(Reason.bad_column, f"{column} is not a list of programs")
-    return tuple(program for program in value if program.strip())
+    return tuple(check_unicode(program) for program in value if program.strip())
