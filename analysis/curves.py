@@ -40,7 +40,7 @@ def curve_band(curves: pd.DataFrame, confidence: float) -> pd.DataFrame:
 def compute_spent(experiment: Experiment) -> pd.DataFrame:
     """Return run, cell, seed, step, tokens, seconds: sampled tokens and wall seconds from the start to each step.
 
-    Tokens include every sampled group, even those that dynamic sampling dropped.
+    Tokens include groups that dynamic sampling dropped, up to the last one that a step accepted.
     """
     return pd.concat([compute_of(experiment.metrics, run) for run in experiment.runs], ignore_index=True)
 

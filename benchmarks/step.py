@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
 
 import torch
@@ -90,7 +91,8 @@ def one_step(clock, config, engine, verifier, tasks, trainer, objective, length:
     """One step as in ablate.loop; returns how many response tokens it trained on."""
     from ablate.objectives.batch import update_batch
     from ablate.rollout.collect import collect_groups
-    from ablate.rollout.draws import Conditions, Sampler
+    from ablate.rollout.draws import Conditions
+    from ablate.rollout.in_flight import Sampler
     from ablate.trainer.batching import make_batch, rows_of_updates
 
     timed_engine = TimedEngine(engine, clock)
@@ -98,7 +100,7 @@ def one_step(clock, config, engine, verifier, tasks, trainer, objective, length:
         groups, _ = collect_groups(
             Sampler(timed_engine, verifier, decode=str),
             Conditions(length, config.rollout.temperature, config.rollout.top_p, config.rollout.infrastructure_retries),
-            lambda count: tasks[:count],
+            cycle(tasks),
             config=config.rollout,
             keeps=lambda rewards: True,
             seed=0,
@@ -139,9 +141,9 @@ class TimedEngine:
     def __init__(self, engine, clock: Clock) -> None:
         self.engine, self.clock = engine, clock
 
-    def sample(self, requests, on_finish) -> None:
+    def sample(self, requests, on_finish, steer) -> None:
         with self.clock("generate"):
-            self.engine.sample(requests, on_finish)
+            self.engine.sample(requests, on_finish, steer)
 
 
 class EverySecondRight:

@@ -28,7 +28,7 @@ MISTAKES = {
     "optim.clip_grad=nan": "optim.clip_grad must be 0 or above, not nan",
     "optim.beta1=1": "optim.beta1 must be below 1",
     "rollout.top_p=2": "rollout.top_p must be above 0 and at most 1",
-    "rollout.max_refill_rounds=-1": "rollout.max_refill_rounds must be 0 or above",
+    "rollout.max_draws=7": "rollout.max_draws=7 is below rollout.prompts_per_step=8: raise it",
     "eval.pass_at=[0]": "contains a k below 1",
     "eval.contexts=[{length:0,every:0}]": "needs length above 0, and every 0 or above",
     "eval.contexts=[{length:160,every:1},{length:160,every:0}]": "names a context twice",
@@ -79,6 +79,7 @@ def test_ablate_train_exits_with_2_and_one_sentence(arguments, tmp_path):
         ("--config-dir=my_conf", r"hydra\.searchpath=\[file://"),
         ("optim.steps_per_batch=2", r"is called optim\.updates_per_batch now"),
         ("+eval.context_factors=[1]", r"is called eval\.contexts now"),
+        ("rollout.max_refill_rounds=4", r"write rollout\.max_draws=prompts_per_step x \(1 \+ the refill rounds\)"),
         ("hydra.searchpath=[file:///no/such/directory]", "/no/such/directory is not a directory"),
     ],
 )

@@ -64,9 +64,9 @@ def run_rewards(file: TrialFile, count: int, seed: int, work: Path) -> None:
             FaultyBackend.fault, FaultyBackend.numbers = staticmethod(fault), itertools.count()
             kept, lost = [], 0
             for step in range(count):
-                groups, metrics, _ = sampling.collect(None, step, config.context.length, lambda rewards: True)
-                kept += groups
-                lost += int(metrics["rollout/num_groups_failed"])
+                batch = sampling.collect(None, step, config.context.length, lambda rewards: True)
+                kept += batch.groups
+                lost += int(batch.metrics["rollout/num_groups_failed"])
             rates[name] = [sum(verdict.passed for verdict in group.verdicts) / len(group.verdicts) for group in kept]
             invented = sum(num_invented(honest, group) for group in kept)
             outcome = f"{invented} invented rewards, {compared(rates[name], rates['no errors'], is_independent)}"

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ablate.config.renamed import RENAMED, new_key
+from ablate.config.renamed import RENAMED, sentence_for
 from ablate.errors import UserError
 from ablate.files import read_yaml
 
@@ -125,9 +125,9 @@ def check_words(words: Sequence[str]) -> None:
                 "'hydra.searchpath=[file:///path/to/that/directory]'"
             )
         key = option.lstrip("+~")
-        renamed = new_key(key)
+        renamed = sentence_for(key)
         if renamed is not None:
-            raise UserError(f"{key} is called {renamed} now: write {renamed}=VALUE")
+            raise UserError(renamed)
         if key == "hydra.searchpath":
             check_searchpath(word)
 
@@ -250,7 +250,10 @@ def check_known(path: Path, own: Any, today: Any) -> None:
 
 
 def rename_keys(values: Any) -> None:
-    """Give old keys of a record today's names, in place. ``eval.contexts`` were factors of the training context."""
+    """Give old keys of a record today's names, in place.
+
+    ``eval.contexts`` were factors of the training context, and draws were limited in rounds.
+    """
     from omegaconf import OmegaConf, open_dict
 
     factors = OmegaConf.select(values, "eval.context_factors")
@@ -261,6 +264,9 @@ def rename_keys(values: Any) -> None:
                 {"length": round(factor * trained), "every": values.eval.every} for factor in factors
             ]
             values.eval.select_at = trained
+    num_rounds = OmegaConf.select(values, "rollout.max_refill_rounds")
+    if num_rounds is not None:  # each of at most prompts_per_step draws
+        values.rollout.max_refill_rounds = values.rollout.prompts_per_step * (1 + num_rounds)
     for old, new in RENAMED.items():
         if old.startswith("objective.") or OmegaConf.select(values, old) is None:
             continue  # the recorded objective is read as it is

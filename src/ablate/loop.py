@@ -69,9 +69,10 @@ def train_one_step(session: Session, state: RunState, context_length: int) -> tu
     step = state.step + 1
     with session.timed("weights", step):
         session.update_engine(state.weights_version, context_length)
-    with session.timed("wait_batch", step):  # sample -> verify -> group, refilled under dynamic sampling
-        groups, metrics, sampler = session.collect(state.sampler, step, context_length)
+    with session.timed("wait_batch", step):  # sample -> verify -> group, until enough groups are kept
+        collected = session.collect(state.sampler, step, context_length)
     session.publish_checkpoint()
+    metrics, groups = dict(collected.metrics), collected.groups
     if groups:
         batch = batch_of(session, groups, step)
         seed = derive_seed(session.config.seed, "optimizer steps", step)
@@ -83,7 +84,7 @@ def train_one_step(session: Session, state: RunState, context_length: int) -> tu
             ]
         session.save_rollouts(step, groups, batch, rows_of_each)
         metrics |= over_updates(updates)
-    return metrics, sampler
+    return metrics, collected.sampler
 
 
 def batch_of(session: Session, groups: list[RolloutGroup], step: int) -> TrainBatch:

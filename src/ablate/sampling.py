@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -24,8 +25,9 @@ from ablate.evals.scores import eval_rows
 from ablate.open_files import allow_open_files
 from ablate.records.trace import Trace
 from ablate.rollout.collect import collect_groups
-from ablate.rollout.draws import Conditions, Decode, Sampler, Task, VerifiedDraw, draw_samples
+from ablate.rollout.draws import Conditions, Decode, Task, VerifiedDraw, draw_samples
 from ablate.rollout.engine import Engine, WeightsIncomplete
+from ablate.rollout.in_flight import Sampler
 from ablate.rollout.kept_samples import KeepingEngine
 from ablate.rollout.open import open_engine
 from ablate.seeding import derive_seed
@@ -55,6 +57,15 @@ class Tasks(Sequence[Task]):
         return problem, self.prompts_of([problem])[0]
 
 
+@dataclass(frozen=True)
+class RolloutBatch:
+    """What one step trains on."""
+
+    groups: list[RolloutGroup]
+    metrics: dict[str, float]  # rollout/...
+    sampler: dict[str, Any]  # state of the problem sampler after the step
+
+
 @dataclass
 class Sampling:
     """Samples and verifies; knows nothing of training.
@@ -72,6 +83,7 @@ class Sampling:
     verifier: Verifier
     trace: Trace | None = None  # where the work on every batch is shown; None shows it nowhere
     versions: WeakKeyDictionary[Engine, WeightsVersion] = field(default_factory=WeakKeyDictionary)
+    share_kept: float = 1.0  # of the last step's draws: a guess of how many the next step needs, and nothing else
 
     def engine(self, context_length: int) -> Engine:
         """The engine for a context; beyond the model's own context, positions are stretched by YaRN."""
@@ -112,30 +124,35 @@ class Sampling:
 
     def collect(
         self, state: dict[str, Any] | None, step: int, context_length: int, keeps: Callable[[Sequence[float]], bool]
-    ) -> tuple[list[RolloutGroup], dict[str, float], dict[str, Any]]:
-        """Return the groups of one step, ``rollout/...`` metrics and the problem sampler's state after it.
+    ) -> RolloutBatch:
+        """Sample and verify the rollout batch of one step.
 
-        The first round of every step draws from the run's order of problems; refills draw from an order that belongs
-        to the step. So all cells of a comparison see the same problems at the same step, however often a cell refills.
+        The first P draws of every step come from the run's order of problems, all others from an order that belongs to
+        the step. So all cells of a comparison see the same problems at the same step, however many a cell draws.
+
+        Args:
+            state: of the problem sampler, after the step before; None before the first step.
         """
         seed, data, rollout = self.config.seed, self.config.data, self.config.rollout
         problems = ProblemSampler(len(self.train_tasks), seed, data.shuffle)
         if state is not None:
             problems.restore(state)
-        first = iter([problems])
         refills = ProblemSampler(len(self.train_tasks), derive_seed(seed, "refill", step), data.shuffle)
+        numbers = chain(problems.take(rollout.prompts_per_step), (refills.take(1)[0] for _ in count()))
         engine = self.engine(context_length)
         with self.shown(engine, step, purpose="training"):
             groups, stats = collect_groups(
                 Sampler(engine, self.verifier, self.decode),
                 Conditions(context_length, rollout.temperature, rollout.top_p, rollout.infrastructure_retries),
-                lambda count: [self.train_tasks[index] for index in next(first, refills).take(count)],
+                (self.train_tasks[number] for number in numbers),
                 config=rollout,
                 keeps=keeps,
                 seed=seed,
                 step=step,
+                share_kept=self.share_kept,
             )
-        return groups, stats.metrics(), problems.state()
+        self.share_kept = (len(groups) + 1) / (stats.num_groups + 1)
+        return RolloutBatch(groups, stats.metrics(), problems.state())
 
     def evaluate(
         self,

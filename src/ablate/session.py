@@ -23,7 +23,7 @@ from ablate.records import RunDirectory
 from ablate.records.rollouts import rows_of_step
 from ablate.rollout.draws import Task
 from ablate.rollout.engine import TooFewServers
-from ablate.sampling import Sampling, WeightsVersion, open_sampling
+from ablate.sampling import RolloutBatch, Sampling, WeightsVersion, open_sampling
 from ablate.tracking import Mirror, NoMirror, open_mirror
 from ablate.trainer.open import open_trainer
 from ablate.trainer.parallel.failure import ending_together
@@ -123,14 +123,8 @@ class Session:
             raise reason
         return result
 
-    def collect(
-        self, sampler: dict[str, Any] | None, step: int, context_length: int
-    ) -> tuple[list[RolloutGroup], dict[str, float], dict[str, Any]]:
-        """Sample and verify the rollout batch of ``step`` on the leader and hand it to every rank.
-
-        Returns:
-            The groups, ``rollout/...`` metrics, and the problem sampler's state after the step.
-        """
+    def collect(self, sampler: dict[str, Any] | None, step: int, context_length: int) -> RolloutBatch:
+        """Sample and verify the rollout batch of ``step`` on the leader and hand it to every rank."""
         return self.from_leader(lambda sampling: sampling.collect(sampler, step, context_length, self.objective.keeps))
 
     def evaluate(self, state: RunState, contexts: Sequence[int]) -> dict[str, float]:

@@ -1,12 +1,13 @@
-"""Groups: sampled by the real engine, verified while others are sampled, refilled, the same in any order of ending."""
+"""Groups: sampled by the real engine, verified while others are sampled, and the same in any order of ending."""
 
 from __future__ import annotations
 
+import random
 import threading
 from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from itertools import cycle, islice
+from itertools import cycle
 from pathlib import Path
 from zlib import crc32
 
@@ -18,8 +19,10 @@ from omegaconf import OmegaConf
 from ablate.config import RolloutConfig, section
 from ablate.data.tokenizer import load_tokenizer
 from ablate.errors import UserError
-from ablate.rollout.collect import collect_groups, num_to_draw
-from ablate.rollout.draws import Conditions, Sampler, draw_samples
+from ablate.rollout.collect import GroupsInOrder, collect_groups, num_counted
+from ablate.rollout.draws import Conditions, VerifiedDraw, draw_samples
+from ablate.rollout.engine import Sampled
+from ablate.rollout.in_flight import Sampler
 from ablate.seeding import derive_seed
 from ablate.types import Problem, Prompt, TestCase, Verdict, VerdictKind
 
@@ -77,7 +80,7 @@ def tasks(tiny_checkpoint):
 @pytest.fixture(scope="session")
 def config():
     values = OmegaConf.load(CONF / "rollout" / "tiny.yaml")
-    changes = {"prompts_per_step": 4, "samples_per_prompt": 4, "max_refill_rounds": 3, "infrastructure_retries": 2}
+    changes = {"prompts_per_step": 4, "samples_per_prompt": 4, "max_draws": 16, "infrastructure_retries": 2}
     return section(RolloutConfig, OmegaConf.merge(values, changes), "rollout")
 
 
@@ -86,16 +89,26 @@ def collect(engine, tasks, config, tiny_checkpoint):
     """``collect(verifier, ...)``: one step on p0, p1, ... with what is not given left as usual."""
     tokenizer = load_tokenizer(tiny_checkpoint)
 
-    def collect_step(verifier, *, keeps=lambda rewards: True, step=3, seed=0, problems=tasks, **changes):
-        source = cycle(problems)
+    def collect_step(
+        verifier,
+        *,
+        keeps=lambda rewards: True,
+        step=3,
+        seed=0,
+        problems=tasks,
+        share_kept=1.0,
+        engine=engine,
+        **changes,
+    ):
         return collect_groups(
             Sampler(engine, verifier, lambda ids: tokenizer.decode(ids, skip_special_tokens=True)),
             Conditions(CONTEXT, config.temperature, config.top_p, config.infrastructure_retries),
-            lambda count: list(islice(source, count)),
+            cycle(problems),
             config=replace(config, **changes),
             keeps=keeps,
             seed=seed,
             step=step,
+            share_kept=share_kept,
         )
 
     return collect_step
@@ -117,7 +130,6 @@ def test_a_group_holds_one_problems_samples_in_order_each_with_its_own_seed(coll
         expected = [by_text(problem, completion.text) for completion in group.completions]
         assert [each.kind for each in group.verdicts] == expected
     assert stats.num_groups == 4
-    assert stats.num_refill_rounds == 0
     assert not stats.is_short
 
 
@@ -180,21 +192,18 @@ def test_dropped_groups_are_replaced_until_the_batch_is_full(collect):
     assert all(is_mixed(group.rewards) for group in groups)
     assert ids_of(groups) == sorted(ids_of(groups), key=lambda name: int(name[1:]))  # the order of drawing
     assert not {"p0", "p2", "p3"} & set(ids_of(groups))
-    assert stats.num_refill_rounds >= 1
     assert stats.num_groups_all_right >= 1
     assert stats.num_groups_all_wrong >= 2
-    assert stats.num_groups == 4 + stats.num_groups_filtered + stats.num_groups_surplus + stats.num_groups_failed
+    assert stats.num_groups == 4 + stats.num_groups_filtered + stats.num_groups_failed
+    assert ids_of(groups)[-1] == f"p{stats.num_groups - 1}", "counted up to the last accepted group"
 
 
-def test_rates_are_of_every_rollout_before_the_filter_unless_they_say_otherwise(collect):
+def test_rates_are_of_every_rollout_up_to_the_last_accepted_group_unless_they_say_otherwise(collect):
     rule = by_problem(p0="accepted", p1="accepted", p2="accepted", p3="accepted")
-    passed = []
-
-    def noted(problem, text):
-        passed.append(rule(problem, text) is VerdictKind.accepted)
-        return rule(problem, text)
-
-    groups, stats = collect(ScriptedVerifier(noted), keeps=is_mixed)
+    verifier = ScriptedVerifier(rule)
+    groups, stats = collect(verifier, keeps=is_mixed, share_kept=0.3, max_draws=12)
+    problems = {f"p{index}" for index in range(stats.num_groups)}
+    passed = [rule(Problem(name, "", (), ""), text) == "accepted" for name, text in verifier.asked if name in problems]
     trained = [reward > 0 for group in groups for reward in group.rewards]
     assert len(passed) == 4 * stats.num_groups > len(trained)
     assert stats.pass_rate == sum(passed) / len(passed)
@@ -203,24 +212,22 @@ def test_rates_are_of_every_rollout_before_the_filter_unless_they_say_otherwise(
 
 
 def test_a_problem_drawn_again_in_the_same_step_is_sampled_with_new_seeds(collect, tasks):
-    first_of_round_2 = [False] * 4 + [True] * 4
-    answers = iter(first_of_round_2)
-    groups, stats = collect(ScriptedVerifier(by_text), keeps=lambda rewards: next(answers), problems=tasks[:1])
+    groups, _ = collect(ScriptedVerifier(by_text), problems=tasks[:1])
     completions = [completion for group in groups for completion in group.completions]
-    assert stats.num_refill_rounds == 1
-    assert [completion.sample for completion in completions] == list(range(16, 32))
+    assert [completion.sample for completion in completions] == list(range(16))
     assert [completion.seed for completion in completions] == [
-        derive_seed(0, "rollout", 3, "p0", sample) for sample in range(16, 32)
+        derive_seed(0, "rollout", 3, "p0", sample) for sample in range(16)
     ]
 
 
 def test_a_batch_that_stays_short_is_trained_or_refused_as_configured(collect):
     verifier = ScriptedVerifier(by_problem(**{f"p{index}": "wrong_answer" for index in range(1, 12)}))
-    groups, stats = collect(verifier, keeps=is_mixed, on_short_batch="train", max_refill_rounds=1)
+    groups, stats = collect(verifier, keeps=is_mixed, on_short_batch="train", max_draws=8)
     assert len(groups) < 4
     assert stats.is_short
-    with pytest.raises(UserError, match=r"of 4 groups after 1 refill rounds.*raise rollout\.max_refill_rounds"):
-        collect(verifier, keeps=is_mixed, on_short_batch="error", max_refill_rounds=1)
+    assert stats.num_groups == 8
+    with pytest.raises(UserError, match=r"of 4 groups after rollout\.max_draws=8 draws .*: raise it"):
+        collect(verifier, keeps=is_mixed, on_short_batch="error", max_draws=8)
 
 
 def failing(num_failures: int, problem_ids: set[str]):
@@ -270,7 +277,86 @@ def test_results_keep_the_order_of_the_draws_although_short_ones_end_first(engin
     ]
 
 
-@given(wanted=st.integers(1, 256), drawn=st.integers(0, 512), data=st.data())
-def test_a_refill_draws_at_least_what_is_missing_and_at_most_a_whole_batch(wanted, drawn, data):
-    kept = data.draw(st.integers(0, min(drawn, wanted - 1)))
-    assert wanted - kept <= num_to_draw(wanted, kept, drawn) <= wanted
+# --- how many are drawn ahead, and what ends first, changes nothing ---------------------------------------------------
+
+
+def test_how_many_are_drawn_ahead_changes_nothing(collect):
+    verifiers = [ScriptedVerifier(by_problem(p1="accepted")) for _ in range(3)]
+    shares = (1.0, 0.6, 0.2)
+    results = [collect(each, keeps=is_mixed, share_kept=share) for each, share in zip(verifiers, shares, strict=True)]
+    assert results[0] == results[1] == results[2]
+    assert len({len(each.asked) for each in verifiers}) == 3, "so many were drawn ahead"
+
+
+class ShuffledEngine:
+    """Ends requests in a random order; a response is a function of its seed."""
+
+    def __init__(self, order: random.Random) -> None:
+        self.order = order
+        self.num_aborted = 0
+
+    def sample(self, requests, on_finish, steer):
+        waiting = {request.key: request for request in requests}
+        while waiting:
+            request = waiting.pop(self.order.choice(list(waiting)))
+            on_finish(request.key, Sampled((3 + request.seed % 90, 2), (-0.5, -0.5), True))
+            change = steer()
+            for key in change.aborted:
+                self.num_aborted += waiting.pop(key, None) is not None
+            waiting |= {request.key: request for request in change.added}
+
+
+class LateVerifier(ScriptedVerifier):
+    """Answers out of order, some programs only when later ones are submitted; fails now and then."""
+
+    def __init__(self, rule, order):
+        super().__init__(rule)
+        self.order, self.open, self.lock = order, [], threading.Lock()
+
+    def submit_answer(self, problem, text):
+        future = Future()
+        with self.lock:
+            self.open.append((future, verdict(self.rule(problem, text))))
+            self.order.shuffle(self.open)
+        threading.Timer(0.001, self.answer).start()
+        while len(self.open) > 3:
+            self.answer()
+        return future
+
+    def answer(self):
+        with self.lock:
+            future, answer = self.open.pop() if self.open else (None, None)
+        if future is not None and future.set_running_or_notify_cancel():
+            future.set_result(answer)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_what_is_accepted_and_counted_does_not_depend_on_what_ends_first(seed, collect, tasks):
+    order, broken = random.Random(seed), {"p5"} if seed % 2 else set()
+    changes = {"keeps": is_mixed, "max_draws": 6 + seed, "share_kept": order.uniform(0.1, 1.0)}
+    engine = ShuffledEngine(order)
+    groups, stats = collect(LateVerifier(failing(100, broken), order), engine=engine, **changes)
+    expected_groups, expected = collect(
+        ScriptedVerifier(failing(100, broken)), engine=ShuffledEngine(random.Random(0)), **changes | {"share_kept": 1.0}
+    )
+    assert groups == expected_groups
+    assert stats == expected
+
+
+@given(is_kept=st.lists(st.booleans(), min_size=1, max_size=40), wanted=st.integers(1, 12), data=st.data())
+def test_the_batch_is_the_first_kept_draws_whatever_ends_first_and_however_many_are_drawn_ahead(is_kept, wanted, data):
+    order = random.Random(data.draw(st.integers(0, 2**32)))
+    batch = GroupsInOrder(wanted, len(is_kept), keeps=lambda rewards: rewards[0] > 0)
+    share_kept, is_open = data.draw(st.floats(0.05, 1.0)), []
+    while not batch.is_decided:
+        number = batch.num_to_begin(share_kept)
+        is_open += range(batch.num_begun, batch.num_begun + number)
+        batch.num_begun += number
+        is_open = [number for number in is_open if number not in batch.not_needed()]
+        ended = is_open.pop(order.randrange(len(is_open)))
+        kind = VerdictKind.accepted if is_kept[ended] else VerdictKind.wrong_answer
+        batch.note({ended: VerifiedDraw(Problem(str(ended), "", (), ""), (), (verdict(kind),))})
+    kept = [number for number, kept in enumerate(is_kept) if kept][:wanted]
+    num_drawn = kept[-1] + 1 if len(kept) == wanted else len(is_kept)
+    assert [int(group.problem.id) for group in batch.groups()] == kept
+    assert len(batch.counted()) == num_counted(is_kept, wanted) == num_drawn

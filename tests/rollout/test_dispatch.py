@@ -8,7 +8,7 @@ import pytest
 
 from ablate.errors import UserError
 from ablate.rollout.dispatch import Queue
-from ablate.rollout.engine import Request, TooFewServers
+from ablate.rollout.engine import Change, Request, TooFewServers
 from ablate.rollout.open import close_engines, open_engine
 
 from .conftest import CONTEXT, small_engine_config
@@ -90,6 +90,26 @@ def test_requests_of_a_lost_server_go_to_the_front_of_the_queue():
     queue.take("b")
     queue.give_back("a", lost)
     assert [queue.take("c").key for _ in range(3)] == [(0, 0), (0, 1), (2, 0)]
+
+
+def test_requests_that_come_and_go_while_others_are_sampled(servers, tiny_checkpoint):
+    engine, results = open_client(tiny_checkpoint, servers, max_num_seqs=2), {}
+    requests = requests_for(6)
+    first, late, unwanted = requests[:32], requests[32:], {request.key for request in requests[24:40]}
+    changes = iter([Change(added=late), Change(aborted=unwanted)])
+    engine.sample(first, results.__setitem__, lambda: next(changes, Change()))
+    wanted = [request for request in requests if request.key not in unwanted]
+    assert_all_sampled(results, wanted)
+    assert sum(len(server.prompts) for server in servers) == len(wanted), "what nobody wants does not reach a server"
+
+
+def test_a_request_that_nobody_needs_is_forgotten_wherever_it_waits():
+    queue = Queue(requests_for(2, group_size=2))
+    queue.take("a")
+    queue.drop({(0, 1), (1, 0)})
+    assert len(queue) == 1
+    assert queue.take("a").key == (1, 1)
+    assert queue.take("a") is None
 
 
 def test_a_server_that_refuses_is_retired_and_the_others_do_its_work(servers, tiny_checkpoint):

@@ -15,7 +15,7 @@ from transformers import AutoConfig, Qwen3ForCausalLM
 from ablate.config.checks import CHOICES
 from ablate.errors import UserError
 from ablate.hf_config import read_hf_config, yarn_factor
-from ablate.rollout.engine import Request
+from ablate.rollout.engine import Change, Request
 from ablate.rollout.open import OPENERS, open_engine
 from ablate.rollout.settings import CPU_TOKENS_PER_STEP, engine_arguments, eos_ids, yarn_of
 from ablate.rollout.vllm import VllmEngine, start
@@ -112,6 +112,16 @@ def test_an_engine_does_not_follow_tensors_that_change_after_loading(engine, tin
         for parameter in new.parameters():
             parameter.mul_(2)
     assert sample(engine, requests) == before
+
+
+def test_requests_that_come_and_go_while_others_are_sampled_change_no_other_result(engine):
+    first, late = requests_for(12)[:8], requests_for(12)[8:]
+    expected, results = sample(engine, first + late), {}
+    aborted = {request.key for request in (*first[::4], late[0])}
+    changes = iter([Change(added=late), Change(aborted=aborted), Change(aborted={"no such key", *aborted})])
+    engine.sample(first, results.__setitem__, lambda: next(changes, Change()))
+    assert results == {key: result for key, result in expected.items() if key not in aborted}
+    assert sample(engine, first) == {request.key: expected[request.key] for request in first}
 
 
 def test_a_seed_gives_the_same_response_in_any_batch(engine):

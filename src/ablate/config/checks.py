@@ -30,6 +30,7 @@ POSITIVE = (
     "context.steps",
     "rollout.prompts_per_step",
     "rollout.samples_per_prompt",
+    "rollout.max_draws",
     "rollout.temperature",
     "optim.lr",
     "optim.updates_per_batch",
@@ -55,7 +56,6 @@ POSITIVE = (
 )
 
 NOT_NEGATIVE = (
-    "rollout.max_refill_rounds",
     "rollout.infrastructure_retries",
     "optim.min_lr",
     "optim.warmup_steps",
@@ -148,6 +148,11 @@ def check_scored(config: RunConfig) -> None:
 
 def check_split(config: RunConfig) -> None:
     rollout, num_updates = config.rollout, config.optim.updates_per_batch
+    if rollout.max_draws < rollout.prompts_per_step:
+        raise UserError(
+            f"rollout.max_draws={rollout.max_draws} is below rollout.prompts_per_step={rollout.prompts_per_step}: "
+            "raise it, to several times as much where the objective drops groups"
+        )
     if config.rollouts_per_step % num_updates:
         raise UserError(
             f"{rollout.prompts_per_step} prompts x {rollout.samples_per_prompt} samples = {config.rollouts_per_step} "

@@ -8,7 +8,16 @@ RENAMED = {
     "rollout.engine.mode": "rollout.engine.placement",
     "objective.swap": "objective",
     "parallel.timeout_s": "parallel.leader_timeout_s",
+    "rollout.max_refill_rounds": "rollout.max_draws",
 }
+# The new key holds another quantity.
+MEANS_NOW = {"rollout.max_draws": "prompts_per_step x (1 + the refill rounds)"}
+
+
+def sentence_for(key: str) -> str | None:
+    """What to tell whoever uses a renamed key; None for every other key."""
+    new = new_key(key)
+    return None if new is None else f"{key} is called {new} now: write {new}={MEANS_NOW.get(new, 'VALUE')}"
 
 
 def new_key(key: str) -> str | None:

@@ -116,7 +116,7 @@ class RolloutConfig:
     samples_per_prompt: int = MISSING
     temperature: float = MISSING
     top_p: float = MISSING
-    max_refill_rounds: int = MISSING  # dynamic sampling: rounds after the first one
+    max_draws: int = MISSING  # problems that one step may draw to find prompts_per_step groups that are kept
     on_short_batch: str = MISSING  # error | train: what to do with fewer groups than prompts_per_step
     infrastructure_retries: int = MISSING  # per rollout, before its group is dropped
     engine: EngineConfig = MISSING

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Hashable, Sequence
 from itertools import groupby
 
-from ablate.rollout.engine import OnFinish, Request, Sampled
+from ablate.rollout.engine import STEER_EVERY_S, Change, OnFinish, Request, Sampled, Steer
 
 MAX_REFUSALS = 3  # a request that so many servers answered with an error is the cause, not the servers
 
@@ -31,9 +31,25 @@ class Queue:
     whose group has the most requests left, so that no server idles while a request waits.
     """
 
-    def __init__(self, requests: Sequence[Request]) -> None:
-        self._groups = deque(deque(group) for _, group in groupby(requests, key=lambda request: request.prompt_ids))
+    def __init__(self, requests: Sequence[Request] = ()) -> None:
+        self._groups: deque[deque[Request]] = deque()
         self._begun: dict[str, deque[Request]] = {}
+        self.add(requests)
+
+    def __len__(self) -> int:
+        return sum(map(len, (*self._groups, *self._begun.values())))
+
+    def add(self, requests: Sequence[Request]) -> None:
+        """Let requests wait behind those that wait already."""
+        self._groups += (deque(group) for _, group in groupby(requests, key=lambda request: request.prompt_ids))
+
+    def drop(self, keys: Collection[Hashable]) -> None:
+        """Forget the requests with these keys."""
+        for group in (*self._groups, *self._begun.values()):
+            kept = [request for request in group if request.key not in keys]
+            group.clear()
+            group += kept
+        self._groups = deque(group for group in self._groups if group)
 
     def take(self, url: str) -> Request | None:
         """The next request for this server; None when none waits."""
@@ -50,87 +66,108 @@ class Queue:
                 self._groups.appendleft(group)
 
 
-async def dispatch(
-    requests: Sequence[Request],
-    urls: Sequence[str],
-    *,
-    max_in_flight: int,
-    send: Callable[[str, Request], Awaitable[Sampled]],
-    watch: Callable[[str], Awaitable[None]],
-    on_finish: OnFinish,
-    on_lost: Callable[[str, ServerFailed], None],
-) -> None:
-    """Sample every request on some server; what a lost server did not answer is sampled by the others.
+class Dispatch:
+    """Samples every request on some server; what a lost server did not answer is sampled by the others.
 
     A request is the same wherever it is sampled, because its seed belongs to it.
 
     Args:
         max_in_flight: requests at once, per server.
-        send: samples one request on a server; raises ``ServerFailed`` if the server cannot.
+        send: samples one request on a server; raises ``ServerFailed`` if the server cannot. Cancelled, it closes the
+            connection, and then the server aborts the request.
         watch: returns never, and raises ``ServerFailed`` when a server no longer answers.
         on_lost: is told of every server that failed; may raise to give up.
-
-    Raises:
-        RuntimeError: when several servers refused the same request.
     """
-    queue = Queue(requests)
-    ended: asyncio.Queue[tuple[str, asyncio.Task]] = asyncio.Queue()
-    running: dict[str, dict[asyncio.Task, Request]] = {url: {} for url in urls}
-    watchers: dict[str, asyncio.Task] = {}
-    refusals: Counter[Request] = Counter()
 
-    def begin(url: str, work: Awaitable) -> asyncio.Task:
+    def __init__(
+        self,
+        urls: Sequence[str],
+        *,
+        max_in_flight: int,
+        send: Callable[[str, Request], Awaitable[Sampled]],
+        watch: Callable[[str], Awaitable[None]],
+        on_finish: OnFinish,
+        on_lost: Callable[[str, ServerFailed], None],
+    ) -> None:
+        self.max_in_flight = max_in_flight
+        self.send, self.watch, self.on_finish, self.on_lost = send, watch, on_finish, on_lost
+        self.queue = Queue()
+        self.running: dict[str, dict[asyncio.Task, Request]] = {url: {} for url in urls}
+        self.watchers: dict[str, asyncio.Task] = {}
+        self.ended: asyncio.Queue[tuple[str, asyncio.Task]] = asyncio.Queue()
+        self.refusals: Counter[Request] = Counter()
+
+    async def run(self, requests: Sequence[Request], steer: Steer) -> None:
+        """Sample the requests, and what ``steer`` adds; see ``Engine.sample``.
+
+        Raises:
+            RuntimeError: when several servers refused the same request.
+        """
+        try:
+            self.watchers = {url: self._begin(url, self.watch(url)) for url in self.running}
+            self.queue.add(requests)
+            while len(self.queue) or any(self.running.values()):
+                self._fill()
+                try:
+                    async with asyncio.timeout(STEER_EVERY_S):
+                        url, task = await self.ended.get()
+                except TimeoutError:
+                    pass
+                else:
+                    self._settle(url, task)
+                self._apply(steer())
+        finally:
+            tasks = [task for of_server in self.running.values() for task in of_server] + list(self.watchers.values())
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _fill(self) -> None:
+        """Begin requests until none waits or every server is full, each on the server with the fewest in flight."""
+        while True:
+            url = min(self.running, key=lambda url: len(self.running[url]), default=None)
+            if url is None or len(self.running[url]) >= self.max_in_flight:
+                return
+            request = self.queue.take(url)
+            if request is None:
+                return
+            self.running[url][self._begin(url, self.send(url, request))] = request
+
+    def _begin(self, url: str, work: Awaitable) -> asyncio.Task:
         task = asyncio.ensure_future(work)
-        task.add_done_callback(lambda task: ended.put_nowait((url, task)))
+        task.add_done_callback(lambda task: self.ended.put_nowait((url, task)))
         return task
 
-    def lose(url: str, error: ServerFailed) -> None:
-        tasks = running.pop(url)
-        for task in (*tasks, watchers.pop(url)):
-            task.cancel()
-        queue.give_back(url, list(tasks.values()))
-        on_lost(url, error)
-
-    try:
-        for url in urls:
-            watchers[url] = begin(url, watch(url))
-        num_left = len(requests)
-        while num_left:
-            fill(queue, running, max_in_flight, lambda url, request: begin(url, send(url, request)))
-            url, task = await ended.get()
-            error = None if task.cancelled() else task.exception()
-            if url not in running or task.cancelled():
-                continue
-            if isinstance(error, ServerFailed):
-                request = running[url].get(task)
-                refusals[request] += error.answered
-                if refusals[request] == MAX_REFUSALS:
+    def _settle(self, url: str, task: asyncio.Task) -> None:
+        """Hand on what a task sampled, or give its server up; a request that was aborted is in no one's list."""
+        if url not in self.running or task.cancelled():
+            return
+        error, request = task.exception(), self.running[url].get(task)
+        if isinstance(error, ServerFailed):
+            if request is not None:
+                self.refusals[request] += error.answered
+                if self.refusals[request] == MAX_REFUSALS:
                     raise RuntimeError(f"{MAX_REFUSALS} servers refused the request {request.key}: {error}")
-                lose(url, error)
-                continue
-            if error is not None:
-                raise error
-            on_finish(running[url].pop(task).key, task.result())
-            num_left -= 1
-    finally:
-        tasks = [task for of_server in running.values() for task in of_server] + list(watchers.values())
-        for task in tasks:
+            self._lose(url, error)
+        elif error is not None:
+            raise error
+        elif request is not None:
+            del self.running[url][task]
+            self.on_finish(request.key, task.result())
+
+    def _lose(self, url: str, error: ServerFailed) -> None:
+        tasks = self.running.pop(url)
+        for task in (*tasks, self.watchers.pop(url)):
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        self.queue.give_back(url, list(tasks.values()))
+        self.on_lost(url, error)
 
-
-def fill(
-    queue: Queue,
-    running: dict[str, dict[asyncio.Task, Request]],
-    max_in_flight: int,
-    begin: Callable[[str, Request], asyncio.Task],
-) -> None:
-    """Begin requests until none waits or every server is full, each on the server with the fewest in flight."""
-    while True:
-        url = min(running, key=lambda url: len(running[url]), default=None)
-        if url is None or len(running[url]) >= max_in_flight:
+    def _apply(self, change: Change) -> None:
+        self.queue.add(change.added)
+        if not change.aborted:
             return
-        request = queue.take(url)
-        if request is None:
-            return
-        running[url][begin(url, request)] = request
+        self.queue.drop(change.aborted)
+        for tasks in self.running.values():
+            for task in [task for task, request in tasks.items() if request.key in change.aborted]:
+                del tasks[task]
+                task.cancel()

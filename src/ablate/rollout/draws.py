@@ -1,21 +1,19 @@
-"""From prompts to verdicts: sample completions, and verify each one while others are still being sampled."""
+"""Draws: one problem and the samples wanted of it, what is asked of the engine for them, and what came of them."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
 
 from ablate.errors import UserError
-from ablate.preemption import result_of
-from ablate.rollout.engine import Engine, Request, Sampled
+from ablate.rollout.engine import Request, Sampled
 from ablate.seeding import derive_seed
 from ablate.types import Completion, Problem, Prompt, Verdict
-from ablate.verify.verifier import Verifier
 
 Decode = Callable[[Sequence[int]], str]  # token ids to text, special tokens removed
 Task = tuple[Problem, Prompt]
+Key = tuple[int, int]  # (number of the draw, index of the sample in the draw)
 
 
 @dataclass(frozen=True)
@@ -57,74 +55,23 @@ class Conditions:
     infrastructure_retries: int  # per completion
 
 
-@dataclass(frozen=True)
-class Sampler:
-    """An engine and the verifier of what it samples; training and evaluation both sample through it."""
+def requests_of(draw: Draw, number: int, conditions: Conditions) -> list[Request]:
+    """One request per sample of the draw with this number.
 
-    engine: Engine
-    verifier: Verifier
-    decode: Decode
-
-    def sample_and_verify(self, draws: Sequence[Draw], conditions: Conditions) -> list[VerifiedDraw]:
-        """Sample every draw and verify every completion.
-
-        A completion goes to the verifier in the engine step in which it ends. A completion whose verdict is an
-        infrastructure error is verified again, up to ``conditions.infrastructure_retries`` times. It is never sampled
-        again, because then a sample would depend on the verifier's health.
-
-        Returns:
-            One ``VerifiedDraw`` per draw, in the order of ``draws``.
-
-        Raises:
-            UserError: if a prompt leaves no room for a response in the context.
-            Preempted: if the process is asked to stop; nothing waits for the verdicts that are missing.
-        """
-        completions: dict[tuple[int, int], Completion] = {}
-        futures: dict[tuple[int, int], Future[Verdict]] = {}
-
-        def on_finish(key: tuple[int, int], sampled: Sampled) -> None:
-            draw = draws[key[0]]
-            completions[key] = completion_of(draw, key[1], sampled, self.decode)
-            futures[key] = self.verifier.submit_answer(draw.problem, completions[key].text)
-
-        try:
-            self.engine.sample(requests_of(draws, conditions), on_finish)
-            verdicts = {key: result_of(future) for key, future in futures.items()}
-            for _ in range(conditions.infrastructure_retries):
-                failed = [key for key, verdict in verdicts.items() if verdict.is_infrastructure_error]
-                for draw_index, sample_index in failed:
-                    text = completions[draw_index, sample_index].text
-                    problem = draws[draw_index].problem
-                    futures[draw_index, sample_index] = self.verifier.submit_answer(problem, text)
-                verdicts.update({key: result_of(futures[key]) for key in failed})
-        finally:  # after an exception, programs that nobody waits for need not run
-            for future in futures.values():
-                future.cancel()
-        return [
-            VerifiedDraw(
-                problem=draw.problem,
-                completions=tuple(completions[index, sample] for sample in range(len(draw.samples))),
-                verdicts=tuple(verdicts[index, sample] for sample in range(len(draw.samples))),
-            )
-            for index, draw in enumerate(draws)
-        ]
-
-
-def requests_of(draws: Sequence[Draw], conditions: Conditions) -> list[Request]:
-    """One request per sample; its key is (index of the draw, index of the sample in the draw)."""
-    requests = []
-    for draw_index, draw in enumerate(draws):
-        room = conditions.context_length - len(draw.prompt.token_ids)
-        if room <= 0:
-            raise UserError(
-                f"the prompt of problem {draw.problem.id} has {len(draw.prompt.token_ids)} tokens, which leaves no "
-                f"room for a response in a context of {conditions.context_length}: raise context.length or set "
-                "data.max_prompt_tokens"
-            )
-        for sample_index, seed in enumerate(draw.seeds):
-            key = (draw_index, sample_index)
-            requests.append(Request(key, draw.prompt.token_ids, seed, room, conditions.temperature, conditions.top_p))
-    return requests
+    Raises:
+        UserError: if the prompt leaves no room for a response in the context.
+    """
+    room = conditions.context_length - len(draw.prompt.token_ids)
+    if room <= 0:
+        raise UserError(
+            f"the prompt of problem {draw.problem.id} has {len(draw.prompt.token_ids)} tokens, which leaves no room "
+            f"for a response in a context of {conditions.context_length}: raise context.length or set "
+            "data.max_prompt_tokens"
+        )
+    return [
+        Request((number, index), draw.prompt.token_ids, seed, room, conditions.temperature, conditions.top_p)
+        for index, seed in enumerate(draw.seeds)
+    ]
 
 
 def completion_of(draw: Draw, sample_index: int, sampled: Sampled, decode: Decode) -> Completion:

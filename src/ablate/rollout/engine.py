@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -44,6 +44,21 @@ class Sampled:
 OnFinish = Callable[[Hashable, Sampled], None]
 
 
+@dataclass(frozen=True)
+class Change:
+    """What an engine is told while it samples: further requests, and the keys of those that nobody needs any more.
+
+    A key may name a request that has ended already.
+    """
+
+    added: Sequence[Request] = ()
+    aborted: Collection[Hashable] = ()
+
+
+Steer = Callable[[], Change]
+STEER_EVERY_S = 0.1  # at the latest, where an engine does not sample step by step
+
+
 class TooFewServers(Preempted):
     """So many servers failed that the run leaves, to be queued again."""
 
@@ -65,8 +80,12 @@ class Engine(Protocol):
             UserError: for a context that the engine was not started for.
         """
 
-    def sample(self, requests: Sequence[Request], on_finish: OnFinish) -> None:
+    def sample(self, requests: Sequence[Request], on_finish: OnFinish, steer: Steer = Change) -> None:
         """Sample every request; call ``on_finish(key, sampled)`` as soon as each one ends, while others still run.
+
+        Args:
+            steer: is asked again and again, in the caller's thread, what changes. ``sample`` returns when nothing is
+                left to sample and ``steer`` adds nothing. ``on_finish`` is not called for an aborted request.
 
         Raises:
             Preempted: within a second or two of the signal, if the process is asked to stop (``noted_signals``).

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 
 from ablate.activity import ENGINE, note_work
 
@@ -30,12 +30,13 @@ class Running:
         note_work(ENGINE, self._started.pop(key), tokens=num_tokens)
         self._start()
 
-    def abort(self) -> None:
-        """The engine drops every request that it still has."""
-        for start in self._started.values():
-            note_work(ENGINE, start, is_aborted=True)
-        self._started.clear()
-        self._waiting.clear()
+    def abort(self, keys: Iterable[Hashable]) -> None:
+        """The engine drops these requests."""
+        gone = set(keys)
+        self._waiting = deque(key for key in self._waiting if key not in gone)
+        for key in gone & self._started.keys():
+            note_work(ENGINE, self._started.pop(key), is_aborted=True)
+        self._start()
 
     def _start(self) -> None:
         while self._waiting and len(self._started) < self._most:

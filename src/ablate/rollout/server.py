@@ -23,8 +23,8 @@ from ablate.config import EngineConfig
 from ablate.errors import UserError
 from ablate.preemption import unless_asked_to_stop
 from ablate.rollout.broadcast import Broadcast, BroadcastFailed
-from ablate.rollout.dispatch import ServerFailed, dispatch
-from ablate.rollout.engine import OnFinish, Request, Sampled, WeightsIncomplete
+from ablate.rollout.dispatch import Dispatch, ServerFailed
+from ablate.rollout.engine import Change, OnFinish, Request, Sampled, Steer, WeightsIncomplete
 from ablate.rollout.server_http import allow_open_files, call, http_session
 from ablate.rollout.server_pool import Pool
 from ablate.rollout.weights_file import weights_file
@@ -103,7 +103,7 @@ class ServerEngine:
         self._drop_cached_prefixes(changed)
         self._positions |= dict.fromkeys(changed, yarn)
 
-    def sample(self, requests: Sequence[Request], on_finish: OnFinish) -> None:
+    def sample(self, requests: Sequence[Request], on_finish: OnFinish, steer: Steer = Change) -> None:
         """Sample every request on some server; see ``Engine``.
 
         Raises:
@@ -111,9 +111,9 @@ class ServerEngine:
         """
         self._retire_other_weights()
         self._pool.check_enough()
-        asyncio.run(unless_asked_to_stop(self._sample(requests, on_finish)))
+        asyncio.run(unless_asked_to_stop(self._sample(requests, on_finish, steer)))
 
-    async def _sample(self, requests: Sequence[Request], on_finish: OnFinish) -> None:
+    async def _sample(self, requests: Sequence[Request], on_finish: OnFinish, steer: Steer) -> None:
         async with http_session() as session:
 
             async def send(url: str, request: Request) -> Sampled:
@@ -130,8 +130,7 @@ class ServerEngine:
                 self._pool.retire(url, error)
                 self._pool.check_enough()
 
-            await dispatch(
-                requests,
+            dispatch = Dispatch(
                 list(self._pool.live),
                 max_in_flight=self._config.max_num_seqs,
                 send=send,
@@ -139,6 +138,7 @@ class ServerEngine:
                 on_finish=on_finish,
                 on_lost=on_lost,
             )
+            await dispatch.run(requests, steer)
 
     async def _watch(self, session: ClientSession, url: str) -> None:
         """Raise ``ServerFailed`` once the server's workers have not answered for ``silence_s``."""

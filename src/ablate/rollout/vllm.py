@@ -1,7 +1,7 @@
 """vLLM as the sampling engine: in this process (``placement: inline``) or in a process of its own (``child``).
 
 One batch is ``load_weights`` and ``sample``: requests are added, ``step()`` is called until every request has ended,
-and each completion is handed on in the very step in which it ends.
+and each completion is handed on in the very step in which it ends. Between two steps requests may come and go.
 
 ``inline`` shares ``torch.distributed`` with the trainer. Whichever of the two initialises it first makes a world of one
 process, and the other uses that world (the trainer must ask ``torch.distributed.is_initialized()``). Under torchrun the
@@ -11,8 +11,9 @@ trainer's world has more than one process, and the engine must be a child.
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from ablate.config import EngineConfig
 from ablate.errors import UserError
 from ablate.hf_config import read_hf_config
 from ablate.preemption import stop_if_asked
-from ablate.rollout.engine import Engine, OnFinish, Request, Sampled
+from ablate.rollout.engine import Change, Engine, OnFinish, Request, Sampled, Steer
 from ablate.rollout.process import caller_unchanged, children_end_with_us, environment_for_children, prepare_environment
 from ablate.rollout.running import Running
 from ablate.rollout.server import ServerEngine
@@ -91,18 +92,30 @@ class VllmEngine:
                 self._llm.collective_rpc("replace_weights_from_file", args=(str(path),))
         self._drop_cached_prefixes()
 
-    def sample(self, requests: Sequence[Request], on_finish: OnFinish) -> None:
+    def sample(self, requests: Sequence[Request], on_finish: OnFinish, steer: Steer = Change) -> None:
         """Sample every request; see ``Engine``."""
         with caller_unchanged(self._num_threads):
-            self._sample(requests, on_finish)
+            self._sample(requests, on_finish, steer)
 
-    def _sample(self, requests: Sequence[Request], on_finish: OnFinish) -> None:
+    def _sample(self, requests: Sequence[Request], on_finish: OnFinish, steer: Steer) -> None:
+        ids: dict[Hashable, str] = {}  # of the requests that run, by their keys
+        keys: dict[str, Hashable] = {}
+        numbers = count()
         running = Running(self._max_num_seqs)
         try:
-            for index, request in enumerate(requests):
-                self._add(str(index), request)
-                running.add(str(index))
-            while self._llm.has_unfinished_requests():
+            change = Change(added=requests)
+            while True:
+                for request in change.added:
+                    number = str(next(numbers))
+                    ids[request.key], keys[number] = number, request.key
+                    self._add(number, request)
+                    running.add(number)
+                aborted = [ids.pop(key) for key in change.aborted if key in ids]
+                if aborted:
+                    self._llm.abort_request(aborted)
+                    running.abort(aborted)
+                if not ids:
+                    return
                 stop_if_asked()
                 for output in self._llm.step():
                     completion = output.outputs[0]
@@ -111,13 +124,16 @@ class VllmEngine:
                         logp=tuple(completion.logprobs.logprobs),
                         finished=completion.finish_reason == "stop",
                     )
+                    key = keys[output.request_id]
+                    del ids[key]
                     running.end(output.request_id, len(sampled.response_ids))
-                    on_finish(requests[int(output.request_id)].key, sampled)
+                    on_finish(key, sampled)
+                change = steer()
         finally:
             # Requests are left only after an exception; the engine must be clean for the next caller.
-            if self._llm.has_unfinished_requests():
-                self._llm.abort_request([str(index) for index in range(len(requests))])
-            running.abort()
+            if ids:
+                self._llm.abort_request(list(ids.values()))
+                running.abort(ids.values())
 
     def _add(self, request_id: str, request: Request) -> None:
         from vllm import SamplingParams
