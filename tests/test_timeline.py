@@ -106,7 +106,7 @@ def test_a_request_runs_from_when_the_engine_has_room_for_it():
             running.add(key)
         running.end("a", 5)
         running.end("b", 6)
-        running.abort()
+        running.abort(["c"])
     first, second, third = work
     assert first.stop <= second.start <= second.stop <= third.start
     assert [each.tokens for each in work] == [5, 6, 0]

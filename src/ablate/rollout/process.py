@@ -16,7 +16,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ablate.config import EngineConfig
-from ablate.rollout.worker import PR_SET_PDEATHSIG
 
 # A launcher (torchrun, srun) sets these for the trainer's world. vLLM's processes make a world of their own; a process
 # that inherits the trainer's addresses would join the trainer's world, and both would hang.
@@ -34,6 +33,7 @@ LAUNCHER_VARIABLES = (
     "TORCHELASTIC_USE_AGENT_STORE",
 )
 
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
 SOCKETS_PREFIX = "ablate-sockets-"
 QUIET = {
     "HF_HUB_OFFLINE": "1",  # models are directories here; without this every start asks the hub

@@ -14,6 +14,7 @@ from vllm.distributed.weight_transfer.factory import WeightTransferEngineFactory
 from vllm.model_executor.layers.rotary_embedding.base import RotaryEmbedding, RotaryEmbeddingBase
 from vllm.model_executor.layers.rotary_embedding.yarn_scaling_rope import YaRNScalingRotaryEmbedding
 
+from ablate.rollout.process import PR_SET_PDEATHSIG
 from ablate.rollout.tied_head import repack_tied_head
 
 if TYPE_CHECKING:
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
 # vLLM imports this module in every worker before it makes the engine that --weight-transfer-config names.
 WeightTransferEngineFactory.register_engine("ablate", "ablate.rollout.receiver", "Receiver")
-
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 class WorkerExtension:
