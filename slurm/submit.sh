@@ -5,6 +5,7 @@
 #   slurm/submit.sh --multinode experiment=nouscoder_14b several nodes per run (slurm/multinode.sbatch)
 #   slurm/submit.sh --dry-run experiment=tiny            print every command with its environment, run nothing
 #   slurm/submit.sh --wait experiment=tiny               return when the array has ended
+#   slurm/submit.sh --doctor experiment=tiny             run ablate.doctor on every node of such an allocation, and wait
 #
 # Site settings: slurm/env.sh.
 set -euo pipefail
@@ -15,6 +16,7 @@ source "$ABLATE_ROOT/slurm/env.sh"
 template=train.sbatch
 dry_run=
 waits=
+doctor=
 options=()
 words=()
 for word in "$@"; do
@@ -22,6 +24,7 @@ for word in "$@"; do
     --multinode) template=multinode.sbatch ;;
     --dry-run) dry_run=1 ;;
     --wait) waits=1 ;;
+    --doctor) doctor=1 ;;
     -h | --help) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"; exit ;;
     -*) echo "error: $word is not an option: see slurm/submit.sh --help" >&2; exit 2 ;;
     *) words+=("$word") ;;
@@ -29,6 +32,24 @@ for word in "$@"; do
 done
 
 cd "$ABLATE_ROOT"
+ask() { if [ -n "$2" ]; then options+=("$1=$2"); fi; }
+request_node() {
+  ask --partition "$ABLATE_PARTITION"
+  ask --account "$ABLATE_ACCOUNT"
+  ask --cpus-per-task "$ABLATE_CPUS_PER_TASK"
+  ask --mem "$ABLATE_MEMORY"
+  ask --gpus-per-node "${ABLATE_GPUS_PER_NODE#0}"
+}
+
+if [ -n "$doctor" ]; then
+  request_node
+  num_nodes=1
+  [ "$template" = multinode.sbatch ] && num_nodes=$((ABLATE_TRAINER_NODES + ABLATE_GENERATION_NODES))
+  command=(srun "${options[@]}" "--nodes=$num_nodes" --ntasks-per-node=1 --label "$ABLATE_PYTHON" -m ablate.doctor "${words[@]}")
+  if [ -n "$dry_run" ]; then printf '%q ' "${command[@]}"; printf '\n'; exit; fi
+  exec "${command[@]}"
+fi
+
 checked_tasks=$(mktemp)
 ABLATE_TASKS=$checked_tasks
 export ABLATE_TASKS
@@ -50,16 +71,11 @@ if [ -z "$dry_run" ]; then
   cp "$checked_tasks" "$ABLATE_TASKS"
 fi
 
-ask() { if [ -n "$2" ]; then options+=("$1=$2"); fi; }
 options+=(--parsable "--chdir=$ABLATE_ROOT" "--output=$ABLATE_LOGS/%A_%a.log" --export=ALL)
 options+=("--array=0-$((num_tasks - 1))${ABLATE_MAX_RUNNING:+%$ABLATE_MAX_RUNNING}")
 options+=("--signal=B:USR1@$ABLATE_STOP_LEAD_S")
-ask --partition "$ABLATE_PARTITION"
-ask --account "$ABLATE_ACCOUNT"
+request_node
 ask --time "$ABLATE_TIME_LIMIT"
-ask --cpus-per-task "$ABLATE_CPUS_PER_TASK"
-ask --mem "$ABLATE_MEMORY"
-ask --gpus-per-node "${ABLATE_GPUS_PER_NODE#0}"
 if [ "$template" = multinode.sbatch ]; then
   num_nodes=$((ABLATE_TRAINER_NODES + ABLATE_GENERATION_NODES))
   options+=("--nodes=$num_nodes" --ntasks-per-node=1)

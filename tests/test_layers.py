@@ -34,7 +34,7 @@ ORDER = {
     "L3.1": ["check_run", "sampling", "warm_start"],
     "L3.2": ["session"],
     "L3.3": ["loop", "laboratory"],
-    "L4": ["train", "evaluate", "judge", "replay", "laws", "export", "plan", "report", "serve"],
+    "L4": ["train", "evaluate", "judge", "replay", "laws", "export", "plan", "report", "serve", "doctor"],
 }
 LAYER = {part: layer for layer, parts in enumerate(ORDER.values()) for part in parts}
 ENTRY_POINTS = ORDER["L4"]
@@ -42,7 +42,7 @@ ENTRY_POINTS = ORDER["L4"]
 HOMES = {
     "vllm": {"rollout/vllm.py", "rollout/worker.py", "rollout/receiver.py"},  # the last two run inside vLLM
     "modal": {"verify/modal.py"},
-    "transformers": {"data/tokenizer.py"},
+    "transformers": {"data/tokenizer.py", "doctor/compute.py"},  # the second compares the trainer with it
     "wandb": {"tracking.py"},
     "rich": {"display.py"},
     "atroposlib": {"rollout/atropos.py"},

@@ -1,0 +1,66 @@
+"""``python -m ablate.doctor``: what to run first on a new machine.
+
+    python -m ablate.doctor                               # for the tiny run
+    python -m ablate.doctor experiment=nouscoder_14b      # for the machine of this experiment
+    python -m ablate.doctor json=true
+
+Checks packages, driver, Transformer Engine, open files, disk, sandbox, control groups, engine, weight hand-off,
+trainer, packing noise, links between processes, Modal and W&B. Prints a table: ok, warning, failed or not needed, and
+the fix. Exit code 1 if a check failed, else 0. On every node of an allocation: slurm/submit.sh --doctor experiment=NAME.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from functools import partial
+
+from ablate.cli import compose, read_words, run_main
+from ablate.doctor.finding import Finding, exit_code, run_check, table
+from ablate.errors import UserError
+
+LIMIT_S = 300.0  # of a check that computes; the first start of vLLM on a GPU compiles kernels
+
+
+def findings_of(overrides: tuple[str, ...]) -> list[Finding]:
+    """Run every check for the configuration that ``overrides`` compose."""
+    import torch
+
+    from ablate.config import parse
+    from ablate.doctor import machine, sandbox
+    from ablate.doctor.child import in_child
+    from ablate.doctor.compute import compute
+    from ablate.doctor.links import links
+
+    config = parse(compose(overrides))
+    checks = {
+        "packages": partial(machine.packages, torch.cuda.is_available()),
+        "GPU driver": partial(machine.driver, config),
+        "Transformer Engine": partial(machine.transformer_engine, config),
+        "open files": partial(machine.open_files, config),
+        "disk": partial(machine.disk, config),
+        "shared disk": partial(machine.shared_disk, config),
+        "Modal": partial(machine.modal_credentials, config),
+        "W&B": partial(machine.wandb_login, config),
+        "sandbox": partial(sandbox.sandbox, config),
+        "engine and trainer": partial(in_child, "engine and trainer", compute, config, LIMIT_S),
+        "links": partial(in_child, "links", links, config, LIMIT_S),
+    }
+    return [finding for name, check in checks.items() for finding in run_check(name, check)]
+
+
+def main() -> None:
+    words = read_words(__doc__, ("json",))
+    as_json = words.own.get("json", "false")
+    if as_json not in ("true", "false"):
+        raise UserError(f"json={as_json} is neither true nor false: write json=true")
+    findings = findings_of(words.overrides)
+    if as_json == "true":
+        print(json.dumps([asdict(finding) for finding in findings], indent=1))
+    else:
+        print(table(findings))
+    raise SystemExit(exit_code(findings))
+
+
+if __name__ == "__main__":
+    run_main(main)

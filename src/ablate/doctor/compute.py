@@ -1,0 +1,206 @@
+"""A small random model through the run's own engine, weight hand-off and trainer, in the run's precision.
+
+The model has two layers of the run's family; one process holds engine and trainer, whatever the run's layout is.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+import transformers
+from torch import Tensor
+from transformers import AutoModelForCausalLM, Qwen3Config, Qwen3ForCausalLM
+
+from ablate import objectives
+from ablate.config import EngineConfig, ParallelConfig, RunConfig
+from ablate.data.tokenizer import character_tokenizer
+from ablate.doctor.finding import OK, WARNING, Finding
+from ablate.objectives import Objective
+from ablate.rollout.engine import Engine, Request, Sampled
+from ablate.rollout.open import close_engines, open_engine
+from ablate.trainer.batching import make_batch
+from ablate.trainer.trainer import Trainer
+from ablate.types import Completion, Problem, RolloutGroup, TestCase, TrainBatch, Verdict, VerdictKind
+
+CONTEXT = 256
+PROMPT_TOKENS, NUM_GROUPS, SAMPLES = 24, 4, 4
+ENGINE_MEMORY_SHARE = 0.3  # of a GPU: a trainer shares the device here
+# Mean difference of a token's log-probability, nats. fp32: parity tests find 4e-6; bf16: 6.5e-3 on a CPU, twice that.
+MEAN_GAP_NATS = {"fp32": 1e-4, "bf16": 0.013}
+
+
+def compute(config: RunConfig) -> list[Finding]:
+    """Engine start, weight hand-off, trainer against transformers, and the noise of another packing."""
+    transformers.utils.logging.disable_progress_bar()
+    objective = objectives.build(config.objective)
+    precision = config.parallel.precision
+    with tempfile.TemporaryDirectory(prefix="ablate-doctor-") as scratch:
+        first, second = (write_model(Path(scratch) / str(seed), seed) for seed in (1, 2))
+        start = time.perf_counter()
+        engine = open_engine(first, engine_config(config.rollout.engine), CONTEXT, CONTEXT)
+        started_s = time.perf_counter() - start
+        start = time.perf_counter()
+        groups = sampled_groups(engine, config)
+        num_tokens = sum(len(each.response_ids) for group in groups for each in group.completions)
+        speed = num_tokens / (time.perf_counter() - start)
+        findings = [Finding("engine", OK, f"started in {started_s:.1f} s; {speed:.0f} tokens/s from two small layers")]
+
+        trainer = open_trainer(config, second)
+        start = time.perf_counter()
+        trainer.gather_weights(engine.load_weights)
+        seconds = time.perf_counter() - start
+        batch = make_batch(sampled_groups(engine, config), objective)
+        logp_BT, _ = trainer.logp(batch)
+        gap = mean_gap(logp_BT, batch.rollout_logp_BT, batch)
+        says = f"{seconds:.2f} s; trainer and engine then differ by {gap:.1e} nats a token ({precision})"
+        findings.append(judged("weight hand-off", gap, precision, says))
+        gap = mean_gap(logp_BT, logp_of_transformers(second, batch, config.rollout.temperature), batch)
+        findings.append(
+            judged("trainer", gap, precision, f"{gap:.1e} nats a token from transformers in fp32 ({precision})")
+        )
+        findings.append(packings(trainer, batch, logp_BT, objective))
+        close_engines()
+    return findings
+
+
+def judged(check: str, gap: float, precision: str, says: str) -> Finding:
+    limit = MEAN_GAP_NATS[precision]
+    if gap <= limit:
+        return Finding(check, OK, says)
+    fix = f"expected at most {limit:g}: try parallel.attention=unfused, then parallel.precision=fp32, to find the cause"
+    return Finding(check, WARNING, says, fix)
+
+
+def packings(trainer: Trainer, batch: TrainBatch, logp_BT: Tensor, objective: Objective) -> Finding:
+    """How far a row's mean log-probability moves when other rows share its micro-batch: noise that a clip must exceed.
+
+    A sequence ratio is exp(mean_t log r_t) (GSPO, arXiv 2507.18071, equation 7).
+    """
+    whole = trainer.parallel
+    trainer.parallel = replace(whole, max_tokens_per_micro_batch=CONTEXT)
+    alone_BT, _ = trainer.logp(batch)
+    trainer.parallel = whole
+    mean_B = ((alone_BT - logp_BT) * batch.mask_BT).sum(1) / batch.mask_BT.sum(1)
+    noise = mean_B.abs().max().item()
+    says = f"two packings of the same rows move a sequence's mean log-probability by at most {noise:.1e} nats"
+    low, high = objective.clip_bounds
+    room = min(-math.log(low) if low > 0 else math.inf, math.log(high) if high > 1 else math.inf)
+    if noise < room / 3:
+        return Finding("packing noise", OK, says)
+    fix = f"{objective.name} clips at {room:.1e}: use optim.updates_per_batch=1 or a precision of more bits"
+    return Finding("packing noise", WARNING, says, fix)
+
+
+def mean_gap(found_BT: Tensor, expected_BT: Tensor, batch: TrainBatch) -> float:
+    return (found_BT - expected_BT).abs()[batch.mask_BT].mean().item()
+
+
+def engine_config(config: EngineConfig) -> EngineConfig:
+    return replace(
+        config,
+        placement="inline",
+        urls=[],
+        tensor_parallel=1,
+        kv_cache_gib=min(config.kv_cache_gib, 0.125),
+        gpu_memory_utilization=min(config.gpu_memory_utilization, ENGINE_MEMORY_SHARE),
+        max_num_seqs=NUM_GROUPS * SAMPLES,
+    )
+
+
+def open_trainer(config: RunConfig, model_dir: Path) -> Trainer:
+    return Trainer(
+        model_dir,
+        replace(config.model, original_context=CONTEXT),
+        own_layers(config.parallel),
+        config.optim,
+        context_length=CONTEXT,
+        total_updates=1,
+        temperature=config.rollout.temperature,
+    )
+
+
+def own_layers(parallel: ParallelConfig) -> ParallelConfig:
+    """The run's layers and kernels in one process, with room for all rows in one micro-batch."""
+    return replace(
+        parallel.alone(),
+        transformer_engine=parallel.transformer_engine,
+        attention=parallel.attention,
+        fp8=parallel.fp8,
+        max_tokens_per_micro_batch=NUM_GROUPS * SAMPLES * CONTEXT,
+    )
+
+
+def write_model(directory: Path, seed: int) -> Path:
+    """A random Qwen3 of two layers with the tiny model's tokenizer; heads and sizes suit every attention kernel."""
+    tokenizer = character_tokenizer()
+    torch.manual_seed(seed)
+    model = Qwen3ForCausalLM(
+        Qwen3Config(
+            vocab_size=len(tokenizer),
+            hidden_size=128,
+            intermediate_size=256,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            head_dim=64,
+            max_position_embeddings=CONTEXT,
+            initializer_range=0.1,
+            tie_word_embeddings=True,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+            dtype="float32",
+        )
+    )
+    model.save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+    return directory
+
+
+def sampled_groups(engine: Engine, config: RunConfig) -> list[RolloutGroup]:
+    """Groups of sampled completions; every second one counts as right, so that every group teaches something."""
+    sampled: dict[tuple[int, int], Sampled] = {}
+    prompts = [tuple(3 + (7 * index + position) % 90 for position in range(PROMPT_TOKENS)) for index in range(4)]
+    requests = [
+        Request(
+            (group, sample),
+            prompts[group],
+            seed=SAMPLES * group + sample,
+            max_new_tokens=CONTEXT - PROMPT_TOKENS,
+            temperature=config.rollout.temperature,
+            top_p=1.0,
+        )
+        for group in range(NUM_GROUPS)
+        for sample in range(SAMPLES)
+    ]
+    engine.sample(requests, sampled.__setitem__)
+    problem = Problem("doctor", "", (TestCase("", ""),), "easy")
+    return [
+        RolloutGroup(
+            problem,
+            tuple(
+                Completion("doctor", sample, 0, prompts[group], each.response_ids, each.logp, "", each.finished)
+                for sample in range(SAMPLES)
+                for each in [sampled[group, sample]]
+            ),
+            tuple(verdict(passed=sample % 2 == 0) for sample in range(SAMPLES)),
+        )
+        for group in range(NUM_GROUPS)
+    ]
+
+
+def verdict(passed: bool) -> Verdict:
+    kind = VerdictKind.accepted if passed else VerdictKind.wrong_answer
+    return Verdict(kind, int(passed), 1, None if passed else 0, 0.0, 0.0, 0.0)
+
+
+def logp_of_transformers(model_dir: Path, batch: TrainBatch, temperature: float) -> Tensor:
+    """Log-probabilities [B, T] in nats from transformers' own fp32 model on the CPU."""
+    model = AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float32)
+    with torch.no_grad():
+        logp_BTV = (model(batch.tokens_BS).logits[:, :-1] / temperature).log_softmax(dim=-1)
+    return logp_BTV.gather(2, batch.tokens_BS[:, 1:, None])[..., 0]

@@ -1,0 +1,125 @@
+"""The doctor says of every part whether it works on this machine, and one broken part hides no other."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+
+from ablate.cli import compose
+from ablate.config import parse
+from ablate.doctor import machine, sandbox
+from ablate.doctor.child import in_child
+from ablate.doctor.finding import FAILED, NOT_NEEDED, OK, WARNING, Finding, exit_code, run_check, table
+
+
+@pytest.fixture(scope="module")
+def config():
+    return parse(compose([]))
+
+
+def test_the_command_runs_every_check_of_this_machine_and_all_are_well():
+    command = [sys.executable, "-m", "ablate.doctor", "json=true"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=280)
+    assert result.returncode == 0, result.stdout + result.stderr
+    status = {row["check"]: row["status"] for row in json.loads(result.stdout)}
+    computed = {"sandbox", "engine", "weight hand-off", "trainer", "packing noise", "links", "disk", "open files"}
+    assert {check for check in computed if status[check] == OK} == computed, result.stdout
+    assert status["Modal"] == status["W&B"] == NOT_NEEDED
+
+
+def test_a_check_that_raises_is_a_failed_row():
+    def broken():
+        raise ValueError("the cause\nof it all")
+
+    (finding,) = run_check("engine", broken)
+    assert (finding.status, finding.says) == (FAILED, "ValueError: the cause of it all")
+
+
+def end_at_once(_):
+    os._exit(3)
+
+
+def sleep_for_ever(_):
+    time.sleep(600)
+
+
+@pytest.mark.parametrize(
+    ("check", "limit_s", "says"), [(end_at_once, 60, "exit code 3"), (sleep_for_ever, 0.1, "no answer within")]
+)
+def test_a_check_whose_process_ends_or_hangs_is_a_failed_row(config, check, limit_s, says):
+    (finding,) = in_child("engine", check, config, limit_s)
+    assert finding.status == FAILED
+    assert says in finding.says
+
+
+def test_only_a_failure_makes_the_exit_code_1():
+    row = Finding("a", OK, "well")
+    assert exit_code([row, replace(row, status=WARNING)]) == 0
+    assert exit_code([row, replace(row, status=FAILED)]) == 1
+
+
+def test_every_row_that_is_not_well_shows_its_fix():
+    text = table([Finding("disk", OK, "75 GiB"), Finding("W&B", FAILED, "no key", "wandb login")])
+    assert "fix: wandb login" in text
+    assert text.endswith("1 ok, 0 warning, 1 failed, 0 not needed")
+
+
+@pytest.mark.parametrize(
+    ("pins", "status"),
+    [("numpy=={numpy}\n", OK), ("numpy==0.1\n", FAILED), ("rich==0.1\n", WARNING), ("# rich==0.1\n", OK)],
+)
+def test_a_package_that_computes_must_have_its_pinned_version(monkeypatch, tmp_path, pins, status):
+    (tmp_path / "requirements-cpu.txt").write_text(pins.format(numpy=machine.installed("numpy")))
+    monkeypatch.setattr(machine, "REPOSITORY", tmp_path)
+    (finding,) = machine.packages(on_gpu=False)
+    assert finding.status == status
+    assert bool(finding.fix) == (status != OK)
+
+
+def test_a_gpu_layout_needs_a_gpu_and_transformer_engine(monkeypatch, config):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    wanted = replace(config, parallel=replace(config.parallel, transformer_engine=True))
+    assert [finding.status for finding in machine.driver(wanted)] == [FAILED]
+    assert [finding.status for finding in machine.driver(config)] == [NOT_NEEDED]
+    monkeypatch.setattr(machine, "installed", lambda name: None)
+    assert [finding.status for finding in machine.transformer_engine(wanted)] == [FAILED]
+
+
+def test_services_are_asked_for_credentials_only_where_the_run_uses_them(monkeypatch, tmp_path, config):
+    for name in ("MODAL_TOKEN_ID", "MODAL_TOKEN_SECRET", "WANDB_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    wanted = replace(
+        config,
+        verify=replace(config.verify, backend="modal"),
+        logging=replace(config.logging, wandb="online"),
+    )
+    assert machine.modal_credentials(wanted)[0].status == machine.wandb_login(wanted)[0].status == FAILED
+    monkeypatch.setenv("MODAL_TOKEN_ID", "ak-1")
+    monkeypatch.setenv("MODAL_TOKEN_SECRET", "as-1")
+    monkeypatch.setenv("WANDB_API_KEY", "1")
+    assert machine.modal_credentials(wanted)[0].status == machine.wandb_login(wanted)[0].status == OK
+
+
+def test_nodes_that_do_not_see_each_other_s_files_are_told(monkeypatch, tmp_path, config):
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv("SLURM_JOB_NUM_NODES", "2")
+    monkeypatch.setattr(machine, "NODES_DEADLINE_S", 0.1)
+    wanted = replace(config, paths=replace(config.paths, outputs=str(tmp_path)))
+    (finding,) = machine.shared_disk(wanted)
+    assert (finding.status, "1 of 2 nodes" in finding.says) == (FAILED, True)
+    (tmp_path / ".doctor-7" / "another-node").touch()
+    assert machine.shared_disk(wanted)[0].status == OK
+
+
+def test_a_sandbox_that_lets_a_hostile_program_out_is_a_failure(monkeypatch, config):
+    monkeypatch.setattr(sandbox, "ESCAPES", "print(5)  # what it prints once it is out; port {port}")
+    (finding,) = sandbox.sandbox(config)
+    assert finding.status == FAILED
+    assert "do not train on this machine" in finding.fix
