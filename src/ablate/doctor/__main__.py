@@ -6,7 +6,8 @@
 
 Checks packages, driver, Transformer Engine, open files, disk, sandbox, control groups, engine, weight hand-off,
 trainer, packing noise, links between processes, Modal and W&B. Prints a table: ok, warning, failed or not needed, and
-the fix. Exit code 1 if a check failed, else 0. On every node of an allocation: slurm/submit.sh --doctor experiment=NAME.
+the fix. Exit code 1 if a check failed, else 0. slurm/submit.sh --doctor experiment=NAME runs it on every node of an
+allocation.
 """
 
 from __future__ import annotations

@@ -28,12 +28,10 @@ def links(config: RunConfig) -> list[Finding]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    queue = torch.multiprocessing.get_context("spawn").SimpleQueue()
-    torch.multiprocessing.spawn(broadcast, args=(num_ranks, backend, port, queue), nprocs=num_ranks)
-    gib_s = queue.get()
-    says = (
-        f"{backend}, {num_ranks} processes of this node: {gib_s:.1f} GiB/s broadcast in messages of {MESSAGE_MIB} MiB"
-    )
+    ours, theirs = multiprocessing.get_context("spawn").Pipe(duplex=False)
+    torch.multiprocessing.spawn(broadcast, args=(num_ranks, backend, port, theirs), nprocs=num_ranks)
+    gib_s = ours.recv()
+    says = f"{backend}: {num_ranks} processes of this node broadcast {gib_s:.1f} GiB/s in messages of {MESSAGE_MIB} MiB"
     if backend == "nccl" and gib_s < SLOW_NCCL_GIB_S:
         fix = "set NCCL_DEBUG=INFO and see which transport NCCL chose"
         return [Finding("links", WARNING, says, fix)]
