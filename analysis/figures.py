@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
-from analysis import effects, plots
+from analysis import effects, gantt, plots
 from analysis.compare import Comparison
 from analysis.curves import compute_spent
-from analysis.load import Experiment
+from analysis.load import Experiment, Run
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,9 @@ def all_figures(experiment: Experiment, comparison: Comparison, window: int) -> 
         ]
     if {"policy/clip_low", "policy/clip_high"} <= recorded:
         drawn.append(clip_fraction(experiment, window))
-    return [*drawn, decomposition(comparison)]
+    drawn.append(decomposition(comparison))
+    run = gantt.charted_run(experiment)
+    return drawn if run is None else [*drawn, timeline(run)]
 
 
 def averaged(window: int) -> str:
@@ -98,3 +100,12 @@ def decomposition(comparison: Comparison) -> Plot:
     figure = plots.decomposition(comparison.frame, comparison.names)
     note = "A grey curve joins points with the same Pass@1."
     return Plot("decomposition", "Where Pass@1 comes from", note, figure)
+
+
+def timeline(run: Run) -> Plot:
+    figure, step = gantt.gantt(run)
+    note = (
+        f"Step {step} of {run.name}, a step of median length. Numbers on the bars are steps. Dotted: the most that can "
+        f"run at once. For all steps, open {run.name}/trace.json in ui.perfetto.dev."
+    )
+    return Plot("timeline", "One step over time", note, figure)

@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,12 +15,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from ablate.errors import UserError
 from ablate.provenance import flatten, is_execution_key
 from ablate.records import RunDirectory
+from ablate.records.timeline import Interval, length, union
 
 # Keys that name a run. Like the keys of how it is executed (provenance.EXECUTION_KEYS) they may differ between runs.
 NAMES_OF_A_RUN = ("seed", "cell", "experiment", "objective.name", "objective.label")
@@ -187,32 +186,11 @@ def wide_metrics(metrics: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
 def seconds_by_step(run: Run) -> pd.DataFrame:
     """Return step, seconds: the wall time of each step with its evaluation, where overlapping spans count once.
 
-    The times come from the Chrome trace, whose closing bracket may be missing (the format allows it).
+    Only the trainer's row counts: engines may sample the batch of one step during another.
     """
-    path = run.directory.trace.path
-    if not path.exists():
-        return pd.DataFrame(columns=["step", "seconds"])
-    spans = [span for span in map(whole_span, path.read_text().splitlines()) if span is not None]
-    by_step: dict[int, list[tuple[float, float]]] = {}
-    for span in spans:
-        by_step.setdefault(int(span["args"]["step"]), []).append((span["ts"], span["ts"] + span["dur"]))
-    seconds = {step: covered(intervals) / 1e6 for step, intervals in sorted(by_step.items())}
+    by_step: dict[int, list[Interval]] = {}
+    for span in run.directory.trace.spans():
+        if span["tid"] == 0:
+            by_step.setdefault(int(span["args"]["step"]), []).append((span["ts"], span["ts"] + span["dur"]))
+    seconds = {step: length(union(intervals)) / 1e6 for step, intervals in sorted(by_step.items())}
     return pd.DataFrame({"step": list(seconds), "seconds": list(seconds.values())})
-
-
-def whole_span(line: str) -> dict[str, Any] | None:
-    """The span on one line of a trace; None for a bracket, and for a line that a kill left half-written."""
-    try:
-        span = json.loads(line.strip().rstrip("],"))
-    except ValueError:
-        return None
-    return span if isinstance(span, dict) and span.get("ph") == "X" else None
-
-
-def covered(intervals: Sequence[tuple[float, float]]) -> float:
-    """Length of the union of intervals."""
-    total, end = 0.0, -np.inf
-    for start, stop in sorted(intervals):
-        total += max(0.0, stop - max(start, end))
-        end = max(end, stop)
-    return total

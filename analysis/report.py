@@ -17,6 +17,7 @@ from analysis.figures import Plot, all_figures
 from analysis.findings import findings, published_caveat
 from analysis.load import Experiment, load_experiment
 from analysis.one_factor import check_one_factor, what_differs
+from analysis.overlap import overlap_tables
 
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
 METHOD = (
@@ -126,7 +127,7 @@ def further_tables(experiment: Experiment, comparison: Comparison) -> list[rende
     if keys:
         levels = effects.factor_levels(experiment, *keys)
         found.append(tables.effects_table(effects.two_by_two(comparison, levels, *keys)))
-    return found
+    return [*found, *overlap_tables(experiment)]
 
 
 def inlined(plot: Plot, folder: Path) -> dict[str, str | int]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from ablate.errors import UserError
-from analysis.load import covered, load_experiment, printed_name, seconds_by_step, swept_keys, wide_metrics
+from analysis.load import load_experiment, printed_name, seconds_by_step, swept_keys, wide_metrics
 
 
 def test_every_finished_run_is_in_both_frames(main_runs):
@@ -79,10 +79,6 @@ def test_a_metric_that_no_run_logged_is_an_empty_column(main_runs):
     wide = wide_metrics(main_runs.metrics, ["train/loss", "train/never_logged"])
     assert wide["train/loss"].notna().all()
     assert wide["train/never_logged"].isna().all()
-
-
-def test_seconds_count_overlapping_stages_once():
-    assert covered([(0, 2), (1, 3), (5, 6), (5, 5.5)]) == 4
 
 
 def test_seconds_of_every_step_come_from_the_open_ended_trace(main_runs):
