@@ -10,8 +10,8 @@ Every run is checked as ablate.train would check it: configuration, objective, l
 a warning. The command's own keys are experiment=NAME (needed), status=true (also show why a run failed) and out=FILE.
 
 estimate=true prints a page of estimates in place of the runs. device=NAME is a file of conf/device. conf/plan.yaml has
-what is assumed: device.bandwidth_share=0.6 and planner.kept_share=0.3 override it, and lengths_of=RUN takes the lengths of
-a recorded run's responses. docs/cluster.md compares such estimates with measurements.
+what is assumed: device.bandwidth_share=0.6 and planner.kept_share=0.3 override it, and lengths_of=RUN takes the lengths
+of a recorded run's responses. docs/cluster.md compares such estimates with measurements.
 
 slurm/submit.sh adds processes=N (the number of processes that will train a run), missing_files=error, and queued=JOB,
 which says that the lines of out=FILE are now tasks 0, 1, ... of that array.

@@ -1,4 +1,4 @@
-"""Everything together: seconds of a step by stage, hours of a run, memory and disk, from a configuration and a device."""
+"""Everything together: seconds of a step by stage, hours of a run, memory and disk, from configuration and device."""
 
 from __future__ import annotations
 
