@@ -52,7 +52,7 @@ def run_kills(file: TrialFile, num_kills: int, seed: int, work: Path) -> None:
     draw = random.Random(f"{seed}/{time.time_ns()}")
     done = 0
     while done < num_kills:
-        mode = draw.choice(list(MODES))
+        mode = choose_mode(file, draw)
         done += run_chain(file, mode, min(KILLS_PER_CHAIN, num_kills - done), draw, work)
 
 
@@ -109,6 +109,16 @@ def run_chain(file: TrialFile, mode: str, num_kills: int, draw: random.Random, w
 def refusal(attempt: Attempt) -> str | None:
     """What a run that ended by itself said, unless it simply finished."""
     return None if attempt.wait() == 0 else attempt.text()[-1500:]
+
+
+def choose_mode(file: TrialFile, draw: random.Random) -> str:
+    """One of the two modes that have had the fewest kills."""
+    kills = Counter(mode for trial in file.read() for mode in MODES if is_kill(trial) and trial.fault.endswith(mode))
+    return draw.choice(sorted(MODES, key=lambda mode: (kills[mode], draw.random()))[:2])
+
+
+def is_kill(trial: Trial) -> bool:
+    return trial.part == "kills" and trial.fault.partition(",")[0] in TARGETS
 
 
 def choose_target(file: TrialFile, mode: str, draw: random.Random) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 
 
@@ -21,6 +23,7 @@ class Trial:
     is_hit: bool  # the fault happened where it was aimed at
     outcome: str  # a few words; equal words are counted together
     detail: str = ""
+    commit: str = ""  # of the code that was tested; TrialFile.append fills it in
 
 
 class TrialFile:
@@ -30,6 +33,7 @@ class TrialFile:
         self.path = path
 
     def append(self, trial: Trial) -> None:
+        trial = replace(trial, commit=commit())
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a") as file:
             file.write(json.dumps(asdict(trial)) + "\n")
@@ -43,6 +47,13 @@ class TrialFile:
         return [Trial(**json.loads(line)) for line in lines]
 
 
+@cache
+def commit() -> str:
+    """The commit of this checkout, and a ``+`` if files differ from it; read once for each process."""
+    described = ["git", "describe", "--always", "--dirty=+", "--abbrev=7", "--exclude=*"]
+    return subprocess.run(described, capture_output=True, text=True, cwd=Path(__file__).parent).stdout.strip()
+
+
 def table(trials: Iterable[Trial]) -> str:
     """A Markdown table with one row per fault: trials, hits, and how often each outcome was seen."""
     rows: dict[tuple[str, str], list[Trial]] = {}
@@ -53,4 +64,5 @@ def table(trials: Iterable[Trial]) -> str:
         counts = Counter(trial.outcome for trial in found)
         outcomes = ", ".join(f"{count} {outcome}" for outcome, count in counts.most_common())
         lines.append(f"| {part} | {fault} | {len(found)} | {sum(trial.is_hit for trial in found)} | {outcomes} |")
-    return "\n".join(lines)
+    commits = list(dict.fromkeys(trial.commit for found in rows.values() for trial in found))
+    return "\n".join([*lines, "", f"Commits: {', '.join(commits)}"])
