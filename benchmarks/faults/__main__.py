@@ -7,13 +7,15 @@ printed at the end. ``python -m benchmarks.faults table`` prints it alone.
 from __future__ import annotations
 
 import argparse
+import signal
+import sys
 from pathlib import Path
 
 from benchmarks.faults.kills import run_kills
 from benchmarks.faults.malformed import run_malformed
 from benchmarks.faults.parts import run_parts
 from benchmarks.faults.rewards import run_rewards
-from benchmarks.faults.runs import private_shared_memory
+from benchmarks.faults.runs import end_all, private_shared_memory
 from benchmarks.faults.sandbox import run_attacks, run_mix
 from benchmarks.faults.table import TrialFile, table
 
@@ -36,11 +38,15 @@ def main() -> None:
     options = parser.parse_args()
     file = TrialFile(options.out)
     parts = PARTS if "all" in options.parts else [part for part in options.parts if part != "table"]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM; the trials so far are in the file"))
     if parts:
         private_shared_memory()
-    for part in parts:
-        run, goal = PARTS[part]
-        run(file, options.count or goal, options.seed, options.out.parent.resolve())
+    try:
+        for part in parts:
+            run, goal = PARTS[part]
+            run(file, options.count or goal, options.seed, options.out.parent.resolve())
+    finally:
+        end_all()
     print(table(file.read()))
 
 

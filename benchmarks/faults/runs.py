@@ -39,6 +39,8 @@ MODES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {  # the launcher's 
     "asynchronous checkpoints": ((), ("checkpoint.asynchronous=true",)),
 }
 
+ATTEMPTS: list[Attempt] = []  # all that this process started
+
 
 def command(mode: str, outputs: Path, *overrides: str) -> list[str]:
     launcher, of_mode = MODES[mode]
@@ -100,6 +102,7 @@ class Attempt:
             cwd=ROOT,
             start_new_session=True,
         )
+        ATTEMPTS.append(self)
 
     def new_events(self) -> list[tuple[str, str]]:
         """Whole lines that the span log got since the last look, as (event, span); ``open_spans`` follows them."""
@@ -148,6 +151,13 @@ class Attempt:
         if self.process.poll() is None:
             self.process.wait()
         self.output.close()
+
+
+def end_all() -> None:
+    """End the attempts that still live when a campaign is interrupted."""
+    for attempt in ATTEMPTS:
+        if attempt.process.poll() is None:
+            attempt.end()
 
 
 def started(pid: int) -> str:
