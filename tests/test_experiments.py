@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from ablate import plan
+from ablate import sweep
+from ablate.cli import compose
 
 ROOT = Path(__file__).parents[1]
 NAMES = sorted(path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml"))
@@ -40,8 +41,8 @@ def leaves(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
 def repetitions(values: dict[str, Any]) -> list[str]:
     """The groups and keys whose values the run would have without the experiment saying so."""
     choices = group_choices(values)
-    usual = plan.compose([], with_hydra=True).hydra.runtime.choices
-    inherited = plan.compose([f"{group}={choice}" for group, choice in choices.items()])
+    usual = compose([], with_hydra=True).hydra.runtime.choices
+    inherited = compose([f"{group}={choice}" for group, choice in choices.items()])
     own = {key: value for key, value in values.items() if key not in ("defaults", "hydra")}
     groups = [group for group, choice in choices.items() if usual[group] == choice]
     return groups + [key for key, value in leaves(own) if OmegaConf.select(inherited, key) == value]
@@ -53,7 +54,7 @@ def test_there_are_experiments():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_cell_composes_and_passes_every_check(name):
-    runs = plan.plan([f"experiment={name}", "seed=0"])  # no check looks at the seed, and composing takes its time
+    runs = sweep.plan([f"experiment={name}", "seed=0"])  # no check looks at the seed, and composing takes its time
     assert runs
     assert {run.directory.parts[-3] for run in runs} == {name}
 

@@ -86,12 +86,12 @@ class Attempt:
     process: subprocess.Popen = field(init=False)
     open_spans: list[str] = field(default_factory=list, init=False)
     leader: int = field(default=0, init=False)
-    position: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
         self.scratch.mkdir(parents=True, exist_ok=True)
         self.span_log = self.scratch / "spans"
         self.span_log.touch()
+        self.spans = self.span_log.open()
         environment = {**os.environ, "ABLATE_SPAN_LOG": str(self.span_log), "TMPDIR": str(self.scratch)}
         self.output = (self.scratch / "output").open("w")
         self.process = subprocess.Popen(
@@ -106,13 +106,10 @@ class Attempt:
 
     def new_events(self) -> list[tuple[str, str]]:
         """Whole lines that the span log got since the last look, as (event, span); ``open_spans`` follows them."""
-        with self.span_log.open() as file:
-            file.seek(self.position)
-            text = file.read()
-        whole = text[: text.rfind("\n") + 1]
-        self.position += len(whole)
         events = []
-        for line in whole.splitlines():
+        while line := self.spans.readline():
+            if not line.endswith("\n"):
+                raise RuntimeError(f"a line of {self.span_log} was not written as a whole: {line}")
             event, name, _, pid = line.split()
             self.leader = int(pid)
             self.open_spans.append(name) if event == "begin" else self.open_spans.remove(name)

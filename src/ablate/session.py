@@ -92,7 +92,8 @@ class Session:
             load = None
             if self.sampling is not None:
                 load = partial(self.sampling.load_weights, context_length, version)
-            self.trainer.gather_weights(load)
+            with self.timed("hand_off", version[1]):
+                self.trainer.gather_weights(load)
 
     def has_weights(self, version: WeightsVersion, context_length: int) -> bool:
         with self.timed("engine", version[1]):  # starts the engine where it is not open yet

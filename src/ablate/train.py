@@ -56,6 +56,20 @@ def main(values: DictConfig) -> str:
         raise
 
 
+def check_sweep() -> None:
+    """With ``-m``, check every run of the sweep before Hydra starts the first one and writes its multirun.yaml.
+
+    Raises:
+        UserError: naming the first run that breaks a rule, and the rule.
+    """
+    from ablate.sweep import plan
+
+    options = {word for word in sys.argv[1:] if word.startswith("-")}
+    if options and options <= {"-m", "--multirun"}:
+        words = [word for word in sys.argv[1:] if word not in options]
+        plan(words, int(os.environ.get("WORLD_SIZE", "1")), trains_here=True)
+
+
 def note_failure(sentence: str) -> None:
     """Print at once what Hydra would print only after the sweep, and keep it for the last lines."""
     failed_runs.append(sentence)
@@ -152,9 +166,14 @@ def close_attempt(run: RunDirectory, is_leader: bool, status: str, error: str | 
         run.end_attempt(status, error)
 
 
+def check_and_make() -> None:
+    check_sweep()
+    main()
+
+
 if __name__ == "__main__":
     try:
-        run_main(main)
+        run_main(check_and_make)
     except Exception:
         traceback.print_exc()  # here and not in the interpreter, so that the summary of a sweep comes last
         sys.exit(1)

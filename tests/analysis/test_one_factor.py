@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from ablate import plan
+from ablate import sweep
 from ablate.cli import compose
 from ablate.errors import UserError
 from ablate.provenance import flatten
@@ -79,7 +79,7 @@ def test_gspo_plus_differs_from_gspo_in_the_weight_alone(main_runs):
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_an_experiments_cells_differ_in_what_it_declares_and_its_baseline_is_one_of_them(name):
-    configs = [compose(job) for job in plan.expand([f"experiment={name}", "seed=0"])]
+    configs = [compose(job) for job in sweep.expand([f"experiment={name}", "seed=0"])]
     flat = [{key: leaf for key, leaf in flatten(dict(config)) if may_be_a_factor(key)} for config in configs]
     differing = {key for one in flat for key in one if repr(one[key]) != repr(flat[0].get(key))}
     factors = list(configs[0].comparison.factors)

@@ -54,7 +54,7 @@ def test_an_inline_engine_shares_a_process_with_megatron_in_either_order(order, 
     assert json.loads(last_line(start(order, str(tiny_checkpoint)))) == expected
 
 
-def test_a_child_engine_of_a_launched_job_samples_the_same_and_dies_with_it(tiny_checkpoint, expected):
+def test_a_child_engine_of_a_launched_job_samples_the_same_dies_with_it_and_leaves_no_socket(tiny_checkpoint, expected):
     launcher = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
     ranks = [
         start("child", str(tiny_checkpoint), RANK=str(rank), LOCAL_RANK=str(rank), **launcher) for rank in range(2)
@@ -67,6 +67,7 @@ def test_a_child_engine_of_a_launched_job_samples_the_same_and_dies_with_it(tiny
             rank.kill()
     assert leader["sampled"] == expected
     assert leader["children"]
+    assert leader["sockets"] == []
     left = [process for process in psutil.process_iter() if process.pid in leader["children"]]
     _, alive = psutil.wait_procs(left, timeout=60)
     assert alive == []

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ablate import plan
+from ablate import sweep
 
 ROOT = Path(__file__).parents[2]
 
@@ -34,7 +34,7 @@ def test_an_array_has_one_task_per_cell_and_each_trains_that_cell(tmp_path):
     lines = dry_run(
         tmp_path, "experiment=tiny", "objective=grpo,dapo", "seed=3", ABLATE_PARTITION="short", ABLATE_MAX_RUNNING="2"
     )
-    cells = plan.expand(["experiment=tiny", "objective=grpo,dapo", "seed=3", f"paths.outputs={tmp_path / 'outputs'}"])
+    cells = sweep.expand(["experiment=tiny", "objective=grpo,dapo", "seed=3", f"paths.outputs={tmp_path / 'outputs'}"])
     (sbatch,) = [shlex.split(line) for line in lines if line.startswith("sbatch ")]
     assert f"--array=0-{len(cells) - 1}%2" in sbatch
     assert "--partition=short" in sbatch

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ablate.cli import recorded
 from ablate.errors import UserError
+from ablate.files import read_json
 from ablate.hf_config import read_hf_config, stretched
 from ablate.warm_start.build import MAX_FILE_BYTES
 
@@ -83,10 +84,6 @@ def generation_config(config: RunConfig, model_dir: Path) -> dict[str, Any]:
     # 0 switches top-k off, for transformers and for vLLM; where nothing is said, transformers takes 50.
     sampling = {"temperature": config.eval.temperature, "top_p": config.eval.top_p, "top_k": 0}
     return {**tokens, "do_sample": True, **sampling}
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text())
 
 
 def write_json(path: Path, values: dict[str, Any]) -> None:

@@ -122,7 +122,7 @@ def group_centred(reward_PG: Tensor) -> Tensor:
     return (reward_PG - reward_PG.mean(dim=1, keepdim=True)).masked_fill(has_one_reward(reward_PG), 0.0)
 
 
-@waives(advantage_ignores_reward_scale="the baseline is a mean of rewards, and nothing divides by their spread")
+@waives(advantage_ignores_reward_scale="the baseline is a mean of rewards, without a division by their spread")
 def leave_one_out(reward_PG: Tensor) -> Tensor:
     """A_i = R_i - mean of the other G - 1 rewards (RLOO, arXiv 2402.14740); 0 for a group of one."""
     others_PG = (reward_PG.sum(dim=1, keepdim=True) - reward_PG) / max(reward_PG.shape[1] - 1, 1)
@@ -205,7 +205,7 @@ def token_mean(mask_BT: Tensor, in_loss_B: Tensor) -> Tensor:
     return mask_BT.double() / mask_BT.sum().clamp(min=1)
 
 
-@waives(weights_sum_to_one="it divides by a constant, not by the tokens of the update")
+@waives(weights_sum_to_one="its denominator is a constant, not the tokens of the update")
 def constant_length(mask_BT: Tensor, in_loss_B: Tensor, *, constant_length: float) -> Tensor:
     """1 / (N L) with a constant L: the sum over tokens of Dr. GRPO (arXiv 2503.20783).
 

@@ -18,11 +18,11 @@ A record of step k is trusted once a checkpoint of a step >= k exists; resuming 
 
 from ablate.parquet import read_parquet, write_parquet
 from ablate.records.checkpoints import checkpoint_directory
-from ablate.records.run import CellState, RunDirectory, run_path
+from ablate.records.run import RunDirectory, StateOnDisk, run_path
 
 __all__ = [
-    "CellState",
     "RunDirectory",
+    "StateOnDisk",
     "checkpoint_directory",
     "read_parquet",
     "run_path",

@@ -20,7 +20,7 @@ CONFIG_FILE = "config.yaml"
 
 
 @dataclass(frozen=True)
-class CellState:
+class StateOnDisk:
     """What a look at a run directory tells: missing | queued | running | preempted | interrupted | failed | done."""
 
     name: str
@@ -74,7 +74,7 @@ class RunDirectory:
         if not self.config_path.exists():
             write_atomic(self.config_path, config_yaml)
 
-    def state(self, waiting_tasks: Set[str] = frozenset()) -> CellState:
+    def state(self, waiting_tasks: Set[str] = frozenset()) -> StateOnDisk:
         """Look at the directory without touching it: the lock distinguishes a running process from a killed one.
 
         Args:
@@ -82,15 +82,15 @@ class RunDirectory:
         """
         task = self.owner.queued_task(waiting_tasks)
         if task is not None:
-            return CellState("queued", f"task {task}")
+            return StateOnDisk("queued", f"task {task}")
         manifest = self.manifest.read()
         if not manifest:
-            return CellState("missing")
+            return StateOnDisk("missing")
         position = self.owner.position()
         status = manifest.get("status", "unknown")
         if status == "running":
-            return CellState("running" if self.owner.is_locked() else "interrupted", position)
-        return CellState(status, position, manifest.get("error"))
+            return StateOnDisk("running" if self.owner.is_locked() else "interrupted", position)
+        return StateOnDisk(status, position, manifest.get("error"))
 
     @property
     def status(self) -> str:

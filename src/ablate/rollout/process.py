@@ -75,6 +75,14 @@ def remove_sockets_of_killed_runs() -> None:
             shutil.rmtree(directory, ignore_errors=True)  # another user's directory stays
 
 
+def remove_connected_sockets() -> None:
+    """Remove the socket files of the engines that have started: connected sockets need none, and a kill leaves none."""
+    directory = Path(os.environ["VLLM_RPC_BASE_PATH"])
+    if directory.name.startswith(f"{SOCKETS_PREFIX}{os.getpid()}-"):
+        for path in directory.iterdir():
+            path.unlink()
+
+
 @contextmanager
 def environment_for_children(num_threads: int) -> Iterator[None]:
     """Run the block with the environment that engine processes started inside shall inherit, then restore ours."""

@@ -24,7 +24,13 @@ from ablate.errors import UserError
 from ablate.hf_config import read_hf_config
 from ablate.preemption import stop_if_asked
 from ablate.rollout.engine import Change, Engine, OnFinish, Request, Sampled, Steer
-from ablate.rollout.process import caller_unchanged, children_end_with_us, environment_for_children, prepare_environment
+from ablate.rollout.process import (
+    caller_unchanged,
+    children_end_with_us,
+    environment_for_children,
+    prepare_environment,
+    remove_connected_sockets,
+)
 from ablate.rollout.running import Running
 from ablate.rollout.server import ServerEngine
 from ablate.rollout.settings import engine_arguments, eos_ids, server_command, yarn_of
@@ -199,6 +205,7 @@ def start(model_dir: Path, config: EngineConfig, arguments: dict[str, Any]) -> L
         llm.collective_rpc("use_norm_kernels")
     if config.placement == "child":
         llm.collective_rpc("end_with_parent")
+        remove_connected_sockets()
     if config.placement == "inline":
         llm.engine_core._finalizer.detach()  # it would destroy torch.distributed: see VllmEngine.close
     return llm

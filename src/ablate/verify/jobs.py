@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 WALL_MARGIN_S = 1.0  # so that a very small time limit still leaves time to start
 CANCELLED = "cancelled"
+TEST_BEGINS = "a test begins"  # a supervisor that lives says so before every test
 job_numbers = itertools.count()
 
 

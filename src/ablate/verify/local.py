@@ -14,7 +14,7 @@ from ablate.errors import UserError
 from ablate.types import Verdict
 from ablate.verify.backend import BackendError
 from ablate.verify.container import MISSING_BUBBLEWRAP
-from ablate.verify.jobs import Job, num_tests_run
+from ablate.verify.jobs import TEST_BEGINS, Job
 from ablate.verify.messages import receive_message, send_message
 from ablate.verify.scoring import longest_wait_s
 
@@ -68,11 +68,11 @@ class LocalBackend:
         """
         if self.process is None:
             self.start()
-        # One wait more for the compilation, one for a new container. A supervisor that was stopped would never answer.
-        self.line.settimeout((num_tests_run(job) + 2) * longest_wait_s(job))
+        self.line.settimeout(longest_silence_s(job))
         try:
             send_message(self.line, job)
-            verdict = receive_message(self.line)
+            while (verdict := receive_message(self.line)) == TEST_BEGINS:
+                pass
         except TimeoutError:
             verdict, reason = None, f"it did not answer within {self.line.gettimeout():.0f} s"
             self.process.kill()  # its container dies with it
@@ -103,3 +103,11 @@ class LocalBackend:
                 self.process.kill()
                 self.process.wait()
         self.line, self.process = None, None
+
+
+def longest_silence_s(job: Job) -> float:
+    """How long a supervisor may be silent before it counts as stopped, however many tests the job has.
+
+    Between two of its messages it starts a container at most, compiles the program and runs one test.
+    """
+    return 3 * longest_wait_s(job)

@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 from ablate.types import Verdict, VerdictKind
@@ -26,7 +27,7 @@ from ablate.verify.container import (
 )
 from ablate.verify.inside import kernel
 from ablate.verify.inside.test_report import parse_report
-from ablate.verify.jobs import CANCELLED, Interrupted, Job, infrastructure_error, num_tests_run
+from ablate.verify.jobs import CANCELLED, TEST_BEGINS, Interrupted, Job, infrastructure_error, num_tests_run
 from ablate.verify.messages import receive_message, send_message
 from ablate.verify.scoring import MIB, Outcome, limits_of, longest_wait_s, run_in_order, score
 from ablate.verify.staging import stage
@@ -34,15 +35,15 @@ from ablate.verify.staging import stage
 CONTAINER_MIB = 64  # the server's and the program process's own memory, in addition to the test's
 
 
-def run_job(container: Container, job: Job) -> Verdict:
-    """Verify one program; stops at the first failing test."""
+def run_job(container: Container, job: Job, on_test: Callable[[], object]) -> Verdict:
+    """Verify one program; stops at the first failing test. ``on_test`` is called as each test begins."""
     started = time.monotonic()
     limits = limits_of(job, watched=container.group is None)
     if container.group is not None:
         container.group.limit((job.memory_limit_mib + CONTAINER_MIB) * MIB, job.max_processes)
     failure = open_program(container, job, limits)
     if failure is None:
-        verdict = run_tests(container, job, limits)
+        verdict = run_tests(container, job, limits, on_test)
         if container.process is not None:
             container.send({"op": "done"}, [])
     else:
@@ -50,8 +51,9 @@ def run_job(container: Container, job: Job) -> Verdict:
     return replace(verdict, wall_s=time.monotonic() - started)
 
 
-def run_tests(container: Container, job: Job, limits: dict) -> Verdict:
+def run_tests(container: Container, job: Job, limits: dict, on_test: Callable[[], object]) -> Verdict:
     def run(position: int, index: int) -> Outcome:
+        on_test()
         if job.container == "test" and position:
             container.restart()
             open_program(container, job, limits)
@@ -130,7 +132,7 @@ class Supervisor:
             if self.container.process is None or job.fresh or self.is_used_up(job):
                 self.container.restart()
             self.problem_id = job.problem_id
-            return run_job(self.container, job)
+            return run_job(self.container, job, lambda: send_message(self.line, TEST_BEGINS))
         except (ContainerError, OSError) as error:  # OSError: no memory or no descriptor left for a test's files
             self.container.stop()
             return infrastructure_error(job, str(error))
