@@ -1,7 +1,7 @@
 """``python -m ablate.judge cases=IN.jsonl out=OUT.jsonl``: verify submissions to problems, one JSON line each.
 
-A second run continues: a submission is known by a key over its program, tests, limits and comparison. A broken input
-line is reported with its number and the others are verified. A submission with an infrastructure error is verified
+A second run continues: a hash of its program, tests, limits and comparison identifies a submission. A broken input line
+is reported with its number and the others are verified. A submission with an infrastructure error is verified
 again by the next run.
 """
 

@@ -61,7 +61,7 @@ def complete_step(session: Session, state: RunState, is_last: bool) -> None:
 
 
 def train_one_step(session: Session, state: RunState, context_length: int) -> tuple[dict[str, float], dict[str, Any]]:
-    """Collect one rollout batch and take its updates; ``state`` is that after the step before, and stays so.
+    """Collect one rollout batch and take its updates; ``state`` stays that of the step before.
 
     Returns:
         The metrics of the step, and the problem sampler's state after it.

@@ -62,12 +62,15 @@ def check_sweep() -> None:
     Raises:
         UserError: naming the first run that breaks a rule, and the rule.
     """
+    from hydra.core.global_hydra import GlobalHydra
+
     from ablate.sweep import plan
 
     options = {word for word in sys.argv[1:] if word.startswith("-")}
     if options and options <= {"-m", "--multirun"}:
         words = [word for word in sys.argv[1:] if word not in options]
         plan(words, int(os.environ.get("WORLD_SIZE", "1")), trains_here=True)
+        GlobalHydra.instance().clear()  # Hydra's own command line refuses to start where configurations were composed
 
 
 def note_failure(sentence: str) -> None:

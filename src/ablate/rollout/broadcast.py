@@ -111,7 +111,7 @@ class Broadcast:
 async def failures_of(calls: dict[str, Awaitable], own: Awaitable[None], timeout_s: float) -> dict[str, ServerFailed]:
     """Await this process's part and the servers' answers; return the servers that are the cause if anything failed.
 
-    When one server hangs, the others report that the broadcast broke. The cause is then whoever does not answer.
+    When one server hangs, the others report that the broadcast broke. The cause is then the server that is silent.
 
     Raises:
         RuntimeError: if this process's part failed although every server answered.

@@ -35,7 +35,7 @@ class Layout:
         return self.spans()[-1][1] if self.names else 0
 
     def spans(self) -> list[tuple[int, int]]:
-        """First byte of each tensor, and the first byte behind its padding."""
+        """The first byte of each tensor, and the first byte after its padding."""
         spans, begin = [], 0
         for dtype, shape in zip(self.dtypes, self.shapes, strict=True):
             end = begin + padded(prod(shape) * getattr(torch, dtype).itemsize)

@@ -9,7 +9,7 @@ from itertools import groupby
 
 from ablate.rollout.engine import STEER_EVERY_S, Change, OnFinish, Request, Sampled, Steer
 
-MAX_REFUSALS = 3  # a request that so many servers answered with an error is the cause, not the servers
+MAX_REFUSALS = 3  # if this many servers answer a request with an error, the request is at fault and not the servers
 
 
 class ServerFailed(Exception):
@@ -75,8 +75,8 @@ class Dispatch:
         max_in_flight: requests at once, per server.
         send: samples one request on a server; raises ``ServerFailed`` if the server cannot. Cancelled, it closes the
             connection, and then the server aborts the request.
-        watch: returns never, and raises ``ServerFailed`` when a server no longer answers.
-        on_lost: is told of every server that failed; may raise to give up.
+        watch: never returns, and raises ``ServerFailed`` when a server no longer answers.
+        on_lost: called with every server that failed; may raise to give up.
     """
 
     def __init__(

@@ -60,7 +60,7 @@ STEER_EVERY_S = 0.1  # at the latest, where an engine does not sample step by st
 
 
 class TooFewServers(Preempted):
-    """So many servers failed that the run leaves, to be queued again."""
+    """Too few servers are left: the run stops, and is queued again."""
 
 
 class WeightsIncomplete(Exception):

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 class KeepingEngine:
     """Writes every finished sample to ``path``, and answers a request that is there already without sampling.
 
-    A sample is a function of its request and the weights, so whoever names ``path`` must give every set of weights a
-    file of its own. Log-probabilities are not kept: an evaluation uses none. 454 problems x 16 samples x 20,000 tokens
+    A sample is a function of its request and the weights, so the caller must use another ``path`` for every set of
+    weights. Log-probabilities are not kept: an evaluation uses none. 454 problems x 16 samples x 20,000 tokens
     are about 1 GB.
     """
 

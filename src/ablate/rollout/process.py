@@ -85,7 +85,7 @@ def remove_connected_sockets() -> None:
 
 @contextmanager
 def environment_for_children(num_threads: int) -> Iterator[None]:
-    """Run the block with the environment that engine processes started inside shall inherit, then restore ours."""
+    """Run the block with the environment that engine processes started inside it should inherit, then restore ours."""
     before = dict(os.environ)
     for name in LAUNCHER_VARIABLES:
         os.environ.pop(name, None)

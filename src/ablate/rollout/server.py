@@ -1,11 +1,11 @@
 """A client of vLLM's servers on other machines (``placement: servers``): one pool, in which every server is the same.
 
 The servers are started with ``python`` and the words of ``settings.server_command``. ``VLLM_SERVER_DEV_MODE=1`` in
-their environment opens the routes that replace weights, and ``ABLATE_SERVER_TOKEN`` closes every route to whoever does
-not know the job's token. The token travels unencrypted: the network between the nodes must be private.
+their environment opens the routes that replace weights, and ``ABLATE_SERVER_TOKEN`` closes every route to clients that
+do not know the job's token. The token travels unencrypted: the network between the nodes must be private.
 
-A server that fails, hangs or went away is retired: its requests go to the others, and it takes part again from the next
-full weight update on, if it answers by then.
+A server that fails, hangs or disappears is retired: its requests go to the others, and it takes part again from
+the next full weight update on, if it answers by then.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""HTTP to vLLM's servers: one call to one server, and the same call to many; which failures are whose."""
+"""HTTP to vLLM's servers: one call to one server, the same call to many, and whether server or request is at fault."""
 
 from __future__ import annotations
 

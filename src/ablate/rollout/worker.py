@@ -65,7 +65,7 @@ class WorkerExtension:
                 module.cos_sin_cache[: len(table)] = table
 
     def is_alive(self) -> bool:
-        """Answers at all: a client tells by it a slow server from one that hangs."""
+        """Answer at all: a client calls this to tell a slow server from one that hangs."""
         return True
 
     def end_interrupted_update(self) -> None:

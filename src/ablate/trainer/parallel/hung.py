@@ -18,7 +18,7 @@ SHOWN_RANKS = 4
 
 
 def answer_if_asked(store: dist.Store, rank: int) -> None:
-    """Write where this rank's main thread is, once somebody asked. Called by the thread that watches."""
+    """Write where this rank's main thread is, once another rank has asked. Called by the thread that watches."""
     if store.check([ASKED]) and not store.check([f"{ASKED}/{rank}"]):
         store.set(f"{ASKED}/{rank}", json.dumps(main_thread()))
 
