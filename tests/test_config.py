@@ -155,6 +155,6 @@ def test_a_run_from_before_a_key_existed_is_still_readable(tmp_path):
     assert config.model.architecture == OmegaConf.to_container(own.model.architecture)
 
 
-def test_a_checkpoint_outside_a_run_is_said(tmp_path):
+def test_a_checkpoint_outside_a_run_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"config\.yaml does not exist: checkpoint must be outputs/"):
         recorded(tmp_path / "config.yaml", [])

@@ -58,7 +58,7 @@ def test_records_later_than_the_checkpoint_are_dropped_and_the_rest_is_untouched
 
 
 @pytest.mark.parametrize("num_bytes", [1, 10, 25])
-def test_a_half_written_line_is_dropped_and_said(run, num_bytes):
+def test_a_half_written_line_is_dropped_and_reported(run, num_bytes):
     fill(run, 2)
     whole = run.steps.metrics_path.read_bytes()
     run.steps.metrics_path.write_bytes(whole + b'{"step": 3, "train/loss": 0.12345'[:num_bytes])

@@ -1,4 +1,4 @@
-"""Recorded runs for the tests of the analysis: the committed ones, and generators for worlds of one's own."""
+"""Recorded runs for the tests of the analysis: the committed ones, and a generator of synthetic ones."""
 
 from __future__ import annotations
 

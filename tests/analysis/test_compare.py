@@ -157,13 +157,13 @@ def test_effects_of_a_2_x_2_are_the_contrasts_of_its_cells(crossed_runs, setting
     assert (effects["low"] < effects["high"]).all()
 
 
-def test_cells_that_are_no_2_x_2_are_refused(main_runs):
+def test_cells_that_do_not_form_a_2_x_2_are_refused(main_runs):
     assert crossed_keys(main_runs) is None
     with pytest.raises(UserError, match="its 4 cells are not a 2 x 2"):
         factor_levels(main_runs, "optim.lr", "seed")
 
 
-def test_a_warm_start_at_another_context_is_no_start_of_these_runs(main_runs, settings):
+def test_a_warm_start_at_another_context_does_not_count(main_runs, settings):
     """With a context schedule the first evaluation is at the first stage's length, the last one at the last's."""
     scores = main_runs.scores.copy()
     scores.loc[scores["step"] == 0, "context"] = scores["context"] // 2 + 1

@@ -70,7 +70,7 @@ def test_an_unfinished_run_is_left_out_and_named(copied_runs):
     assert "gspo/seed1" not in set(experiment.scores["run"])
 
 
-def test_no_run_is_said_in_one_sentence(tmp_path):
+def test_an_experiment_without_runs_is_refused_in_one_sentence(tmp_path):
     with pytest.raises(UserError, match=r"holds no run .*ablate\.train -m experiment=absent"):
         load_experiment(tmp_path / "absent")
 

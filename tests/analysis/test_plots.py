@@ -1,4 +1,4 @@
-"""Figures: an objective looks the same everywhere, nothing is told by colour alone, every cell is drawn."""
+"""Figures: an objective looks the same everywhere, nothing depends on colour alone, every cell is drawn."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_every_colour_is_visible_on_white_paper():
         assert (1.05) / (luminance(look.colour) + 0.05) > 2.2, look
 
 
-def test_nothing_is_told_by_colour_alone():
+def test_nothing_depends_on_colour_alone():
     for first, second in combinations(style.LOOKS, 2):
         assert first.marker != second.marker
         assert first.dash != second.dash
@@ -125,7 +125,7 @@ def test_a_figure_is_written_as_png_and_svg_and_equal_figures_give_equal_files(m
     assert (tmp_path / "first.svg").read_text() == (tmp_path / "second.svg").read_text()
 
 
-def test_the_warm_start_is_no_cell_of_the_forest(main_runs, settings):
+def test_the_warm_start_is_not_a_cell_of_the_forest(main_runs, settings):
     figure = forest_of(compare(main_runs, settings))
     assert "Warm start" not in [tick.get_text() for tick in figure.axes[0].get_yticklabels()]
 

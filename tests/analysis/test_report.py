@@ -1,4 +1,4 @@
-"""The report: self-contained, every number leads to its runs, inconvenient facts are said."""
+"""The report: self-contained, every number leads to its runs, inconvenient facts are stated."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_a_labelled_second_factor_stands_in_page_and_table(recorded, tmp_path, m
     assert "Not one factor." in (tmp_path / "table.md").read_text()
 
 
-def test_a_clip_that_was_never_live_is_said_and_marked(copied_runs, settings):
+def test_a_clip_that_was_never_live_is_reported_and_marked(copied_runs, settings):
     for cell in ("grpo", "gspo"):
         silenced(copied_runs, cell, **{"policy/clip_is_live": 0.0})
     experiment = load_experiment(copied_runs)
@@ -150,21 +150,21 @@ def test_scores_by_difficulty_add_up_to_the_score(main_runs, settings):
     assert whole == pytest.approx(100 * point, abs=0.1)
 
 
-def test_a_clip_that_never_bound_is_said(copied_runs, settings):
+def test_a_clip_that_never_bound_is_reported(copied_runs, settings):
     silenced(copied_runs, "dapo", **{"policy/clip_low": 0.0, "policy/clip_high": 0.0})
     experiment = load_experiment(copied_runs)
     said = " ".join(findings(experiment, compare(experiment, settings)))
     assert "No token was ever clipped in DAPO" in said
 
 
-def test_no_detectable_difference_is_said_with_what_it_would_take(main_runs, settings):
+def test_a_report_without_a_detectable_difference_says_what_it_would_take(main_runs, settings):
     said = " ".join(findings(main_runs, compare(main_runs, settings)))
     assert "At 160 tokens no difference from GRPO is detectable" in said
     assert re.search(r"3 seeds x 16 problems x 4 samples this design detects a difference of [\d.]+ points", said)
     assert re.search(r"would take \d+ seeds or [\d,]+ problems", said)
 
 
-def test_one_seed_is_said_to_say_nothing_about_other_seeds(copied_runs, settings):
+def test_the_report_says_that_one_seed_tells_nothing_about_others(copied_runs, settings):
     for path in copied_runs.glob("*/seed[12]/manifest.json"):
         path.write_text(json.dumps(json.loads(path.read_text()) | {"status": "preempted"}))
     experiment = load_experiment(copied_runs)
@@ -232,7 +232,7 @@ def test_one_cell_alone_has_a_report_too(copied_runs, tmp_path):
     assert not (tmp_path / "differences.png").exists()
 
 
-def test_a_baseline_that_did_not_run_is_said(copied_runs, settings):
+def test_a_baseline_that_did_not_run_is_reported(copied_runs, settings):
     shutil.rmtree(copied_runs / "grpo")
     experiment = load_experiment(copied_runs)
     said = findings(experiment, compare(experiment, settings))

@@ -1,4 +1,4 @@
-"""The selected checkpoint is shown next to the last one, and the gain from selecting on the test problems is said."""
+"""The selected checkpoint is shown next to the last one, and the gain from selecting on the test problems is stated."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_the_selected_and_the_last_score_stand_next_to_each_other(copied_runs, s
     assert len(selection_table(experiment, comparison).rows) == 8  # 4 cells x 2 contexts
 
 
-def test_selection_on_the_evaluation_problems_is_said_with_what_it_gains(copied_runs, settings):
+def test_the_report_states_what_selection_on_the_evaluation_problems_gains(copied_runs, settings):
     select(copied_runs, 8)
     experiment = load_experiment(copied_runs)
     said = " ".join(findings(experiment, compare(experiment, settings)))

@@ -29,7 +29,7 @@ def test_the_tokens_are_the_text_and_special_tokens_are_there_once():
         assert sum(token in TOKENIZER.all_special_ids for token in prompt.token_ids) == 1
 
 
-def test_braces_beside_the_placeholder_stand_for_themselves():
+def test_braces_other_than_the_placeholder_stand_for_themselves():
     (prompt,) = make_prompts(PROBLEMS[:1], TOKENIZER, Templates("{x} {statement} {}"))
     assert f"{{x}} {PROBLEMS[0].statement} {{}}" in prompt.text
 

@@ -141,7 +141,7 @@ def test_length_buckets_hold_equally_many_rows_and_cover_every_length():
         ({"objectives": "[grpo,nope]"}, "objective 'nope' is unknown"),
     ],
 )
-def test_a_wrong_word_is_said_in_one_sentence(monkeypatch, recorded_run, tmp_path, change, sentence):
+def test_a_wrong_word_is_refused_in_one_sentence(monkeypatch, recorded_run, tmp_path, change, sentence):
     words = {"rollouts": recorded_run, "checkpoint": recorded_run, "objectives": "[grpo]", "out": tmp_path} | change
     monkeypatch.setattr(sys, "argv", ["replay", *(f"{key}={value}" for key, value in words.items())])
     with pytest.raises((UserError, OmegaConfBaseException)) as caught:  # run_main makes a sentence of either
@@ -149,7 +149,7 @@ def test_a_wrong_word_is_said_in_one_sentence(monkeypatch, recorded_run, tmp_pat
     assert sentence in str(caught.value)
 
 
-def test_during_makes_the_earlier_optimizer_steps_again_and_looks_at_the_last_ones_rows(recorded_run):
+def test_during_repeats_the_earlier_updates_and_looks_at_the_rows_of_the_last_one(recorded_run):
     """Continuing from checkpoint 1 to the end of step 2 this way gives the weights of checkpoint 2."""
     from omegaconf import OmegaConf
 

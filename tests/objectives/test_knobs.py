@@ -1,4 +1,4 @@
-"""A mistake in an objective's configuration is said in one sentence that names the key."""
+"""A mistake in an objective's configuration is reported in one sentence that names the key."""
 
 import pytest
 from omegaconf import OmegaConf

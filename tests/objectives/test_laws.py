@@ -135,7 +135,7 @@ def test_laws_catch_a_ratio_that_reads_padding():
     assert "padding_changes_nothing" in broken
 
 
-def test_a_users_own_surrogate_has_no_closed_form_and_is_held_to_central_differences(tmp_path):
+def test_a_users_own_surrogate_has_no_closed_form_and_is_checked_by_central_differences(tmp_path):
     (tmp_path / "mine.py").write_text(
         "def soft(ratio_BT, advantage_B1, logp_BT, *, sharpness):\n"
         "    return advantage_B1 * (sharpness * (ratio_BT - 1)).tanh() / sharpness\n"

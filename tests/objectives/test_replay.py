@@ -57,7 +57,7 @@ def test_a_bad_case_file_is_one_sentence_with_the_case_number_and_exit_code_2(tm
         (laws, ["laws=grpo", "golden=check"], "needs either laws=NAME or golden=check|record"),
     ],
 )
-def test_a_wrong_command_line_is_said_in_one_sentence(monkeypatch, module, words, sentence):
+def test_a_wrong_command_line_is_refused_in_one_sentence(monkeypatch, module, words, sentence):
     with pytest.raises(UserError) as caught:
         run(monkeypatch, module, *words)
     assert sentence in str(caught.value)

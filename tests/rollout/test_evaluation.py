@@ -19,7 +19,7 @@ from ablate.types import Problem, Prompt, TestCase, Verdict, VerdictKind
 
 
 class RecordingEngine:
-    """Passes requests on to the real engine keeps them, and counts those that were finished."""
+    """Passes requests on to the real engine, keeps them, and counts those that have finished."""
 
     def __init__(self, engine):
         self.engine = engine

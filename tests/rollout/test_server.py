@@ -71,7 +71,7 @@ def open_client(model_dir, servers, **changes):
 
 
 def open_patient_client(model_dir, servers):
-    """A client that keeps sampling with one of two servers, and takes 5 s without an answer for a server's death."""
+    """A client that keeps sampling with one of two servers, and counts a server as dead after 5 s without an answer."""
     return open_client(model_dir, servers, min_live_share=0.5, silence_s=5, bucket_mib=0.05)
 
 

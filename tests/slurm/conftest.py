@@ -16,7 +16,7 @@ import pytest
 
 DAEMONS = ("munged", "slurmctld", "slurmd")
 START_DEADLINE_S = 30
-NUM_CPUS = 4  # as SLURM is told: tasks that wait need none
+NUM_CPUS = 4  # what SLURM believes the node has: tasks that wait use none
 CONFIGURATION = """\
 ClusterName=ablate
 SlurmctldHost={host}(127.0.0.1)
@@ -67,9 +67,9 @@ class Cluster:
         return {"" if index == "N/A" else index: state for index, state in pairs}
 
     def start_now(self, job: str) -> None:
-        """SLURM lets a job that was queued again wait for two minutes: not this one.
+        """Start a job that was queued again without SLURM's wait of two minutes.
 
-        Some seconds it must wait, because slurmd refuses a job's credentials of the second in which it was ended.
+        It still waits some seconds, because slurmd refuses credentials from the second in which the job ended.
         """
         self.run("scontrol", "update", f"job={job}", "starttime=now+3")
 

@@ -140,7 +140,7 @@ def test_filler_only_where_rows_run_out(lengths, num_ranks, packing):
 
 
 @pytest.mark.parametrize("packing", [False, True])
-def test_a_row_beyond_the_budget_is_said(packing):
+def test_a_row_beyond_the_budget_is_refused(packing):
     with pytest.raises(UserError, match=r"a row of 90 tokens does not fit parallel\.max_tokens_per_micro_batch=64"):
         plan_micro_batches([10, 90], 64, num_ranks=1, row_multiple=1, multiple_of=1, packing=packing)
 

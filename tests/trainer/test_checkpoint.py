@@ -213,7 +213,7 @@ def flip_a_bit(file: Path) -> None:
     ids=["truncated", "bit_flipped", "removed"],
 )
 @pytest.mark.parametrize("name", ["__0_0.distcp", ".metadata", "common.pt", "extra.pt"])
-def test_a_damaged_checkpoint_is_said_and_the_one_before_is_used(trainer, tmp_path, name, damage, sentence):
+def test_a_damaged_checkpoint_is_reported_and_the_one_before_is_used(trainer, tmp_path, name, damage, sentence):
     save(trainer, tmp_path, 1, 2)
     damage(tmp_path / "step_000002" / name)
     said = []
@@ -255,7 +255,7 @@ def test_the_newest_and_the_best_are_kept(trainer, tmp_path):
 
 
 def test_what_was_saved_last_comes_first_even_if_its_step_is_lower(trainer, tmp_path):
-    """A run that fell back to step 1 and went on must not jump to a later step of its former life."""
+    """A run that fell back to step 1 and went on must not jump to a later step of an earlier attempt."""
     save(trainer, tmp_path, 1, 9, 2)
     assert trainer.checkpoints.load_newest(tmp_path, never)["step"] == 2
     save(trainer, tmp_path, 3, keep=2)

@@ -51,7 +51,7 @@ def test_rows_are_cut_as_megatron_s_rotary_embedding_assumes():
         ({"fp8": "hybrid", "context": 2, "tensor": 8, "sequence_parallel": True}, 4, 512),
     ],
 )
-def test_lengths_divide_by_all_that_shares_them(changes, row, sequence):
+def test_lengths_are_divisible_by_the_number_of_ranks_that_share_them(changes, row, sequence):
     parallel = replace(cases.SINGLE, **changes)
     assert (layout.row_multiple(parallel), layout.sequence_multiple(parallel)) == (row, sequence)
     shares = parallel.tensor if parallel.sequence_parallel else 1

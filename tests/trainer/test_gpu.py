@@ -1,6 +1,7 @@
 """What only a GPU shows: Transformer Engine's layers, bf16, FP8 and NCCL against the same model in fp32 on the CPU.
 
-Never run where this was written, for want of a GPU; the limits of bf16 are twice what bf16 loses on a CPU.
+These tests have not run yet: the machine on which they were written has no GPU. The limits of bf16 are twice what bf16
+loses on a CPU.
 """
 
 from __future__ import annotations

@@ -203,7 +203,7 @@ def test_a_step_does_not_depend_on_the_micro_batch_split(alone, model_dirs, obje
     assert largest_relative_gap(expected["gradients"], cases.gathered_gradients(trainer)) < 1e-5
 
 
-def test_a_missing_tensor_and_a_wrong_shape_are_said(model_dirs, tmp_path):
+def test_a_missing_tensor_and_a_wrong_shape_are_named(model_dirs, tmp_path):
     from safetensors.torch import load_file, save_file
 
     from ablate.errors import UserError

@@ -213,7 +213,7 @@ def test_bf16_trains_fp32_main_weights(tiny_checkpoint, batch):
         ({"max_tokens_per_micro_batch": 8}, "does not fit parallel.max_tokens_per_micro_batch=8"),
     ],
 )
-def test_a_layout_that_cannot_work_is_said_in_a_sentence(tiny_checkpoint, batch, changes, sentence):
+def test_a_layout_that_cannot_work_is_refused_in_one_sentence(tiny_checkpoint, batch, changes, sentence):
     with pytest.raises(UserError, match=sentence):
         cases.open_trainer(tiny_checkpoint, replace(cases.SINGLE, **changes)).logp(batch)
 
@@ -226,7 +226,7 @@ def test_a_layout_that_cannot_work_is_said_in_a_sentence(tiny_checkpoint, batch,
         ({"pipeline": 3}, "4 layers are not divisible by parallel.pipeline=3"),
     ],
 )
-def test_what_the_model_does_not_divide_by_is_said(tiny_checkpoint, changes, sentence):
+def test_a_layout_by_which_the_model_is_not_divisible_is_refused(tiny_checkpoint, changes, sentence):
     from ablate.trainer.architecture import read_architecture
     from ablate.trainer.parallel.layout import check_layout
 
@@ -245,7 +245,7 @@ ENGINE = replace(cases.SINGLE, transformer_engine=True, precision="bf16", fp8="h
         (replace(ENGINE, tensor=4), {"transformer_engine"}, "must be divisible by 16 x parallel.tensor=4"),
     ],
 )
-def test_what_transformer_engine_cannot_do_is_said(tiny_checkpoint, monkeypatch, parallel, installed, sentence):
+def test_what_transformer_engine_cannot_do_is_refused(tiny_checkpoint, monkeypatch, parallel, installed, sentence):
     from ablate.trainer.architecture import read_architecture
     from ablate.trainer.parallel import layout
 

@@ -1,5 +1,5 @@
 # ruff: noqa: E501 -- programs read best as they are
-"""Hostile programs for the sandbox under test, with what must become of each. Bounded, so that a 2-core machine lives.
+"""Hostile programs for the sandbox under test, each with its right outcome. Bounded, so that two cores survive them.
 
 CONTAINED programs try one thing and print ``contained`` when it failed; the verifier must accept them. EXHAUSTING
 programs use up a resource or deceive; the verifier must answer with one of the named kinds.

@@ -294,7 +294,7 @@ FUNCTIONAL = {
     "True for true": ("def f(n):\n    return n > 2", "f", "3", "true"),
     "None for null": ("def f(n):\n    return None", "f", "3", "null"),
     "a dictionary": ("def f(n):\n    return {n: 'x'}", "f", "3", '{"3": "x"}'),
-    "prints beside the answer": ("def f(n):\n    print('debug', n)\n    return n", "f", "3", "3"),
+    "prints in addition to the answer": ("def f(n):\n    print('debug', n)\n    return n", "f", "3", "3"),
     "a main guard that would read": (
         "def f(n):\n    return n\nif __name__ == '__main__':\n    f(int(input()))",
         "f",

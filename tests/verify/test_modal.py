@@ -28,7 +28,7 @@ SUBMISSIONS = {
     "memory_limit": "x = bytearray(1 << 40)",
     "output_limit": "while True: print('x' * 1000)",
 }
-ADD_ONE = "class Solution:\n    def f(self, a):\n        print('beside')\n        return (a + 1,)"
+ADD_ONE = "class Solution:\n    def f(self, a):\n        print('as well')\n        return (a + 1,)"
 LEFT = "import os\nprint(7 if os.path.exists('/tmp/left') or os.listdir('/tmp') != ['main.py'] else 3)\nopen('/tmp/left', 'w')"
 RIGHTS = "import os\nprint(3 if os.getuid() and os.getgid() and not os.getgroups() else 7)"
 ROWS = [

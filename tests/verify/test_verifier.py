@@ -61,7 +61,7 @@ def test_tests_that_cannot_be_read_score_nobody(make_config, tmp_path):
         assert verifier.submit(LENGTHS, RIGHT).result().passed
 
 
-def test_no_tests_prove_nothing(verifier):
+def test_a_problem_without_tests_is_refused(verifier):
     with pytest.raises(UserError, match="has no tests"):
         verifier.submit(Problem("p", "", (), "easy"), RIGHT)
 
