@@ -148,7 +148,7 @@ def ratio_histograms(rows: pd.DataFrame, names: Mapping[str, str]) -> Figure:
 
 
 def draw_clips(axis: Axes, clips: pd.DataFrame, names: Mapping[str, str], look: dict, middles: np.ndarray) -> None:
-    """Vertical lines at 1 - low and 1 + high; a range that is wider than the picture is said, not drawn."""
+    """Vertical lines at 1 - low and 1 + high; a range that is wider than the picture is written, not drawn."""
     ranges: dict[tuple[float, float], list[str]] = {}
     for name in names:
         bounds = clips[clips["objective"] == name].drop_duplicates("bucket").set_index("bucket")["value"]

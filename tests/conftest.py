@@ -30,8 +30,8 @@ def public_sets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Hugging Face directory with the tiny tokenizer and a Qwen3 of random weights, the same in every session.
 
-    4 layers, hidden 32, 4 heads on 2 kv heads of 32, tied embeddings, 104 tokens, 160 positions: it is divisible by TP 2
-    and PP 4. The weights are wide (standard deviation 0.2), so that logits differ clearly and parity tests mean something.
+    4 layers, hidden 32, 4 heads on 2 kv heads of 32, tied embeddings, 104 tokens, 160 positions: it is divisible by TP
+    2 and PP 4. The weights are wide (standard deviation 0.2), so that logits differ and parity tests mean something.
     """
     import torch
     from transformers import Qwen3Config, Qwen3ForCausalLM
