@@ -9,6 +9,7 @@ import pandas as pd
 
 from analysis import power
 from analysis.compare import Comparison
+from analysis.infrastructure import infrastructure_sentences
 from analysis.load import Experiment
 from analysis.outcomes import WARM_START
 from analysis.selection import selection_caveat
@@ -143,11 +144,7 @@ def caveats(experiment: Experiment, comparison: Comparison) -> list[str]:
         sentences.append(
             f"{listed(names, single)} ran with one seed: their seed noise is unknown, or comes from the other cells."
         )
-    without_verdict = int(frame["num_without_verdict"].sum())
-    if without_verdict:
-        sentences.append(
-            f"{without_verdict} evaluation samples have no verdict (infrastructure errors); no score counts them."
-        )
+    sentences += infrastructure_sentences(experiment.scores, experiment.metrics)
     if experiment.skipped:
         sentences.append(f"Left out, not finished: {'; '.join(experiment.skipped)}.")
     return sentences

@@ -1,7 +1,7 @@
 """Part c: infrastructure errors on purpose; what a step trains on must be what the programs deserve.
 
 The engine and the verifier are those of a run; only ``LocalBackend.run`` raises on purpose. Every kept rollout is
-verified again by a verifier without faults.
+verified again by a verifier without faults. The report must name errors that depend on the program, and no others.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ import itertools
 import math
 import random
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
+
+import pandas as pd
 
 from ablate.cli import compose
 from ablate.config import parse
-from ablate.sampling import open_sampling
+from ablate.sampling import Sampling, open_sampling
 from ablate.types import RolloutGroup, Verdict
 from ablate.verify.backend import BackendError
 from ablate.verify.choices import BACKENDS
@@ -23,10 +25,12 @@ from ablate.verify.jobs import Job
 from ablate.verify.local import LocalBackend
 from ablate.verify.verifier import open_verifier
 from ablate.warm_start import ensure_model
+from analysis.infrastructure import infrastructure_sentences
 from benchmarks.faults.table import Trial, TrialFile
 
 Fault = Callable[[Job, int, random.Random], bool]  # the job, how many attempts came before it, a draw
 INTERVAL = 3.0  # standard errors of the difference: about 1 in 400 of equal rates lies outside
+EVALUATIONS = 6
 SLOW_CHARACTERS = 60  # a longer program stands for a slow one
 FAULTS: dict[str, tuple[bool, Fault]] = {  # whether the errors are independent of the program
     "no errors": (True, lambda job, number, draw: False),
@@ -55,7 +59,8 @@ class FaultyBackend(LocalBackend):
 def run_rewards(file: TrialFile, count: int, seed: int, work: Path) -> None:
     """Collect ``count`` steps under each fault and compare the rewards with the true ones."""
     BACKENDS["faulty"] = FaultyBackend
-    config = parse(compose(["rollout.prompts_per_step=8", "rollout.samples_per_prompt=4", "context.length=160"]))
+    small = ["rollout.prompts_per_step=8", "rollout.samples_per_prompt=4", "eval.samples_per_problem=1"]
+    config = parse(compose([*small, "eval.pass_at=[1]", "eval.contexts=[{length:160,every:1}]"]))
     faulty = replace(config.verify, backend="faulty", cache=False)
     rates: dict[str, list[float]] = {}
     with open_verifier(faulty) as verifier, open_verifier(replace(config.verify, cache=False)) as honest:
@@ -69,7 +74,10 @@ def run_rewards(file: TrialFile, count: int, seed: int, work: Path) -> None:
                 lost += int(batch.metrics["rollout/num_groups_failed"])
             rates[name] = [sum(verdict.passed for verdict in group.verdicts) / len(group.verdicts) for group in kept]
             invented = sum(num_invented(honest, group) for group in kept)
-            outcome = f"{invented} invented rewards, {compared(rates[name], rates['no errors'], is_independent)}"
+            said = compared(rates[name], rates["no errors"])
+            named = "named in the report" if is_named(sampling, config.context.length) else "not named in the report"
+            cause = "independent of the program" if is_independent else "dependent on the program"
+            outcome = f"{cause}: {invented} invented rewards, {said}, {named}"
             detail = f"{len(kept)} groups kept, {lost} dropped, {mean(rates[name]):.3f} pass"
             file.append(Trial("rewards", name, True, outcome, detail))
 
@@ -82,15 +90,21 @@ def num_invented(honest, group: RolloutGroup) -> int:
     return sum(verdict.kind is not future.result().kind for verdict, future in pairs)
 
 
-def compared(rates: list[float], expected: list[float], is_independent: bool) -> str:
+def is_named(sampling: Sampling, context: int) -> bool:
+    """Whether the report, after some evaluations under this fault, says that the errors depend on the program."""
+    rows = [asdict(row) for step in range(EVALUATIONS) for row in sampling.evaluate(step, context)]
+    no_metrics = pd.DataFrame({"name": [], "value": []})
+    sentences = infrastructure_sentences(pd.DataFrame(rows).assign(run="faulty"), no_metrics)
+    return any("depend on the program" in sentence for sentence in sentences)
+
+
+def compared(rates: list[float], expected: list[float]) -> str:
     """Whether the mean pass rate of groups differs from that without errors by more than chance."""
     if not rates:
         return "no group kept"
     error = math.sqrt(variance(rates) / len(rates) + variance(expected) / len(expected))
     is_inside = abs(mean(rates) - mean(expected)) <= INTERVAL * error
-    if is_inside:
-        return "pass rate within its interval"
-    return "pass rate outside its interval" + ("" if is_independent else ": biased, counted, not named")
+    return f"pass rate {'within' if is_inside else 'outside'} its interval"
 
 
 def mean(values: list[float]) -> float:
