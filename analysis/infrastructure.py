@@ -1,7 +1,7 @@
 """Samples without a verdict: whether the errors behind them depend on the program.
 
-An error that does not depend on the program hits other problems in every evaluation. An error that does, such as that of
-a slow program on a busy machine, hits the same problems again, because every evaluation asks the same problems.
+An error that does not depend on the program hits other problems in every evaluation. One that does, such as that of a
+slow program on a busy machine, hits the same problems again, because every evaluation asks the same problems.
 """
 
 from __future__ import annotations
