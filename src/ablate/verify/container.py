@@ -18,7 +18,7 @@ from pathlib import Path
 
 from ablate.verify.cgroups import Group
 from ablate.verify.inside import kernel
-from ablate.verify.jobs import Interrupted
+from ablate.verify.jobs import ALIVE_EVERY_S, Interrupted
 from ablate.verify.sandbox_view import View
 
 INSIDE = Path(__file__).parent / "inside"
@@ -133,6 +133,7 @@ class Container:
     group: Group | None
     line: socket.socket  # to the verifier's process
     is_cancelled: Callable[[], bool]  # called when ``line`` is readable: has the job been cancelled?
+    on_wait: Callable[[], object]  # called again and again while the server inside is busy
     process: subprocess.Popen | None = field(default=None, init=False)
     channel: socket.socket | None = field(default=None, init=False)
     complaints: int = field(default=-1, init=False)  # file with the standard error of bubblewrap and of the server
@@ -183,13 +184,13 @@ class Container:
         deadline = time.monotonic() + timeout_s
         ready: list = []
         while self.channel not in ready:
-            ready, _, _ = select.select([self.channel, self.line], [], [], max(deadline - time.monotonic(), 0.0))
+            left_s = deadline - time.monotonic()
+            if left_s <= 0:
+                raise ContainerError(self.reason(f"the sandbox did not answer within {timeout_s:.0f} s"))
+            ready, _, _ = select.select([self.channel, self.line], [], [], min(left_s, ALIVE_EVERY_S))
             if self.line in ready and self.is_cancelled():
                 raise Interrupted
-            if not ready:
-                break
-        if not ready:
-            raise ContainerError(self.reason(f"the sandbox did not answer within {timeout_s:.0f} s"))
+            self.on_wait()
         try:
             message = self.channel.recv(1 << 16)
         except OSError as error:

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 WALL_MARGIN_S = 1.0  # so that a very small time limit still leaves time to start
 CANCELLED = "cancelled"
-TEST_BEGINS = "a test begins"  # a supervisor that lives says so before every test
+ALIVE = "alive"  # what a supervisor says while it works on a job
+ALIVE_EVERY_S = 5.0
 job_numbers = itertools.count()
 
 

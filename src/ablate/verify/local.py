@@ -14,11 +14,11 @@ from ablate.errors import UserError
 from ablate.types import Verdict
 from ablate.verify.backend import BackendError
 from ablate.verify.container import MISSING_BUBBLEWRAP
-from ablate.verify.jobs import TEST_BEGINS, Job
+from ablate.verify.jobs import ALIVE, Job
 from ablate.verify.messages import receive_message, send_message
-from ablate.verify.scoring import longest_wait_s
 
 SOURCE_DIR = str(Path(__file__).parents[2])
+SILENCE_S = 120.0  # a supervisor that says nothing for this long was stopped; one that works is heard every few seconds
 END_TIMEOUT_S = 10.0  # for a supervisor to kill its container and to remove its control group
 START = """
 import socket, sys
@@ -68,10 +68,10 @@ class LocalBackend:
         """
         if self.process is None:
             self.start()
-        self.line.settimeout(longest_silence_s(job))
+        self.line.settimeout(SILENCE_S)
         try:
             send_message(self.line, job)
-            while (verdict := receive_message(self.line)) == TEST_BEGINS:
+            while (verdict := receive_message(self.line)) == ALIVE:
                 pass
         except TimeoutError:
             verdict, reason = None, f"it did not answer within {self.line.gettimeout():.0f} s"
@@ -103,11 +103,3 @@ class LocalBackend:
                 self.process.kill()
                 self.process.wait()
         self.line, self.process = None, None
-
-
-def longest_silence_s(job: Job) -> float:
-    """How long a supervisor may be silent before it counts as stopped, however many tests the job has.
-
-    Between two of its messages it starts a container at most, compiles the program and runs one test.
-    """
-    return 3 * longest_wait_s(job)

@@ -13,7 +13,6 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import replace
 
 from ablate.types import Verdict, VerdictKind
@@ -27,7 +26,7 @@ from ablate.verify.container import (
 )
 from ablate.verify.inside import kernel
 from ablate.verify.inside.test_report import parse_report
-from ablate.verify.jobs import CANCELLED, TEST_BEGINS, Interrupted, Job, infrastructure_error, num_tests_run
+from ablate.verify.jobs import ALIVE, ALIVE_EVERY_S, CANCELLED, Interrupted, Job, infrastructure_error, num_tests_run
 from ablate.verify.messages import receive_message, send_message
 from ablate.verify.scoring import MIB, Outcome, limits_of, longest_wait_s, run_in_order, score
 from ablate.verify.staging import stage
@@ -35,15 +34,15 @@ from ablate.verify.staging import stage
 CONTAINER_MIB = 64  # the server's and the program process's own memory, in addition to the test's
 
 
-def run_job(container: Container, job: Job, on_test: Callable[[], object]) -> Verdict:
-    """Verify one program; stops at the first failing test. ``on_test`` is called as each test begins."""
+def run_job(container: Container, job: Job) -> Verdict:
+    """Verify one program; stops at the first failing test."""
     started = time.monotonic()
     limits = limits_of(job, watched=container.group is None)
     if container.group is not None:
         container.group.limit((job.memory_limit_mib + CONTAINER_MIB) * MIB, job.max_processes)
     failure = open_program(container, job, limits)
     if failure is None:
-        verdict = run_tests(container, job, limits, on_test)
+        verdict = run_tests(container, job, limits)
         if container.process is not None:
             container.send({"op": "done"}, [])
     else:
@@ -51,9 +50,8 @@ def run_job(container: Container, job: Job, on_test: Callable[[], object]) -> Ve
     return replace(verdict, wall_s=time.monotonic() - started)
 
 
-def run_tests(container: Container, job: Job, limits: dict, on_test: Callable[[], object]) -> Verdict:
+def run_tests(container: Container, job: Job, limits: dict) -> Verdict:
     def run(position: int, index: int) -> Outcome:
-        on_test()
         if job.container == "test" and position:
             container.restart()
             open_program(container, job, limits)
@@ -114,12 +112,20 @@ class Supervisor:
         self.line = line
         self.current: int | None = None
         self.problem_id: str | None = None
-        self.container = Container(bwrap, view, binds, group, line, self.is_cancelled)
+        self.container = Container(bwrap, view, binds, group, line, self.is_cancelled, self.say_alive)
+        self.said_at = 0.0
 
     def is_cancelled(self) -> bool:
         """Read one message that came during a job: the end of the line, or the number of a job to cancel."""
         message = receive_message(self.line)
         return message is None or message == self.current
+
+    def say_alive(self) -> None:
+        """During a job, tell the verifier every few seconds that this process is not stopped."""
+        now = time.monotonic()
+        if self.current is not None and now - self.said_at > ALIVE_EVERY_S:
+            self.said_at = now
+            send_message(self.line, ALIVE)
 
     def serve(self) -> None:
         while (job := receive_message(self.line)) is not None:
@@ -132,7 +138,7 @@ class Supervisor:
             if self.container.process is None or job.fresh or self.is_used_up(job):
                 self.container.restart()
             self.problem_id = job.problem_id
-            return run_job(self.container, job, lambda: send_message(self.line, TEST_BEGINS))
+            return run_job(self.container, job)
         except (ContainerError, OSError) as error:  # OSError: no memory or no descriptor left for a test's files
             self.container.stop()
             return infrastructure_error(job, str(error))
