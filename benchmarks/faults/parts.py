@@ -10,13 +10,14 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from benchmarks.faults.kills import unbroken
-from benchmarks.faults.runs import Attempt, described, records, run_directory
+from benchmarks.faults.runs import Attempt, records, run_directory, words_of
 from benchmarks.faults.table import Trial, TrialFile
 
-WAIT_S = 240.0  # longer than every limit that a run of this size has
+WAIT_S = 300.0  # longer than every limit that a run of this size has
 STORM = 300
 DISKS_MIB = (1, 3, 5, 8)
 
@@ -34,15 +35,11 @@ class Strike:
 
 def by_words(*words: str) -> Callable[[Attempt], list[int]]:
     """Processes of the attempt whose command line contains all of these words."""
-    return lambda attempt: [pid for pid in attempt.processes() if all(word in described(pid) for word in words)][:1]
-
-
-def children_of_spawn(attempt: Attempt) -> list[int]:
-    return [pid for pid in attempt.processes() if "spawn_main" in described(pid)][:1]
+    return lambda attempt: [pid for pid in attempt.processes() if all(word in words_of(pid) for word in words)][:1]
 
 
 def other_rank(attempt: Attempt) -> list[int]:
-    ranks = [pid for pid in attempt.processes() if " -m ablate.train" in described(pid)]
+    ranks = [pid for pid in attempt.processes() if " -m ablate.train" in words_of(pid)]
     return [pid for pid in ranks if pid not in (attempt.leader, attempt.process.pid)][:1]
 
 
@@ -50,10 +47,13 @@ STRIKES = {
     "SIGKILL, verifier supervisor": Strike(
         "single process", "wait_batch", signal.SIGKILL, by_words("import socket, sys")
     ),
+    "SIGSTOP, verifier supervisor": Strike(
+        "single process", "wait_batch", signal.SIGSTOP, by_words("import socket, sys")
+    ),
     "SIGKILL, sandbox": Strike("single process", "wait_batch", signal.SIGKILL, by_words("bwrap")),
     "SIGSTOP, sandbox": Strike("single process", "wait_batch", signal.SIGSTOP, by_words("/sandbox/server.py")),
-    "SIGKILL, engine child": Strike("child engine", "wait_batch", signal.SIGKILL, children_of_spawn),
-    "SIGSTOP, engine child": Strike("child engine", "wait_batch", signal.SIGSTOP, children_of_spawn),
+    "SIGKILL, engine child": Strike("child engine", "wait_batch", signal.SIGKILL, by_words("spawn_main")),
+    "SIGSTOP, engine child": Strike("child engine", "wait_batch", signal.SIGSTOP, by_words("spawn_main")),
     "SIGKILL, rank 1": Strike("torchrun tp2", "update", signal.SIGKILL, other_rank),
     "SIGSTOP, rank 1": Strike("torchrun tp2", "update", signal.SIGSTOP, other_rank),
     "SIGTERM storm": Strike("single process", "wait_batch", signal.SIGTERM, lambda run: [run.leader], STORM),
@@ -61,14 +61,17 @@ STRIKES = {
 
 
 def run_parts(file: TrialFile, count: int, seed: int, work: Path) -> None:
-    """Each strike and each disk ``count`` times."""
-    for _ in range(count):
-        for name, strike in STRIKES.items():
-            file.append(strike_once(name, strike, work))
-        if os.getuid() == 0:  # only root can mount
-            for size_mib in DISKS_MIB:
-                file.append(full_disk(size_mib, work))
-            file.append(read_only(work))
+    """Each strike and each disk until it is ``count`` times in the file."""
+    trials = {name: partial(strike_once, name, strike, work) for name, strike in STRIKES.items()}
+    if os.getuid() == 0:  # only root can mount
+        trials |= {
+            f"a disk of {size} MiB": partial(full_disk, f"a disk of {size} MiB", size, work) for size in DISKS_MIB
+        }
+        trials["a read-only run directory"] = partial(read_only, "a read-only run directory", work)
+    for name, trial in trials.items():
+        done = sum(each.part == "parts" and each.fault == name for each in file.read())
+        for _ in range(count - done):
+            file.append(trial())
 
 
 def strike_once(name: str, strike: Strike, work: Path) -> Trial:
@@ -107,7 +110,11 @@ def last_line(attempt: Attempt) -> str:
 def continued(outputs: Path, mode: str, expected: dict[str, bytes]) -> str:
     """Start the run again, and compare its records with those of a run that nobody disturbed."""
     again = Attempt(outputs, Path(tempfile.mkdtemp(prefix="fault-")), mode, ("verify.time_limit_s=1",))
-    code = again.wait()
+    try:
+        code = again.wait()
+    except subprocess.TimeoutExpired:
+        again.end()
+        return "then hangs"
     if code:
         return f"then code {code}: {last_line(again)[:120]}"
     is_equal = records(run_directory(outputs)) == expected
@@ -115,7 +122,7 @@ def continued(outputs: Path, mode: str, expected: dict[str, bytes]) -> str:
     return "then equal" if is_equal else "then not equal"
 
 
-def full_disk(size_mib: int, work: Path) -> Trial:
+def full_disk(name: str, size_mib: int, work: Path) -> Trial:
     """Write to a disk of a few MiB; make it larger; start again."""
     outputs = Path(tempfile.mkdtemp(prefix="fault-"))
     mount(outputs, f"size={size_mib}m")
@@ -125,14 +132,14 @@ def full_disk(size_mib: int, work: Path) -> Trial:
     subprocess.run(["mount", "-o", "remount,size=200m", str(outputs)], check=True)
     return Trial(
         "parts",
-        f"a disk of {size_mib} MiB",
+        name,
         is_hit,
         f"{outcome}, {continued(outputs, 'single process', unbroken('single process', work))}",
         last_line(attempt),
     )
 
 
-def read_only(work: Path) -> Trial:
+def read_only(name: str, work: Path) -> Trial:
     """Make the disk of a run read-only while it samples; make it writable; start again."""
     outputs = Path(tempfile.mkdtemp(prefix="fault-"))
     mount(outputs, "size=200m")
@@ -148,7 +155,7 @@ def read_only(work: Path) -> Trial:
     outcome = how_it_ended(attempt)
     subprocess.run(["mount", "-o", "remount,rw", str(outputs)], check=True)
     ended = continued(outputs, "single process", unbroken("single process", work))
-    return Trial("parts", "a read-only run directory", True, f"{outcome}, {ended}", last_line(attempt))
+    return Trial("parts", name, True, f"{outcome}, {ended}", last_line(attempt))
 
 
 def mount(place: Path, options: str) -> None:

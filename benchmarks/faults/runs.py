@@ -174,11 +174,16 @@ def descendants(pid: int) -> list[int]:
     return [below for child in map(int, text.split()) for below in (child, *descendants(child))]
 
 
-def described(pid: int) -> str:
+def words_of(pid: int) -> str:
+    """The command line of a process."""
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")[:90]
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
     except OSError:
         return "?"
+
+
+def described(pid: int) -> str:
+    return words_of(pid)[:90]
 
 
 @dataclass(frozen=True)
