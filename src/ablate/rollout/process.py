@@ -60,7 +60,8 @@ def prepare_environment(config: EngineConfig) -> None:
     # The level is set once and not around every call: a Ctrl-C inside ``setLevel`` leaves logging's lock held
     # (Python 3.11), and then another thread that logs hangs the process at its end.
     logging.getLogger("torch._library.triton").setLevel(logging.ERROR)  # "Triton not available", on a CPU
-    given = Path(os.environ.get("VLLM_RPC_BASE_PATH", SOCKETS_PREFIX)).name  # a directory of ours comes from a parent
+    # vLLM would leave its sockets in the system's /tmp. A directory of this kind that is set already is a parent's.
+    given = Path(os.environ.get("VLLM_RPC_BASE_PATH", SOCKETS_PREFIX)).name
     if given.startswith(SOCKETS_PREFIX) and not given.startswith(f"{SOCKETS_PREFIX}{os.getpid()}-"):
         remove_sockets_of_killed_runs()
         sockets = tempfile.mkdtemp(prefix=f"{SOCKETS_PREFIX}{os.getpid()}-")
