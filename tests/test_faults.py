@@ -5,8 +5,13 @@ from __future__ import annotations
 import random
 
 import pytest
+import torch
 
+from ablate.errors import UserError
+from ablate.files import write_atomic
+from ablate.records import RunDirectory
 from ablate.records.trace import Trace
+from ablate.train import full_disk_in_one_sentence
 from benchmarks.faults import malformed
 from benchmarks.faults.table import Trial, TrialFile, table
 
@@ -45,3 +50,25 @@ def test_trials_of_several_pieces_add_up_to_one_table(tmp_path):
     for is_hit in (True, False):
         TrialFile(tmp_path / "trials.jsonl").append(Trial("kills", "update", is_hit, "equal, clean"))
     assert "| kills | update | 2 | 1 | 2 equal, clean |" in table(TrialFile(tmp_path / "trials.jsonl").read())
+
+
+def test_a_full_disk_is_one_sentence_where_torch_hides_it(tmp_path):
+    full = tmp_path / "full"
+    full.symlink_to("/dev/full")  # every write to it fails as on a full disk
+    with (
+        pytest.raises(UserError, match="no space is left for"),
+        full_disk_in_one_sentence(RunDirectory(tmp_path)),
+        full.open("wb") as file,
+    ):
+        torch.save({"weights": torch.zeros(1 << 20)}, file)
+
+
+def test_a_file_that_cannot_be_written_leaves_the_old_one_and_nothing_else(tmp_path, monkeypatch):
+    path = tmp_path / "manifest.json"
+    write_atomic(path, "old")
+    monkeypatch.setattr("ablate.files.scratch_path", lambda path: tmp_path / "scratch")
+    (tmp_path / "scratch").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left on device"):
+        write_atomic(path, "new")
+    assert [each.name for each in tmp_path.iterdir()] == ["manifest.json"]
+    assert path.read_text() == "old"

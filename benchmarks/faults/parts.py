@@ -33,9 +33,14 @@ class Strike:
     times: int = 1
 
 
-def by_words(*words: str) -> Callable[[Attempt], list[int]]:
-    """Processes of the attempt whose command line contains all of these words."""
-    return lambda attempt: [pid for pid in attempt.processes() if all(word in words_of(pid) for word in words)][:1]
+def by_words(word: str, without: str = "\n\n") -> Callable[[Attempt], list[int]]:
+    """The first process of the attempt whose command line contains ``word`` and not ``without``."""
+
+    def found(attempt: Attempt) -> list[int]:
+        lines = {pid: words_of(pid) for pid in attempt.processes()}
+        return [pid for pid, line in lines.items() if word in line and without not in line][:1]
+
+    return found
 
 
 def other_rank(attempt: Attempt) -> list[int]:
@@ -51,9 +56,11 @@ STRIKES = {
         "single process", "wait_batch", signal.SIGSTOP, by_words("import socket, sys")
     ),
     "SIGKILL, sandbox": Strike("single process", "wait_batch", signal.SIGKILL, by_words("bwrap")),
-    "SIGSTOP, sandbox": Strike("single process", "wait_batch", signal.SIGSTOP, by_words("/sandbox/server.py")),
-    "SIGKILL, engine child": Strike("child engine", "wait_batch", signal.SIGKILL, by_words("spawn_main")),
-    "SIGSTOP, engine child": Strike("child engine", "wait_batch", signal.SIGSTOP, by_words("spawn_main")),
+    "SIGSTOP, sandbox": Strike(
+        "single process", "wait_batch", signal.SIGSTOP, by_words("/sandbox/server.py", without="bwrap")
+    ),
+    "SIGKILL, engine child": Strike("child engine", "wait_batch", signal.SIGKILL, by_words("EngineCore")),
+    "SIGSTOP, engine child": Strike("child engine", "wait_batch", signal.SIGSTOP, by_words("EngineCore")),
     "SIGKILL, rank 1": Strike("torchrun tp2", "update", signal.SIGKILL, other_rank),
     "SIGSTOP, rank 1": Strike("torchrun tp2", "update", signal.SIGSTOP, other_rank),
     "SIGTERM storm": Strike("single process", "wait_batch", signal.SIGTERM, lambda run: [run.leader], STORM),
@@ -98,8 +105,9 @@ def how_it_ended(attempt: Attempt) -> str:
         return "hangs"
     if code == 0:
         return "finished"
-    traceback = ", with a traceback" if "Traceback" in attempt.text() else ""
-    return f"ended with code {code}{traceback}"
+    text = attempt.text()  # torchrun prints a traceback of its own when a rank has failed
+    is_ours = text.count("Traceback (most recent call last)") > text.count("raise ChildFailedError")
+    return f"ended with code {code}{', with a traceback' if is_ours else ''}"
 
 
 def last_line(attempt: Attempt) -> str:

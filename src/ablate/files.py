@@ -21,12 +21,17 @@ def write_atomic(path: Path, text: str, durable: bool = True) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = scratch_path(path)
-    with scratch.open("w", encoding="utf-8") as file:
-        file.write(text)
-        if durable:
-            file.flush()
-            os.fsync(file.fileno())
-    scratch.replace(path)
+    try:
+        with scratch.open("w", encoding="utf-8") as file:
+            file.write(text)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        scratch.replace(path)
+    except OSError as error:
+        scratch.unlink(missing_ok=True)  # a full disk must not become fuller
+        error.filename = error.filename or str(path)
+        raise
 
 
 def scratch_path(path: Path) -> Path:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ablate.config import RunConfig
     from ablate.records import RunDirectory
 
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 REQUEUE_EXIT_CODE = 75  # EX_TEMPFAIL: the templates in slurm/ requeue a task that ends with this code
 INTERRUPT_EXIT_CODE = 130
 
@@ -85,13 +86,20 @@ def make_run(values: DictConfig) -> str:
     from omegaconf import OmegaConf
 
     from ablate.check_run import check_run
-    from ablate.objectives import outside_files
-    from ablate.provenance import config_changes, file_changes
     from ablate.records import RunDirectory, run_path
 
     config = check_run(values, HydraConfig.get(), int(os.environ.get("WORLD_SIZE", "1")), trains_here=True)
     config_yaml = OmegaConf.to_yaml(values, resolve=True)
     run = RunDirectory(run_path(config))
+    with full_disk_in_one_sentence(run):  # here too: the records of how an attempt begins and ends
+        return claim_and_train(config, config_yaml, run)
+
+
+def claim_and_train(config: RunConfig, config_yaml: str, run: RunDirectory) -> str:
+    """Take the directory, refuse it if it belongs to another configuration, and train."""
+    from ablate.objectives import outside_files
+    from ablate.provenance import config_changes, file_changes
+
     is_leader = os.environ.get("RANK", "0") == "0"
     if is_leader:
         run.owner.lock()
@@ -149,19 +157,29 @@ def ask_to_be_queued_again() -> None:
 
 @contextmanager
 def full_disk_in_one_sentence(run: RunDirectory) -> Iterator[None]:
-    """Turn a full disk into a ``UserError``.
+    """Turn a full disk into a ``UserError``, also where another exception hides it (torch.save raises RuntimeError).
 
     No record is lost: files are replaced as a whole, and resuming drops a half-written line.
     """
     try:
         yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+    except UserError:
+        raise
+    except Exception as error:
+        full = next((each for each in with_causes(error) if getattr(each, "errno", None) in FULL_DISK), None)
+        if full is None:
             raise
         raise UserError(
-            f"no space is left for {error.filename or run.path}: free some space and repeat the command, which "
+            f"no space is left for {full.filename or run.path}: free some space and repeat the command, which "
             "continues at the newest checkpoint"
         ) from error
+
+
+def with_causes(error: BaseException | None) -> Iterator[BaseException]:
+    """The exception, and those during whose handling it was raised."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def close_attempt(run: RunDirectory, is_leader: bool, status: str, error: str | None = None) -> None:
