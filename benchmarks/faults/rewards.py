@@ -31,7 +31,7 @@ from benchmarks.faults.table import Trial, TrialFile
 Fault = Callable[[Job, int, random.Random], bool]  # the job, how many attempts came before it, a draw
 INTERVAL = 3.0  # standard errors of the difference: about 1 in 400 of equal rates lies outside
 EVALUATIONS = 6
-SLOW_CHARACTERS = 60  # a longer program stands for a slow one
+SLOW_CHARACTERS = 50  # a longer program stands for a slow one: about one in seven
 FAULTS: dict[str, tuple[bool, Fault]] = {  # whether the errors are independent of the program
     "no errors": (True, lambda job, number, draw: False),
     "1 % of attempts": (True, lambda job, number, draw: draw.random() < 0.01),
@@ -57,7 +57,8 @@ class FaultyBackend(LocalBackend):
 
 
 def run_rewards(file: TrialFile, count: int, seed: int, work: Path) -> None:
-    """Collect ``count`` steps under each fault and compare the rewards with the true ones."""
+    """Collect ``count`` steps under each fault that is not in the file yet; compare the rewards with the true ones."""
+    done = {trial.fault for trial in file.read() if trial.part == "rewards"}
     BACKENDS["faulty"] = FaultyBackend
     small = ["rollout.prompts_per_step=8", "rollout.samples_per_prompt=4", "eval.samples_per_problem=1"]
     config = parse(compose([*small, "eval.pass_at=[1]", "eval.contexts=[{length:160,every:1}]"]))
@@ -66,6 +67,8 @@ def run_rewards(file: TrialFile, count: int, seed: int, work: Path) -> None:
     with open_verifier(faulty) as verifier, open_verifier(replace(config.verify, cache=False)) as honest:
         sampling = open_sampling(config, ensure_model(config), verifier)
         for name, (is_independent, fault) in FAULTS.items():
+            if name in done and name != "no errors":  # every other rate is compared with that without errors
+                continue
             FaultyBackend.fault, FaultyBackend.numbers = staticmethod(fault), itertools.count()
             kept, lost = [], 0
             for step in range(count):
@@ -79,7 +82,8 @@ def run_rewards(file: TrialFile, count: int, seed: int, work: Path) -> None:
             cause = "independent of the program" if is_independent else "dependent on the program"
             outcome = f"{cause}: {invented} invented rewards, {said}, {named}"
             detail = f"{len(kept)} groups kept, {lost} dropped, {mean(rates[name]):.3f} pass"
-            file.append(Trial("rewards", name, True, outcome, detail))
+            if name not in done:
+                file.append(Trial("rewards", name, True, outcome, detail))
 
 
 def num_invented(honest, group: RolloutGroup) -> int:
