@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-sys.path.append(str(Path(__file__).parent))  # public_sets, which tests of several modules read
+sys.path.append(str(Path(__file__).parent))  # public_sets and random_models, which tests of several modules use
 
 # Files that take minutes begin first, so that the two workers of `make test` end together.
 LONGEST_FIRST = ("test_resume.py", "test_real_runs.py", "test_whole_run.py", "test_attacks.py", "test_server.py")
@@ -60,6 +60,20 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
         torch.manual_seed(0)
         model = Qwen3ForCausalLM(config)
     model.save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def qwen2_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Qwen2 of random weights with the tiny tokenizer and an output projection of its own."""
+    from random_models import write_random_model
+
+    from ablate.data.tokenizer import character_tokenizer
+
+    tokenizer = character_tokenizer()
+    ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    directory = write_random_model(tmp_path_factory.mktemp("qwen2_checkpoint"), "qwen2", tied=False, **ends)
     tokenizer.save_pretrained(directory)
     return directory
 

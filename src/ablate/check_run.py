@@ -74,14 +74,22 @@ def objective_with(name: str, overrides: Sequence[str]) -> dict[str, Any]:
 
 
 def known_architecture(config: RunConfig) -> Any:
-    """The shape that conf/model pins, else that of config.json at model.path; None where neither is there yet."""
-    from ablate.trainer.architecture import pinned_architecture, read_architecture
+    """The shape of config.json at model.path, else what conf/model pins; None where neither is there yet.
 
+    Raises:
+        UserError: when the model is of no family that can be trained, or config.json is not what conf/model pins. The
+            pin of a model with ``build`` is what would be built; a path replaces that model.
+    """
+    from ablate.trainer.architecture import check_same, pinned_architecture, read_architecture
+
+    pinned = found = None
     if config.model.architecture is not None:
-        return pinned_architecture(config.model.architecture)
+        pinned = pinned_architecture(config.model.architecture)
     if config.model.path is not None and (Path(config.model.path) / "config.json").is_file():
-        return read_architecture(Path(config.model.path))
-    return None
+        found = read_architecture(Path(config.model.path))
+    if pinned is not None and found is not None and config.model.build is None:
+        check_same(pinned, found, Path(config.model.path))
+    return found or pinned
 
 
 def missing_files(config: RunConfig) -> list[str]:

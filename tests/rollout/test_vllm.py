@@ -10,7 +10,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from transformers import AutoConfig, Qwen3ForCausalLM
+from random_models import write_random_model
+from transformers import AutoConfig, AutoModelForCausalLM, Qwen3ForCausalLM
 
 from ablate.config.checks import CHOICES
 from ablate.errors import UserError
@@ -89,6 +90,19 @@ def test_after_an_update_in_place_log_probabilities_are_the_new_weights(engine, 
     results = sample(engine, requests)
     assert largest_gap(new, requests, results) < TOLERANCE
     assert largest_gap(Qwen3ForCausalLM.from_pretrained(tiny_checkpoint), requests, results) > 0.1
+
+
+def test_a_qwen2_takes_new_weights_in_place(qwen2_checkpoint, engine_config, tmp_path):
+    """Biases of the query, key and value projections, which vLLM packs, and an output projection of its own."""
+    engine = open_engine(qwen2_checkpoint, engine_config, CONTEXT, CONTEXT)
+    requests = requests_for(8)
+    model = AutoModelForCausalLM.from_pretrained(qwen2_checkpoint)
+    assert largest_gap(model, requests, sample(engine, requests)) < TOLERANCE
+    new = AutoModelForCausalLM.from_pretrained(write_random_model(tmp_path, "qwen2", tied=False, seed=2))
+    engine.load_weights(list(new.state_dict().items()))
+    results = sample(engine, requests)
+    assert largest_gap(new, requests, results) < TOLERANCE
+    assert largest_gap(model, requests, results) > 0.1
 
 
 def test_a_directory_and_its_tensors_load_the_same_weights(engine, tiny_checkpoint, tmp_path):

@@ -1,4 +1,7 @@
-"""Whatever the layout, the same weights, log-probabilities, gradients, updates and checkpoints; and transformers'."""
+"""Whatever the layout, the same weights, log-probabilities, gradients, updates and checkpoints; and transformers'.
+
+Each model family has its model: ``qwen3`` ties its embeddings, ``qwen2`` has an output projection of its own.
+"""
 
 from __future__ import annotations
 
@@ -17,18 +20,18 @@ from ablate.trainer.batching import make_batch
 
 JOBS = {
     2: (
-        *("tied=tp2", "tied=pp2", "tied=dp", "tied=dp_distributed", "untied=tp2_sp", "untied=tp2_sp_packed"),
-        *("tied=cp2", "untied=cp2_packed"),
+        *("qwen3=tp2", "qwen3=pp2", "qwen3=dp", "qwen3=dp_distributed", "qwen2=tp2_sp", "qwen2=tp2_sp_packed"),
+        *("qwen3=cp2", "qwen2=cp2_packed"),
     ),
     4: (
         *(
-            "untied=tp2_pp2",
-            "tied=tp2_sp_pp2",
-            "untied=tp2_distributed",
-            "untied=tp2_full_recompute",
-            "tied=pp2_packed",
+            "qwen2=tp2_pp2",
+            "qwen3=tp2_sp_pp2",
+            "qwen2=tp2_distributed",
+            "qwen2=tp2_full_recompute",
+            "qwen3=pp2_packed",
         ),
-        *("tied=cp2_pp2", "untied=cp2_tp2_sp_packed", "tied=cp2_distributed", "untied=cp4_full_recompute"),
+        *("qwen3=cp2_pp2", "qwen2=cp2_tp2_sp_packed", "qwen3=cp2_distributed", "qwen2=cp4_full_recompute"),
     ),
 }
 LIMIT_S = 200
@@ -36,8 +39,8 @@ LAYOUTS = [name for names in JOBS.values() for name in names]
 
 
 @pytest.fixture(scope="module")
-def model_dirs(tiny_checkpoint: Path, untied_checkpoint: Path) -> dict[str, Path]:
-    return {"tied": tiny_checkpoint, "untied": untied_checkpoint}
+def model_dirs(tiny_checkpoint: Path, qwen2_checkpoint: Path) -> dict[str, Path]:
+    return {"qwen3": tiny_checkpoint, "qwen2": qwen2_checkpoint}
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +86,7 @@ def largest_relative_gap(left: dict[str, torch.Tensor], right: dict[str, torch.T
     return max(((left[name] - right[name]).norm() / left[name].norm()).item() for name in left)
 
 
-@pytest.mark.parametrize("model", ["tied", "untied"])
+@pytest.mark.parametrize("model", ["qwen3", "qwen2"])
 def test_weights_from_hugging_face_come_back_bit_for_bit(alone, model_dirs, model):
     from safetensors.torch import load_file
 
@@ -97,17 +100,31 @@ def test_weights_gathered_from_a_layout_are_the_checkpoint_s_bit_for_bit(alone, 
     assert largest_gap(alone[name.split("=")[0]]["weights"], together[name]["weights"]) == 0
 
 
-@pytest.mark.parametrize("model", ["tied", "untied"])
+@pytest.mark.parametrize("model", ["qwen3", "qwen2"])
 @pytest.mark.parametrize(
     ("factor", "betas"),
     [(1, {}), (2, {}), (2, {"beta_fast": 0.75, "beta_slow": 0.5})],
     ids=["context", "twice_the_context_by_yarn", "by_yarn_with_betas_of_the_model"],
 )
 def test_log_probability_and_entropy_are_transformers(model_dirs, tmp_path, model, factor, betas):
-    context = 48
     model_dir = Path(shutil.copytree(model_dirs[model], tmp_path / "model"))
     values = json.loads((model_dir / "config.json").read_text())
     (model_dir / "config.json").write_text(json.dumps(values | {f"yarn_{name}": b for name, b in betas.items()}))
+    check_logp(model_dir, 48, factor, betas)
+
+
+@pytest.mark.parametrize(("family", "tied"), [("qwen3", False), ("qwen2", True)])
+def test_a_family_s_other_form_of_the_output_projection_is_transformers_too(tmp_path, family, tied):
+    from random_models import write_random_model
+    from safetensors.torch import load_file
+
+    model_dir = write_random_model(tmp_path, family, tied=tied)
+    expected = load_file(model_dir / "model.safetensors")
+    assert largest_gap(expected, check_logp(model_dir, cases.CONTEXT, 1, {})) == 0
+
+
+def check_logp(model_dir: Path, context: int, factor: int, betas: dict[str, float]) -> dict[str, torch.Tensor]:
+    """Compare log-probabilities and entropies with transformers'; return the weights that the trainer holds."""
     batch = make_batch(cases.rollout_groups(), cases.objective_named("grpo"))
     trainer = cases.open_trainer(model_dir, cases.SINGLE, original_context=context, context_length=context * factor)
     logp_BT, entropy_BT = trainer.logp(batch)
@@ -117,6 +134,7 @@ def test_log_probability_and_entropy_are_transformers(model_dirs, tmp_path, mode
     expected_entropy_BT = -(expected_BTV.exp() * expected_BTV).sum(dim=-1) * batch.mask_BT
     torch.testing.assert_close(logp_BT, expected_logp_BT, atol=2e-5, rtol=0)
     torch.testing.assert_close(entropy_BT, expected_entropy_BT, atol=2e-5, rtol=0)
+    return cases.gathered(trainer)
 
 
 def transformers_logits(
@@ -194,11 +212,11 @@ def test_a_checkpoint_of_any_layout_continues_in_one_process_and_in_its_own(
 @pytest.mark.parametrize("tokens", [91, 200, 10_000], ids=["one_row_each", "some_rows_each", "all_rows_together"])
 @pytest.mark.parametrize("objective", cases.OBJECTIVES)
 def test_a_step_does_not_depend_on_the_micro_batch_split(alone, model_dirs, objective, tokens, packing):
-    expected = alone["tied"][objective]
+    expected = alone["qwen3"][objective]
     parallel = replace(cases.SINGLE, max_tokens_per_micro_batch=tokens, packing=packing)
-    trainer = cases.open_trainer(model_dirs["tied"], parallel)
+    trainer = cases.open_trainer(model_dirs["qwen3"], parallel)
     built = cases.objective_named(objective)
-    metrics = trainer.update(cases.off_policy_batch(built, alone["tied"]["logp"]), built)
+    metrics = trainer.update(cases.off_policy_batch(built, alone["qwen3"]["logp"]), built)
     assert metrics == pytest.approx(expected["metrics"][0], rel=2e-5, abs=2e-6)
     assert largest_relative_gap(expected["gradients"], cases.gathered_gradients(trainer)) < 1e-5
 
@@ -208,8 +226,8 @@ def test_a_missing_tensor_and_a_wrong_shape_are_named(model_dirs, tmp_path):
 
     from ablate.errors import UserError
 
-    shutil.copy(model_dirs["tied"] / "config.json", tmp_path)
-    tensors = load_file(model_dirs["tied"] / "model.safetensors")
+    shutil.copy(model_dirs["qwen3"] / "config.json", tmp_path)
+    tensors = load_file(model_dirs["qwen3"] / "model.safetensors")
     norm = tensors.pop("model.norm.weight")
     save_file(tensors, tmp_path / "model.safetensors")
     with pytest.raises(UserError, match=r"has no tensor model\.norm\.weight"):

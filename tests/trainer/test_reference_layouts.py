@@ -1,4 +1,4 @@
-"""The 14B model, built on the meta device as every rank of every layout would build it, adds up to what is published.
+"""The 14B models, built on the meta device as every rank of every layout would build it, add up to what is published.
 
 The layouts ask for Transformer Engine, which needs a GPU; its layers hold the same parameters as Megatron's local ones,
 with which the model is built here.
@@ -20,8 +20,11 @@ from torch.testing._internal.distributed.fake_pg import FakeStore
 from ablate.config import ModelConfig, ParallelConfig, section
 
 CONF = Path(__file__).parents[2] / "conf"
-LAYOUTS = ("gpu8", "gpu16", "gpu16_cp2", "gpu48")
-NUM_PARAMETERS = 14_768_307_200  # Qwen3-14B
+NUM_PARAMETERS = {"qwen3_14b": 14_768_307_200, "deepseek_r1_distill_qwen_14b": 14_770_033_664}
+CASES = (
+    *(("qwen3_14b", "gpu8"), ("qwen3_14b", "gpu16"), ("qwen3_14b", "gpu16_cp2"), ("qwen3_14b", "gpu48")),
+    ("deepseek_r1_distill_qwen_14b", "gpu16"),
+)
 
 
 def read_group(group: str, name: str) -> dict:
@@ -38,8 +41,8 @@ def layout(name: str) -> ParallelConfig:
     return section(ParallelConfig, read_group("parallel", name), "parallel")
 
 
-def model() -> ModelConfig:
-    return section(ModelConfig, read_group("model", "qwen3_14b"), "model")
+def model(name: str) -> ModelConfig:
+    return section(ModelConfig, read_group("model", name), "model")
 
 
 def parameters_by_hand(shape: dict, tensor: int, num_layers: int, is_first: bool, is_last: bool) -> int:
@@ -47,15 +50,17 @@ def parameters_by_hand(shape: dict, tensor: int, num_layers: int, is_first: bool
     hidden, head = shape["hidden_size"], shape["head_dim"]
     queries, keys = shape["num_heads"] * head, shape["num_kv_heads"] * head
     matrices = hidden * (queries + 2 * keys) + queries * hidden + 3 * hidden * shape["mlp_size"]
-    layer = matrices // tensor + 2 * hidden + 2 * head
+    qwen2 = shape.get("family") == "qwen2"  # biases instead of norms of a head's query and key
+    layer = (matrices + qwen2 * (queries + 2 * keys)) // tensor + 2 * hidden + (not qwen2) * 2 * head
     words = shape["vocab_size"] * hidden // tensor
     return num_layers * layer + is_first * words + is_last * (words + hidden)
 
 
-def test_the_published_total_is_the_sum_of_the_shape():
-    shape = model().architecture
-    assert parameters_by_hand(shape, 1, shape["num_layers"], True, True) == NUM_PARAMETERS
-    assert model().num_parameters == NUM_PARAMETERS
+@pytest.mark.parametrize("name", NUM_PARAMETERS)
+def test_the_published_total_is_the_sum_of_the_shape(name):
+    shape = model(name).architecture
+    assert parameters_by_hand(shape, 1, shape["num_layers"], True, True) == NUM_PARAMETERS[name]
+    assert model(name).num_parameters == NUM_PARAMETERS[name]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,24 +104,28 @@ def share_of(rank: int, parallel: ParallelConfig, shape: dict) -> Share:
     )
 
 
-def shares_of_all_ranks() -> dict[str, list[Share]]:
+def shares_of_all_ranks() -> dict[tuple[str, str], list[Share]]:
     """In a process of its own: process groups are global, and another test's may be open in this one."""
-    shape = model().architecture
-    return {name: [share_of(rank, layout(name), shape) for rank in range(layout(name).world_size)] for name in LAYOUTS}
+    return {
+        (name, where): [
+            share_of(rank, layout(where), model(name).architecture) for rank in range(layout(where).world_size)
+        ]
+        for name, where in CASES
+    }
 
 
 @pytest.fixture(scope="module")
-def shares() -> dict[str, list[Share]]:
+def shares() -> dict[tuple[str, str], list[Share]]:
     with ProcessPoolExecutor(max_workers=1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(shares_of_all_ranks).result(timeout=120)
 
 
 @pytest.mark.timeout(150)
-@pytest.mark.parametrize("name", LAYOUTS)
-def test_every_rank_holds_its_exact_number_of_parameters(shares, name):
-    parallel, shape = layout(name), model().architecture
-    assert len(shares[name]) == parallel.world_size
-    for share in shares[name]:
+@pytest.mark.parametrize(("name", "where"), CASES)
+def test_every_rank_holds_its_exact_number_of_parameters(shares, name, where):
+    parallel, shape = layout(where), model(name).architecture
+    assert len(shares[name, where]) == parallel.world_size
+    for share in shares[name, where]:
         assert share.is_meta
         assert share.num_layers == shape["num_layers"] // parallel.pipeline
         is_first, is_last = share.stage == 0, share.stage == parallel.pipeline - 1
@@ -124,10 +133,10 @@ def test_every_rank_holds_its_exact_number_of_parameters(shares, name):
 
 
 @pytest.mark.timeout(150)
-@pytest.mark.parametrize("name", LAYOUTS)
-def test_the_ranks_of_one_copy_add_up_to_the_published_total(shares, name):
-    parallel = layout(name)
+@pytest.mark.parametrize(("name", "where"), CASES)
+def test_the_ranks_of_one_copy_add_up_to_the_published_total(shares, name, where):
+    parallel = layout(where)
     num_copies = parallel.world_size // (parallel.tensor * parallel.pipeline)  # a context rank holds one too
-    split = sum(share.num_split for share in shares[name])
-    whole = sum(share.num_parameters - share.num_split for share in shares[name])  # held by every tensor rank
-    assert split + whole / parallel.tensor == num_copies * NUM_PARAMETERS
+    split = sum(share.num_split for share in shares[name, where])
+    whole = sum(share.num_parameters - share.num_split for share in shares[name, where])  # held by every tensor rank
+    assert split + whole / parallel.tensor == num_copies * NUM_PARAMETERS[name]

@@ -66,13 +66,17 @@ def test_a_batch_without_weight_changes_nothing_but_the_decay(tiny_checkpoint, b
         torch.testing.assert_close(weight, expected, rtol=1e-6, atol=0)
 
 
-def test_gradient_is_autograd_s_through_transformers(tiny_checkpoint, batch):
+@pytest.mark.parametrize("checkpoint", ["tiny_checkpoint", "qwen2_checkpoint"])
+def test_gradient_is_autograd_s_through_transformers(checkpoint, request):
     from transformers import AutoModelForCausalLM
 
+    model_dir = request.getfixturevalue(checkpoint)
     objective = cases.objective_named("dapo")
-    trainer = cases.open_trainer(tiny_checkpoint, cases.SINGLE)
+    trainer = cases.open_trainer(model_dir, cases.SINGLE)
+    on_policy = make_batch(cases.rollout_groups(), objective)
+    batch = cases.off_policy_batch(objective, trainer.logp(on_policy)[0])
     metrics = trainer.update(batch, objective)
-    model = AutoModelForCausalLM.from_pretrained(tiny_checkpoint, dtype=torch.float32)
+    model = AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float32)
     logp_BTV = (model(batch.tokens_BS).logits[:, :-1] / 0.8).log_softmax(dim=-1)
     loss = objective.loss(logp_BTV.gather(2, batch.tokens_BS[:, 1:, None])[..., 0], batch)
     loss.backward()

@@ -1,4 +1,4 @@
-"""What a Qwen3 checkpoint's config.json says, and how its positions are stretched beyond the trained context."""
+"""What a checkpoint's config.json says, and how its positions are stretched beyond the trained context."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from typing import Any
 
 from ablate.errors import UserError
 from ablate.hf_config import read_hf_config, rope_theta, yarn_betas, yarn_factor
+from ablate.trainer.model.families import FAMILIES, supported_families
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """The shape of a Qwen3 model (Hugging Face's names in config.json)."""
+    """The shape of a model, as config.json says it and as ``conf/model`` may pin it."""
 
     vocab_size: int
     hidden_size: int
@@ -26,6 +27,7 @@ class Architecture:
     norm_eps: float
     rope_theta: float
     tied_embeddings: bool
+    family: str = "qwen3"  # a key of FAMILIES: model_type in config.json
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,12 @@ class Yarn:
     beta_slow: float
 
 
+WITHOUT = {  # keys of config.json -> the values with which the Megatron model computes what transformers computes
+    "attention_bias": (False,),
+    "mlp_bias": (False,),
+    "use_sliding_window": (False,),
+    "hidden_act": ("silu",),
+}
 PAPER_BETAS = {"beta_fast": 32.0, "beta_slow": 1.0}  # the defaults of transformers and vLLM too
 
 
@@ -53,9 +61,12 @@ def pinned_architecture(values: Mapping[str, Any]) -> Architecture:
     """
     kinds = {"int": int, "float": (int, float), "bool": bool}
     wanted = {field.name: field.type for field in fields(Architecture)}
-    if set(values) != set(wanted):
+    if set(values) | {"family"} != set(wanted):
         raise UserError(f"model.architecture has the keys {', '.join(wanted)}, not {', '.join(map(str, values))}")
+    check_family(values.get("family", Architecture.family), "model.architecture.family")
     for name, kind in wanted.items():
+        if name == "family":
+            continue
         value = values[name]
         is_number = kind != "bool"
         if not isinstance(value, kinds[kind]) or (is_number and (isinstance(value, bool) or not 0 < value < math.inf)):
@@ -72,26 +83,60 @@ def yarn_for(model_dir: Path, context_length: int, original_context: int) -> Yar
     return Yarn(factor=yarn_factor(context_length, original_context), original_context=original_context, **betas)
 
 
+def check_family(name: Any, where: str) -> None:
+    """Raise ``UserError``, which lists the families, unless ``name`` is one of them. ``where``: what said it."""
+    if name not in FAMILIES:
+        raise UserError(f"{where}={name!r} is not a model that can be trained: choose one of {supported_families()}")
+
+
 def read_architecture(model_dir: Path) -> Architecture:
     """Read ``config.json``.
 
     Raises:
-        UserError: when the file is missing or the model is not a Qwen3.
+        UserError: when the file is missing, or the model is of another family or has a part that no family here has.
     """
     values, path = read_hf_config(model_dir), Path(model_dir) / "config.json"
-    if values.get("model_type") != "qwen3":
-        raise UserError(f"{path}: model_type={values.get('model_type')!r} is not supported: use a qwen3 checkpoint")
-    if values.get("attention_bias") or values.get("use_sliding_window"):
-        raise UserError(f"{path}: attention_bias and use_sliding_window must be false for the Megatron model")
-    return Architecture(
-        vocab_size=values["vocab_size"],
-        hidden_size=values["hidden_size"],
-        num_layers=values["num_hidden_layers"],
-        num_heads=values["num_attention_heads"],
-        num_kv_heads=values["num_key_value_heads"],
-        head_dim=values["head_dim"],
-        mlp_size=values["intermediate_size"],
-        norm_eps=values["rms_norm_eps"],
-        rope_theta=rope_theta(values),
-        tied_embeddings=values["tie_word_embeddings"],
-    )
+    check_family(values.get("model_type"), f"{path}: model_type")
+    check_parts(values, path)
+    try:
+        return Architecture(
+            vocab_size=values["vocab_size"],
+            hidden_size=values["hidden_size"],
+            num_layers=values["num_hidden_layers"],
+            num_heads=values["num_attention_heads"],
+            num_kv_heads=values["num_key_value_heads"],
+            head_dim=values.get("head_dim") or values["hidden_size"] // values["num_attention_heads"],
+            mlp_size=values["intermediate_size"],
+            norm_eps=values["rms_norm_eps"],
+            rope_theta=rope_theta(values),
+            tied_embeddings=values["tie_word_embeddings"],
+            family=values["model_type"],
+        )
+    except KeyError as error:
+        raise UserError(
+            f"{path} has no {error.args[0]}: take config.json from the checkpoint's own directory"
+        ) from error
+
+
+def check_parts(hf_config: Mapping[str, Any], path: Path) -> None:
+    """Raise ``UserError`` for a part of a model that the Megatron model would leave out without a word."""
+    for key, allowed in WITHOUT.items():
+        if hf_config.get(key, allowed[0]) not in allowed:
+            raise UserError(
+                f"{path}: {key}={hf_config[key]!r} is not supported: choose a checkpoint where it is {allowed[0]!r}"
+            )
+    rope = hf_config.get("rope_parameters") or hf_config.get("rope_scaling") or {}
+    kind = rope.get("rope_type", rope.get("type", "default"))
+    if kind not in ("default", "yarn"):
+        raise UserError(f"{path}: rope_type={kind!r} is not supported: choose a checkpoint with default or yarn")
+
+
+def check_same(pinned: Architecture, found: Architecture, model_dir: Path) -> None:
+    """Raise ``UserError`` for the first field in which config.json is not the model that ``conf/model`` pins."""
+    for field in fields(Architecture):
+        ours, theirs = getattr(pinned, field.name), getattr(found, field.name)
+        if ours != theirs:
+            raise UserError(
+                f"{model_dir / 'config.json'} says {field.name}={theirs}, but model.architecture.{field.name}={ours}: "
+                "change model.path, or choose the model's own file of conf/model"
+            )

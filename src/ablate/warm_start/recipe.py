@@ -71,6 +71,11 @@ def build_config(model: ModelConfig) -> BuildConfig:
     config = section(BuildConfig, model.build, "model.build")
     if not config.lessons or config.num_steps < 1:
         raise UserError("model.build.lessons has no steps: give at least one lesson of one step")
+    if model.architecture.get("family", "qwen3") != "qwen3":
+        raise UserError(
+            f"model.build makes models of the family qwen3, not {model.architecture['family']}: "
+            "set model.path to a checkpoint instead"
+        )
     if model.architecture.get("vocab_size") != len(VOCABULARY):
         raise UserError(
             f"model.architecture.vocab_size={model.architecture.get('vocab_size')}, "

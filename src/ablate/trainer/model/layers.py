@@ -1,4 +1,4 @@
-"""Qwen3's own form of two layers of Megatron's local specification: the norm and the attention.
+"""Our form of two layers of Megatron's local specification: the norm and the attention.
 
 Shape suffixes: S positions, B rows, H query heads, G key/value heads, D head size.
 """
@@ -114,10 +114,11 @@ class CausalAttention(torch.nn.Module):
 
 def local_spec(config: TransformerConfig, num_layers: int) -> TransformerBlockSubmodules:
     """``num_layers`` (of one stage) of Megatron's own layers, with the two above as their norm and attention."""
-    layer = get_gpt_layer_local_spec(qk_layernorm=True, normalization="RMSNorm")
+    layer = get_gpt_layer_local_spec(qk_layernorm=config.qk_layernorm, normalization="RMSNorm")
     parts = layer.submodules
     parts.input_layernorm = parts.pre_mlp_layernorm = RMSNorm
     attention = parts.self_attention.submodules
-    attention.q_layernorm = attention.k_layernorm = RMSNorm
+    if config.qk_layernorm:
+        attention.q_layernorm = attention.k_layernorm = RMSNorm
     attention.core_attention = CausalAttention
     return TransformerBlockSubmodules(layer_specs=[layer] * num_layers, layer_norm=RMSNorm)

@@ -1,4 +1,4 @@
-"""Megatron-Core's GPTModel in the shape of a Qwen3 checkpoint, on this process's share of the layout.
+"""Megatron-Core's GPTModel in the shape of a Hugging Face checkpoint, on this process's share of the layout.
 
 Shape suffixes: B rows, S tokens of a row, D hidden size, V words of this rank's shard.
 """
@@ -13,6 +13,7 @@ from torch import Tensor
 from ablate.config import ParallelConfig
 from ablate.trainer import cpu
 from ablate.trainer.architecture import Architecture, Yarn
+from ablate.trainer.model.families import FAMILIES
 from ablate.trainer.parallel.layout import check_layout
 
 cpu.import_megatron()
@@ -59,7 +60,7 @@ class PolicyModel(GPTModel):
 
 def transformer_config(architecture: Architecture, parallel: ParallelConfig, yarn: Yarn | None) -> TransformerConfig:
     """Megatron's configuration of the model. Fusions belong to Transformer Engine; there is no dropout."""
-    dtype, fused = DTYPES[parallel.precision], parallel.transformer_engine
+    dtype, fused, family = DTYPES[parallel.precision], parallel.transformer_engine, FAMILIES[architecture.family]
     config = TransformerConfig(
         num_layers=architecture.num_layers,
         hidden_size=architecture.hidden_size,
@@ -69,7 +70,8 @@ def transformer_config(architecture: Architecture, parallel: ParallelConfig, yar
         ffn_hidden_size=architecture.mlp_size,
         normalization="RMSNorm",
         layernorm_epsilon=architecture.norm_eps,
-        qk_layernorm=True,
+        qk_layernorm=family.qk_norm,
+        add_qkv_bias=family.qkv_bias,
         gated_linear_unit=True,
         activation_func=torch.nn.functional.silu,
         add_bias_linear=False,
@@ -172,5 +174,5 @@ def mark_split_parameters(model: PolicyModel) -> None:
 
 def layer_spec(config: TransformerConfig, parallel: ParallelConfig) -> Any:
     if parallel.transformer_engine:
-        return get_gpt_layer_with_transformer_engine_spec(qk_layernorm=True)
+        return get_gpt_layer_with_transformer_engine_spec(qk_layernorm=config.qk_layernorm)
     return local_spec(config, config.num_layers // config.pipeline_model_parallel_size)

@@ -1,7 +1,8 @@
 """Weights between Hugging Face's layout and Megatron's, whole or split over tensor and pipeline ranks.
 
-A ``MegatronWeight`` is one Megatron parameter and the Hugging Face tensors that it consists of. ``linear_qkv`` is laid
-out per key/value group (its queries, then its key, then its value); ``linear_fc1`` per tensor rank is gate, then up.
+A ``MegatronWeight`` is one Megatron parameter and the Hugging Face tensors that it consists of; the table of a layer's
+weights is ``ablate.trainer.model.families``. ``linear_qkv`` (weight and bias) is laid out per key/value group: its
+queries, then its key, then its value. ``linear_fc1`` per tensor rank is gate, then up.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from ablate.trainer.architecture import Architecture
+from ablate.trainer.model.families import layer_table
 from ablate.trainer.model.policy import PolicyModel
 from ablate.trainer.model.weight_files import WeightReader
 from ablate.trainer.parallel.world import World
@@ -49,30 +51,22 @@ def megatron_weights(architecture: Architecture, fused_norms: bool) -> list[Mega
 
 
 def layer_weights(a: Architecture, layer: int, fused_norms: bool) -> list[MegatronWeight]:
-    here, there = f"decoder.layers.{layer}", f"model.layers.{layer}"
-    query, key = a.num_heads * a.head_dim, a.num_kv_heads * a.head_dim
-    attention, mlp = f"{here}.self_attention", f"{here}.mlp"
-    input_norm = f"{attention}.linear_qkv.layer_norm_weight" if fused_norms else f"{here}.input_layernorm.weight"
-    mlp_norm = f"{mlp}.linear_fc1.layer_norm_weight" if fused_norms else f"{here}.pre_mlp_layernorm.weight"
-    qkv = tuple(
-        (f"{there}.self_attn.{part}_proj.weight", (rows, a.hidden_size))
-        for part, rows in (("q", query), ("k", key), ("v", key))
-    )
-    gated = tuple((f"{there}.mlp.{part}_proj.weight", (a.mlp_size, a.hidden_size)) for part in ("gate", "up"))
-
-    def one(name: str, kind: str, hf_name: str, *shape: int) -> MegatronWeight:
-        return MegatronWeight(name, layer, kind, ((f"{there}.{hf_name}.weight", shape),))
-
-    return [
-        one(input_norm, "whole", "input_layernorm", a.hidden_size),
-        MegatronWeight(f"{attention}.linear_qkv.weight", layer, "qkv", qkv),
-        one(f"{attention}.q_layernorm.weight", "whole", "self_attn.q_norm", a.head_dim),
-        one(f"{attention}.k_layernorm.weight", "whole", "self_attn.k_norm", a.head_dim),
-        one(f"{attention}.linear_proj.weight", "columns", "self_attn.o_proj", a.hidden_size, query),
-        one(mlp_norm, "whole", "post_attention_layernorm", a.hidden_size),
-        MegatronWeight(f"{mlp}.linear_fc1.weight", layer, "gated", gated),
-        one(f"{mlp}.linear_fc2.weight", "columns", "mlp.down_proj", a.hidden_size, a.mlp_size),
-    ]
+    sizes = {
+        "hidden": a.hidden_size,
+        "mlp": a.mlp_size,
+        "head": a.head_dim,
+        "query": a.num_heads * a.head_dim,
+        "key": a.num_kv_heads * a.head_dim,
+    }
+    found = []
+    for row in layer_table(a.family):
+        name = row.fused if fused_norms and row.fused else row.megatron
+        hf = tuple(
+            (f"model.layers.{layer}.{hf_name}", tuple(sizes[dimension] for dimension in dimensions))
+            for hf_name, *dimensions in row.hf
+        )
+        found.append(MegatronWeight(f"decoder.layers.{layer}.{name}", layer, row.kind, hf))
+    return found
 
 
 def split(kind: str, tensors: list[Tensor], num_groups: int, rank: int, size: int) -> Tensor:
@@ -84,7 +78,7 @@ def split(kind: str, tensors: list[Tensor], num_groups: int, rank: int, size: in
     if kind == "gated":
         return torch.cat([tensor.chunk(size)[rank] for tensor in tensors])
     if kind == "qkv":
-        by_group = [tensor.view(num_groups, -1, tensor.shape[1]).chunk(size)[rank] for tensor in tensors]
+        by_group = [tensor.view(num_groups, -1, *tensor.shape[1:]).chunk(size)[rank] for tensor in tensors]
         return torch.cat(by_group, dim=1).flatten(0, 1)
     return tensors[0].chunk(size)[rank]
 
@@ -98,7 +92,7 @@ def join(kind: str, shares: list[Tensor], shapes: list[tuple[int, ...]], num_gro
     if kind == "gated":
         return [torch.cat(halves) for halves in zip(*(share.chunk(2) for share in shares), strict=True)]
     if kind == "qkv":
-        by_group = torch.cat(shares).view(num_groups, -1, shapes[0][1])
+        by_group = torch.cat(shares).view(num_groups, -1, *shapes[0][1:])
         parts = by_group.split([shape[0] // num_groups for shape in shapes], dim=1)
         return [part.flatten(0, 1) for part in parts]
     return [torch.cat(shares)]
