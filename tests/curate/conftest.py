@@ -36,7 +36,13 @@ def words(public_sets: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
     """A command that uses every source, with limits for tests and verdicts that are kept from one run to the next."""
     sources = [f"source.{name}={directory}" for name, directory in public_sets.items()]
     cache = tmp_path_factory.mktemp("verdicts")
-    return [*sources, "train.max_test_bytes=500000", "verify.time_limit_s=4", f"verify.cache_dir={cache}"]
+    return [
+        *sources,
+        "train.max_test_bytes=500000",
+        "train.time_limit_s=4",
+        "verify.time_limit_s=4",
+        f"verify.cache_dir={cache}",
+    ]
 
 
 @pytest.fixture(scope="session")

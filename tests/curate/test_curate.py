@@ -105,6 +105,8 @@ def test_the_stores_load_and_training_problems_obey_the_rules(curated):
         assert len(problem.tests) >= 5
         assert all(len(test.input) < 500_000 and "\r" not in test.input for test in problem.tests)
         assert (problem.input_mode == "functional") == (problem.fn_name is not None)
+        assert problem.time_limit_s == 4  # train.time_limit_s
+    assert {problem.time_limit_s for problem in evaluation} == {None}
     assert any(problem.reference for problem in train)
     assert all("2024-08-01" <= problem.date <= "2025-05-01" for problem in evaluation)
 

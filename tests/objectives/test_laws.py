@@ -24,7 +24,7 @@ SHAPES = st.builds(
 TOGGLES = st.fixed_dictionaries(
     {
         "keep": st.sampled_from(["all", "mixed_outcomes"]),
-        "shape": st.sampled_from(["verdict", "soft_overlong_penalty"]),
+        "shape": st.sampled_from(["verdict", "one_or_zero", "soft_overlong_penalty"]),
         "overlong": st.sampled_from(["train", "zero_advantage", "mask"]),
         "kl": st.sampled_from([None, None, "k1", "k2", "k3"]),
         "correction": st.sampled_from([None, None, "truncated_token", "truncated_sequence"]),

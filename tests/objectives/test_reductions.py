@@ -90,6 +90,36 @@ def test_zero_advantage_keeps_the_rollout_in_n_and_t_and_mask_takes_it_out(objec
     assert (batch_masked.weight_BT[truncated_B] == 0).all()
 
 
+REWARDS_PG = torch.tensor([[1.0 if sample < passed else -1.0 for sample in range(8)] for passed in range(9)]).double()
+
+
+def advantages(built):
+    return built.advantages(REWARDS_PG, torch.zeros_like(REWARDS_PG).bool(), torch.ones_like(REWARDS_PG))[0]
+
+
+@pytest.mark.parametrize("eps", [0.0, 1e-6, 0.1])
+def test_rewards_of_one_and_zero_are_those_of_plus_and_minus_one_with_twice_the_eps(objective, eps):
+    """To the bit, for all outcomes of a group of 8; so without an eps the choice changes nothing at all."""
+    ours = advantages(objective("grpo_plus", eps=2 * eps))
+    assert torch.equal(advantages(objective("grpo_plus", shape="one_or_zero", eps=eps)), ours)
+
+
+def test_rewards_of_one_and_zero_shrink_an_advantage_by_less_than_eps_over_std(objective):
+    usual, halved = advantages(objective("grpo_plus")), advantages(objective("grpo_plus", shape="one_or_zero"))
+    std_P1 = REWARDS_PG.std(dim=1, keepdim=True)
+    mixed = (std_P1 > 0)[:, 0]
+    shrunk = (1 - halved / usual)[mixed]
+    assert (shrunk > 0).all()
+    assert (shrunk < 1e-6 / std_P1[mixed]).all()
+    assert torch.equal(halved[~mixed], usual[~mixed])
+
+
+@pytest.mark.parametrize("name", ["dr_grpo", "rloo"])
+def test_rewards_of_one_and_zero_halve_an_advantage_that_no_std_divides(objective, name):
+    halved = advantages(objective(name, shape="one_or_zero"))
+    torch.testing.assert_close(2 * halved, advantages(objective(name)), rtol=1e-15, atol=0)
+
+
 @pytest.mark.parametrize("slot", ["ratio", "weight", "surrogate", "advantage", "shape", "keep", "overlong"])
 def test_an_overridden_slot_changes_that_slot_only(objective, slot):
     names = {

@@ -50,6 +50,7 @@ class Rules:
 
     caps: Caps
     max_references: int
+    time_limit_s: float | None
 
 
 def blocks_of(name: str, directory: Path, facts: SourceConfig) -> Iterator[Block]:
@@ -143,7 +144,9 @@ def line_of(row: Row, block: str, rules: Rules, store: Callable[[PackedTests], P
         Unusable: naming the rule that the row breaks.
     """
     tests, other, doubt = row.tests, row.other_tests, None
+    problem = problem_fields(row)
     if row.split == "train":
+        problem["time_limit_s"] = rules.time_limit_s or problem["time_limit_s"]
         fault = statement_fault(row.statement)
         if fault is not None:
             raise Unusable(*fault)
@@ -170,7 +173,7 @@ def line_of(row: Row, block: str, rules: Rules, store: Callable[[PackedTests], P
         "signature": signature_of(words).tobytes().hex(),
         "fault": doubt,
     }
-    details = Details(problem_fields(row), row.title, row.references[: rules.max_references], pair_keys(tests))
+    details = Details(problem, row.title, row.references[: rules.max_references], pair_keys(tests))
     return {"candidate": candidate, "details": asdict(details)}
 
 

@@ -94,9 +94,9 @@ def decode(config: CurateConfig, inputs: list[Input], blocks: Path, share: Share
         for each in inputs:
             yield from blocks_of(each.name, each.directory, each.facts)
 
-    rules = Rules(
-        Caps(config.train.max_test_bytes, config.train.max_tests, config.train.min_tests), config.train.max_references
-    )
+    train = config.train
+    caps = Caps(train.max_test_bytes, train.max_tests, train.min_tests)
+    rules = Rules(caps, train.max_references, train.time_limit_s)
     num_rows = sum(count for each in inputs for count in each.facts.rows.values())
     with progress.bar("decode", num_rows, "rows") as done:
         return decode_blocks(read(), blocks, rules, config.num_workers, mine(share), done)

@@ -33,6 +33,7 @@ class TrainConfig:
     min_tests: int = MISSING
     max_test_bytes: int = MISSING
     max_tests: int | None = MISSING
+    time_limit_s: float | None = MISSING
     max_references: int = MISSING
     near_duplicate: float = MISSING
     overlap_share: float = MISSING
@@ -97,6 +98,9 @@ def parse_curation(values: dict[str, Any]) -> CurateConfig:
             raise UserError(f"train.{key} must be above 0 and at most 1, not {getattr(config.train, key)}")
     if config.train.max_tests is not None and config.train.max_tests < config.train.min_tests:
         raise UserError(f"train.max_tests={config.train.max_tests} is below train.min_tests: raise it, or give null")
+    limit_s = config.train.time_limit_s
+    if limit_s is not None and not 0 < limit_s < math.inf:
+        raise UserError(f"train.time_limit_s={limit_s} must be a number of seconds above 0, or null")
     if config.workers is not None and config.workers < 1:
         raise UserError(f"workers must be 1 or more, not {config.workers}")
     return config

@@ -62,6 +62,15 @@ def verdict(reward_PG: Tensor, truncated_PG: Tensor, length_PG: Tensor) -> Tenso
     return reward_PG
 
 
+def one_or_zero(reward_PG: Tensor, truncated_PG: Tensor, length_PG: Tensor) -> Tensor:
+    """(R + 1) / 2: 1 for a program that passes, else 0 (DeepCoder), where the verdict's reward is +1 or -1.
+
+    With ``group_normalised`` the advantage is that of +1 / -1 with twice the eps, (R - mean) / (std + 2 eps): smaller
+    by a share below eps / std. With ``group_centred`` or ``leave_one_out``, without division by the std, it is half.
+    """
+    return (reward_PG + 1.0) / 2.0
+
+
 @waives(advantage_ignores_reward_scale="the penalty does not grow with the reward")
 def soft_overlong_penalty(
     reward_PG: Tensor, truncated_PG: Tensor, length_PG: Tensor, *, max_length: int, buffer: int
@@ -257,7 +266,7 @@ def named(*parts: Callable) -> dict[str, Callable]:
 
 PARTS: dict[str, dict[str, Callable]] = {
     "keep": {"all": all_groups, "mixed_outcomes": mixed_outcomes},
-    "shape": named(verdict, soft_overlong_penalty),
+    "shape": named(verdict, one_or_zero, soft_overlong_penalty),
     "overlong": named(train, zero_advantage, mask),
     "advantage": named(group_normalised, group_normalised_population, group_centred, leave_one_out, one),
     "ratio": named(token, sequence, sequence_value_token_gradient, unit),
