@@ -18,10 +18,11 @@ from ablate.verify.verifier import open_verifier
 pytest.importorskip("modal")
 needs_root = pytest.mark.skipif(os.getuid() != 0, reason="the double runs its execs as root, as Modal does")
 
-TESTS = [{"input": f"{a} 1", "output": str(a + 1)} for a in range(2)]
+TESTS = [{"input": f"{a} 1", "output": str(a + 1)} for a in range(5)]
 SUBMISSIONS = {
     "accepted": "print(sum(map(int, input().split())))",
-    "wrong_answer": "print(5)",
+    "wrong_answer": "print(7)",
+    "wrong_answer late": "a, b = map(int, input().split())\nprint(a + b if a != 2 else 0)",
     "runtime_error": "1 / 0",
     "compile_error": "print(",
     "time_limit": "while True: pass",
@@ -77,14 +78,44 @@ def judge(tmp_path: Path, rows: list[dict], environment: dict[str, str], *change
     return [json.loads(line) for line in out.read_text().splitlines()]
 
 
+def counts_of(process) -> dict[str, int]:
+    """What the double has counted, once it has ended."""
+    process.stdin.close()
+    return json.loads(process.stdout.read().strip().splitlines()[-1])
+
+
+def wrong_verdicts(rows: list[dict]) -> list[tuple[str, str]]:
+    return [(row["verdict"], row["detail"]) for row in rows if row["file"].split()[0] != row["verdict"]]
+
+
+WORKERS, NUM_PROGRAMS = 2, 11
+
+
 @needs_root
-def test_modal_gives_the_same_verdicts_in_a_sandbox_per_rollout(tmp_path):
+def test_modal_gives_the_same_verdicts_in_a_sandbox_and_an_exec_per_rollout(tmp_path):
     with double() as (process, environment):
         rows = judge(tmp_path, ROWS, environment)
-        process.stdin.close()
-        counts = json.loads(process.stdout.read().strip().splitlines()[-1])
-    assert [(row["verdict"], row["detail"]) for row in rows if row["file"].split()[0] != row["verdict"]] == []
-    assert counts["sandboxes"] == counts["terminated"] == len(rows) == 10
+        counts = counts_of(process)
+    assert wrong_verdicts(rows) == []
+    assert len(rows) == counts["execs"] == NUM_PROGRAMS
+    assert counts["sandboxes"] == counts["terminated"] == NUM_PROGRAMS + WORKERS  # the spares
+
+
+@needs_root
+@pytest.mark.parametrize(
+    ("container", "sandboxes", "execs"),
+    [
+        ("problem", 2, len(SUBMISSIONS)),  # a second one after a failure with another test under way
+        ("test", 14, 14),  # 5 of the accepted program, 3 of the late failure, one of each of the others
+    ],
+)
+def test_the_other_containers_give_the_same_verdicts(tmp_path, container, sandboxes, execs):
+    with double() as (process, environment):
+        rows = judge(tmp_path, ROWS[:1], environment, f"verify.container={container}", "verify.workers=1")
+        counts = counts_of(process)
+    assert wrong_verdicts(rows) == []
+    assert counts["execs"] == execs
+    assert counts["sandboxes"] == counts["terminated"] == sandboxes + 1  # the spare
 
 
 ONE = [{"id": "add", "tests": TESTS[:1], "submissions": [{"file": "a", "code": SUBMISSIONS["accepted"]}]}]
@@ -102,6 +133,15 @@ def test_what_the_platform_breaks_is_never_scored(tmp_path, fault):
 def test_a_program_that_the_platform_broke_once_is_verified_again(tmp_path):
     with double("torn") as (_, environment):
         rows = judge(tmp_path, ONE, environment, "verify.retries=1", "verify.workers=1")
+    assert [row["verdict"] for row in rows] == ["accepted"]
+
+
+@needs_root
+def test_a_limited_rate_of_creation_is_waited_for(tmp_path):
+    with double("rate_limited") as (process, environment):
+        rows = judge(tmp_path, ONE, environment, "verify.retries=0", "verify.workers=1")
+        counts = counts_of(process)
+    assert counts["creations"] > counts["sandboxes"]
     assert [row["verdict"] for row in rows] == ["accepted"]
 
 

@@ -1,4 +1,12 @@
-"""The Modal backend: one ``modal.Sandbox`` per rollout, one ``exec`` per test, comparison here.
+"""The Modal backend: sandboxes as ``verify.container`` says, one exec per program, comparison here.
+
+========== =============================== ======================= ==============================
+container  a sandbox for                   execs                   kept warm
+========== =============================== ======================= ==============================
+rollout    each program                    one per program         the sandbox of the next program
+problem    the programs of one problem     one per program         the sandbox of the next problem
+test       each test                       one per test            the sandbox of the next test
+========== =============================== ======================= ==============================
 
 Facts of modal 1.6: an exec that the platform stops ends with return code -1 or 137 and no exception. Whatever the
 platform does (a sandbox reaped early, a lost connection) is an infrastructure error, never a failed program: our own
@@ -10,19 +18,20 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
-import os
 import time
 import zlib
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from ablate.errors import UserError
-from ablate.types import Verdict, VerdictKind
-from ablate.verify.container import INSIDE, memory_file
-from ablate.verify.inside.test_report import parse_report
-from ablate.verify.jobs import CANCELLED, Interrupted, Job, infrastructure_error, num_tests_run
-from ablate.verify.scoring import STARVED_FACTOR, Outcome, limits_of, run_in_order, score
+from ablate.types import Verdict
+from ablate.verify.container import INSIDE
+from ablate.verify.jobs import CANCELLED, Interrupted, Job, hardest_first, infrastructure_error, num_tests_run
+from ablate.verify.modal_exec import Execution
+from ablate.verify.scoring import STARVED_FACTOR, Outcome, run_in_order
 
 if TYPE_CHECKING:
     import modal
@@ -32,8 +41,11 @@ PYTHON = "3.11"
 CORES = (1.0, 1.0)  # requested, limit: CPU time is limited, so more cores would stand idle
 SPARE_MIB = 256  # for the interpreter that watches, in addition to the test's
 START_S = 60.0  # of an interpreter in a cold sandbox, beyond a test's own wall limit
-IDLE_S = 300
-MODULES = ("kernel", "walls", "program", "test_report", "watch", "server", "one_test")
+IDLE_S = 300  # without an exec for so long, the platform ends a sandbox
+WARM_S = 240.0  # a spare that waited longer is replaced before the platform reaps it
+LIFETIME_S = 3600.0  # at least, so that a spare also fits the next program, whose tests may be more
+RATE_LIMIT_PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0)
+MODULES = ("kernel", "walls", "program", "test_report", "watch", "server", "isolated")
 # The modules travel with each exec, in its arguments: no file of ours lies in the sandbox for a program to change.
 BOOT = """
 import base64, json, sys, types, zlib
@@ -41,7 +53,7 @@ for name, text in json.loads(zlib.decompress(base64.b64decode(sys.argv[1]))).ite
     module = sys.modules[name] = types.ModuleType(name)
     module.__file__ = "/sandbox/" + name + ".py"
     exec(compile(text, module.__file__, "exec"), module.__dict__)
-sys.modules["one_test"].main()
+sys.modules["isolated"].main()
 """
 
 
@@ -51,18 +63,44 @@ def boot_command() -> list[str]:
     return ["python3", "-S", "-s", "-B", "-X", "utf8", "-c", BOOT, bundle]
 
 
+@dataclass(frozen=True)
+class Sandbox:
+    """A sandbox that exists, or will soon.
+
+    Example: ``Sandbox(Future(), memory_mib=4352, ends_s=3600.0, created_s=0.0)``, seconds of ``time.monotonic``.
+    """
+
+    future: Future[modal.Sandbox]
+    memory_mib: int
+    created_s: float
+    ends_s: float
+
+    def fits(self, memory_mib: int, lifetime_s: float) -> bool:
+        now_s = time.monotonic()
+        is_warm = now_s - self.created_s < WARM_S and not (self.future.done() and self.future.exception())
+        return self.memory_mib == memory_mib and is_warm and self.ends_s - now_s >= lifetime_s
+
+
 class ModalBackend:
-    """At most one sandbox at a time, started for the job that needs it."""
+    """One sandbox at a time, and one spare that starts while the first one works.
+
+    So ``verify.workers`` bounds the programs that run at once, and at most twice as many sandboxes exist. ``spent``
+    counts what is paid for: sandboxes, execs, and core and GiB seconds between the creation and the end of each.
+    """
 
     containment = "Modal isolates each sandbox; no network; programs run as another user than their watcher"
 
     def __init__(self) -> None:
         self.app: modal.App | None = None
         self.image: modal.Image | None = None
-        self.sandbox: modal.Sandbox | None = None
+        self.starter: ThreadPoolExecutor | None = None
+        self.sandbox: Sandbox | None = None
+        self.spare: Sandbox | None = None
+        self.execution: Execution | None = None
         self.problem_id: str | None = None
         self.cancelled: int | None = None
         self.command = boot_command()
+        self.spent: Counter[str] = Counter()
 
     def start(self) -> None:
         """Find the app and the image.
@@ -107,81 +145,103 @@ class ModalBackend:
     def sandbox_for(self, job: Job) -> Iterator[None]:
         """Have a sandbox of the job's own; with ``container=problem``, the sandbox that the problem's group shares."""
         if self.sandbox is None or job.container != "problem" or job.problem_id != self.problem_id or job.fresh:
-            self.stop()
-            self.sandbox, self.problem_id = self.create(job), job.problem_id
+            self.replace_sandbox(job)
+        self.execution, self.problem_id = None, job.problem_id
         yield
-        if job.container != "problem":
-            self.stop()
-
-    def create(self, job: Job) -> modal.Sandbox:
-        import modal
-
-        memory_mib = job.memory_limit_mib + SPARE_MIB
-        lifetime_s = (STARVED_FACTOR * job.wall_limit_s + START_S) * (num_tests_run(job) + 1)
-        return modal.Sandbox.create(
-            app=self.app,
-            image=self.image,
-            block_network=True,
-            cpu=CORES,
-            memory=(memory_mib, memory_mib),
-            timeout=int(min(lifetime_s, 24 * 3600)),
-            idle_timeout=IDLE_S,
-        )
+        if job.container == "problem" and self.execution.is_idle:
+            self.execution.end()
+        else:
+            self.release()
 
     def run_test(self, job: Job, position: int, index: int) -> Outcome:
         """Run one test in the sandbox and score it here."""
         if self.cancelled == job.number:
             raise Interrupted
-        if job.container == "test" and position:
-            self.stop()
-            self.sandbox = self.create(job)
-        answer = self.execute(self.sandbox, job, job.tests[index].input)
-        if isinstance(answer, str):
-            return Outcome(VerdictKind.infrastructure_error, answer)
-        if not answer["compiled"]:
-            return Outcome(VerdictKind.compile_error, answer["detail"])
-        report = parse_report(answer["report"])
-        if not report.is_confined:
-            return Outcome(VerdictKind.infrastructure_error, f"a test could not be confined: {report.complaint}")
-        output, result = (memory_file(name, base64.b64decode(answer[name])) for name in ("output", "result"))
-        try:
-            return score(job, index, report, output, result, out_of_memory=False)
-        finally:
-            os.close(output)
-            os.close(result)
+        if job.container == "test":
+            if position:
+                self.replace_sandbox(job)
+            self.execution = self.execute(job, [index])
+        elif position == 0:
+            self.execution = self.execute(job, hardest_first(job))
+        return self.execution.next_outcome()
 
-    def execute(self, sandbox: modal.Sandbox, job: Job, text: str) -> dict[str, Any] | str:
-        """Run one test inside; return the watcher's answer, or why there is none."""
-        limit_s = int(STARVED_FACTOR * job.wall_limit_s + START_S)
-        request = {
-            "program": job.program,
-            "input": base64.b64encode(text.encode("utf-8", "surrogatepass")).decode(),
-            "limits": limits_of(job, watched=True),
-        }
-        execution = sandbox.exec(*self.command, timeout=limit_s)
-        execution.stdin.write(json.dumps(request))
-        execution.stdin.write_eof()
-        execution.stdin.drain()
-        said = execution.stdout.read()
-        code = execution.wait()
-        if code != 0:
-            return f"Modal: the watcher ended with {code} ({execution.stderr.read().strip()[-200:]})"
-        try:
-            return json.loads(said)
-        except ValueError:
-            return "Modal: the report of a test was torn"
+    def execute(self, job: Job, order: list[int]) -> Execution:
+        limit_s = STARVED_FACTOR * job.wall_limit_s * (len(order) + 1) + START_S
+        self.spent["execs"] += 1
+        process = self.sandbox.future.result().exec(*self.command, timeout=int(limit_s), text=False)
+        return Execution(process, job, order)
 
-    def cancel(self, number: int) -> None:
-        """Cancel a job: it ends with the test that runs."""
-        self.cancelled = number
+    def replace_sandbox(self, job: Job) -> None:
+        """Take the spare as the next sandbox, or a new one where the spare does not fit, and start the next spare."""
+        memory_mib = job.memory_limit_mib + SPARE_MIB
+        lifetime_s = (STARVED_FACTOR * job.wall_limit_s + START_S) * (num_tests_run(job) + 1)
+        self.release()
+        self.sandbox, self.spare = self.spare, None
+        if self.sandbox is None or not self.sandbox.fits(memory_mib, lifetime_s):
+            self.release()
+            self.sandbox = self.begin(memory_mib, lifetime_s)
+        self.spare = self.begin(memory_mib, lifetime_s)
 
-    def stop(self) -> None:
-        """End the sandbox, if there is one."""
-        sandbox, self.sandbox = self.sandbox, None
+    def release(self) -> None:
+        """End the sandbox in the background: nobody waits for it."""
+        if self.sandbox is not None:
+            self.starter.submit(self.end, self.sandbox)
+            self.sandbox = None
+
+    def begin(self, memory_mib: int, lifetime_s: float) -> Sandbox:
+        """Start a sandbox in the background."""
+        if self.starter is None:
+            self.starter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="modal")
+        lifetime_s = min(max(lifetime_s, LIFETIME_S), 24 * 3600.0)
+        future = self.starter.submit(self.create, memory_mib, int(lifetime_s))
+        now_s = time.monotonic()
+        return Sandbox(future, memory_mib, now_s, now_s + lifetime_s)
+
+    def create(self, memory_mib: int, lifetime_s: int) -> modal.Sandbox:
+        """Create a sandbox; where Modal limits the rate of creation, wait and try again."""
+        import modal
+
+        for pause_s in (*RATE_LIMIT_PAUSES_S, None):
+            try:
+                return modal.Sandbox.create(
+                    app=self.app,
+                    image=self.image,
+                    block_network=True,
+                    cpu=CORES,
+                    memory=(memory_mib, memory_mib),
+                    timeout=lifetime_s,
+                    idle_timeout=IDLE_S,
+                )
+            except modal.exception.ResourceExhaustedError:
+                if pause_s is None:
+                    raise
+                time.sleep(pause_s)
+        raise AssertionError("the loop returns or raises")
+
+    def end(self, sandbox: Sandbox | None) -> None:
+        """End a sandbox, if there is one, and count what it cost; one that could not be created cost nothing."""
         if sandbox is None:
             return
         import grpclib
         import modal
 
         with contextlib.suppress(modal.exception.Error, grpclib.GRPCError, OSError):
-            sandbox.terminate()  # else it is gone already, or ends by its time-out
+            created = sandbox.future.result()
+            seconds = time.monotonic() - sandbox.created_s
+            self.spent["sandboxes"] += 1
+            self.spent["core_s"] += seconds * CORES[0]
+            self.spent["gib_s"] += seconds * sandbox.memory_mib / 1024
+            created.terminate()  # else it is gone already, or ends by its time-out
+
+    def cancel(self, number: int) -> None:
+        """Cancel a job: it ends with the test that runs."""
+        self.cancelled = number
+
+    def stop(self) -> None:
+        """End both sandboxes, if there are any."""
+        for sandbox in (self.sandbox, self.spare):
+            self.end(sandbox)
+        self.sandbox = self.spare = None
+        if self.starter is not None:
+            self.starter.shutdown()
+            self.starter = None

@@ -1,8 +1,12 @@
 # ruff: noqa: PTH108, PTH112, PTH114, PTH116, PTH118, PTH208
-"""One test in a container that the platform isolates (Modal): it reads a request from standard input, prints an answer.
+"""The tests of one program in a container that the platform isolates (Modal).
 
 The platform separates the sandbox from the world. The program runs as a user of its own, which separates it from this
-process, which runs as root. Every process and file of that user is removed before and after the test.
+process, which runs as root. Every process and file of that user is removed before and after each test.
+
+Standard input is a sequence of frames: 8 bytes of length, then that many bytes. The first frame is JSON (program and
+limits), every other frame is the input of one test. Standard output gets one line of JSON for the compilation and one
+per test. This process ends with its input, or with the first test that fails by itself; answers are compared outside.
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ import walls
 import watch
 
 USER = 61_938  # owns nothing in the container
+PIECE_BYTES = 1 << 16
 
 
 def leave_by_user(limits: dict) -> None:
@@ -69,34 +74,75 @@ def content(descriptor: int) -> str:
         return base64.b64encode(file.read()).decode()
 
 
-def run_request(request: dict) -> dict:
-    """Compile and run; the answer has ``compiled``, and ``detail`` or the test's report and its two files."""
-    limits, source = request["limits"], request["program"]
+def receive_size(requests: int) -> int | None:
+    """The length of the next frame; None at the end of the input."""
+    header = os.read(requests, 8)
+    while 0 < len(header) < 8:
+        header += os.read(requests, 8 - len(header)) or sys.exit("the input ended within a frame")
+    return int.from_bytes(header, "big") if header else None
+
+
+def receive_into(file: int, requests: int, size: int) -> None:
+    """Copy a frame's bytes piece by piece. The frames after it stay in the pipe, so that no test can find them here."""
+    while size:
+        piece = os.read(requests, min(size, PIECE_BYTES)) or sys.exit("the input ended within a frame")
+        size -= len(piece)
+        while piece:
+            piece = piece[os.write(file, piece) :]
+    os.lseek(file, 0, os.SEEK_SET)
+
+
+def receive_program(requests: int) -> dict:
+    file = os.memfd_create("program")
+    receive_into(file, requests, receive_size(requests) or sys.exit("the input ended before a program"))
+    with os.fdopen(file, "rb") as text:
+        return json.loads(text.read())
+
+
+def prepared_program(source: str, limits: dict) -> tuple[program.Prepared | None, str | None]:
+    """Compile; returns the program, or None and the compiler's sentence."""
     code, failure = server.compile_limited(source, limits)
     if code is None:
-        return {"compiled": False, "detail": failure}
+        return None, failure
     limits["needs_teardown"] = server.needs_teardown(code)
     script = source.encode("utf-8", "surrogatepass")
-    prepared = program.Prepared(code, program.fresh_module(limits["mode"], limits["prelude"]), script, limits)
+    return program.Prepared(code, program.fresh_module(limits["mode"], limits["prelude"]), script, limits), None
+
+
+def run_test(prepared: program.Prepared, requests: int, size: int) -> dict:
+    """Run one test; the answer has its report and its two files, and says whether it is the last one."""
     files = [os.memfd_create(name) for name in ("in", "out", "result")]
-    os.write(files[0], base64.b64decode(request["input"]))
-    os.lseek(files[0], 0, os.SEEK_SET)
+    receive_into(files[0], requests, size)
     remove_user_traces()
     confined, told = os.pipe2(os.O_NONBLOCK)
     child = kernel.fork()
     if child == 0:
         program.run(prepared, files, told, walls.Walls(leave_by_user, become_user))
     os.close(told)
+    os.close(files[0])
     with os.fdopen(confined, "rb", buffering=0) as words:
-        report = watch.watch(child, words, limits, members_of_user)
+        report = watch.watch(child, words, prepared.limits, members_of_user)
     remove_user_traces()
-    return {"compiled": True, "report": report.to_row(), "output": content(files[1]), "result": content(files[2])}
+    has_failed = bool(report.status or report.stopped or not report.is_confined)
+    answer = {"report": report.to_row(), "output": content(files[1]), "result": content(files[2])}
+    return {**answer, "is_last": has_failed}
+
+
+def say(answers: int, **answer: object) -> None:
+    line = json.dumps(answer).encode() + b"\n"
+    while line:
+        line = line[os.write(answers, line) :]
 
 
 def main() -> None:
-    request, answer = json.load(sys.stdin), os.dup(1)
+    requests, answers = os.dup(0), os.dup(1)  # a test process closes both before the program's first line
     kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
+    first = receive_program(requests)
     program.prepare()
-    report = json.dumps(run_request(request)).encode()
-    while report:
-        report = report[os.write(answer, report) :]
+    prepared, failure = prepared_program(first["program"], first["limits"])
+    say(answers, compiled=failure is None, detail=failure)
+    while prepared is not None and (size := receive_size(requests)) is not None:
+        answer = run_test(prepared, requests, size)
+        say(answers, **answer)
+        if answer["is_last"]:
+            return

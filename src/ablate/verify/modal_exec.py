@@ -1,0 +1,137 @@
+"""One exec in a Modal sandbox: a program and its tests, the answers of which are compared here.
+
+Inputs are sent in batches, hardest test first, and each batch is as large as all before it together. A program that
+fails its first test, as most do, has been sent one; a program that passes 200 tests has waited for 8 batches instead of
+200 round trips. A test that fails by itself (a crash, a limit) ends the exec from inside.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ablate.types import VerdictKind
+from ablate.verify.container import memory_file
+from ablate.verify.inside.test_report import parse_report
+from ablate.verify.jobs import Job
+from ablate.verify.scoring import Outcome, limits_of, score
+
+if TYPE_CHECKING:
+    from modal.container_process import ContainerProcess
+
+BATCH_BYTES = 1 << 20  # of inputs; a larger batch gains nothing, and would wait in memory on both sides
+WRITE_BYTES = 1 << 20  # per message; Modal's client takes 2 MiB on its older route
+
+
+class Execution:
+    """A running exec. ``order``: the indices of the tests that it shall run."""
+
+    def __init__(self, process: ContainerProcess[bytes], job: Job, order: Sequence[int]) -> None:
+        self.process, self.job, self.order = process, job, order
+        self.answers = json_lines(process.stdout)
+        self.num_sent = self.num_answered = 0
+        self.has_ended = self.is_broken = False
+
+    @property
+    def is_idle(self) -> bool:
+        """Has it ended well, or does it wait for another batch? Then its sandbox can be used again."""
+        return not self.is_broken and (self.has_ended or self.num_answered == self.num_sent)
+
+    def next_outcome(self) -> Outcome:
+        """Score the next test of the order, sending another batch where that is needed."""
+        index = self.order[self.num_answered]
+        try:
+            if self.num_answered == self.num_sent:
+                self.send_batch()
+            if self.num_answered == 0 and not (compiled := next(self.answers))["compiled"]:
+                return self.checked_end(Outcome(VerdictKind.compile_error, compiled["detail"]))
+            answer = next(self.answers)
+        except StopIteration:
+            return self.lost("it said too little")
+        except ValueError:
+            return self.lost("the report of a test was torn")
+        self.num_answered += 1
+        outcome = self.scored(index, answer)
+        is_last = answer["is_last"] or self.num_answered == len(self.order)
+        return self.checked_end(outcome) if is_last else outcome
+
+    def send_batch(self) -> None:
+        """Send as many inputs as all before together, at least one; behind the last one the stream ends."""
+        frames = [] if self.num_sent else [self.program_frame()]
+        first, num_bytes = self.num_sent, 0
+        while self.num_sent < min(max(2 * first, 1), len(self.order)) and num_bytes < BATCH_BYTES:
+            given = self.job.tests[self.order[self.num_sent]].input.encode("utf-8", "surrogatepass")
+            frames.append(given)
+            num_bytes += len(given)
+            self.num_sent += 1
+        data = b"".join(len(frame).to_bytes(8, "big") + frame for frame in frames)
+        pieces = [data[start : start + WRITE_BYTES] for start in range(0, len(data), WRITE_BYTES)]
+        for piece in pieces[:-1]:
+            self.process.stdin.write(piece)
+            self.process.stdin.drain()
+        self.process.stdin.write(pieces[-1])
+        if self.num_sent == len(self.order):
+            self.process.stdin.write_eof()
+        self.process.stdin.drain()
+
+    def program_frame(self) -> bytes:
+        return json.dumps({"program": self.job.program, "limits": limits_of(self.job, watched=True)}).encode()
+
+    def scored(self, index: int, answer: dict[str, Any]) -> Outcome:
+        report = parse_report(answer["report"])
+        if not report.is_confined:
+            return Outcome(VerdictKind.infrastructure_error, f"a test could not be confined: {report.complaint}")
+        output, result = (memory_file(name, base64.b64decode(answer[name])) for name in ("output", "result"))
+        try:
+            return score(self.job, index, report, output, result, out_of_memory=False)
+        finally:
+            os.close(output)
+            os.close(result)
+
+    def checked_end(self, outcome: Outcome) -> Outcome:
+        """``outcome``, unless the exec that now ends was broken."""
+        self.has_ended = True
+        code = self.process.wait()
+        return self.broken(code) if code else outcome
+
+    def lost(self, how: str) -> Outcome:
+        self.has_ended = True
+        return self.broken(self.process.wait(), how)
+
+    def broken(self, code: int, how: str = "") -> Outcome:
+        self.is_broken = True
+        said = self.process.stderr.read().decode("utf-8", "replace").strip()[-200:]
+        why = ", ".join(filter(None, (how, said)))
+        return Outcome(VerdictKind.infrastructure_error, f"Modal: the watcher ended with {code} ({why})")
+
+    def end(self) -> None:
+        """End an exec that is idle."""
+        if not self.has_ended:
+            self.process.stdin.write_eof()
+            self.process.stdin.drain()
+            self.process.wait()
+            self.has_ended = True
+
+
+def json_lines(pieces: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+    """The JSON objects, one per line, of a stream that is cut anywhere.
+
+    Raises:
+        ValueError: when the last line has no end, or a line is not a JSON object.
+    """
+    waiting: list[bytes] = []
+    for piece in pieces:
+        *ended, rest = piece.split(b"\n")
+        for line in ended:
+            value = json.loads(b"".join((*waiting, line)))
+            if not isinstance(value, dict):
+                raise ValueError("a line of an answer is not a JSON object")
+            yield value
+            waiting.clear()
+        if rest:
+            waiting.append(rest)
+    if waiting:
+        raise ValueError("an answer ends within a line")
