@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -68,13 +69,17 @@ def double(fault: str = ""):
         process.stdin.close()
 
 
-def judge(tmp_path: Path, rows: list[dict], environment: dict[str, str], *changes: str) -> list[dict]:
+def judge(
+    tmp_path: Path, rows: list[dict], environment: dict[str, str], *changes: str, said: list[str] | None = None
+) -> list[dict]:
     cases, out = tmp_path / "cases.jsonl", tmp_path / "out.jsonl"
     cases.write_text("".join(json.dumps(row) + "\n" for row in rows))
     limits = ["verify.backend=modal", "verify.workers=2", "verify.memory_limit_mib=256", "verify.output_limit_kib=64"]
     command = [sys.executable, "-m", "ablate.judge", f"cases={cases}", f"out={out}", *limits, *changes]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
     assert done.returncode == 0, done.stderr
+    if said is not None:
+        said.append(done.stderr)
     return [json.loads(line) for line in out.read_text().splitlines()]
 
 
@@ -93,12 +98,14 @@ WORKERS, NUM_PROGRAMS = 2, 11
 
 @needs_root
 def test_modal_gives_the_same_verdicts_in_a_sandbox_and_an_exec_per_rollout(tmp_path):
+    said: list[str] = []
     with double() as (process, environment):
-        rows = judge(tmp_path, ROWS, environment)
+        rows = judge(tmp_path, ROWS, environment, said=said)
         counts = counts_of(process)
     assert wrong_verdicts(rows) == []
     assert len(rows) == counts["execs"] == NUM_PROGRAMS
     assert counts["sandboxes"] == counts["terminated"] == NUM_PROGRAMS + WORKERS  # the spares
+    assert re.search(rf"paid for .*{counts['sandboxes']} sandboxes, \d+ core seconds, \d+ GiB seconds", said[0])
 
 
 @needs_root

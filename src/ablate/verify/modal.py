@@ -229,8 +229,8 @@ class ModalBackend:
             created = sandbox.future.result()
             seconds = time.monotonic() - sandbox.created_s
             self.spent["sandboxes"] += 1
-            self.spent["core_s"] += seconds * CORES[0]
-            self.spent["gib_s"] += seconds * sandbox.memory_mib / 1024
+            self.spent["core seconds"] += seconds * CORES[0]
+            self.spent["GiB seconds"] += seconds * sandbox.memory_mib / 1024
             created.terminate()  # else it is gone already, or ends by its time-out
 
     def cancel(self, number: int) -> None:

@@ -7,6 +7,7 @@ import logging
 import queue
 import threading
 import time
+from collections import Counter
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -174,6 +175,13 @@ class Verifier:
             thread.join()
         for backend in self.backends:
             backend.stop()
+        if self.spent:
+            log.warning("verifier: paid for %s", ", ".join(f"{self.spent[name]:.0f} {name}" for name in self.spent))
+
+    @property
+    def spent(self) -> Counter[str]:
+        """What backends that cost money have counted so far; empty for the local one."""
+        return sum((Counter(getattr(backend, "spent", ())) for backend in self.backends), Counter())
 
     def __enter__(self) -> Verifier:
         return self
