@@ -143,6 +143,24 @@ def test_a_program_that_the_platform_broke_once_is_verified_again(tmp_path):
     assert [row["verdict"] for row in rows] == ["accepted"]
 
 
+LARGE = [
+    {
+        "id": "large",
+        "tests": [{"input": "x" * 200_000 + str(a), "output": "x" * 200_000 + str(a)} for a in range(6)],
+        "submissions": [{"file": "accepted", "code": "print(input())"}],
+    }
+]
+
+
+@needs_root
+def test_inputs_and_outputs_larger_than_a_pipe_do_not_wait_for_each_other(tmp_path):
+    with double() as (_, environment):
+        rows = judge(
+            tmp_path, LARGE, environment, "verify.retries=0", "verify.workers=1", "verify.output_limit_kib=512"
+        )
+    assert [row["verdict"] for row in rows] == ["accepted"]
+
+
 @needs_root
 def test_a_limited_rate_of_creation_is_waited_for(tmp_path):
     with double("rate_limited") as (process, environment):

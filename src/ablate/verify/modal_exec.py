@@ -22,7 +22,9 @@ from ablate.verify.scoring import Outcome, limits_of, score
 if TYPE_CHECKING:
     from modal.container_process import ContainerProcess
 
-BATCH_BYTES = 1 << 20  # of inputs; a larger batch gains nothing, and would wait in memory on both sides
+# A batch of several inputs fits a pipe. A larger one would wait for the watcher to read, while the watcher may wait for us
+# to read the answers of the inputs before.
+BATCH_BYTES = 48 << 10
 WRITE_BYTES = 1 << 20  # per message; Modal's client takes 2 MiB on its older route
 
 
@@ -59,11 +61,13 @@ class Execution:
         return self.checked_end(outcome) if is_last else outcome
 
     def send_batch(self) -> None:
-        """Send as many inputs as all before together, at least one; behind the last one the stream ends."""
+        """Send as many inputs as all before together, if they fit, and at least one; the last one ends the stream."""
         frames = [] if self.num_sent else [self.program_frame()]
         first, num_bytes = self.num_sent, 0
-        while self.num_sent < min(max(2 * first, 1), len(self.order)) and num_bytes < BATCH_BYTES:
+        while self.num_sent < min(max(2 * first, 1), len(self.order)):
             given = self.job.tests[self.order[self.num_sent]].input.encode("utf-8", "surrogatepass")
+            if num_bytes and num_bytes + len(given) > BATCH_BYTES:
+                break
             frames.append(given)
             num_bytes += len(given)
             self.num_sent += 1
