@@ -22,8 +22,8 @@ from ablate.verify.scoring import Outcome, limits_of, score
 if TYPE_CHECKING:
     from modal.container_process import ContainerProcess
 
-# A batch of several inputs fits a pipe. A larger one would wait for the watcher to read, while the watcher may wait for us
-# to read the answers of the inputs before.
+# A batch of several inputs fits a pipe. A larger one would wait for the watcher to read, while the watcher may wait for
+# us to read the answers of the inputs before.
 BATCH_BYTES = 48 << 10
 WRITE_BYTES = 1 << 20  # per message; Modal's client takes 2 MiB on its older route
 
@@ -66,7 +66,7 @@ class Execution:
         first, num_bytes = self.num_sent, 0
         while self.num_sent < min(max(2 * first, 1), len(self.order)):
             given = self.job.tests[self.order[self.num_sent]].input.encode("utf-8", "surrogatepass")
-            if num_bytes and num_bytes + len(given) > BATCH_BYTES:
+            if self.num_sent > first and num_bytes + len(given) > BATCH_BYTES:
                 break
             frames.append(given)
             num_bytes += len(given)
