@@ -79,7 +79,7 @@ def judge(
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
     assert done.returncode == 0, done.stderr
     if said is not None:
-        said.append(done.stderr)
+        said.append(done.stdout + done.stderr)
     return [json.loads(line) for line in out.read_text().splitlines()]
 
 
