@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING
 from ablate.errors import UserError
 from ablate.types import Verdict
 from ablate.verify.container import INSIDE
-from ablate.verify.jobs import CANCELLED, Interrupted, Job, hardest_first, infrastructure_error, num_tests_run
+from ablate.verify.jobs import CANCELLED, Interrupted, Job, hardest_first, infrastructure_error
 from ablate.verify.modal_exec import Execution
 from ablate.verify.scoring import STARVED_FACTOR, Outcome, run_in_order
 
@@ -43,7 +43,7 @@ SPARE_MIB = 256  # for the interpreter that watches, in addition to the test's
 START_S = 60.0  # of an interpreter in a cold sandbox, beyond a test's own wall limit
 IDLE_S = 300  # without an exec for so long, the platform ends a sandbox
 WARM_S = 240.0  # a spare that waited longer is replaced before the platform reaps it
-LIFETIME_S = 3600.0  # at least, so that a spare also fits the next program, whose tests may be more
+LIFETIME_S = 24 * 3600  # Modal's maximum: a sandbox is ended after its work, and an idle one ends by itself
 RATE_LIMIT_PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0)
 MODULES = ("kernel", "walls", "program", "test_report", "watch", "server", "isolated")
 # The modules travel with each exec, in its arguments: no file of ours lies in the sandbox for a program to change.
@@ -67,18 +67,16 @@ def boot_command() -> list[str]:
 class Sandbox:
     """A sandbox that exists, or will soon.
 
-    Example: ``Sandbox(Future(), memory_mib=4352, ends_s=3600.0, created_s=0.0)``, seconds of ``time.monotonic``.
+    Example: ``Sandbox(Future(), memory_mib=4352, created_s=0.0)``, seconds of ``time.monotonic``.
     """
 
     future: Future[modal.Sandbox]
     memory_mib: int
     created_s: float
-    ends_s: float
 
-    def fits(self, memory_mib: int, lifetime_s: float) -> bool:
-        now_s = time.monotonic()
-        is_warm = now_s - self.created_s < WARM_S and not (self.future.done() and self.future.exception())
-        return self.memory_mib == memory_mib and is_warm and self.ends_s - now_s >= lifetime_s
+    def fits(self, memory_mib: int) -> bool:
+        is_broken = self.future.done() and self.future.exception() is not None
+        return self.memory_mib == memory_mib and not is_broken and time.monotonic() - self.created_s < WARM_S
 
 
 class ModalBackend:
@@ -174,13 +172,12 @@ class ModalBackend:
     def replace_sandbox(self, job: Job) -> None:
         """Take the spare as the next sandbox, or a new one where the spare does not fit, and start the next spare."""
         memory_mib = job.memory_limit_mib + SPARE_MIB
-        lifetime_s = (STARVED_FACTOR * job.wall_limit_s + START_S) * (num_tests_run(job) + 1)
         self.release()
         self.sandbox, self.spare = self.spare, None
-        if self.sandbox is None or not self.sandbox.fits(memory_mib, lifetime_s):
+        if self.sandbox is None or not self.sandbox.fits(memory_mib):
             self.release()
-            self.sandbox = self.begin(memory_mib, lifetime_s)
-        self.spare = self.begin(memory_mib, lifetime_s)
+            self.sandbox = self.begin(memory_mib)
+        self.spare = self.begin(memory_mib)
 
     def release(self) -> None:
         """End the sandbox in the background: nobody waits for it."""
@@ -188,16 +185,13 @@ class ModalBackend:
             self.starter.submit(self.end, self.sandbox)
             self.sandbox = None
 
-    def begin(self, memory_mib: int, lifetime_s: float) -> Sandbox:
+    def begin(self, memory_mib: int) -> Sandbox:
         """Start a sandbox in the background."""
         if self.starter is None:
             self.starter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="modal")
-        lifetime_s = min(max(lifetime_s, LIFETIME_S), 24 * 3600.0)
-        future = self.starter.submit(self.create, memory_mib, int(lifetime_s))
-        now_s = time.monotonic()
-        return Sandbox(future, memory_mib, now_s, now_s + lifetime_s)
+        return Sandbox(self.starter.submit(self.create, memory_mib), memory_mib, time.monotonic())
 
-    def create(self, memory_mib: int, lifetime_s: int) -> modal.Sandbox:
+    def create(self, memory_mib: int) -> modal.Sandbox:
         """Create a sandbox; where Modal limits the rate of creation, wait and try again."""
         import modal
 
@@ -209,7 +203,7 @@ class ModalBackend:
                     block_network=True,
                     cpu=CORES,
                     memory=(memory_mib, memory_mib),
-                    timeout=lifetime_s,
+                    timeout=LIFETIME_S,
                     idle_timeout=IDLE_S,
                 )
             except modal.exception.ResourceExhaustedError:
