@@ -155,6 +155,13 @@ def test_a_run_from_before_a_key_existed_is_still_readable(tmp_path):
     assert config.model.architecture == OmegaConf.to_container(own.model.architecture)
 
 
+def test_a_choice_replaces_the_whole_section_of_a_recorded_run(tmp_path):
+    OmegaConf.save(OmegaConf.create(OmegaConf.to_container(compose(["eval.seed=7"]))), tmp_path / "config.yaml")
+    chosen = parse(recorded(tmp_path / "config.yaml", ["eval=lcb", "eval.pass_at=[1]", "seed=3"]))
+    assert (chosen.eval.seed, chosen.eval.pass_at, chosen.seed) == (1234, [1], 3)
+    assert [each.length for each in chosen.eval.contexts] == [40960, 81920]
+
+
 def test_a_checkpoint_outside_a_run_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"config\.yaml does not exist: checkpoint must be outputs/"):
         recorded(tmp_path / "config.yaml", [])

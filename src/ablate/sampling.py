@@ -205,14 +205,14 @@ def open_sampling(config: RunConfig, model_dir: Path, verifier: Verifier, trace:
 
     def tasks(path: str, pass_counts: str | None = None) -> Tasks:
         problems = load_problems(path)
-        if pass_counts is not None:
+        prompts_of(problems[:1])  # a template that cannot be used is reported now
+        if config.data.max_prompt_tokens is not None:
+            problems = within(problems, prompts_of, config.data.max_prompt_tokens)
+        if pass_counts is not None:  # after the rule above, because problems that it drops were not counted either
             bounds = config.data.min_pass_rate, config.data.max_pass_rate
             problems = within_pass_rate(problems, Path(pass_counts), *bounds)
             if told := difference(Path(pass_counts), trained_under(config, model_dir)):
                 log.warning("%s", told)
-        prompts_of(problems[:1])  # a template that cannot be used is reported now
-        if config.data.max_prompt_tokens is not None:
-            problems = within(problems, prompts_of, config.data.max_prompt_tokens)
         return Tasks(problems, prompts_of)
 
     eval_tasks = tasks(config.data.eval)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -188,9 +189,17 @@ def test_a_wrong_directory_and_a_cut_file_leave_nothing_behind(words, public_set
     (cut / "taco" / original.name).write_bytes(original.read_bytes()[:-100])
     (cut / "source.json").write_text('{"revision": "cut", "rows": {"taco": 30}}')
     only = [word for word in words if word.startswith(("source.livecodebench", "train", "verify"))]
+    damaged = configured(*only, f"source.deepcoder={cut}", f"out={tmp_path / 'set'}")
     with pytest.raises(UserError, match="is damaged"):
-        curate(configured(*only, f"source.deepcoder={cut}", f"out={tmp_path / 'set'}"), "", None, Progress())
-    assert not (tmp_path / "set").exists()
+        curate(damaged, "", None, Progress())
+    assert [path.name for path in tmp_path.iterdir()] == ["cut"]
+    (cut / "taco" / original.name).write_bytes(original.read_bytes())
+    with pytest.raises(UserError, match="config taco in .* has 34 rows, not 30"):
+        curate(damaged, "", None, Progress())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cut", "set.partial"]
+    os.utime(cut / "taco" / original.name, ns=(0, 0))
+    with pytest.raises(UserError, match="files that have changed"):
+        curate(damaged, "", None, Progress())
 
 
 def test_out_is_never_written_over(words, tmp_path):

@@ -12,6 +12,7 @@ from typing import Any
 from ablate.curate.settings import EVALUATION_SOURCE, CurateConfig, EvaluationConfig
 from ablate.errors import UserError
 from ablate.sources.base import SourceConfig
+from ablate.sources.choices import SOURCES
 from ablate.sources.hub import FACTS, locate
 
 
@@ -31,8 +32,16 @@ class Input:
 
 
 def find_inputs(config: CurateConfig) -> list[Input]:
-    """Locate every source that is used, in the order of the table; raises ``UserError`` as ``locate``."""
-    return [Input(name, *locate(where, config.sources[name])) for name, where in config.used.items()]
+    """Locate every source that is used, in the order of the table, and look at the first row of every config.
+
+    Raises:
+        UserError: as ``locate``, and for a directory of another data set: at once, not after the sources before it.
+    """
+    inputs = [Input(name, *locate(where, config.sources[name])) for name, where in config.used.items()]
+    for each in inputs:
+        for name in each.facts.rows:
+            next(SOURCES[each.name].records(each.directory, name), None)
+    return inputs
 
 
 def window_of(inputs: list[Input], evaluation: EvaluationConfig) -> EvaluationConfig:
@@ -47,14 +56,21 @@ def window_of(inputs: list[Input], evaluation: EvaluationConfig) -> EvaluationCo
     return replace(evaluation, **own)
 
 
+def data_files(directory: Path) -> dict[str, Path]:
+    """The files of a source by relative path; hidden files are left out."""
+    found = {path.relative_to(directory): path for path in sorted(directory.rglob("*")) if path.is_file()}
+    return {str(name): path for name, path in found.items() if not any(part.startswith(".") for part in name.parts)}
+
+
+def file_stamps(inputs: list[Input]) -> dict[str, list[int]]:
+    """Size in bytes and time of change of every file: cheap, and another where a file was replaced."""
+    files = {f"{each.name}/{name}": path.stat() for each in inputs for name, path in data_files(each.directory).items()}
+    return {name: [status.st_size, status.st_mtime_ns] for name, status in files.items()}
+
+
 def file_digests(inputs: list[Input], num_threads: int) -> dict[str, dict[str, dict[str, Any]]]:
-    """Size and SHA-256 of every file of every source, by source and path; hidden files are left out."""
-    paths = {
-        (each.name, str(path.relative_to(each.directory))): path
-        for each in inputs
-        for path in sorted(each.directory.rglob("*"))
-        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(each.directory).parts)
-    }
+    """Size and SHA-256 of every file of every source, by source and path."""
+    paths = {(each.name, name): path for each in inputs for name, path in data_files(each.directory).items()}
     with ThreadPoolExecutor(num_threads) as pool:
         digests = list(pool.map(file_digest, paths.values()))
     found: dict[str, dict[str, dict[str, Any]]] = {}

@@ -17,7 +17,7 @@ from typing import Any
 from ablate.curate.blocks import BLOCK_BYTES, BLOCK_ROWS, LINES, Block, Rules, blocks_of, decode_blocks, read_blocks
 from ablate.curate.candidate import Candidate, Rejection, rejection
 from ablate.curate.filters import Selection, select
-from ablate.curate.inputs import Input, find_inputs, window_of
+from ablate.curate.inputs import Input, file_stamps, find_inputs, window_of
 from ablate.curate.output import in_order_of_rows, write_output
 from ablate.curate.progress import Progress
 from ablate.curate.references import with_outcome
@@ -73,6 +73,7 @@ def open_partial(partial: Path, config: CurateConfig, inputs: list[Input]) -> Pa
     """
     described = {
         "sources": [each.described() for each in inputs],
+        "files": file_stamps(inputs),
         "train": asdict(config.train),
         "references": asdict(config.references),
         "block": [BLOCK_ROWS, BLOCK_BYTES],
@@ -80,7 +81,10 @@ def open_partial(partial: Path, config: CurateConfig, inputs: list[Input]) -> Pa
     text = json.dumps(described, indent=2, default=str) + "\n"
     path = partial / "work.json"
     if path.exists() and path.read_text(encoding="utf-8") != text:
-        raise UserError(f"{partial} holds the work of another configuration: repeat that command, or remove it")
+        raise UserError(
+            f"{partial} holds the work of another configuration, or of files that have changed since: repeat that "
+            "command, or remove it"
+        )
     (partial / "blocks").mkdir(parents=True, exist_ok=True)
     if not path.exists():
         write_atomic(path, text)
