@@ -61,7 +61,9 @@ def test_every_kept_row_has_tests_a_statement_and_is_what_it_says(rows):
 @pytest.mark.parametrize(
     ("source", "trap", "combination"),
     [
-        ("deepcoder", "program", TRAIN[0]),
+        ("deepcoder/primeintellect", "program", TRAIN[0]),
+        ("deepcoder/taco", "program", TRAIN[10]),
+        ("deepcoder/lcbv5", "program", TRAIN[20]),
         ("taco_verified", "tests as JSON", TRAIN[22]),
         ("primeintellect", "tests as a Python literal", TRAIN[25]),
         ("primeintellect", "tests as JSON", TRAIN[27]),
@@ -71,7 +73,8 @@ def test_every_kept_row_has_tests_a_statement_and_is_what_it_says(rows):
     ],
 )
 def test_a_program_has_its_statement_without_framing_and_lines_that_end(rows, source, trap, combination):
-    problem = rows[key_of(source, trap)].problem()
+    name, _, config = source.partition("/")
+    problem = rows[key_of(name, trap, config or None)].problem()
     ended = [
         (given if given.endswith("\n") else f"{given}\n", expected) for given, expected in stdin_pairs(combination)
     ]
@@ -117,6 +120,12 @@ def test_an_output_that_should_be_wrapped_and_is_not_needs_a_reference(rows):
     assert row.needs_reference
     assert not row.other_tests
     assert row.tests == encoded(values(FUNCTIONS[1]))
+
+
+def test_examples_of_codeforces_are_tests_of_a_test_split(rows):
+    row = rows[key_of("deepcoder", "examples only")]
+    assert (row.split, row.platform, row.kind, row.fn_name) == ("test", "codeforces", "stdin", None)
+    assert row.tests == as_cases(stdin_pairs(HELD_OUT[2])[:2])
 
 
 def test_lists_of_lines_are_joined(rows):
