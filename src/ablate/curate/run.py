@@ -121,7 +121,7 @@ def settled_selection(
     todo = [each for index, each in enumerate(selection.train) if is_mine(index)]
     journal = "all" if share is None else f"{share[0]:05d}"
     with progress.bar("references", len(todo), "problems") as done:
-        settled = settle_all(todo, config.verify, blocks, journal, done)
+        settled = settle_all(todo, config.verifier, blocks, journal, done)
     kept: list[Candidate] = []
     rejections: list[Rejection] = []
     for each in todo:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from omegaconf import MISSING
@@ -61,6 +61,11 @@ class CurateConfig:
     @property
     def num_workers(self) -> int:
         return self.workers or len(os.sched_getaffinity(0))
+
+    @property
+    def verifier(self) -> VerifyConfig:
+        """The settings of the verifier; a local one has a sandbox for each worker."""
+        return replace(self.verify, workers=self.num_workers) if self.verify.backend == "local" else self.verify
 
     @property
     def used(self) -> dict[str, str]:
