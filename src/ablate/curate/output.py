@@ -84,7 +84,7 @@ def described_sources(inputs: Sequence[Input], num_threads: int) -> dict[str, di
 def limits_of(config: CurateConfig) -> dict[str, Any]:
     """The settings of the verifier that a verdict depends on."""
     names = ("time_limit_s", "wall_factor", "memory_limit_mib", "output_limit_kib", "max_processes", "max_tests")
-    return {name: getattr(config.verify, name) for name in (*names, "comparison")}
+    return {name: getattr(config.verify, name) for name in (*names, "comparison", "prelude")}
 
 
 def counts_of(selection: Selection) -> dict[str, Any]:

@@ -48,7 +48,7 @@ def settle(candidate: Candidate, tests: StoredTests, other: StoredTests | None, 
     runnable = [(index, text) for index, text in enumerate(candidate.reference_texts()) if is_python3(text)]
     if not runnable and (candidate.references or candidate.needs_reference):
         reason = "reference_not_python3" if candidate.references else "ambiguous_wrapping"
-        return Settled(candidate.id, reason, f"{len(candidate.references)} references, none of them Python 3")
+        return Settled(candidate.id, reason, f"none of {len(candidate.references)} references is Python 3")
     passing: list[tuple[int, int]] = []  # reading, reference
     kinds: list[VerdictKind] = []
     for number, reading in enumerate(readings):
