@@ -194,7 +194,7 @@ def test_a_wrong_directory_and_a_cut_file_leave_nothing_behind(words, public_set
         curate(damaged, "", None, Progress())
     assert [path.name for path in tmp_path.iterdir()] == ["cut"]
     (cut / "taco" / original.name).write_bytes(original.read_bytes())
-    with pytest.raises(UserError, match="config taco in .* has 34 rows, not 30"):
+    with pytest.raises(UserError, match=r"config taco in .* has 34 rows, not 30"):
         curate(damaged, "", None, Progress())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cut", "set.partial"]
     os.utime(cut / "taco" / original.name, ns=(0, 0))
