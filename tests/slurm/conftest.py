@@ -1,4 +1,4 @@
-"""A SLURM of our own: munged, slurmctld and slurmd on free ports and one node, in a temporary directory."""
+"""A SLURM of our own: munged, slurmctld and a slurmd for each of three nodes on this machine, on free ports."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ import pytest
 
 DAEMONS = ("munged", "slurmctld", "slurmd")
 START_DEADLINE_S = 30
-NUM_CPUS = 4  # what SLURM believes the node has: tasks that wait use none
+NODES = ("node0", "node1", "node2")  # a job of one node gets the first
+NUM_CPUS = 4  # what SLURM believes a node has: tasks that wait use none
 CONFIGURATION = """\
 ClusterName=ablate
 SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={controller_port}
-SlurmdPort={node_port}
 SlurmUser=root
 AuthType=auth/munge
 AuthInfo=socket={directory}/munge.socket
 CryptoType=crypto/munge
 CredType=cred/munge
 StateSaveLocation={directory}/state
-SlurmdSpoolDir={directory}/spool
+SlurmdSpoolDir={directory}/spool_%n
 SlurmctldPidFile={directory}/slurmctld.pid
-SlurmdPidFile={directory}/slurmd.pid
+SlurmdPidFile={directory}/slurmd_%n.pid
 SlurmctldLogFile={directory}/slurmctld.log
-SlurmdLogFile={directory}/slurmd.log
+SlurmdLogFile={directory}/slurmd_%n.log
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 SelectType=select/cons_tres
@@ -45,9 +45,10 @@ KillWait=5
 MinJobAge=600
 JobRequeue=1
 ReturnToService=2
-NodeName=node0 NodeHostname={host} NodeAddr=127.0.0.1 Port={node_port} CPUs={cpus} State=UNKNOWN
-PartitionName=main Nodes=node0 Default=YES MaxTime=INFINITE State=UP
+PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
+# Every node has a loopback address of its own, so that servers of several nodes can have the same port.
+NODE = "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.{number} Port={port} CPUs={cpus} Weight={number}"
 
 
 @dataclass(frozen=True)
@@ -101,20 +102,17 @@ def daemon_path(name: str) -> str | None:
 
 @contextmanager
 def cluster(directory: Path) -> Iterator[Cluster]:
-    """Start the three daemons, wait until the node is idle, and end them by their process ids."""
-    controller_port, node_port = free_ports(2)
-    for name in ("state", "spool"):
+    """Start the daemons, wait until the nodes are idle, and end them by their process ids."""
+    controller_port, *node_ports = free_ports(1 + len(NODES))
+    for name in ("state", *(f"spool_{node}" for node in NODES)):
         (directory / name).mkdir()
-    configuration = directory / "slurm.conf"
-    configuration.write_text(
-        CONFIGURATION.format(
-            host=socket.gethostname(),
-            directory=directory,
-            controller_port=controller_port,
-            node_port=node_port,
-            cpus=NUM_CPUS,
-        )
-    )
+    configuration, host = directory / "slurm.conf", socket.gethostname()
+    nodes = [
+        NODE.format(name=name, host=host, number=number, port=port, cpus=NUM_CPUS)
+        for number, (name, port) in enumerate(zip(NODES, node_ports, strict=True), start=1)
+    ]
+    general = CONFIGURATION.format(host=host, directory=directory, controller_port=controller_port)
+    configuration.write_text("\n".join([*nodes, general]))
     key = directory / "munge.key"
     key.write_bytes(os.urandom(1024))
     key.chmod(0o400)
@@ -126,15 +124,17 @@ def cluster(directory: Path) -> Iterator[Cluster]:
         start(stack, running, directory, "munged", "--foreground", "--force", *arguments)
         wait_until(lambda: (directory / "munge.socket").exists(), directory, "munged")
         start(stack, running, directory, "slurmctld", "-D", "-f", str(configuration))
-        start(stack, running, directory, "slurmd", "-D", "-f", str(configuration), "-N", "node0")
-        wait_until(lambda: "idle" in running.run("sinfo", "--noheader", "--format=%T").stdout, directory, "slurmctld")
+        for node in NODES:
+            start(stack, running, directory, "slurmd", "-D", "-f", str(configuration), "-N", node)
+        states = ("sinfo", "--noheader", "--Node", "--format=%T")
+        wait_until(lambda: running.run(*states).stdout.split() == ["idle"] * len(NODES), directory, "slurmctld")
         stack.callback(end_all_jobs, running)
         yield running
 
 
 def start(stack: ExitStack, running: Cluster, directory: Path, name: str, *arguments: str) -> None:
     """Start a daemon in the foreground; it is ended when ``stack`` unwinds."""
-    output = stack.enter_context((directory / f"{name}.out").open("w"))
+    output = stack.enter_context((directory / f"{name}.out").open("a"))
     command = [daemon_path(name), *arguments]
     process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=running.environment)
     stack.callback(end, process)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -40,7 +44,7 @@ def submit(slurm, *words: str, **variables: str) -> str:
 
 
 def logs(directory: Path) -> str:
-    return "\n".join(path.read_text()[-3000:] for path in sorted((directory / "logs").glob("*.log")))
+    return "\n".join(path.read_text() for path in sorted((directory / "logs").glob("*.log")))
 
 
 def free_port() -> int:
@@ -107,24 +111,69 @@ def test_the_submitit_launcher_expands_to_the_same_cells(runs, slurm):
     assert directories == {*cells, ".submitit"}
 
 
-def test_the_multi_node_template_trains_two_tensor_ranks_and_is_queued_again_when_asked_to_stop(
-    slurm, tiny_checkpoint, tmp_path
+def wait_for(is_true: Callable[[], object], directory: Path) -> None:
+    deadline = time.monotonic() + DEADLINE_S
+    while not is_true():
+        assert time.monotonic() < deadline, logs(directory)[-9000:]
+        time.sleep(0.1)
+
+
+def server_at(address: str, port: int) -> int | None:
+    """The process of the vLLM server there, if it runs; the commands around it only end with the same words."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # a process that has ended meanwhile
+            words = path.read_bytes().decode().split("\0")
+            if words[1:3] == ["-m", "vllm.entrypoints.openai.api_server"] and words[-5:-1] == [
+                *("--host", address, "--port", str(port))
+            ]:
+                return int(path.parent.name)
+    return None
+
+
+def sampled_in(run: RunDirectory, step: int) -> list[tuple]:
+    rows = read_parquet(run.steps.rollouts_file(step))
+    return [(row["problem_id"], row["response_ids"], row["rollout_logp"], row["verdict"]) for row in rows]
+
+
+def servers_of_last_batch(run: RunDirectory) -> set[str]:
+    """The servers that sampled the newest training batch."""
+    rows = {event["tid"]: event["args"]["name"] for event in run.trace.events() if event["name"] == "thread_name"}
+    args = {(rows[span["tid"]], span["args"]["step"]) for span in run.trace.spans() if is_training(span)}
+    newest = max((step for _, step in args), default=0)
+    return {server for server, step in args if step == newest}
+
+
+def is_training(span: dict) -> bool:
+    return span["name"] == "sample" and span["args"]["purpose"] == "training"
+
+
+def test_the_multi_node_template_survives_a_dead_server_and_is_queued_again_when_asked_to_stop(
+    runs, slurm, tiny_checkpoint, tmp_path
 ):
-    """Its form for one node without GPUs: USR1 goes from SLURM through srun to the ranks."""
+    """Two tensor ranks and two CPU servers on three nodes. USR1 goes from SLURM through srun to the ranks."""
+    _, _, cells = runs
     words = [*short_run(tiny_checkpoint, tmp_path / "outputs"), "parallel.tensor=2", "context.steps=1000"]
-    form = {"ABLATE_TRAINER_NODES": "1", "ABLATE_GENERATION_NODES": "0", "ABLATE_PROCESSES_PER_NODE": "2"}
+    form = {"ABLATE_TRAINER_NODES": "1", "ABLATE_GENERATION_NODES": "2", "ABLATE_PROCESSES_PER_NODE": "2"}
+    port = free_port()
+    form |= {"ABLATE_GPUS_PER_NODE": "0", "ABLATE_SERVER_PORT": str(port), "ABLATE_SERVER_PAUSE_S": "0"}
     job = submit(slurm, "--multinode", *words, **settings(tmp_path, ABLATE_RENDEZVOUS_PORT=str(free_port()), **form))
     run = RunDirectory(tmp_path / "outputs" / "tiny" / "grpo" / "seed0")
-    deadline = time.monotonic() + DEADLINE_S
-    while len(run.steps.metrics()) < 2:
-        assert time.monotonic() < deadline, logs(tmp_path)
-        time.sleep(0.1)
+    both = {f"http://127.0.0.{number}:{port}" for number in (2, 3)}
+    wait_for(lambda: len(run.steps.metrics()) >= 2 and servers_of_last_batch(run) == both, tmp_path)
+    # A sample is a function of its seed and the weights, and those of the first step are the same for both runs.
+    assert sampled_in(run, step=1) == sampled_in(cells["unbroken"], step=1)
+
+    first = server_at("127.0.0.3", port)
+    os.kill(first, signal.SIGKILL)
+    wait_for(lambda: server_at("127.0.0.3", port) not in (first, None), tmp_path)  # slurm/server.sh starts it again
+    wait_for(lambda: servers_of_last_batch(run) == {f"http://127.0.0.2:{port}"}, tmp_path)
+    assert "a server is out until the next weight update: http://127.0.0.3" in logs(tmp_path)
+
     slurm.run("scancel", "--signal=USR1", "--batch", job)
-    while slurm.states(job) != {"0": "PENDING"}:
-        assert time.monotonic() < deadline, logs(tmp_path)
-        time.sleep(0.1)
+    wait_for(lambda: slurm.states(job) == {"0": "PENDING"}, tmp_path)
     slurm.run("scancel", job)
     assert run.status == "preempted"
     last_step = run.steps.metrics()[-1]["step"]
+    assert [row["step"] for row in run.steps.metrics()] == list(range(last_step + 1))
     assert (run.checkpoints_path / f"step_{last_step:06d}").is_dir()
     assert "queueing the task again" in logs(tmp_path)

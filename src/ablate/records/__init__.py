@@ -9,7 +9,7 @@
     rollouts/step_00012.parquet, eval.parquet
     eval_samples/             finished samples of the evaluation that is going on; removed when the run is done
     checkpoints/              written by the trainer
-    trace.json                seconds by stage, in the Chrome trace format (open it in Perfetto)
+    trace.json                what ran when, in the Chrome trace format (docs/pipeline.md, opens in Perfetto)
     heartbeat.json, lock      which process works here now
     queued                    the scheduler's task that will work here, as "JOB_TASK"
 

@@ -1,0 +1,1 @@
+"""How much faster a run is when its stages overlap: ``python -m benchmarks.overlap --help``."""
