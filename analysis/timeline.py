@@ -98,8 +98,10 @@ def of_step(spans: Sequence[Span], step: int) -> list[Span]:
     """What trained the step and made its batch, without evaluations; of what was repeated, the last time."""
     mine = [span for span in spans if span.step == step and span.args.get("purpose") != "evaluation"]
     trainer = [span for span in mine if span.row == TRAINER and span.name not in NOT_OF_A_STEP]
-    last = {span.name: span for span in trainer if span.name != "records"}  # each happens once, in an attempt
-    records = [span for span in trainer if span.name == "records" and span.start >= last["update"].start]
+    update = [span for span in trainer if span.name == "update"][-1]
+    # In an attempt each happens once before the update; later weights are those for an evaluation.
+    last = {span.name: span for span in trainer if span.start <= update.start and span.name != "records"}
+    records = [span for span in trainer if span.name == "records" and span.start >= update.start]
     batch = [span for span in mine if span.row != TRAINER]
     newest = max(batch, key=lambda span: span.stop, default=None)
     return [*last.values(), *records, *(span for span in batch if span.stop >= newest.start)]
