@@ -27,6 +27,7 @@ class Settings:
     power: float  # of the planned experiment
     seed: int  # of the resampling
     pass_at: int  # k of pass@k
+    min_seeds: int  # with fewer matched seeds no arm is compared with the baseline
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,8 @@ class AtOneContext:
         self.arms, self.settings, self.weight_RP, self.rng = arms, settings, weight_RP, rng
         self.score = {arm.cell: arm.score(settings.pass_at) for arm in arms}
         self.seeds = stats.seed_variance([self.score[arm.cell] for arm in trained])
-        self.matched = matched_arms(trained, settings.baseline)
+        matched = matched_arms(trained, settings.baseline)
+        self.matched = matched if matched and len(matched[0].seeds) >= settings.min_seeds else []
 
     def row(self, arm: Arm, clip_is_live: bool | float) -> Row:
         finished, num_verified = arm.finished_SPN.sum(), arm.verified_SPN.sum()

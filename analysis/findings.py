@@ -139,6 +139,11 @@ def caveats(experiment: Experiment, comparison: Comparison) -> list[str]:
     sentences = selection_caveat(experiment, comparison)
     if baseline not in experiment.cells:
         sentences.append(f"No differences: the baseline {comparison.baseline_name} is not one of the finished cells.")
+    elif len(experiment.cells) > 1 and frame["difference"].isna().all():
+        sentences.append(
+            f"No cell is compared with {comparison.baseline_name}: that takes comparison.min_seeds="
+            f"{comparison.settings.min_seeds} matched seeds, and there are fewer."
+        )
     single = frame[(frame["num_seeds"] == 1) & (frame["cell"] != WARM_START)]["cell"].unique()
     if len(single):
         sentences.append(

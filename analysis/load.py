@@ -90,6 +90,10 @@ class Experiment:
     def baseline(self) -> str:
         return self.runs[0].config["comparison"]["baseline"]
 
+    @property
+    def min_seeds(self) -> int:
+        return self.runs[0].config["comparison"].get("min_seeds", 2)  # older runs have no such key
+
     def runs_of(self, cell: str) -> list[Run]:
         return [run for run in self.runs if run.cell == cell]
 

@@ -33,9 +33,17 @@ def chosen_runs() -> Path:
 
 
 def settings_of(experiment: Experiment) -> Settings:
-    """The report's settings (conf/report.yaml) with the baseline that the experiment recorded."""
+    """The report's settings (conf/report.yaml) with the baseline and the fewest seeds that the experiment recorded."""
     report = OmegaConf.load(Path(CONF_DIR) / "report.yaml").report
-    return Settings(experiment.baseline, report.resamples, report.confidence, report.power, report.seed, report.pass_at)
+    return Settings(
+        experiment.baseline,
+        report.resamples,
+        report.confidence,
+        report.power,
+        report.seed,
+        report.pass_at,
+        experiment.min_seeds,
+    )
 
 
 def show(figure: Figure) -> None:

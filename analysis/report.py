@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
 from jinja2 import Environment, StrictUndefined
 
+from ablate.config import ComparisonConfig
 from ablate.errors import UserError
-from analysis import effects, render, selection, style, tables
+from analysis import effects, longer_context, render, selection, style, tables
 from analysis.compare import Comparison, Settings, compare
 from analysis.figures import Plot, all_figures
 from analysis.findings import findings, published_caveat
@@ -45,27 +47,43 @@ class ReportConfig:
     window: int
 
 
-def write_report(path: Path, config: ReportConfig, factors: Sequence[str], baseline: str) -> tuple[Path, list[str]]:
+def write_report(path: Path, config: ReportConfig, declared: ComparisonConfig) -> tuple[Path, list[str]]:
     """Write the report on the runs under ``path``; return the page and its sentences.
 
+    Args:
+        declared: ``comparison`` of the experiment.
+
     Raises:
-        UserError: without a finished run, or if the cells differ in more than ``factors`` and that is refused.
+        UserError: without a finished run, or if the cells differ in more than the factors and that is refused.
     """
     if config.on_extra_factor not in ("refuse", "label"):
         raise UserError(f"report.on_extra_factor={config.on_extra_factor} is unknown: choose refuse or label")
     experiment = load_experiment(path)
-    labels = check_one_factor(experiment, factors, config.on_extra_factor)
-    settings = Settings(baseline, config.resamples, config.confidence, config.power, config.seed, config.pass_at)
+    labels = [declared.note] if declared.note else []
+    labels += check_one_factor(experiment, declared.factors, config.on_extra_factor)
+    settings = Settings(
+        declared.baseline,
+        config.resamples,
+        config.confidence,
+        config.power,
+        config.seed,
+        config.pass_at,
+        declared.min_seeds,
+    )
     comparison = compare(experiment, settings)
+    gains = longer_context.context_gains(comparison)
     folder = Path(config.folder)
     folder.mkdir(parents=True, exist_ok=True)
     root = os.path.relpath(path, folder)
-    more = further_tables(experiment, comparison)
+    more = further_tables(experiment, comparison, gains)
     plotted = all_figures(experiment, comparison, config.window)
     for plot in plotted:
         style.save(plot.figure, folder, plot.name)
     main = tables.main_table(comparison, root)
     said = findings(experiment, comparison)
+    if declared.longer_context:
+        fixed = declared.longer_context
+        said = longer_context.fixed_sentences(comparison, gains, fixed.cell, fixed.context, fixed.longer) + said
     sentences = [*labels, *said]
     write_text_tables(folder, experiment, comparison, [main, *tables.published_tables(), *more], root, sentences)
     page = folder / "report.html"
@@ -75,7 +93,7 @@ def write_report(path: Path, config: ReportConfig, factors: Sequence[str], basel
             name=experiment.name,
             cells=len(experiment.cells),
             runs=len(experiment.runs),
-            factors=factors,
+            factors=declared.factors,
             baseline=comparison.baseline_name,
             labels=labels,
             findings=said,
@@ -85,9 +103,9 @@ def write_report(path: Path, config: ReportConfig, factors: Sequence[str], basel
             figures=[inlined(plot, folder) for plot in plotted],
             tables=[render.to_html(table) for table in more],
             differs=[
-                (name, what_differs(experiment, cell, baseline))
+                (name, what_differs(experiment, cell, declared.baseline))
                 for cell, name in experiment.names.items()
-                if cell != baseline
+                if cell != declared.baseline
             ],
             runs_table=render.to_html(tables.runs_table(experiment, root)),
             method=METHOD,
@@ -114,10 +132,11 @@ def write_text_tables(
     comparison.frame.assign(runs=comparison.frame["runs"].map(" ".join)).to_csv(folder / "scores.csv", index=False)
 
 
-def further_tables(experiment: Experiment, comparison: Comparison) -> list[render.Table]:
+def further_tables(experiment: Experiment, comparison: Comparison, gains: pd.DataFrame) -> list[render.Table]:
     found = [
-        tables.comparison_table(comparison),
+        *([longer_context.context_table(comparison, gains)] if len(gains) else []),
         tables.decomposition_table(comparison),
+        tables.comparison_table(comparison),
         tables.difficulty_table(comparison, experiment.scores),
     ]
     selected = selection.selection_table(experiment, comparison)

@@ -51,8 +51,10 @@ def main_table(comparison: Comparison, root: str) -> Table:
     contexts = sorted(frame["context"].unique())
     score = f"Pass@{settings.pass_at}"
     header = ["", "seeds"]
+    compares = bool(frame["difference"].notna().any())
     for context in contexts:
-        header += [f"{score}\nat {context:,} tokens", f"difference\nfrom {short(comparison)}"]
+        header.append(f"{score}\nat {context:,} tokens")
+        header += [f"difference\nfrom {short(comparison)}"] if compares else []
     rows = []
     for cell, group in frame.groupby("cell", sort=False):
         by_context = group.set_index("context")
@@ -62,21 +64,24 @@ def main_table(comparison: Comparison, root: str) -> Table:
         ]
         for context in contexts:
             if context not in by_context.index:
-                row += [NOTHING, NOTHING]
+                row += [NOTHING, NOTHING] if compares else [NOTHING]
                 continue
             here = by_context.loc[context]
             source = here["runs"][0].rpartition("/")[0]  # for the warm start: the first run that evaluated it
             row.append(
                 Link(with_interval(here["point"], here["low"], here["high"]), f"{root}/{source}", anchor_of(source))
             )
-            row.append(with_interval(here["difference"], here["difference_low"], here["difference_high"], signed=True))
+            gap = with_interval(here["difference"], here["difference_low"], here["difference_high"], signed=True)
+            row += [gap] if compares else []
         rows.append(tuple(row))
     note = (
         f"{score} in percent with {settings.confidence:.0%} intervals over problems and training seeds; "
-        f"{frame['num_problems'].iloc[0]} problems, {frame['num_samples'].max()} samples each. Differences, in points, "
-        f"are from {comparison.baseline_name} and paired: same problems, matched seeds. The warm start is the model "
-        "before training. It is one model, so its interval is over problems only."
+        f"{frame['num_problems'].iloc[0]} problems, {frame['num_samples'].max()} samples each. The warm start is the "
+        "model before training. It is one model, so its interval is over problems only."
     )
+    if compares:
+        base = comparison.baseline_name
+        note += f" Differences, in points, are from {base} and paired: same problems, matched seeds."
     if frame["clip_is_live"].map(never_live).any():
         note += " †: the clip was never live."
     return Table("main", f"{score} by context length", tuple(header), tuple(rows), note)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ablate.cli import compose, read_words, run_main
+from ablate.config import ComparisonConfig, section
 
 
 def main() -> None:
@@ -22,9 +23,9 @@ def main() -> None:
 
     values = compose(words.overrides, config_name="report")
     config = ReportConfig(**OmegaConf.to_container(values.report, resolve=True))
-    comparison = OmegaConf.to_container(values.comparison, resolve=True)
+    declared = section(ComparisonConfig, values.comparison, "comparison")
     outputs = Path(values.paths.outputs) / values.experiment
-    page, sentences = write_report(outputs, config, comparison["factors"], comparison["baseline"])
+    page, sentences = write_report(outputs, config, declared)
     print(*(f"- {sentence}" for sentence in sentences), page, sep="\n")
 
 

@@ -40,7 +40,7 @@ def copied_runs(recorded: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def settings() -> Settings:
-    return Settings(baseline="grpo", resamples=2000, confidence=0.95, power=0.8, seed=0, pass_at=1)
+    return Settings(baseline="grpo", resamples=2000, confidence=0.95, power=0.8, seed=0, pass_at=1, min_seeds=2)
 
 
 @pytest.fixture(scope="session")

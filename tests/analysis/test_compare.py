@@ -12,6 +12,7 @@ from ablate.errors import UserError
 from ablate.types import VerdictKind
 from analysis.compare import clip_liveness, compare
 from analysis.effects import crossed_keys, factor_levels, two_by_two
+from analysis.longer_context import context_gains
 from analysis.outcomes import WARM_START, arm_of, arms_after_training, matched_arms, warm_start_arms
 
 
@@ -177,3 +178,25 @@ def test_a_cell_that_solves_nothing_has_an_interval_all_the_same(main_runs, sett
     row = row_of(compare(changed(main_runs, scores=main_runs.scores.assign(passed=False)), settings), "grpo", 160)
     assert (row["point"], row["low"]) == (0.0, 0.0)
     assert row["high"] > 0.1
+
+
+def test_what_a_longer_context_adds_is_the_difference_of_the_points(main_runs, settings):
+    comparison = compare(main_runs, settings)
+    point = comparison.frame.set_index(["cell", "context"])["point"]
+    gains = context_gains(comparison)
+    assert list(gains["cell"]) == [cell for cell in comparison.names if (cell, 320) in point.index]
+    for row in gains.itertuples():
+        assert row.point == pytest.approx(point[row.cell, row.longer] - point[row.cell, row.context])
+        assert row.low <= row.point <= row.high
+
+
+def test_the_gain_from_a_longer_context_is_paired_over_problems_and_seeds(main_runs, settings):
+    """Scores that a longer context raises by the same amount everywhere leave no doubt about the amount."""
+    comparison = compare(main_runs, settings)
+    arms = [arm for arm in comparison.arms if arm.context == 160]
+    solved = [replace(arm, context=320, passed_SPN=arm.verified_SPN) for arm in arms]
+    nothing = [replace(arm, passed_SPN=np.zeros_like(arm.passed_SPN)) for arm in arms]
+    gains = context_gains(replace(comparison, arms=(*nothing, *solved)))
+    assert (gains[["point", "low", "high"]] == 1.0).all().all()
+    unpaired = context_gains(replace(comparison, arms=(*nothing, *solved[:-1], replace(solved[-1], runs=("other",)))))
+    assert len(unpaired) == len(gains) - 1, "other runs are no pair"

@@ -13,12 +13,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from ablate.config import ComparisonConfig, LongerContextConfig
 from ablate.errors import UserError
 from analysis import render, tables
 from analysis import report as report_module
 from analysis.compare import compare
 from analysis.findings import findings, published_caveat, second_comparison_sentences
 from analysis.load import load_experiment
+from analysis.longer_context import context_gains, fixed_sentences
 from analysis.report import ReportConfig, write_report
 
 CONFIG = ReportConfig(
@@ -26,14 +28,14 @@ CONFIG = ReportConfig(
 )
 
 FACTORS = ["objective.ratio", "objective.weight", "objective.clip_low", "objective.clip_high"]
-BASELINE = "ratio=token-weight=sequence_mean"
+DECLARED = ComparisonConfig(FACTORS, "ratio=token-weight=sequence_mean", min_seeds=2, longer_context=None, note=None)
 
 
 @pytest.fixture(scope="module")
 def written(recorded: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     """A report on the crossed experiment, in a folder elsewhere."""
     folder = tmp_path_factory.mktemp("report")
-    return write_report(recorded / "ratio_x_weight", replace(CONFIG, folder=str(folder)), FACTORS, BASELINE)
+    return write_report(recorded / "ratio_x_weight", replace(CONFIG, folder=str(folder)), DECLARED)
 
 
 def silenced(copied_runs: Path, cell: str, **values: float) -> None:
@@ -87,7 +89,7 @@ def test_equal_runs_give_equal_pages(written, recorded):
     page = written[0]
     before = page.read_bytes()
     config = replace(CONFIG, folder=str(page.parent))
-    write_report(recorded / "ratio_x_weight", config, FACTORS, BASELINE)
+    write_report(recorded / "ratio_x_weight", config, DECLARED)
     assert page.read_bytes() == before
 
 
@@ -102,14 +104,14 @@ def test_the_published_table_stands_next_to_ours_with_its_source(written):
 def test_a_second_factor_is_refused_before_anything_is_written(recorded, tmp_path):
     config = replace(CONFIG, folder=str(tmp_path / "report"))
     with pytest.raises(UserError, match="also differ in"):
-        write_report(recorded / "ratio_x_weight", config, ["objective.ratio"], BASELINE)
+        write_report(recorded / "ratio_x_weight", config, replace(DECLARED, factors=["objective.ratio"]))
     assert not (tmp_path / "report").exists()
 
 
 def test_a_labelled_second_factor_stands_in_page_and_table(recorded, tmp_path, monkeypatch):
     monkeypatch.setattr(report_module, "all_figures", lambda *_: [])  # they take most of a report's time
     config = replace(CONFIG, folder=str(tmp_path), on_extra_factor="label")
-    page, sentences = write_report(recorded / "ratio_x_weight", config, ["objective.ratio"], BASELINE)
+    page, sentences = write_report(recorded / "ratio_x_weight", config, replace(DECLARED, factors=["objective.ratio"]))
     assert sentences[0].startswith("Not one factor.")
     assert "Not one factor." in page.read_text()
     assert "Not one factor." in (tmp_path / "table.md").read_text()
@@ -227,7 +229,7 @@ def test_one_cell_alone_has_a_report_too(copied_runs, tmp_path):
     for cell in ("dapo", "gspo", "gspo_plus"):
         shutil.rmtree(copied_runs / cell)
     config = replace(CONFIG, folder=str(tmp_path))
-    _, sentences = write_report(copied_runs, config, ["objective"], "grpo")
+    _, sentences = write_report(copied_runs, config, replace(DECLARED, factors=["objective"], baseline="grpo"))
     assert not any("differ" in sentence for sentence in sentences)
     assert not (tmp_path / "differences.png").exists()
 
@@ -245,3 +247,34 @@ def test_the_findings_count_the_samples_whose_two_verdicts_differ():
     assert "2 of 3 evaluation samples" in sentence
     assert "1 pass only by it, 1 pass only by verify.comparison" in sentence
     assert second_comparison_sentences(pd.DataFrame({"passed": [True], "passed_second": [None]})) == []
+
+
+def test_the_comparison_that_was_fixed_in_advance_and_the_note_come_first(recorded, tmp_path, monkeypatch):
+    monkeypatch.setattr(report_module, "all_figures", lambda *_: [])
+    declared = replace(
+        DECLARED,
+        longer_context=LongerContextConfig("ratio=token-weight=token_mean", context=160, longer=320),
+        note="The effect is designed in.",
+    )
+    page, sentences = write_report(recorded / "ratio_x_weight", replace(CONFIG, folder=str(tmp_path)), declared)
+    assert sentences[0] == "The effect is designed in."
+    assert sentences[1].startswith("Fixed in advance: ")
+    assert "in the same 2 runs. It finishes" in sentences[1]
+    assert "What a longer context adds" in page.read_text()
+
+
+def test_a_fixed_comparison_that_was_not_run_is_said(crossed_runs, settings):
+    comparison = compare(crossed_runs, settings)
+    (said,) = fixed_sentences(comparison, context_gains(comparison), "absent", 160, 640)
+    assert said == "The comparison that was fixed in advance, absent at 640 and 160 tokens, was not run."
+
+
+def test_with_fewer_seeds_than_asked_for_no_cell_is_compared(main_runs, settings):
+    comparison = compare(main_runs, replace(settings, min_seeds=4))
+    assert comparison.frame["difference"].isna().all()
+    assert not any("difference" in name for name in tables.main_table(comparison, "..").header)
+    said = " ".join(findings(main_runs, comparison))
+    assert (
+        "No cell is compared with GRPO: that takes comparison.min_seeds=4 matched seeds, and there are fewer." in said
+    )
+    assert "detectable" not in said

@@ -204,11 +204,23 @@ class PathsConfig:
 
 
 @dataclass
+class LongerContextConfig:
+    """One cell's score at two evaluation contexts, of the same runs."""
+
+    cell: str = MISSING
+    context: int = MISSING  # tokens: the shortest evaluation context
+    longer: int = MISSING
+
+
+@dataclass
 class ComparisonConfig:
     """What the report compares. It changes nothing that a run computes."""
 
     factors: list[str] = MISSING  # keys, or their prefixes, in which the cells differ on purpose
     baseline: str = MISSING  # the cell that the others are compared with
+    min_seeds: int = MISSING  # with fewer matched seeds the report compares no cell with the baseline
+    longer_context: LongerContextConfig | None = MISSING  # a comparison that is fixed before the runs
+    note: str | None = MISSING  # what a reader must know before any number: the report's first sentence
 
 
 @dataclass
