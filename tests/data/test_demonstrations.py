@@ -45,10 +45,10 @@ def test_a_probability_changes_its_own_part_only(combination, seed):
 
 
 def test_a_batch_depends_on_the_seed_and_its_place_only():
-    some = list(demonstration_batches(COMBINATIONS, NOISE, 4, num_batches=2, seed=3))
-    more = list(demonstration_batches(COMBINATIONS, NOISE, 4, num_batches=5, seed=3))
+    some = list(demonstration_batches(NOISE, 4, num_batches=2, seed=3))
+    more = list(demonstration_batches(NOISE, 4, num_batches=5, seed=3))
     assert more[:2] == some
-    assert next(demonstration_batches(COMBINATIONS, NOISE, 4, num_batches=1, seed=4)) != some[0]
+    assert next(demonstration_batches(NOISE, 4, num_batches=1, seed=4)) != some[0]
 
 
 def test_mistakes_come_at_the_configured_rates():
@@ -63,8 +63,9 @@ def test_mistakes_come_at_the_configured_rates():
 
 def test_some_do_not_fit_the_training_context_and_almost_all_fit_twice_that():
     tokenizer = character_tokenizer()
-    (batch,) = demonstration_batches(COMBINATIONS, NOISE, 3000, num_batches=1, seed=0)
-    texts = [f"<|im_start|>{each.combination.statement}\n{each.response}" for each in batch]
+    (batch,) = demonstration_batches(NOISE, 3000, num_batches=1, seed=0)
+    statements = {each.id: each.statement for each in COMBINATIONS}
+    texts = [f"<|im_start|>{statements[each.problem_id]}\n{each.response}" for each in batch]
     lengths = [len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
     context = MODEL.original_context
     assert 0.1 < sum(length > context for length in lengths) / 3000 < 0.3

@@ -8,10 +8,11 @@ same rates, which leaves reinforcement learning something to remove.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ablate.data.tiny import LAYOUT, OPERATION, TRANSFORMATION, Combination
+from ablate.data.demonstration import Demonstration
+from ablate.data.tiny import LAYOUT, OPERATION, TRANSFORMATION, Combination, split
 from ablate.data.tokenizer import CLOSE_FENCE, EOS, OPEN_FENCE
 from ablate.seeding import derive_seed
 
@@ -30,12 +31,6 @@ class NoiseConfig:
     wrong_hard_transformation: float
     wrong_layout: float
     another_thought: float  # after each thought; the number of thoughts is geometric with mean p / (1 - p)
-
-
-@dataclass(frozen=True)
-class Demonstration:
-    combination: Combination
-    response: str  # thoughts, the fenced program, the end-of-sequence token
 
 
 def mistaken(combination: Combination, noise: NoiseConfig, rng: random.Random) -> Combination:
@@ -62,13 +57,15 @@ def thoughts(noise: NoiseConfig, rng: random.Random) -> str:
 
 def demonstrate(combination: Combination, noise: NoiseConfig, rng: random.Random) -> Demonstration:
     program = mistaken(combination, noise, rng).program
-    return Demonstration(combination, f"{thoughts(noise, rng)}{OPEN_FENCE}{program}{CLOSE_FENCE}{EOS}")
+    return Demonstration(combination.id, f"{thoughts(noise, rng)}{OPEN_FENCE}{program}{CLOSE_FENCE}{EOS}")
 
 
 def demonstration_batches(
-    combinations: Sequence[Combination], noise: NoiseConfig, batch_size: int, num_batches: int, seed: int
+    noise: NoiseConfig, batch_size: int, num_batches: int, seed: int
 ) -> Iterator[list[Demonstration]]:
     """Yield batches of new demonstrations of problems drawn with replacement; batch k depends only on (seed, k)."""
+    train, _, rest = split()
+    combinations = [*train, *rest]
     for step in range(num_batches):
         rng = random.Random(derive_seed(seed, "demonstrations", step))
         yield [demonstrate(each, noise, rng) for each in rng.choices(combinations, k=batch_size)]

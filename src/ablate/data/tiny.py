@@ -195,6 +195,12 @@ def make_problem(combination: Combination, seed: int = SEED) -> Problem:
     )
 
 
+def taught() -> list[Problem]:
+    """The problems that demonstrations may be of."""
+    train, _, rest = split()
+    return [make_problem(each) for each in (*train, *rest)]
+
+
 def problem_files(seed: int = SEED) -> dict[str, str]:
     """Return the text of each shipped file by its name."""
     train, held_out, _ = split(seed)

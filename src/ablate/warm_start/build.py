@@ -1,6 +1,6 @@
 """Build the tiny model: ``python -m ablate.warm_start.build DIR``, where DIR/build.json says how.
 
-A model of random weights learns noisy solutions (``ablate.data.demonstrations``) with the project's own trainer.
+A model of random weights learns the demonstrations of a problem family with the project's own trainer.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ablate.config import ModelConfig, ParallelConfig, section
-from ablate.data.demonstrations import Demonstration, demonstration_batches
+from ablate.data.demonstration import Demonstration
+from ablate.data.families import FAMILIES
 from ablate.warm_start.recipe import BuildConfig, build_config
 
 if TYPE_CHECKING:
@@ -115,24 +116,21 @@ def lesson_batches(config: BuildConfig, objective: Objective, model_dir: Path, l
     """Yield one batch per update; a row is cut after ``length`` tokens, so that the model sees no position beyond."""
     from ablate.data.prompts import make_prompts
     from ablate.data.templates import Templates
-    from ablate.data.tiny import make_problem, split
     from ablate.data.tokenizer import load_tokenizer
 
-    train, _, rest = split()
-    combinations = [*train, *rest]
+    family = FAMILIES[config.family]
     tokenizer = load_tokenizer(model_dir)
-    prompts = make_prompts([make_problem(each) for each in combinations], tokenizer, Templates(config.template))
+    prompts = make_prompts(family.taught(), tokenizer, Templates(config.template))
     prompt_ids = {prompt.problem_id: prompt.token_ids for prompt in prompts}
 
     def rows(demonstration: Demonstration) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        prompt = prompt_ids[demonstration.combination.id]
+        prompt = prompt_ids[demonstration.problem_id]
         response = tokenizer(demonstration.response, add_special_tokens=False)["input_ids"]
         return prompt, tuple(response[: length - len(prompt)])
 
     for index, lesson in enumerate(config.lessons):
-        seed = config.seed + index
-        batches = demonstration_batches(combinations, lesson.noise, lesson.batch_size, lesson.steps, seed)
-        for batch in batches:
+        noise = family.noise_type(**lesson.noise)
+        for batch in family.demonstration_batches(noise, lesson.batch_size, lesson.steps, config.seed + index):
             yield supervised_batch([rows(each) for each in batch], objective)
 
 

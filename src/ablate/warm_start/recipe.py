@@ -10,23 +10,21 @@ from pathlib import Path
 from typing import Any
 
 from ablate.config import ModelConfig, OptimConfig, section
-from ablate.data.demonstrations import NoiseConfig
+from ablate.data.families import FAMILIES
 from ablate.data.tokenizer import VOCABULARY
 from ablate.errors import UserError
 
 PACKAGE = Path(__file__).resolve().parents[1]
-# A build depends on these files in addition to the configuration: a change in one of them makes a different model.
-SOURCES = (
-    *("warm_start/build.py", "seeding.py"),
-    *("data/tiny.py", "data/demonstrations.py", "data/tokenizer.py", "data/prompts.py"),
-)
+# A build depends on these files, and on those of its family, in addition to the configuration: a change in one of them
+# makes a different model.
+SOURCES = ("warm_start/build.py", "seeding.py", "data/tokenizer.py", "data/prompts.py")
 
 
 @dataclass
 class LessonConfig:
     steps: int
     batch_size: int
-    noise: NoiseConfig
+    noise: dict[str, Any]  # how its demonstrations differ; the keys depend on the family
 
 
 @dataclass
@@ -43,6 +41,7 @@ class BuildConfig:
     """``model.build``: how the model of ``model.architecture`` is made."""
 
     seed: int
+    family: str  # of ``ablate.data.families``
     initializer_range: float
     yarn_beta_fast: float
     yarn_beta_slow: float
@@ -69,6 +68,10 @@ def build_config(model: ModelConfig) -> BuildConfig:
             "model.architecture"
         )
     config = section(BuildConfig, model.build, "model.build")
+    if config.family not in FAMILIES:
+        raise UserError(f"model.build.family={config.family} is unknown: use {' or '.join(FAMILIES)}")
+    for number, lesson in enumerate(config.lessons):
+        section(FAMILIES[config.family].noise_type, lesson.noise, f"model.build.lessons.{number}.noise")
     if not config.lessons or config.num_steps < 1:
         raise UserError("model.build.lessons has no steps: give at least one lesson of one step")
     if model.architecture.get("family", "qwen3") != "qwen3":
@@ -86,12 +89,14 @@ def build_config(model: ModelConfig) -> BuildConfig:
 
 def make_recipe(model: ModelConfig) -> dict[str, Any]:
     """Return, as JSON values, everything that the weights of ``model`` depend on."""
+    config = build_config(model)
+    sources = (*SOURCES, *FAMILIES[config.family].sources)
     return {
         "name": model.name,
         "original_context": model.original_context,
         "architecture": model.architecture,
-        "build": asdict(build_config(model)),
-        "sources": {name: hashlib.sha256((PACKAGE / name).read_bytes()).hexdigest() for name in SOURCES},
+        "build": asdict(config),
+        "sources": {name: hashlib.sha256((PACKAGE / name).read_bytes()).hexdigest() for name in sources},
     }
 
 
