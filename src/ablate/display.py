@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 SHOWN = {
     "rollout/pass_rate": ("pass", "{:.2f}"),
@@ -17,6 +17,7 @@ SHOWN = {
     "policy/clip_high": ("clip+", "{:.3f}"),
     "policy/clip_low": ("clip-", "{:.3f}"),
 }
+SHOWN_IN_A_ROW = ("rollout/pass_rate", "rollout/truncated", "rollout/length_mean")  # of a sweep
 SCORE = re.compile(r"eval/pass@1/\d+")
 
 
@@ -108,6 +109,46 @@ class SilentDisplay:
         return None
 
 
+_send: Callable[[Any], None] | None = None  # in a worker of a sweep: hands messages to the process that shows them
+
+
+def send_display(send: Callable[[Any], None]) -> None:
+    """From now on the displays of this process send what they would show."""
+    global _send
+    _send = send
+
+
+class SentDisplay:
+    """The display of a run in a worker process: a row of the sweep's display."""
+
+    def __init__(self, send: Callable[[Any], None], title: str, num_steps: int) -> None:
+        self.send, self.title, self.num_steps, self.clock = send, title, num_steps, Clock(num_steps)
+        self.send(("row", title, num_steps))
+
+    def say(self, sentence: str) -> None:
+        self.send(("say", f"[{self.title}] {sentence}"))
+
+    def step(self, step: int, metrics: Mapping[str, float]) -> None:
+        shown = {name: value for name, value in metrics.items() if name in SHOWN_IN_A_ROW}
+        self.send(("step", self.title, step, self.clock.eta(step), summary(shown)))
+        if scores := summary({name: value for name, value in metrics.items() if SCORE.fullmatch(name)}):
+            self.say(f"step {step}/{self.num_steps}  {scores}")
+
+    def close(self) -> None:
+        self.send(("close", self.title))
+
+
+def is_live(mode: str) -> bool:
+    """mode: auto | live | plain."""
+    return mode == "live" or (mode == "auto" and sys.stdout.isatty())
+
+
+def open_display(mode: str, title: str, num_steps: int) -> Display:
+    if _send is not None:
+        return SentDisplay(_send, title, num_steps)
+    return (LiveDisplay if is_live(mode) else PlainDisplay)(title, num_steps)
+
+
 def print_page(title: str, tables: Sequence[tuple[str, Sequence[str], Sequence[Sequence[str]]]], text: str) -> None:
     """Print tables (title, heads, rows; the first column is left-aligned), then text."""
     from rich import box
@@ -124,9 +165,3 @@ def print_page(title: str, tables: Sequence[tuple[str, Sequence[str], Sequence[S
             table.add_row(*row)
         console.print(table)
     console.print(text, soft_wrap=True)
-
-
-def open_display(mode: str, title: str, num_steps: int) -> Display:
-    """mode: auto | live | plain."""
-    is_live = mode == "live" or (mode == "auto" and sys.stdout.isatty())
-    return (LiveDisplay if is_live else PlainDisplay)(title, num_steps)

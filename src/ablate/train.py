@@ -1,7 +1,8 @@
-"""``python -m ablate.train``: make one run, or with ``-m`` every run of a sweep in this process.
+"""``python -m ablate.train``: make one run, or with ``-m`` every run of a sweep.
 
     python -m ablate.train objective=gspo seed=1
-    python -m ablate.train -m experiment=tiny
+    python -m ablate.train -m experiment=tiny                        one run after another
+    python -m ablate.train -m hydra/launcher=local experiment=tiny   several at once: one per GPU, or per core
     torchrun --nproc-per-node 4 -m ablate.train parallel=tp2_pp2 objective=dapo
 
 A run that is done is not made again; an interrupted run continues at its newest checkpoint. A run that fails does not
@@ -25,6 +26,7 @@ import hydra
 
 from ablate.cli import CONF_DIR, is_sweep, run_main, stop
 from ablate.errors import UserError
+from ablate.launch.failures import failed_runs, note_failure, print_failures
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -36,12 +38,22 @@ FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 REQUEUE_EXIT_CODE = 75  # EX_TEMPFAIL: the templates in slurm/ requeue a task that ends with this code
 INTERRUPT_EXIT_CODE = 130
 
-failed_runs: list[str] = []  # sentences, for the last lines of a sweep
-
 
 @hydra.main(config_path=CONF_DIR, config_name="train", version_base="1.3")
 def main(values: DictConfig) -> str:
     """Make one run and return its status."""
+    return make_noted_run(values)
+
+
+def work(descriptor: int, pool: int, has_bars: bool) -> None:
+    """Be a worker of ``hydra/launcher=local``."""
+    from ablate.launch.worker import serve
+
+    serve(make_noted_run, descriptor, pool, has_bars)
+
+
+def make_noted_run(values: DictConfig) -> str:
+    """Make one run and return its status; in a sweep, note why it failed."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
@@ -72,12 +84,6 @@ def check_sweep() -> None:
         words = [word for word in sys.argv[1:] if word not in options]
         plan(words, int(os.environ.get("WORLD_SIZE", "1")), trains_here=True)
         GlobalHydra.instance().clear()  # Hydra's own command line refuses to start where configurations were composed
-
-
-def note_failure(sentence: str) -> None:
-    """Print at once what Hydra would print only after the sweep, and keep it for the last lines."""
-    failed_runs.append(sentence)
-    print(f"error: {sentence}", file=sys.stderr, flush=True)
 
 
 def make_run(values: DictConfig) -> str:
@@ -200,4 +206,4 @@ if __name__ == "__main__":
         sys.exit(1)
     finally:
         if failed_runs and is_sweep():
-            print(f"failed runs: {len(failed_runs)}", *failed_runs, sep="\n  ", file=sys.stderr)
+            print_failures()
