@@ -15,6 +15,7 @@ from ablate.records import RunDirectory
 TRAIN = [sys.executable, "-m", "ablate.train"]
 SHORT = [
     "experiment=tiny",
+    "setting=arithmetic",
     "context.steps=2",
     "rollout.prompts_per_step=4",
     "rollout.samples_per_prompt=4",
@@ -32,12 +33,12 @@ def train(outputs, *arguments, timeout_s=280):
 
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory, tiny_model):
-    """Two objectives in one process, and between them a cell that fails after its configuration was accepted."""
+    """Two objectives in two processes, and a third cell that fails after its configuration was accepted."""
     outputs = tmp_path_factory.mktemp("sweep")
     blocked = RunDirectory(outputs / "tiny" / "gspo" / "seed0")
     blocked.path.mkdir(parents=True)
     blocked.steps.metrics_path.mkdir()  # a directory where a file must be written
-    return outputs, train(outputs, "-m", "objective=grpo,gspo,dapo")
+    return outputs, train(outputs, "-m", "hydra/launcher=local", "hydra.launcher.workers=2", "objective=grpo,gspo,dapo")
 
 
 def run_of(outputs, cell):
@@ -95,6 +96,9 @@ def test_a_cell_that_fails_does_not_stop_the_others_and_is_named_at_the_end(swee
 
 def test_the_same_sweep_runs_only_what_is_missing_or_failed(sweep):
     outputs, _ = sweep
+    one_process = train(outputs, "-m", "objective=grpo,gspo,dapo")
+    assert one_process.returncode == 1
+    assert "gspo/seed0: IsADirectoryError" in one_process.stderr.strip().splitlines()[-1]
     run_of(outputs, "gspo").steps.metrics_path.rmdir()
     before = run_of(outputs, "grpo").manifest.path.read_bytes()
     result = train(outputs, "-m", "objective=grpo,gspo,dapo")
@@ -104,7 +108,7 @@ def test_the_same_sweep_runs_only_what_is_missing_or_failed(sweep):
     assert run_of(outputs, "gspo").status == "done"
 
 
-def test_a_full_disk_is_one_sentence_and_the_cell_stays_resumable(tmp_path, tiny_model):
+def test_a_full_disk_is_one_sentence_and_the_cell_leaves_the_records_of_the_sweep(sweep, tmp_path, tiny_model):
     run = run_of(tmp_path, "grpo")
     run.path.mkdir(parents=True)
     run.trace.path.symlink_to("/dev/full")  # every write to it fails as on a full disk
@@ -115,6 +119,9 @@ def test_a_full_disk_is_one_sentence_and_the_cell_stays_resumable(tmp_path, tiny
     run.trace.path.unlink()
     assert train(tmp_path, "objective=grpo", "logging.wandb=disabled").returncode == 0
     assert [row["step"] for row in run.steps.metrics()] == [1, 2]
+    in_sweep = run_of(sweep[0], "grpo")
+    for path in (run.steps.metrics_path, run.steps.eval_path, *run.steps.rollouts_path.iterdir()):
+        assert path.read_bytes() == (in_sweep.path / path.relative_to(run.path)).read_bytes(), path.name
 
 
 def listen_to_ctrl_c():

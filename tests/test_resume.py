@@ -19,6 +19,7 @@ from ablate.records import RunDirectory
 DEADLINE_S = 240
 SHORT = [
     "experiment=tiny",
+    "setting=arithmetic",
     "objective=dapo",  # refills: the most random numbers are in play
     "context.steps=6",
     "rollout.prompts_per_step=4",

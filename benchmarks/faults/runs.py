@@ -20,6 +20,7 @@ LEFT_AFTER_S = 2.0  # what still lives then was left behind
 GONE_AFTER_S = 30.0
 SHORTEST = (
     "experiment=tiny",
+    "setting=arithmetic",
     "objective=dapo",  # refills: the most random numbers are in play
     "context.steps=3",
     "rollout.prompts_per_step=2",

@@ -25,7 +25,14 @@ pytestmark = [pytest.mark.slurm, pytest.mark.timeout(2 * DEADLINE_S)]
 
 def short_run(model_dir: Path, outputs: Path) -> list[str]:
     return [
-        *("experiment=tiny", "objective=grpo", "seed=0", f"model.path={model_dir}", f"paths.outputs={outputs}"),
+        *(
+            "experiment=tiny",
+            "setting=arithmetic",
+            "objective=grpo",
+            "seed=0",
+            f"model.path={model_dir}",
+            f"paths.outputs={outputs}",
+        ),
         *(f"context.steps={NUM_STEPS}", "checkpoint.every=2", "rollout.prompts_per_step=2"),
         *("rollout.samples_per_prompt=4", "rollout.engine.kv_cache_gib=0.125", "eval.samples_per_problem=1"),
         *("eval.pass_at=[1]", "eval.contexts=[{length:160,every:0}]", "verify.workers=1", "logging.display=plain"),

@@ -26,7 +26,13 @@ from ablate.types import EvalRow, TrainBatch
 
 TOKENS = tuple(range(3, 33))
 STEP, CONTEXT = 7, 160
-OVERRIDES = ("experiment=tiny", "objective=gspo_plus", "eval.pass_at=[1,2]", "rollout.engine.kv_cache_gib=0.125")
+OVERRIDES = (
+    "experiment=tiny",
+    "setting=arithmetic",
+    "objective=gspo_plus",
+    "eval.pass_at=[1,2]",
+    "rollout.engine.kv_cache_gib=0.125",
+)
 
 
 def main() -> None:

@@ -23,7 +23,15 @@ LIMIT_S = 280
 # Between engine and trainer: rounding, of which only the size can be compared.
 GAPS = ("policy/mismatch_mean_abs", "policy/mismatch_abs_max", "policy/mismatch_kl")
 SHORT = [
-    *("experiment=tiny", "objective=gspo", "seed=0", "context.steps=2", "checkpoint.every=0", "eval.at_start=false"),
+    *(
+        "experiment=tiny",
+        "setting=arithmetic",
+        "objective=gspo",
+        "seed=0",
+        "context.steps=2",
+        "checkpoint.every=0",
+        "eval.at_start=false",
+    ),
     *("rollout.prompts_per_step=4", "rollout.samples_per_prompt=4", "rollout.engine.placement=child"),
     *(
         "rollout.engine.kv_cache_gib=0.125",
