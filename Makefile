@@ -33,8 +33,8 @@ bubblewrap:
 	  echo "installing bubblewrap ..."; apt-get update -qq; apt-get install -y -qq bubblewrap > /dev/null; \
 	else echo "error: programs are verified in a sandbox that needs bubblewrap: sudo apt-get install bubblewrap"; exit 1; fi
 
-ablation: setup ## train four objectives x two seeds (or experiment=NAME), then write the report
-	@$(BIN)/python -m ablate.train -m experiment=$(experiment)
+ablation: setup ## train four objectives x two seeds (or experiment=NAME) side by side, then write the report
+	@$(BIN)/python -m ablate.train -m hydra/launcher=local $(if $(workers),hydra.launcher.workers=$(workers)) experiment=$(experiment)
 	@$(BIN)/python -m ablate.report experiment=$(experiment)
 
 report: setup ## write the report of experiment=NAME

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 from omegaconf import OmegaConf
 
+from ablate.cli import compose
 from ablate.data.problems import load_problems
 from ablate.data.prompts import make_prompts, within
 from ablate.data.templates import Templates, make_templates
@@ -126,7 +127,7 @@ def test_a_template_file_that_is_not_the_benchmarks_is_the_users_error(tmp_path,
     "path", sorted((Path(__file__).parents[2] / "conf" / "data").glob("*.yaml")), ids=lambda p: p.stem
 )
 def test_every_data_set_of_conf_has_templates_for_programs_and_functions(path):
-    data = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    data = OmegaConf.to_container(compose([f"data={path.stem}"]).data, resolve=False)
     templates = make_templates(SimpleNamespace(**data))
     for problem in (PROBLEMS[0], FUNCTION):
         assert problem.statement in templates.message_for(problem)

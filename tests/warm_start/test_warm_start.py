@@ -148,7 +148,7 @@ def test_a_given_path_is_returned_and_nothing_is_built(tmp_path):
         (["model.build.lessons=[]"], "model.build.lessons"),
         (["model.build.optim.lr=fast"], "model.build.optim.lr"),
         (["model.build.family=chess"], "model.build.family=chess is unknown: use arithmetic or cups"),
-        (["model=cups", "model.build.lessons.0.noise={swap:1}"], "model.build.lessons.0.noise"),
+        (["model=cups", "model.build.lessons=[{steps:1,batch_size:1,noise:{swap:1}}]"], "model.build.lessons.0.noise"),
         (["model.architecture.vocab_size=99"], "model.architecture.vocab_size=99"),
     ],
 )
