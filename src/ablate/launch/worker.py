@@ -1,7 +1,7 @@
 """A worker process of a sweep: it makes one run after another, and keeps its engine, trainer and verifier in between.
 
-A pool (``ablate.launch.pool``) starts it with one end of a connection. It receives the overrides of a run, composes them
-as ``ablate.plan`` does, and sends back ``Ended``. When the connection is closed, it ends.
+A pool (``ablate.launch.pool``) starts it with one end of a connection. It receives the overrides of a run, composes
+them as ``ablate.plan`` does, and sends back ``Ended``. When the connection is closed, it ends.
 """
 
 from __future__ import annotations
