@@ -1,8 +1,8 @@
 """How long an engine step takes: a roofline over the weights, the cache of keys and values, and the arithmetic.
 
-A step reads every weight once and every running sequence's keys and values once, and multiplies each running
-sequence's newest token with every weight. The slower of memory and arithmetic bounds it, and a fixed cost comes on top
-(Williams et al., "Roofline", 2009, applied to decoding as in Pope et al., arXiv 2211.05102).
+A step reads every weight once and every running sequence's keys and values once, and multiplies each running sequence's
+newest token with every weight. The slower of memory and arithmetic bounds it, and a fixed cost comes on top (Williams
+et al., "Roofline", 2009, applied to decoding as in Pope et al., arXiv 2211.05102).
 """
 
 from __future__ import annotations

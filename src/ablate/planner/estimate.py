@@ -1,4 +1,4 @@
-"""Everything together: seconds of a step by stage, hours of a run, memory and disk, from configuration and device."""
+"""Everything together: seconds of a step by stage, hours of a run and its disk, from a configuration and a device."""
 
 from __future__ import annotations
 

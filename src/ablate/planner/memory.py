@@ -88,7 +88,7 @@ def saved_per_layer(shape: Shape, parallel: ParallelConfig, tokens: float, share
 
 
 def layer_working_set(shape: Shape, parallel: ParallelConfig, tokens: float, shared: float) -> float:
-    """Numbers of a layer's forward pass, if it is recomputed, and of its backward pass at the MLP, the widest place."""
+    """Numbers of one layer's forward pass, if it is recomputed, and of its backward pass at its widest, the MLP."""
     gathered = tokens * shape.hidden_size
     gradients = 2 * gathered + tokens * 3 * shape.mlp_size / parallel.tensor
     if parallel.recompute != "full":
@@ -103,7 +103,7 @@ def checkpoint_bytes(shape: Shape, precision: str) -> float:
 
 
 def host_bytes(shape: Shape, parallel: ParallelConfig, per_node: int) -> float:
-    """Pinned host memory of a node while an asynchronous checkpoint is copied, rounded up to powers of 2."""
+    """Pinned host memory of a node while an asynchronous checkpoint is copied; sizes round up to powers of 2."""
     layout = layout_of(parallel)
     of_rank = checkpoint_bytes(shape, parallel.precision) / layout.world_size
     rounded = 2 ** max(0, int(of_rank - 1).bit_length())

@@ -1,4 +1,4 @@
-"""One engine server with continuous batching: it admits requests while its cache has room, and preempts when full.
+"""One engine server with continuous batching. It admits requests while its cache has room, and preempts a request else.
 
 All running sequences grow by one token in every engine step, so the state changes only when one ends or the cache is
 full. Between these moments a step's duration grows linearly, and the server is advanced many steps at once.

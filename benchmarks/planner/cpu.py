@@ -1,0 +1,274 @@
+"""Short real runs on this machine. The planner's costs are fitted to the trace of one, and it predicts all others.
+
+The fit uses one traced run (two contexts, so that lengths vary) and the rate of one sandbox. Nothing of a run that is
+predicted enters its prediction. Seconds are wall seconds: on a busy machine they say little.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ablate.cli import compose
+from ablate.config import RunConfig, parse, section
+from ablate.parquet import iterate_parquet
+from ablate.planner.collect import Pool, Work, collect
+from ablate.planner.decode import EngineSpeed, engine_speed
+from ablate.planner.device import AssumptionsConfig, DeviceConfig
+from ablate.planner.estimate import Planner
+from ablate.planner.shape import shape_of
+from ablate.planner.training import TrainerSpeed, layout_of
+from ablate.records import RunDirectory
+
+SHORT = (
+    "experiment=tiny",
+    "objective=grpo",  # keeps every group, so that every response is recorded
+    "seed=0",
+    "checkpoint.every=0",
+    "verify.cache=false",  # every program is run
+    "logging.display=plain",
+    "logging.wandb=disabled",
+)
+TRACED = ("context.stages=[{length:128,steps:5},{length:160,steps:5}]", "cell=traced")
+PREDICTED = ("context.steps=6", "eval.at_start=false", "eval.at_end=false")
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+CASES: dict[str, tuple[str, ...]] = {
+    "the same, one context": (),
+    "half the prompts": ("rollout.prompts_per_step=4",),
+    "twice the prompts": ("rollout.prompts_per_step=16",),
+    "half the samples": ("rollout.samples_per_prompt=4",),
+    "twice the samples": ("rollout.samples_per_prompt=16",),
+    "112 tokens of context": ("context.length=112",),
+    "one sandbox": ("verify.workers=1",),
+    "16 requests at once": ("rollout.engine.max_num_seqs=16",),
+    "four updates a batch": ("optim.updates_per_batch=4",),
+    "tp2": ("parallel=tp2",),
+}
+FIRST_STEPS = 1  # of a process: compilation, first touch
+
+
+@dataclass(frozen=True)
+class Traced:
+    """Spans of one run: seconds by name and step, and seconds of whole steps."""
+
+    spans: dict[str, dict[int, float]]
+    steps: dict[int, float]
+
+    def median_step(self) -> float:
+        return statistics.median(seconds for step, seconds in self.steps.items() if step > FIRST_STEPS)
+
+
+def main(words: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
+    parser.add_argument("--json", type=Path, help="also write the table to this file")
+    options = parser.parse_args(words)
+    with tempfile.TemporaryDirectory() as scratch:
+        outputs = Path(scratch)
+        run, config = make_run(outputs, "traced", TRACED)
+        device, assumptions = fit(run, config, sandbox_s())
+        print(*(f"{name}: {getattr(device, name):.3g}" for name in FITTED), f"verify_s: {assumptions.verify_s:.3g}")
+        lengths = lengths_of(run, steps=range(6, 11))
+        rows = []
+        for name in options.cases:
+            run, config = make_run(outputs, name, (*PREDICTED, *CASES[name]))
+            stage = Planner(config, device, assumptions, drops_groups=False, recorded=lengths).stage(0)
+            traced = read_trace(run)
+            rows.append({"case": name, "measured": traced.median_step(), "predicted": stage.step_s})
+            rows[-1] |= {"parts": parts_of(traced), "predicted_parts": vars(stage.step)}
+            show(rows[-1])
+    print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+    if options.json:
+        options.json.write_text(json.dumps(rows, indent=1))
+
+
+def show(row: dict) -> None:
+    error = row["predicted"] / row["measured"] - 1
+    parts = "  ".join(f"{name} {seconds:.2f}" for name, seconds in row["parts"].items())
+    predicted = "  ".join(f"{name} {seconds:.2f}" for name, seconds in row["predicted_parts"].items())
+    print(f"| {row['case']} | {row['measured']:.2f} | {row['predicted']:.2f} | {error:+.0%} |", flush=True)
+    print(f"    measured {parts}\n    predicted {predicted}", flush=True)
+
+
+# --- runs -------------------------------------------------------------------------------------------------------------
+
+
+def make_run(outputs: Path, name: str, overrides: Sequence[str]) -> tuple[RunDirectory, RunConfig]:
+    """Train one short run in a process of its own (two under tp2)."""
+    words = [*SHORT, f"paths.outputs={outputs / name.replace(' ', '_')}", *overrides]
+    launcher = TORCHRUN if "parallel=tp2" in overrides else ()
+    command = [sys.executable, *launcher, "-m", "ablate.train", *words]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}: {done.stderr[-2000:]}")
+    config = parse(compose(words))
+    return RunDirectory(Path(config.paths.outputs) / config.experiment / config.cell / "seed0"), config
+
+
+def read_trace(run: RunDirectory) -> Traced:
+    spans: dict[str, dict[int, float]] = defaultdict(dict)
+    starts: dict[int, float] = {}
+    for span in run.trace.spans():
+        step, seconds = span["args"]["step"], span["dur"] / 1e6
+        spans[span["name"]][step] = spans[span["name"]].get(step, 0.0) + seconds
+        if span["name"] == "weights":
+            starts[step] = span["ts"] / 1e6
+    steps = {step: starts[step + 1] - start for step, start in starts.items() if step + 1 in starts}
+    for name in list(spans):
+        if name.startswith(("evaluate", "checkpoint")):  # between two steps, and no part of them
+            for step in steps.keys() & spans[name].keys():
+                steps[step] -= spans[name][step]
+    return Traced(spans, steps)
+
+
+def parts_of(traced: Traced) -> dict[str, float]:
+    return {
+        name: statistics.median(seconds for step, seconds in by_step.items() if step > FIRST_STEPS)
+        for name, by_step in traced.spans.items()
+        if name in ("weights", "rollout", "old_logp", "update", "records")
+    }
+
+
+def lengths_of(run: RunDirectory, steps: Sequence[int]) -> list[tuple[int, int]]:
+    """Tokens of prompt and response of every rollout of these steps."""
+    columns = ("prompt_ids", "response_ids")
+    rows = [row for step in steps for row in iterate_parquet(run.steps.rollouts_file(step), columns, 64)]
+    return [(len(row["prompt_ids"]), len(row["response_ids"])) for row in rows]
+
+
+def sandbox_s() -> float:
+    """Seconds of one program in one sandbox, warm."""
+    from ablate.data.problems import load_problems
+    from ablate.verify.verifier import open_verifier
+
+    config = parse(compose([*SHORT, "verify.workers=1"]))
+    problems = load_problems(config.data.train)[:24]
+    with open_verifier(config.verify) as verifier:
+        for problem in problems[:4]:
+            verifier.submit(problem, problem.reference).result()
+        start = time.perf_counter()
+        for future in [verifier.submit(problem, problem.reference) for problem in problems[4:]]:
+            future.result()
+    return (time.perf_counter() - start) / len(problems[4:])
+
+
+# --- the fit ----------------------------------------------------------------------------------------------------------
+
+FITTED = ("engine_step_s", "engine_sequence_s", "engine_batch_s", "micro_batch_s", "update_s", "train_share")
+
+
+def fit(run: RunDirectory, config: RunConfig, verify_s: float) -> tuple[DeviceConfig, AssumptionsConfig]:
+    """conf/device/cpu.yaml with the costs that this machine's traced run shows."""
+    values = compose(["device=cpu"], config_name="plan")
+    device = section(DeviceConfig, values.device, "device")
+    assumptions = replace(section(AssumptionsConfig, values.planner, "planner"), verify_s=verify_s)
+    traced = read_trace(run)
+    device = fit_engine(device, traced, run, config)
+    device = fit_trainer(device, traced, run, config)
+    weights_s = statistics.median(s for step, s in traced.spans["weights"].items() if step > FIRST_STEPS)
+    known = ("weights", "rollout", "old_logp", "update")
+    others = [
+        seconds - sum(traced.spans[name].get(step, 0.0) for name in known)
+        for step, seconds in traced.steps.items()
+        if step > FIRST_STEPS and step != 5  # the first stage's last step is followed by evaluations
+    ]
+    return device, replace(
+        assumptions,
+        weights_s=weights_s,
+        weights_gb_s=1e9,
+        batch_token_s=0.0,
+        record_token_s=0.0,
+        step_s=max(0.0, statistics.median(others)),
+    )
+
+
+def least_squares(rows: Sequence[Sequence[float]], seconds: Sequence[float]) -> NDArray[np.float64]:
+    """Costs of 0 or above, each equation weighted by its duration."""
+    from scipy.optimize import nnls
+
+    weight = 1 / np.asarray(seconds)
+    return nnls(np.asarray(rows) * weight[:, None], np.ones(len(seconds)))[0]
+
+
+def fit_engine(device: DeviceConfig, traced: Traced, run: RunDirectory, config: RunConfig) -> DeviceConfig:
+    """Costs of an engine step, of a sequence in it, and of a call: training batches and evaluations share them."""
+    shape = shape_of(config.model.architecture)
+    speed = engine_speed(shape, config.rollout.engine, device)
+    nothing = replace(speed, step_s=0.0, sequence_s=0.0)  # arithmetic and memory, which the data sheet says
+    once = EngineSpeed(
+        **{**vars(speed), **dict.fromkeys(("flops", "attention_flops", "weight_bytes", "kv_bytes"), 0.0)}
+    )
+    rows, seconds = [], []
+    for lengths, took in engine_calls(traced, run):
+        batch = [simulated(each, lengths, config) for each in (replace(once, step_s=1.0, sequence_s=0.0), nothing)]
+        rows.append((batch[0], sum(response for _, response in lengths), 1.0))
+        seconds.append(max(took - batch[1], 0.01))
+    step_s, sequence_s, batch_s = least_squares(rows, seconds)
+    return replace(device, engine_step_s=step_s, engine_sequence_s=sequence_s, engine_batch_s=batch_s)
+
+
+def engine_calls(traced: Traced, run: RunDirectory) -> list[tuple[list[tuple[int, int]], float]]:
+    """(tokens of prompt and response of every request, seconds) of every call that the trace has."""
+    calls = [
+        (lengths_of(run, [step]), seconds) for step, seconds in traced.spans["rollout"].items() if step > FIRST_STEPS
+    ]
+    rows = run.steps.eval_rows()
+    for name in traced.spans:
+        if name.startswith("evaluate_"):
+            context = int(name.removeprefix("evaluate_"))
+            for step, seconds in traced.spans[name].items():
+                if step > 0:  # the first one starts the engine
+                    lengths = [(50, row.num_tokens) for row in rows if (row.step, row.context) == (step, context)]
+                    calls.append((lengths, seconds))
+    return calls
+
+
+def simulated(speed: EngineSpeed, lengths: Sequence[tuple[int, int]], config: RunConfig) -> float:
+    """Seconds of these requests on one engine, verification aside."""
+    given = iter([pair for length in lengths for pair in (length, length)])  # a group asks for its prompt first
+    work = Work(len(lengths), 1, lambda: next(given), verify_s=lambda: 0.0)
+    return collect(Pool(speed, 1, config.rollout.engine.max_num_seqs, 1), work).sampled_s
+
+
+def fit_trainer(device: DeviceConfig, traced: Traced, run: RunDirectory, config: RunConfig) -> DeviceConfig:
+    """Costs of a micro-batch, of an update and of arithmetic, from the old log-probabilities and the updates."""
+    shape = shape_of(config.model.architecture)
+
+    def costs(lengths: list[int], **values: float) -> tuple[float, float]:
+        free = dict.fromkeys(("micro_batch_s", "update_s", "collective_s"), 0.0)
+        speed = TrainerSpeed(
+            shape,
+            layout_of(config.parallel),
+            config.parallel,
+            replace(device, **{**free, "train_share": 1e9, **values}),
+        )
+        count = config.optim.updates_per_batch
+        parts = [lengths[index::count] for index in range(count)]
+        return speed.logp_s(lengths), sum(speed.update_s(part, 0.0) for part in parts)
+
+    rows, seconds = [], []
+    for step in traced.spans["update"]:
+        if step <= FIRST_STEPS:
+            continue
+        lengths = [prompt + response for prompt, response in lengths_of(run, [step])]
+        unit = (costs(lengths, micro_batch_s=1.0), costs(lengths, update_s=1.0), costs(lengths, train_share=1.0))
+        for index, name in enumerate(("old_logp", "update")):
+            rows.append([each[index] for each in unit])
+            seconds.append(traced.spans[name][step])
+    micro_batch_s, update_s, arithmetic = least_squares(rows, seconds)
+    return replace(
+        device, micro_batch_s=micro_batch_s, update_s=update_s, train_share=1 / arithmetic if arithmetic > 0 else 1e9
+    )
