@@ -7,6 +7,7 @@ predicted enters its prediction. Seconds are wall seconds: on a busy machine the
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import statistics
@@ -196,11 +197,17 @@ def fit(run: RunDirectory, config: RunConfig, verify_s: float) -> tuple[DeviceCo
 
 
 def least_squares(rows: Sequence[Sequence[float]], seconds: Sequence[float]) -> NDArray[np.float64]:
-    """Costs of 0 or above, each equation weighted by its duration."""
-    from scipy.optimize import nnls
-
-    weight = 1 / np.asarray(seconds)
-    return nnls(np.asarray(rows) * weight[:, None], np.ones(len(seconds)))[0]
+    """Costs of 0 or above, each equation weighted by its duration; the best of all subsets of costs."""
+    equations = np.asarray(rows, dtype=float) / np.asarray(seconds)[:, None]
+    best, best_error = np.zeros(equations.shape[1]), np.inf
+    for size in range(1, equations.shape[1] + 1):
+        for chosen in map(list, itertools.combinations(range(equations.shape[1]), size)):
+            costs = np.linalg.lstsq(equations[:, chosen], np.ones(len(seconds)), rcond=None)[0]
+            error = np.square(equations[:, chosen] @ costs - 1).sum()
+            if error < best_error and (costs >= 0).all():
+                best_error, best = error, np.zeros(equations.shape[1])
+                best[chosen] = costs
+    return best
 
 
 def fit_engine(device: DeviceConfig, traced: Traced, run: RunDirectory, config: RunConfig) -> DeviceConfig:
