@@ -8,7 +8,7 @@ import pytest
 from ablate import plan
 from ablate.cli import compose
 from ablate.config import parse
-from ablate.planner.collect import Pool, Work, collect, next_round
+from ablate.planner.collect import Pool, Work, collect, num_to_draw
 from ablate.planner.decode import EngineSpeed
 from ablate.planner.memory import rank_memory, rank_parameters
 from ablate.planner.schedule import due_lengths, num_evaluations
@@ -76,27 +76,30 @@ def test_a_small_cache_preempts_and_computes_again_what_it_dropped():
     assert small.num_tokens == large.num_tokens
 
 
-def test_drawing_ahead_never_waits_longer_than_rounds():
+def test_a_batch_holds_the_groups_that_it_wants_and_costs_more_where_some_are_dropped():
     pool = Pool(SPEED, 4, 16, 100)
     for seed in range(5):
-        seconds = {}
-        for ahead in (False, True):
-            rng = random.Random(seed)
-            batch = work(
-                16, 2, random_lengths(seed), keeps=lambda rng=rng: rng.random() < 0.5, kept_share=0.5, draw_ahead=ahead
-            )
-            collected = collect(pool, batch)
-            assert len(collected.kept_lengths) == 32
-            seconds[ahead] = collected.seconds
-        assert seconds[True] <= seconds[False]
+        rng = random.Random(seed)
+        some = collect(
+            pool, work(16, 2, random_lengths(seed), keeps=lambda rng=rng: rng.random() < 0.5, kept_share=0.5)
+        )
+        every = collect(pool, work(16, 2, random_lengths(seed)))
+        assert len(some.kept_lengths) == len(every.kept_lengths) == 32
+        assert some.num_responses > every.num_responses == 32
+        assert some.seconds > every.seconds
 
 
-def test_the_next_round_is_that_of_the_collector():
-    collector = pytest.importorskip("ablate.rollout.collect")
-    if not hasattr(collector, "num_to_draw"):
-        pytest.skip("this version draws ahead")
-    for wanted, kept, drawn in itertools.product((1, 8, 64), (0, 1, 5), (8, 70)):
-        assert next_round(wanted, kept, drawn) == collector.num_to_draw(wanted, kept, drawn)
+def test_no_more_groups_are_drawn_than_max_draws_allows():
+    collected = collect(Pool(SPEED, 1, 8, 4), work(8, 2, keeps=lambda: False, kept_share=0.5, max_draws=20))
+    assert (collected.num_responses, collected.kept_lengths) == (40, ())
+
+
+def test_as_many_groups_are_drawn_ahead_as_the_collector_draws():
+    from ablate.rollout import collect as collector
+
+    for missing, kept, others, share in itertools.product((0, 1, 64), (0, 5), (0, 8, 70), (0.1, 1.0)):
+        numbers = (missing, kept, kept + others, share)
+        assert num_to_draw(*numbers) == collector.num_to_draw(*numbers)
 
 
 @pytest.mark.parametrize("experiment", ["tiny", "nouscoder_14b"])

@@ -1,7 +1,8 @@
 """A batch of rollouts on a pool of servers and sandboxes, simulated event by event.
 
 The rules are those of ``ablate.rollout``: one queue of requests; the next request goes to the server with the fewest in
-flight; every completion goes to a sandbox at once; a group that the objective does not keep is replaced.
+flight; every completion goes to a sandbox at once; further problems are drawn as soon as they may be needed; the batch
+is complete when the first groups that are kept, in the order of draws, have their verdicts.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 from ablate.planner.decode import EngineSpeed
 from ablate.planner.server import Sequence, Server
 
+NUM_GUESSED = 4  # draws that weigh as much as the guess of how many are kept
 Lengths = Callable[[], tuple[int, int]]  # tokens of a prompt, and of one response to it
 
 
@@ -34,11 +36,7 @@ class Pool:
 
 @dataclass(frozen=True)
 class Work:
-    """What is sampled, and what a group is replaced for.
-
-    ``draw_ahead`` draws the replacements when a group is dropped, and from the start as many groups as will be needed;
-    without it a round begins when the round before has its last verdict.
-    """
+    """What is sampled: ``num_groups`` that are kept, of at most ``max_draws``."""
 
     num_groups: int
     group_size: int
@@ -46,7 +44,6 @@ class Work:
     verify_s: Callable[[], float]
     keeps: Callable[[], bool] = lambda: True
     kept_share: float = 1.0
-    draw_ahead: bool = False
     max_draws: int = 1_000_000
 
 
@@ -100,14 +97,12 @@ class _Simulation:
     def draw(self, count: int, now: float) -> None:
         """Put ``count`` new groups into the queue, and start what fits."""
         for _ in range(min(count, self.work.max_draws - len(self.groups))):
-            group = len(self.groups)
             self.groups.append(_Group(len(self.sequences), self.work.keeps(), self.work.group_size))
             prompt, _ = self.work.lengths()
             for _ in range(self.work.group_size):
                 sequence = Sequence(len(self.sequences), prompt, max(1, self.work.lengths()[1]))
                 self.sequences.append(sequence)
                 self.queue.append(sequence)
-            assert self.groups[group].missing == self.work.group_size
         self.fill(now)
 
     def fill(self, now: float) -> None:
@@ -139,9 +134,7 @@ class _Simulation:
 
     def run(self) -> None:
         """Simulate until the batch is complete, or nothing is left to do."""
-        work = self.work
-        count = math.ceil(work.num_groups / work.kept_share) if work.draw_ahead else work.num_groups
-        self.draw(count, self.pool.batch_s)
+        self.draw(num_to_draw(self.work.num_groups, 0, 0, self.work.kept_share), self.pool.batch_s)
         while self.events and not self.is_complete():
             now, number, index, group = heapq.heappop(self.events)
             if index < 0:
@@ -165,15 +158,10 @@ class _Simulation:
         if group.missing:
             return
         group.decided_s = now
-        work, num_kept = self.work, sum(each.kept for each in self.groups if each.decided_s is not None)
-        open_groups = sum(each.decided_s is None for each in self.groups)
-        if num_kept >= work.num_groups:
-            return
-        if work.draw_ahead:
-            needed = math.ceil((work.num_groups - num_kept) / work.kept_share)
-            self.draw(max(0, needed - open_groups), now)
-        elif not open_groups:
-            self.draw(next_round(work.num_groups, num_kept, len(self.groups)), now + self.pool.batch_s)
+        decided = [each for each in self.groups if each.decided_s is not None]
+        num_kept, work = sum(each.kept for each in decided), self.work
+        wanted = num_to_draw(work.num_groups - num_kept, num_kept, len(decided), work.kept_share)
+        self.draw(max(0, wanted - (len(self.groups) - len(decided))), now)
 
     def is_complete(self) -> bool:
         """Are the first groups that are kept, in the order of draws, decided?"""
@@ -190,9 +178,12 @@ class _Simulation:
         return None
 
 
-def next_round(wanted: int, num_kept: int, num_drawn: int) -> int:
-    """Groups of the next round, as ``rollout.collect.num_to_draw`` computes them."""
-    return wanted if num_kept == 0 else min(wanted, math.ceil((wanted - num_kept) * num_drawn / num_kept))
+def num_to_draw(missing: int, num_kept: int, num_decided: int, share_kept: float) -> int:
+    """How many draws without a verdict there should be, as ``rollout.collect.num_to_draw`` computes it."""
+    if missing <= 0:
+        return 0
+    share = (num_kept + NUM_GUESSED * share_kept) / (num_decided + NUM_GUESSED)
+    return math.ceil((missing + math.sqrt(missing * (1 - share))) / share)
 
 
 def collect(pool: Pool, work: Work) -> Collected:

@@ -159,6 +159,7 @@ class Planner:
             self.programs(purpose),
             keeps=lambda: outcomes.random() < kept_share,
             kept_share=kept_share,
+            max_draws=rollout.max_draws,
         )
         return collect(self.pool(num_sandboxes), work)
 
