@@ -14,6 +14,7 @@ export ABLATE_STOP_LEAD_S="${ABLATE_STOP_LEAD_S-120}" # nouscoder_14b: 400 s of 
 export ABLATE_CPUS_PER_TASK="${ABLATE_CPUS_PER_TASK-2}"
 export ABLATE_MEMORY="${ABLATE_MEMORY-}"                     # per node, such as 16G
 export ABLATE_GPUS_PER_NODE="${ABLATE_GPUS_PER_NODE-0}"
+export ABLATE_DEVICE="${ABLATE_DEVICE-}" # its GPU, a file of conf/device such as b200: submit.sh then warns from estimates
 export ABLATE_MAX_RUNNING="${ABLATE_MAX_RUNNING-}"           # tasks of the array that may run at a time
 
 # Trainer processes on a node; above 1 torchrun starts them.

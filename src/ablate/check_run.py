@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ablate.cli import objective_config, searchpath_of
 from ablate.config import RunConfig, parse
 from ablate.config.checks import check_scored
 from ablate.errors import UserError
 
+if TYPE_CHECKING:
+    from ablate.planner.machine import Machine
+    from ablate.planner.shape import Shape
 
-def check_run(values: Any, hydra: Any, num_processes: int | None = None, trains_here: bool = False) -> RunConfig:
-    """Return the checked configuration of a run whose objective builds and whose layout fits.
+
+def check_run(
+    values: Any,
+    hydra: Any,
+    num_processes: int | None = None,
+    trains_here: bool = False,
+    machine: Machine | None = None,
+) -> RunConfig:
+    """Return the checked configuration of a run whose objective builds, and which fits its layout and its machine.
 
     Args:
         values: what Hydra composed. Its objective and cell get the one spelling that records hold.
@@ -21,10 +32,12 @@ def check_run(values: Any, hydra: Any, num_processes: int | None = None, trains_
         num_processes: the processes that will train; None while that is not known.
         trains_here: whether training starts now and on this machine, so that files and packages must be there. Before
             that they may be fetched (see ``missing_files``).
+        machine: where the run will train; None while that is not known.
 
     Raises:
         UserError: naming the first rule that the configuration breaks.
     """
+    from ablate.planner.machine import check_machine
     from ablate.trainer.parallel.layout import check_layout, check_world_size
     from ablate.verify.choices import check_verify
 
@@ -32,6 +45,8 @@ def check_run(values: Any, hydra: Any, num_processes: int | None = None, trains_
     config = parse(values)
     check_scored(config)
     check_verify(config.verify)
+    if machine is not None:
+        check_machine(config, machine, known_shape(config))
     parallel = config.parallel
     model_size = parallel.tensor * parallel.pipeline * parallel.context
     check_world_size(parallel, num_processes or parallel.world_size or model_size)
@@ -90,6 +105,32 @@ def known_architecture(config: RunConfig) -> Any:
     if pinned is not None and found is not None and config.model.build is None:
         check_same(pinned, found, Path(config.model.path))
     return found or pinned
+
+
+def known_shape(config: RunConfig) -> Shape | None:
+    """The shape of the model for the planner; None where it is not known yet."""
+    from ablate.planner.shape import shape_of
+
+    architecture = known_architecture(config)
+    return None if architecture is None else shape_of(vars(architecture))
+
+
+def this_machine() -> Machine:
+    """The machine of this process, in the job that torchrun has started, if it has."""
+    import torch
+
+    from ablate.planner.machine import Machine
+
+    num_processes = int(os.environ.get("WORLD_SIZE", "1"))
+    of_node = int(os.environ.get("LOCAL_WORLD_SIZE", num_processes))
+    has_gpus = torch.cuda.is_available()
+    return Machine(
+        nodes=max(1, num_processes // of_node),
+        processes_per_node=of_node,
+        gpus_per_node=torch.cuda.device_count() if has_gpus else 0,
+        gpu_bytes=torch.cuda.get_device_properties(0).total_memory if has_gpus else None,
+        is_here=True,
+    )
 
 
 def missing_files(config: RunConfig) -> list[str]:

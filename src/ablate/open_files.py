@@ -17,15 +17,25 @@ def allow_open_files(config: RunConfig) -> None:
     Raises:
         UserError: if the hard limit, which only an administrator can raise, is too low.
     """
-    engine, workers = config.rollout.engine, config.verify.workers
-    needed = LIBRARIES + len(engine.urls) * engine.max_num_seqs + PER_SANDBOX * workers
+    needed = check_open_files(config, len(config.rollout.engine.urls))
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY or soft >= needed:
-        return
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+
+
+def check_open_files(config: RunConfig, num_servers: int) -> int:
+    """Return how many open files a run with so many servers may need.
+
+    Raises:
+        UserError: if the hard limit, which only an administrator can raise, is too low.
+    """
+    engine, workers = config.rollout.engine, config.verify.workers
+    needed = LIBRARIES + num_servers * engine.max_num_seqs + PER_SANDBOX * workers
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < needed:
         raise UserError(
-            f"{len(engine.urls)} servers x {engine.max_num_seqs} requests and {workers} sandboxes need {needed} open "
+            f"{num_servers} servers x {engine.max_num_seqs} requests and {workers} sandboxes need {needed} open "
             f"files, but the hard limit is {hard}: raise it (ulimit -Hn {needed}), or lower "
             "rollout.engine.max_num_seqs or verify.workers"
         )
-    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+    return needed

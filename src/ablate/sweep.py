@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
 
     from ablate.config import RunConfig
+    from ablate.planner.machine import Machine
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,13 @@ def overrides_of_one(overrides: Sequence[str]) -> list[str]:
     return [choices_of(override)[0] for override in OverridesParser.create().parse_overrides(list(overrides))]
 
 
-def plan(overrides: Sequence[str], num_processes: int | None = None, trains_here: bool = False) -> list[PlannedRun]:
-    """Return every run of the sweep, each checked by ``check_run``, which explains the last two arguments.
+def plan(
+    overrides: Sequence[str],
+    num_processes: int | None = None,
+    trains_here: bool = False,
+    machine: Machine | None = None,
+) -> list[PlannedRun]:
+    """Return every run of the sweep, each checked by ``check_run``, which explains the other arguments.
 
     Raises:
         UserError: if the configuration of a run breaks a rule, or two runs would share a directory.
@@ -68,7 +74,7 @@ def plan(overrides: Sequence[str], num_processes: int | None = None, trains_here
     for job in expand(overrides):
         try:
             values = compose(job, with_hydra=True)
-            config = check_run(values, values.hydra, num_processes, trains_here)
+            config = check_run(values, values.hydra, num_processes, trains_here, machine)
         except UserError as error:
             raise UserError(f"{error} (run: {' '.join(job)})") from error
         directory = run_path(config)

@@ -77,12 +77,13 @@ def check_sweep() -> None:
     """
     from hydra.core.global_hydra import GlobalHydra
 
+    from ablate.check_run import this_machine
     from ablate.sweep import plan
 
     options = {word for word in sys.argv[1:] if word.startswith("-")}
     if options and options <= {"-m", "--multirun"}:
         words = [word for word in sys.argv[1:] if word not in options]
-        plan(words, int(os.environ.get("WORLD_SIZE", "1")), trains_here=True)
+        plan(words, int(os.environ.get("WORLD_SIZE", "1")), trains_here=True, machine=this_machine())
         GlobalHydra.instance().clear()  # Hydra's own command line refuses to start where configurations were composed
 
 
@@ -91,10 +92,11 @@ def make_run(values: DictConfig) -> str:
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
 
-    from ablate.check_run import check_run
+    from ablate.check_run import check_run, this_machine
     from ablate.records import RunDirectory, run_path
 
-    config = check_run(values, HydraConfig.get(), int(os.environ.get("WORLD_SIZE", "1")), trains_here=True)
+    num_processes = int(os.environ.get("WORLD_SIZE", "1"))
+    config = check_run(values, HydraConfig.get(), num_processes, trains_here=True, machine=this_machine())
     config_yaml = OmegaConf.to_yaml(values, resolve=True)
     run = RunDirectory(run_path(config))
     with full_disk_in_one_sentence(run):  # here too: the records of how an attempt begins and ends

@@ -5,9 +5,10 @@ import random
 
 import pytest
 
-from ablate import plan
 from ablate.cli import compose
 from ablate.config import parse
+from ablate.plan import estimates
+from ablate.sweep import plan
 from ablate.planner.collect import Pool, Work, collect, num_to_draw
 from ablate.planner.decode import EngineSpeed
 from ablate.planner.memory import rank_memory, rank_parameters
@@ -149,7 +150,7 @@ def test_a_rank_of_the_reference_holds_its_share_of_18_bytes_a_parameter(layout)
 
 def test_the_page_of_the_reference_run_names_what_limits_it(capsys):
     words = ["experiment=nouscoder_14b", "objective=dapo", "seed=0,1,2"]
-    plan.show_estimate(plan.plan(words), ["device=b200"], None)
+    estimates.show_estimate(plan(words), *estimates.planner_settings(["device=b200"]), None)
     shown = capsys.readouterr().out
     for phrase in ("old log-probabilities", "device hours", "gpu16", "limits the run", "rows of 40,960", "sandboxes"):
         assert phrase in shown
@@ -157,8 +158,8 @@ def test_the_page_of_the_reference_run_names_what_limits_it(capsys):
 
 def test_a_faster_device_and_a_shorter_context_shorten_the_run():
     def hours(device, *words):
-        (run,) = plan.plan(["experiment=nouscoder_14b", "objective=gspo", "seed=0", *words])
-        (planner,) = plan.estimates_of([run], *plan.planner_settings([f"device={device}"]), None).values()
+        (run,) = plan(["experiment=nouscoder_14b", "objective=gspo", "seed=0", *words])
+        (planner,) = estimates.estimates_of([run], *estimates.planner_settings([f"device={device}"]), None).values()
         return planner.run().hours
 
     assert hours("b200", "context.stages=[{length:16384,steps:600}]") < hours("b200") < hours("h200")

@@ -17,13 +17,17 @@ ROOT = Path(__file__).parents[2]
 
 
 def dry_run(tmp_path: Path, *words: str, **variables: str) -> list[str]:
+    return finished_dry_run(tmp_path, *words, **variables).stdout.splitlines()
+
+
+def finished_dry_run(tmp_path: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("ABLATE_", "SLURM_"))}
     environment |= {"ABLATE_PYTHON": sys.executable, "ABLATE_LOGS": str(tmp_path / "logs"), **variables}
     command = ["bash", str(ROOT / "slurm" / "submit.sh"), "--dry-run", *words, f"paths.outputs={tmp_path / 'outputs'}"]
     result = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
     assert result.returncode == 0, result.stdout + result.stderr
     assert list(tmp_path.iterdir()) == []
-    return result.stdout.splitlines()
+    return result
 
 
 def commands(lines: list[str], containing: str) -> list[list[str]]:
@@ -114,3 +118,21 @@ def test_a_wrong_word_is_one_sentence_and_exit_code_2(words, sentence):
     assert result.returncode == 2
     assert result.stderr.startswith(sentence)
     assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({}, "2 nodes x 1 processes are 2 processes, but parallel.world_size=16"),
+        ({"ABLATE_PROCESSES_PER_NODE": "8"}, "parallel.transformer_engine=true needs GPUs, and a node has 0"),
+    ],
+)
+def test_a_job_whose_nodes_cannot_run_it_is_refused_before_it_is_submitted(tmp_path, settings, sentence):
+    with pytest.raises(AssertionError, match=sentence):
+        dry_run(tmp_path, "--multinode", "experiment=nouscoder_14b", "objective=dapo", "seed=0", **settings)
+
+
+def test_a_known_device_makes_a_short_stop_lead_a_warning(tmp_path):
+    settings = {"ABLATE_GPUS_PER_NODE": "8", "ABLATE_PROCESSES_PER_NODE": "8", "ABLATE_DEVICE": "b200"}
+    words = ("--multinode", "experiment=nouscoder_14b", "objective=gspo", "seed=0")
+    assert "ABLATE_STOP_LEAD_S=120 is shorter" in finished_dry_run(tmp_path, *words, **settings).stderr

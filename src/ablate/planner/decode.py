@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ablate.config import EngineConfig
-from ablate.planner.device import DeviceConfig
+from ablate.planner.device import GIB, DeviceConfig
 from ablate.planner.shape import Shape
 
 NUM_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "fp32": 4, "bf16": 2}
@@ -59,17 +59,19 @@ def engine_speed(shape: Shape, engine: EngineConfig, device: DeviceConfig) -> En
         prefill_flops_per_s=size * device.tflops(engine.dtype) * 1e12 * device.prefill_share,
         step_s=device.engine_step_s + sums_s,
         sequence_s=device.engine_sequence_s,
-        kv_tokens=kv_room(shape, engine, device),
+        kv_tokens=kv_room(shape, engine, None if device.is_cpu else device.memory_bytes, device.engine_gib * GIB),
     )
 
 
-def kv_room(shape: Shape, engine: EngineConfig, device: DeviceConfig) -> float:
-    """Tokens of keys and values that one engine has room for; negative where the weights alone do not fit."""
-    from ablate.planner.device import GIB
+def kv_room(shape: Shape, engine: EngineConfig, gpu_bytes: float | None, engine_bytes: float = 0.0) -> float:
+    """Tokens of keys and values that one engine has room for; negative where the weights alone do not fit.
 
-    num_bytes = NUM_BYTES[engine.dtype]
-    if device.is_cpu:
-        return engine.kv_cache_gib * GIB / (shape.kv_numbers * num_bytes)
-    taken = engine.gpu_memory_utilization * device.memory_bytes - device.engine_gib * GIB
-    room = engine.tensor_parallel * taken - shape.num_parameters * num_bytes
-    return room / (shape.kv_numbers * num_bytes)
+    Args:
+        gpu_bytes: memory of one of its GPUs; None: the engine runs on a CPU.
+        engine_bytes: what each GPU holds in addition to weights and cache.
+    """
+    token_bytes = shape.kv_numbers * NUM_BYTES[engine.dtype]
+    if gpu_bytes is None:
+        return engine.kv_cache_gib * GIB / token_bytes
+    usable = engine.tensor_parallel * (engine.gpu_memory_utilization * gpu_bytes - engine_bytes)
+    return (usable - shape.num_parameters * NUM_BYTES[engine.dtype]) / token_bytes

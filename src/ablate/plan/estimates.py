@@ -1,76 +1,25 @@
-"""``python -m ablate.plan``: the runs of an experiment, their states, and the overrides of every array task.
-
-    python -m ablate.plan experiment=tiny                     every run and its state
-    python -m ablate.plan experiment=tiny out=tasks.txt       one line of overrides per run that is missing or failed
-    python -m ablate.plan experiment=tiny seed=0,1,2 model=…  any override of ablate.train, sweeps included
-    python -m ablate.plan experiment=nouscoder_14b estimate=true device=b200
-                                                              seconds by stage, hours, device hours, memory, disk
-
-Every run is checked as ablate.train would check it: configuration, objective, layout. A missing data or model file is
-a warning. The command's own keys are experiment=NAME (needed), status=true (also show why a run failed) and out=FILE.
-
-estimate=true prints a page of estimates in place of the runs. device=NAME is a file of conf/device. conf/plan.yaml has
-what is assumed: device.bandwidth_share=0.6 and planner.kept_share=0.3 override it, and lengths_of=RUN takes the lengths
-of a recorded run's responses. docs/cluster.md compares such estimates with measurements.
-
-slurm/submit.sh adds processes=N (the number of processes that will train a run), missing_files=error, and queued=JOB,
-which says that the lines of out=FILE are now tasks 0, 1, ... of that array.
-"""
+"""The page of estimates, and what a machine or an estimate says against a run."""
 
 from __future__ import annotations
 
-import shlex
-import shutil
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ablate.cli import CONF_DIR, compose, read_words, run_main
+from ablate.cli import CONF_DIR, compose
 from ablate.errors import UserError
-from ablate.records import RunDirectory, StateOnDisk
-from ablate.sweep import PlannedRun, plan
+from ablate.sweep import PlannedRun
 
 if TYPE_CHECKING:
     from ablate.config import ParallelConfig, RunConfig
     from ablate.planner.device import AssumptionsConfig, DeviceConfig
     from ablate.planner.estimate import Planner
+    from ablate.planner.machine import Machine
 
-OWN_KEYS = ("status", "out", "queued", "processes", "missing_files", "estimate", "lengths_of")
+MACHINE_KEYS = ("nodes", "processes_per_node", "gpus_per_node", "generation_nodes")
+TIME_KEYS = ("time_limit_s", "stop_lead_s")
 PLANNER_KEYS = ("device", "planner")  # composed with conf/plan.yaml, not with the run's configuration
-
-
-def missing_files_of(runs: Sequence[PlannedRun]) -> list[str]:
-    from ablate.check_run import missing_files
-
-    return list(dict.fromkeys(sentence for run in runs for sentence in missing_files(run.config)))
-
-
-def waiting_tasks() -> frozenset[str]:
-    """The array tasks in this user's SLURM queue, each as "JOB_TASK"; none where there is no SLURM."""
-    if shutil.which("squeue") is None:
-        return frozenset()
-    command = ["squeue", "--me", "--noheader", "--array", "--states=PENDING,CONFIGURING,REQUEUED", "--format=%F_%K"]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    return frozenset(result.stdout.split()) if result.returncode == 0 else frozenset()
-
-
-def shown(runs: Sequence[PlannedRun], states: Sequence[StateOnDisk], with_errors: bool) -> str:
-    """One line per run, then the totals."""
-    width = max(len(str(run.directory)) for run in runs)
-    lines = []
-    for run, state in zip(runs, states, strict=True):
-        lines.append(f"{run.directory!s:{width}}  {state.name:11}  {state.position}".rstrip())
-        if with_errors and state.error:
-            lines.append(f"{'':{width}}  {state.error.strip().splitlines()[-1]}")
-    counts = {name: sum(state.name == name for state in states) for name in dict.fromkeys(s.name for s in states)}
-    totals = ", ".join(f"{count} {name}" for name, count in counts.items())
-    return "\n".join([*lines, f"{len(runs)} runs: {totals}"])
-
-
-# --- estimates --------------------------------------------------------------------------------------------------------
 
 
 def without_planner(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -160,12 +109,13 @@ def detectable_sentence(runs: Sequence[PlannedRun], assumptions: AssumptionsConf
     )
 
 
-def show_estimate(runs: Sequence[PlannedRun], overrides: Sequence[str], lengths_of: str | None) -> None:
+def show_estimate(
+    runs: Sequence[PlannedRun], device: DeviceConfig, assumptions: AssumptionsConfig, lengths_of: str | None
+) -> None:
     """Print the page of estimates."""
     from ablate.display import print_page
     from ablate.planner import page
 
-    device, assumptions = planner_settings(overrides)
     planners = estimates_of(runs, device, assumptions, lengths_of)
     estimates = {name: planner.run() for name, planner in planners.items()}
     first, config = next(iter(planners.values())), runs[0].config
@@ -191,38 +141,41 @@ def show_estimate(runs: Sequence[PlannedRun], overrides: Sequence[str], lengths_
     print_page(title, [(table.title, table.heads, table.rows) for table in tables], "\n".join(sentences))
 
 
-def main() -> None:
-    words = read_words(__doc__, OWN_KEYS, required=("experiment",))
-    own = words.own
-    processes = own.get("processes")
-    if processes is not None and not (processes.isdecimal() and int(processes) > 0):
-        raise UserError(f"processes={processes} must be a whole number above 0: give the number of processes of a run")
-    if own.get("missing_files", "warn") not in ("warn", "error"):
-        raise UserError(f"missing_files={own['missing_files']} is not one of warn, error: choose one of them")
-    if "queued" in own and "out" not in own:
-        raise UserError("queued=JOB needs the list of tasks that was submitted: add out=FILE")
-    overrides, of_planner = without_planner(words.overrides)
-    runs = plan(overrides, int(processes) if processes else None)
-    for sentence in missing_files_of(runs):
-        if own.get("missing_files") == "error":
-            raise UserError(sentence)
-        print(f"warning: {sentence}", file=sys.stderr)
-    if own.get("estimate", "false").lower() == "true":
-        show_estimate(runs, of_planner, own.get("lengths_of"))
-        return
-    in_queue = waiting_tasks()
-    states = [RunDirectory(run.directory).state(in_queue) for run in runs]
-    waiting = [run for run, state in zip(runs, states, strict=True) if state.needs_a_run]
-    if "queued" in own:
-        by_line = {shlex.join(run.overrides): run for run in runs}
-        for task, line in enumerate(Path(own["out"]).read_text().splitlines()):
-            RunDirectory(by_line[line].directory).owner.mark_queued(f"{own['queued']}_{task}")
-        return
-    print(shown(runs, states, with_errors=own.get("status", "false").lower() == "true"))
-    if "out" in own:
-        Path(own["out"]).write_text("".join(shlex.join(run.overrides) + "\n" for run in waiting))
-        print(f"{own['out']}: {len(waiting)} tasks, one line each")
+def count_of(own: dict[str, str], key: str, default: int | None) -> int | None:
+    """The whole number that a word gives."""
+    value = own.get(key)
+    if value is None:
+        return default
+    if not value.isdecimal():
+        raise UserError(f"{key}={value} must be a whole number, 0 or above: give a number")
+    return int(value)
 
 
-if __name__ == "__main__":
-    run_main(main)
+def machine_of(own: dict[str, str], device: DeviceConfig | None) -> Machine | None:
+    """The machine that the words describe; None where they describe none."""
+    from ablate.planner.machine import Machine
+
+    if not own.keys() & set(MACHINE_KEYS):
+        return None
+    return Machine(
+        nodes=count_of(own, "nodes", 1),
+        processes_per_node=count_of(own, "processes_per_node", 1),
+        gpus_per_node=count_of(own, "gpus_per_node", 0),
+        generation_nodes=count_of(own, "generation_nodes", None),
+        gpu_bytes=None if device is None or device.is_cpu else device.memory_bytes,
+    )
+
+
+def warnings_of(
+    runs: Sequence[PlannedRun], device: DeviceConfig, assumptions: AssumptionsConfig, own: dict[str, str]
+) -> list[str]:
+    """A sentence for everything that an estimate says will hardly fit the device or the job's times."""
+    from ablate.planner.machine import memory_warnings, time_warnings
+
+    times = [count_of(own, key, None) for key in TIME_KEYS]
+    sentences = []
+    for planner in estimates_of(runs, device, assumptions, None).values():
+        sentences += memory_warnings(planner.config, device, planner.shape)
+        if any(time is not None for time in times):
+            sentences += time_warnings(planner.run(), *times)
+    return list(dict.fromkeys(sentences))

@@ -1,0 +1,1 @@
+"""The runs of an experiment, and what they will need: see ``python -m ablate.plan --help``."""

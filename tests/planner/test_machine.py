@@ -1,0 +1,94 @@
+"""A run that its machine cannot run is refused from arithmetic, and what an estimate doubts is a warning."""
+
+import resource
+from dataclasses import replace
+
+import pytest
+
+from ablate.cli import compose
+from ablate.config import parse
+from ablate.errors import UserError
+from ablate.plan.estimates import machine_of, planner_settings, warnings_of
+from ablate.sweep import plan
+from ablate.planner.machine import Machine, check_machine
+from ablate.planner.shape import shape_of
+
+REFERENCE = Machine(nodes=2, processes_per_node=8, gpus_per_node=8, generation_nodes=4, gpu_bytes=80e9)
+REFERENCE_WORDS = ("experiment=nouscoder_14b", "objective=gspo", "seed=0")
+
+
+def check(machine, *words):
+    config = parse(compose(words))
+    check_machine(config, machine, shape_of(config.model.architecture))
+
+
+def test_the_reference_run_is_accepted_on_its_nodes():
+    check(REFERENCE, *REFERENCE_WORDS)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words", "sentence"),
+    [
+        ({"nodes": 1}, (), r"1 nodes x 8 processes are 8 processes, but parallel.world_size=16: change ABLATE_TRAINER"),
+        ({"gpus_per_node": 0}, (), r"transformer_engine=true needs GPUs, and a node has 0: set ABLATE_GPUS_PER_NODE"),
+        ({"gpus_per_node": 4}, (), r"8 processes of a node need a GPU each, and a node has 4"),
+        ({"generation_nodes": 0}, (), r"placement=child\) shares a GPU .* asks for 90% of 80 GB, .* needs 22.5 GB"),
+        ({"gpu_bytes": 40e9}, (), r"room for 39,\d{3} tokens, and one row of the longest context has 81,920"),
+        ({"gpu_bytes": 24e9}, (), r"room for 0 tokens"),
+        ({}, ("verify.workers=100000000",), r"need 400002560 open files, but the hard limit is"),
+    ],
+)
+def test_a_machine_that_cannot_run_the_reference_is_refused(changes, words, sentence):
+    if "workers" in "".join(words) and resource.getrlimit(resource.RLIMIT_NOFILE)[1] == resource.RLIM_INFINITY:
+        pytest.skip("this system has no limit of open files")
+    with pytest.raises(UserError, match=sentence):
+        check(replace(REFERENCE, **changes), *REFERENCE_WORDS, *words)
+
+
+def test_two_gpus_per_server_have_room_where_one_has_none():
+    check(replace(REFERENCE, gpu_bytes=40e9), *REFERENCE_WORDS, "rollout.engine.tensor_parallel=2")
+
+
+def test_a_child_engine_may_share_a_gpu_that_has_room_for_both():
+    machine = Machine(nodes=1, processes_per_node=2, gpus_per_node=2, gpu_bytes=80e9)
+    check(machine, "experiment=tiny", "parallel=tp2")
+
+
+@pytest.mark.parametrize("placement", ["inline", "servers"])
+def test_the_cache_of_a_cpu_engine_holds_a_row_or_is_refused_unless_it_is_another_machines(placement):
+    words = ("experiment=tiny", f"rollout.engine.placement={placement}", "rollout.engine.kv_cache_gib=1e-4")
+    machine = Machine(nodes=1, processes_per_node=1, gpus_per_node=0)
+    if placement == "servers":
+        return check(machine, *words)
+    with pytest.raises(UserError, match=r"room for 104 tokens, .* has 320: raise rollout.engine.kv_cache_gib"):
+        check(machine, *words)
+
+
+def test_a_wrong_count_of_the_command_line_is_named():
+    with pytest.raises(UserError, match="nodes=two must be a whole number"):
+        machine_of({"nodes": "two"}, None)
+
+
+def warned(device, own, *words):
+    return warnings_of(plan([*REFERENCE_WORDS, *words]), *planner_settings([f"device={device}"]), own)
+
+
+def test_memory_near_the_devices_is_a_warning():
+    assert warned("b200", {}) == []
+    (sentence,) = warned("h100", {}, "parallel=gpu8", "parallel.recompute=none")
+    assert "and h100 has 85 GB: use a larger layout" in sentence
+
+
+@pytest.mark.parametrize(
+    ("own", "sentences"),
+    [
+        ({"time_limit_s": "86400", "stop_lead_s": "1800"}, []),
+        ({"stop_lead_s": "120"}, ["ABLATE_STOP_LEAD_S=120 is shorter than a step's updates with a checkpoint"]),
+        ({"time_limit_s": "600"}, ["a time limit of 600 s is shorter than a step and its checkpoint"]),
+        ({"time_limit_s": "2400"}, ["a time limit of 2400 s is shorter than an evaluation"]),
+    ],
+)
+def test_times_that_are_shorter_than_what_they_must_contain_are_warnings(own, sentences):
+    found = warned("b200", own)
+    assert len(found) == len(sentences)
+    assert all(sentence.startswith(expected) for sentence, expected in zip(found, sentences, strict=True))
