@@ -70,7 +70,7 @@ def install() -> None:
         register(AnyName(f"transformer_engine.pytorch.{name}"))
 
 
-RECIPES = [
+RECIPES = (
     "DelayedScaling",
     "Format",
     "Float8CurrentScaling",
@@ -78,7 +78,7 @@ RECIPES = [
     "MXFP8BlockScaling",
     "NVFP4BlockScaling",
     "Recipe",
-]
+)
 
 
 def module(name: str, **contents: Any) -> types.ModuleType:
