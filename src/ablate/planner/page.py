@@ -12,6 +12,7 @@ from ablate.planner.memory import host_bytes, rank_memory
 from ablate.planner.shape import Shape
 
 GB = 1e9
+MOSTLY_BUSY = 0.9  # of the time of a batch: then another server helps
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def step_table(estimates: Mapping[str, RunEstimate], lag: int) -> Table:
         ("busy: sandboxes", *(percent(stage.sandbox_share) for _, stage in columns)),
         ("responses sampled", *(number(stage.num_responses) for _, stage in columns)),
         ("million tokens sampled", *(number(stage.num_tokens / 1e6) for _, stage in columns)),
-        ("computed again (preempted)", *(number(stage.num_recomputed / 1e6) for _, stage in columns)),
+        ("million tokens computed twice", *(number(stage.num_recomputed / 1e6) for _, stage in columns)),
     ]
     heads = tuple(f"{name}, {stage.context:,}" for name, stage in columns)
     return Table("A step, in seconds", ("", *heads), tuple(rows))
@@ -141,5 +142,6 @@ def sampling_reason(stages: Sequence[Stage]) -> str:
     first = stages[0]
     busy = first.server_share * first.step_s / first.step.collect
     recomputed = first.num_recomputed / max(first.num_tokens, 1)
+    why = "more servers shorten it" if busy > MOSTLY_BUSY else "the longest responses end alone"
     again = f", and {percent(recomputed)} of the tokens are computed twice" if recomputed > 0.02 else ""
-    return f"its servers are busy {percent(busy)} of that time, because the longest responses end alone{again}"
+    return f"its servers are busy {percent(busy)} of that time ({why}){again}"
