@@ -2,6 +2,7 @@
 
 import itertools
 import random
+from pathlib import Path
 
 import pytest
 
@@ -12,10 +13,12 @@ from ablate.sweep import plan
 from ablate.planner.collect import Pool, Work, collect, num_to_draw
 from ablate.planner.decode import EngineSpeed
 from ablate.planner.memory import rank_memory, rank_parameters
+from ablate.planner.page import number
 from ablate.planner.schedule import due_lengths, num_evaluations
 from ablate.planner.shape import shape_of
 from ablate.planner.training import layout_of, num_micro_batches
 
+README = Path(__file__).parents[2] / "experiments" / "nouscoder_14b" / "README.md"
 SPEED = EngineSpeed(
     weight_bytes=100.0,
     kv_bytes=1.0,
@@ -149,11 +152,26 @@ def test_a_rank_of_the_reference_holds_its_share_of_18_bytes_a_parameter(layout)
 
 
 def test_the_page_of_the_reference_run_names_what_limits_it(capsys):
-    words = ["experiment=nouscoder_14b", "objective=dapo", "seed=0,1,2"]
+    words = ["experiment=nouscoder_14b", "objective=gspo", "seed=0,1,2"]
     estimates.show_estimate(plan(words), *estimates.planner_settings(["device=b200"]), None)
     shown = capsys.readouterr().out
     for phrase in ("old log-probabilities", "device hours", "gpu16", "limits the run", "rows of 40,960", "sandboxes"):
         assert phrase in shown
+
+
+def test_the_budget_in_the_readme_of_the_reference_run_is_the_planners():
+    runs = plan(["experiment=nouscoder_14b"])
+    planners = estimates.estimates_of(runs, *estimates.planner_settings(["device=b200"]), None)
+    dapo, others = (planner.run() for planner in planners.values())
+    for label, of_each in {
+        "seconds of a step at": lambda each: " and ".join(number(stage.step_s) for stage in each.stages),
+        "hours of a run": lambda each: f"{number(each.hours)}, {each.evaluation_hours:.0f}",
+        "GPU hours of a run": lambda each: f"{round(each.device_hours, -2):,.0f}",
+        "GB on disk": lambda each: number(each.disk_bytes / 1e9),
+    }.items():
+        (line,) = [line for line in README.read_text().splitlines() if line.startswith(f"| {label}")]
+        assert [cell.strip() for cell in line.split("|")[2:4]] == [of_each(dapo), of_each(others)]
+    assert f"{round(3 * dapo.device_hours + 6 * others.device_hours, -3):,.0f} GPU hours" in README.read_text()
 
 
 def test_a_faster_device_and_a_shorter_context_shorten_the_run():
