@@ -9,8 +9,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from ablate.cli import compose
 from ablate.errors import UserError
-from ablate.sweep import expand, plan
 from ablate.planner.machine import Machine
+from ablate.sweep import expand, plan
 
 SWEEPS = [
     ["experiment=tiny"],

@@ -1,24 +1,23 @@
 """Short real runs on this machine. The planner's costs are fitted to the trace of one, and it predicts all others.
 
-The fit uses one traced run (two contexts, so that lengths vary) and the rate of one sandbox. Nothing of a run that is
-predicted enters its prediction. Seconds are wall seconds: on a busy machine they say little.
+The fit uses one traced run (two contexts, so that lengths vary, and evaluations). Nothing of a run that is predicted
+enters its prediction. Seconds are wall seconds: on a busy machine they say little.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,14 +58,18 @@ CASES: dict[str, tuple[str, ...]] = {
     "tp2": ("parallel=tp2",),
 }
 FIRST_STEPS = 1  # of a process: compilation, first touch
+PARTS = ("weights", "wait_batch", "old_logp", "update")
+BETWEEN_STEPS = ("evaluate", "checkpoint")  # spans between two steps, which are no part of them
 
 
 @dataclass(frozen=True)
 class Traced:
-    """Spans of one run: seconds by name and step, and seconds of whole steps."""
+    """The trace of one run: the trainer's spans by name and step, whole steps, and the spans of engine and verifier."""
 
-    spans: dict[str, dict[int, float]]
-    steps: dict[int, float]
+    trainer: dict[str, dict[int, float]]  # seconds
+    steps: dict[int, float]  # seconds
+    sampled: list[tuple[dict[str, Any], float]]  # (what the span says, seconds) of every call of the engine
+    judged: list[tuple[dict[str, Any], float]]
 
     def median_step(self) -> float:
         return statistics.median(seconds for step, seconds in self.steps.items() if step > FIRST_STEPS)
@@ -80,7 +83,7 @@ def main(words: Sequence[str]) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         outputs = Path(scratch)
         run, config = make_run(outputs, "traced", TRACED)
-        device, assumptions = fit(run, config, sandbox_s())
+        device, assumptions = fit(run, config)
         print(*(f"{name}: {getattr(device, name):.3g}" for name in FITTED), f"verify_s: {assumptions.verify_s:.3g}")
         lengths = lengths_of(run, steps=range(6, 11))
         rows = []
@@ -120,26 +123,28 @@ def make_run(outputs: Path, name: str, overrides: Sequence[str]) -> tuple[RunDir
 
 
 def read_trace(run: RunDirectory) -> Traced:
-    spans: dict[str, dict[int, float]] = defaultdict(dict)
+    trainer: dict[str, dict[int, float]] = defaultdict(dict)
+    others: dict[str, list[tuple[dict[str, Any], float]]] = defaultdict(list)
     starts: dict[int, float] = {}
     for span in run.trace.spans():
-        step, seconds = span["args"]["step"], span["dur"] / 1e6
-        spans[span["name"]][step] = spans[span["name"]].get(step, 0.0) + seconds
-        if span["name"] == "weights":
+        name, step, seconds = span["name"], span["args"]["step"], span["dur"] / 1e6
+        if span["tid"]:
+            others[name].append((span["args"], seconds))
+            continue
+        trainer[name][step] = trainer[name].get(step, 0.0) + seconds
+        if name == "weights":
             starts[step] = span["ts"] / 1e6
     steps = {step: starts[step + 1] - start for step, start in starts.items() if step + 1 in starts}
-    for name in list(spans):
-        if name.startswith(("evaluate", "checkpoint")):  # between two steps, and no part of them
-            for step in steps.keys() & spans[name].keys():
-                steps[step] -= spans[name][step]
-    return Traced(spans, steps)
+    for name in BETWEEN_STEPS:
+        for step in steps.keys() & trainer.get(name, {}).keys():
+            steps[step] -= trainer[name][step]
+    return Traced(trainer, steps, others["sample"], others["judge"])
 
 
 def parts_of(traced: Traced) -> dict[str, float]:
     return {
-        name: statistics.median(seconds for step, seconds in by_step.items() if step > FIRST_STEPS)
-        for name, by_step in traced.spans.items()
-        if name in ("weights", "rollout", "old_logp", "update", "records")
+        name: statistics.median(seconds for step, seconds in traced.trainer[name].items() if step > FIRST_STEPS)
+        for name in PARTS
     }
 
 
@@ -150,45 +155,29 @@ def lengths_of(run: RunDirectory, steps: Sequence[int]) -> list[tuple[int, int]]
     return [(len(row["prompt_ids"]), len(row["response_ids"])) for row in rows]
 
 
-def sandbox_s() -> float:
-    """Seconds of one program in one sandbox, warm."""
-    from ablate.data.problems import load_problems
-    from ablate.verify.verifier import open_verifier
-
-    config = parse(compose([*SHORT, "verify.workers=1"]))
-    problems = load_problems(config.data.train)[:24]
-    with open_verifier(config.verify) as verifier:
-        for problem in problems[:4]:
-            verifier.submit(problem, problem.reference).result()
-        start = time.perf_counter()
-        for future in [verifier.submit(problem, problem.reference) for problem in problems[4:]]:
-            future.result()
-    return (time.perf_counter() - start) / len(problems[4:])
-
-
 # --- the fit ----------------------------------------------------------------------------------------------------------
 
 FITTED = ("engine_step_s", "engine_sequence_s", "engine_batch_s", "micro_batch_s", "update_s", "train_share")
 
 
-def fit(run: RunDirectory, config: RunConfig, verify_s: float) -> tuple[DeviceConfig, AssumptionsConfig]:
+def fit(run: RunDirectory, config: RunConfig) -> tuple[DeviceConfig, AssumptionsConfig]:
     """conf/device/cpu.yaml with the costs that this machine's traced run shows."""
     values = compose(["device=cpu"], config_name="plan")
     device = section(DeviceConfig, values.device, "device")
-    assumptions = replace(section(AssumptionsConfig, values.planner, "planner"), verify_s=verify_s)
+    assumptions = section(AssumptionsConfig, values.planner, "planner")
     traced = read_trace(run)
     device = fit_engine(device, traced, run, config)
     device = fit_trainer(device, traced, run, config)
-    weights_s = statistics.median(s for step, s in traced.spans["weights"].items() if step > FIRST_STEPS)
-    known = ("weights", "rollout", "old_logp", "update")
     others = [
-        seconds - sum(traced.spans[name].get(step, 0.0) for name in known)
+        seconds - sum(traced.trainer[name].get(step, 0.0) for name in PARTS)
         for step, seconds in traced.steps.items()
-        if step > FIRST_STEPS and step != 5  # the first stage's last step is followed by evaluations
+        if step > FIRST_STEPS
     ]
+    programs = [(args["busy_seconds"], args["programs"]) for args, _ in traced.judged if args["step"] > FIRST_STEPS]
     return device, replace(
         assumptions,
-        weights_s=weights_s,
+        verify_s=sum(busy for busy, _ in programs) / sum(count for _, count in programs) * assumptions.free_cores,
+        weights_s=statistics.median(s for step, s in traced.trainer["weights"].items() if step > FIRST_STEPS),
         weights_gb_s=1e9,
         batch_token_s=0.0,
         record_token_s=0.0,
@@ -197,17 +186,11 @@ def fit(run: RunDirectory, config: RunConfig, verify_s: float) -> tuple[DeviceCo
 
 
 def least_squares(rows: Sequence[Sequence[float]], seconds: Sequence[float]) -> NDArray[np.float64]:
-    """Costs of 0 or above, each equation weighted by its duration; the best of all subsets of costs."""
-    equations = np.asarray(rows, dtype=float) / np.asarray(seconds)[:, None]
-    best, best_error = np.zeros(equations.shape[1]), np.inf
-    for size in range(1, equations.shape[1] + 1):
-        for chosen in map(list, itertools.combinations(range(equations.shape[1]), size)):
-            costs = np.linalg.lstsq(equations[:, chosen], np.ones(len(seconds)), rcond=None)[0]
-            error = np.square(equations[:, chosen] @ costs - 1).sum()
-            if error < best_error and (costs >= 0).all():
-                best_error, best = error, np.zeros(equations.shape[1])
-                best[chosen] = costs
-    return best
+    """Costs of 0 or above, each equation weighted by its duration."""
+    from scipy.optimize import nnls
+
+    weight = 1 / np.asarray(seconds)
+    return nnls(np.asarray(rows) * weight[:, None], np.ones(len(seconds)))[0]
 
 
 def fit_engine(device: DeviceConfig, traced: Traced, run: RunDirectory, config: RunConfig) -> DeviceConfig:
@@ -228,18 +211,17 @@ def fit_engine(device: DeviceConfig, traced: Traced, run: RunDirectory, config: 
 
 
 def engine_calls(traced: Traced, run: RunDirectory) -> list[tuple[list[tuple[int, int]], float]]:
-    """(tokens of prompt and response of every request, seconds) of every call that the trace has."""
-    calls = [
-        (lengths_of(run, [step]), seconds) for step, seconds in traced.spans["rollout"].items() if step > FIRST_STEPS
-    ]
-    rows = run.steps.eval_rows()
-    for name in traced.spans:
-        if name.startswith("evaluate_"):
-            context = int(name.removeprefix("evaluate_"))
-            for step, seconds in traced.spans[name].items():
-                if step > 0:  # the first one starts the engine
-                    lengths = [(50, row.num_tokens) for row in rows if (row.step, row.context) == (step, context)]
-                    calls.append((lengths, seconds))
+    """(tokens of prompt and response of every request, seconds) of every call of the engine after the first steps."""
+    calls, rows = [], run.steps.eval_rows()
+    for args, seconds in traced.sampled:
+        step, context = args["step"], args.get("context")
+        if step <= FIRST_STEPS:
+            continue
+        if context is None:
+            calls.append((lengths_of(run, [step]), seconds))
+        else:
+            lengths = [(53, row.num_tokens) for row in rows if (row.step, row.context) == (step, context)]
+            calls.append((lengths, seconds))
     return calls
 
 
@@ -267,14 +249,14 @@ def fit_trainer(device: DeviceConfig, traced: Traced, run: RunDirectory, config:
         return speed.logp_s(lengths), sum(speed.update_s(part, 0.0) for part in parts)
 
     rows, seconds = [], []
-    for step in traced.spans["update"]:
+    for step in traced.trainer["update"]:
         if step <= FIRST_STEPS:
             continue
         lengths = [prompt + response for prompt, response in lengths_of(run, [step])]
         unit = (costs(lengths, micro_batch_s=1.0), costs(lengths, update_s=1.0), costs(lengths, train_share=1.0))
         for index, name in enumerate(("old_logp", "update")):
             rows.append([each[index] for each in unit])
-            seconds.append(traced.spans[name][step])
+            seconds.append(traced.trainer[name][step])
     micro_batch_s, update_s, arithmetic = least_squares(rows, seconds)
     return replace(
         device, micro_batch_s=micro_batch_s, update_s=update_s, train_share=1 / arithmetic if arithmetic > 0 else 1e9

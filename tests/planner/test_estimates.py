@@ -9,7 +9,6 @@ import pytest
 from ablate.cli import compose
 from ablate.config import parse
 from ablate.plan import estimates
-from ablate.sweep import plan
 from ablate.planner.collect import Pool, Work, collect, num_to_draw
 from ablate.planner.decode import EngineSpeed
 from ablate.planner.memory import rank_memory, rank_parameters
@@ -17,6 +16,7 @@ from ablate.planner.page import number
 from ablate.planner.schedule import due_lengths, num_evaluations
 from ablate.planner.shape import shape_of
 from ablate.planner.training import layout_of, num_micro_batches
+from ablate.sweep import plan
 
 README = Path(__file__).parents[2] / "experiments" / "nouscoder_14b" / "README.md"
 SPEED = EngineSpeed(

@@ -9,9 +9,9 @@ from ablate.cli import compose
 from ablate.config import parse
 from ablate.errors import UserError
 from ablate.plan.estimates import machine_of, planner_settings, warnings_of
-from ablate.sweep import plan
 from ablate.planner.machine import Machine, check_machine
 from ablate.planner.shape import shape_of
+from ablate.sweep import plan
 
 REFERENCE = Machine(nodes=2, processes_per_node=8, gpus_per_node=8, generation_nodes=4, gpu_bytes=80e9)
 REFERENCE_WORDS = ("experiment=nouscoder_14b", "objective=gspo", "seed=0")
