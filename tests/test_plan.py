@@ -67,7 +67,7 @@ def test_a_wrong_configuration_is_refused_and_leaves_nothing(tmp_path, sweep):
 )
 def test_a_run_that_could_not_train_is_refused(word, sentence):
     with pytest.raises(UserError, match=sentence):
-        plan(["experiment=main", "seed=0", word], Machine(nodes=1, processes_per_node=1, gpus_per_node=0))
+        plan(["experiment=main", "seed=0", word], 1, machine=Machine(nodes=1, processes_per_node=1, gpus_per_node=0))
 
 
 def test_a_missing_file_is_a_warning_until_the_run_is_submitted(tmp_path):
