@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ablate.cli import compose
-from ablate.config import RunConfig, parse, section
+from ablate.config import RolloutConfig, RunConfig, parse, section
 from ablate.parquet import iterate_parquet
 from ablate.planner.collect import Pool, Work, collect
 from ablate.planner.decode import EngineSpeed, engine_speed
@@ -57,6 +57,8 @@ CASES: dict[str, tuple[str, ...]] = {
     "four updates a batch": ("optim.updates_per_batch=4",),
     "tp2": ("parallel=tp2",),
 }
+if "lag" in RolloutConfig.__dataclass_fields__:
+    CASES["lag 1"] = ("rollout.lag=1", "rollout.engine.placement=child")
 FIRST_STEPS = 1  # of a process: compilation, first touch
 PARTS = ("weights", "wait_batch", "old_logp", "update")
 BETWEEN_STEPS = ("evaluate", "checkpoint")  # spans between two steps, which are no part of them

@@ -8,9 +8,13 @@ import pytest
 
 from ablate.cli import compose
 from ablate.config import parse
+from ablate.errors import UserError
+from ablate.parquet import read_parquet
 from ablate.plan import estimates
 from ablate.planner.collect import Pool, Work, collect, num_to_draw
 from ablate.planner.decode import EngineSpeed
+from ablate.planner.estimate import StepSeconds
+from ablate.planner.lengths import recorded_lengths, resampled
 from ablate.planner.memory import rank_memory, rank_parameters
 from ablate.planner.page import number
 from ablate.planner.schedule import due_lengths, num_evaluations
@@ -19,6 +23,7 @@ from ablate.planner.training import layout_of, num_micro_batches
 from ablate.sweep import plan
 
 README = Path(__file__).parents[2] / "experiments" / "nouscoder_14b" / "README.md"
+RECORDED = Path(__file__).parents[1] / "analysis" / "fixture_outputs" / "main" / "grpo" / "seed0"
 SPEED = EngineSpeed(
     weight_bytes=100.0,
     kv_bytes=1.0,
@@ -136,6 +141,25 @@ def test_evaluations_are_due_when_the_loop_makes_them(experiment):
 def test_the_reference_run_is_evaluated_at_the_start_every_50_steps_and_at_the_ends():
     counts = num_evaluations(configuration("experiment=nouscoder_14b"))
     assert counts == {40_960: 1 + 600 // 50, 81_920: 1 + 2 + 1}  # start, two ends of stages, the selected checkpoint
+
+
+def test_one_batch_ahead_hides_the_shorter_half_of_a_step_and_no_more():
+    step = StepSeconds(sample=60, verify=5, batch=1, old_logp=7, update=30, record=2, weights=4)
+    assert (step.seconds(lag=0), step.seconds(lag=1)) == (60 + 5 + 1 + 7 + 30 + 2 + 4, 60 + 5 + 4)
+
+
+def test_the_lengths_of_a_recorded_run_are_those_of_its_rollouts_cut_at_the_context():
+    pairs = recorded_lengths(RECORDED)
+    rows = read_parquet(RECORDED / "rollouts" / "step_00016.parquet")
+    assert pairs == [(len(row["prompt_ids"]), len(row["response_ids"])) for row in rows]
+    context = max(prompt for prompt, _ in pairs) + 3
+    draw = resampled(pairs, context, random.Random(0))
+    assert {prompt + response for prompt, response in (draw() for _ in range(200))} <= set(range(context + 1))
+
+
+def test_a_run_without_rollouts_is_no_source_of_lengths(tmp_path):
+    with pytest.raises(UserError, match="has no saved rollouts"):
+        recorded_lengths(tmp_path)
 
 
 @pytest.mark.parametrize("layout", ["gpu8", "gpu16", "gpu48"])
