@@ -4,6 +4,7 @@ import resource
 from dataclasses import replace
 
 import pytest
+from hydra.errors import ConfigCompositionException
 
 from ablate.cli import compose
 from ablate.config import parse
@@ -67,6 +68,20 @@ def test_the_cache_of_a_cpu_engine_holds_a_row_or_is_refused_unless_it_is_anothe
 def test_a_wrong_count_of_the_command_line_is_named():
     with pytest.raises(UserError, match="nodes=two must be a whole number"):
         machine_of({"nodes": "two"}, None)
+
+
+@pytest.mark.parametrize(
+    ("word", "sentence"),
+    [
+        ("planner.kept_share=0", "kept_share must be above 0 and at most 1, not 0"),
+        ("device.train_share=1.5", "train_share must be above 0 and at most 1, not 1.5"),
+        ("planner.servers=0", "servers must be above 0, not 0"),
+        ("planner.kept=0.5", "kept"),
+    ],
+)
+def test_an_assumption_out_of_range_is_refused(word, sentence):
+    with pytest.raises((UserError, ConfigCompositionException), match=sentence):
+        planner_settings([word])
 
 
 def warned(device, own, *words):

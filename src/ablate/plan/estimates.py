@@ -32,10 +32,13 @@ def without_planner(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
 def planner_settings(overrides: Sequence[str]) -> tuple[DeviceConfig, AssumptionsConfig]:
     """The device and the assumptions of conf/plan.yaml with overrides."""
     from ablate.config import section
-    from ablate.planner.device import AssumptionsConfig, DeviceConfig
+    from ablate.planner.device import AssumptionsConfig, DeviceConfig, check_settings
 
     values = compose(overrides, config_name="plan")
-    return section(DeviceConfig, values.device, "device"), section(AssumptionsConfig, values.planner, "planner")
+    device = section(DeviceConfig, values.device, "device")
+    assumptions = section(AssumptionsConfig, values.planner, "planner")
+    check_settings(device, assumptions)
+    return device, assumptions
 
 
 def estimates_of(

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ablate.errors import UserError
+
 GIB = 1024**3
+SHARES = ("bandwidth_share", "decode_share", "prefill_share", "train_share", "link_share")
 
 
 @dataclass
@@ -86,3 +89,18 @@ class AssumptionsConfig:
     context_switch_s: float  # of an evaluation: positions, caches, start and end
     seed: int  # of what is drawn here
     power: PowerConfig
+
+
+def check_settings(device: DeviceConfig, assumptions: AssumptionsConfig) -> None:
+    """Raise ``UserError`` for a share outside 0 to 1, and for a count or a rate that is not above 0."""
+    shares = {f"device.{name}": getattr(device, name) for name in SHARES}
+    shares["planner.kept_share"] = assumptions.kept_share
+    for key, value in shares.items():
+        if not 0 < value <= 1:
+            raise UserError(f"{key} must be above 0 and at most 1, not {value}: give a share")
+    rates = ("servers", "eval_problems", "verify_s", "weights_gb_s", "disk_gb_s", "pinned_gb_s")
+    positive = {f"planner.{name}": getattr(assumptions, name) for name in rates}
+    positive["planner.lengths.median"] = assumptions.lengths.median
+    for key, value in positive.items():
+        if not value > 0:
+            raise UserError(f"{key} must be above 0, not {value}: give a larger number")
