@@ -28,6 +28,7 @@ MISTAKES = {
     "optim.clip_grad=nan": "optim.clip_grad must be 0 or above, not nan",
     "optim.beta1=1": "optim.beta1 must be below 1",
     "rollout.top_p=2": "rollout.top_p must be above 0 and at most 1",
+    "rollout.lag=2": "rollout.lag=2 is not one of 0, 1",
     "rollout.max_draws=7": "rollout.max_draws=7 is below rollout.prompts_per_step=8: raise it",
     "eval.pass_at=[0]": "contains a k below 1",
     "eval.contexts=[{length:0,every:0}]": "needs length above 0, and every 0 or above",
@@ -41,6 +42,13 @@ def test_a_mistake_is_named(override):
         parse(compose([override]))
     assert MISTAKES[override] in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_lag_needs_an_engine_outside_the_trainers_process():
+    with pytest.raises(
+        UserError, match=r"rollout\.lag=1 samples while .*: set rollout\.engine\.placement=child, or auto"
+    ):
+        parse(compose(["rollout.lag=1", "rollout.engine.placement=inline"]))
 
 
 def test_every_value_of_the_schema_comes_from_yaml():

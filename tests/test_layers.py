@@ -32,8 +32,9 @@ ORDER = {
     "L2.1": ["rollout", "trainer", "sources", "planner"],
     "L2.2": ["curate"],
     "L3.1": ["check_run", "launch", "sampling", "warm_start"],
-    "L3.2": ["session", "sweep"],
-    "L3.3": ["loop", "laboratory"],
+    "L3.2": ["collector"],
+    "L3.3": ["session", "sweep"],
+    "L3.4": ["loop", "laboratory"],
     "L4": ["train", "evaluate", "judge", "replay", "laws", "export", "plan", "report", "serve", "doctor"],
 }
 LAYER = {part: layer for layer, parts in enumerate(ORDER.values()) for part in parts}

@@ -18,7 +18,7 @@ import pandas as pd
 from ablate.cli import compose
 from ablate.config import parse
 from ablate.sampling import Sampling, open_sampling
-from ablate.types import RolloutGroup, Verdict
+from ablate.types import Problem, RolloutGroup, Verdict
 from ablate.verify.backend import BackendError
 from ablate.verify.choices import BACKENDS
 from ablate.verify.jobs import Job
@@ -66,17 +66,18 @@ def run_rewards(file: TrialFile, count: int, seed: int, work: Path) -> None:
     rates: dict[str, list[float]] = {}
     with open_verifier(faulty) as verifier, open_verifier(replace(config.verify, cache=False)) as honest:
         sampling = open_sampling(config, ensure_model(config), verifier)
+        problems = {problem.id: problem for problem in sampling.train_tasks.problems}
         for name, (is_independent, fault) in FAULTS.items():
             if name in done and name != "no errors":  # every other rate is compared with that without errors
                 continue
             FaultyBackend.fault, FaultyBackend.numbers = staticmethod(fault), itertools.count()
             kept, lost = [], 0
             for step in range(count):
-                batch = sampling.collect(None, step, config.context.length, lambda rewards: True)
+                batch = sampling.collect(None, step, config.context.length)
                 kept += batch.groups
                 lost += int(batch.metrics["rollout/num_groups_failed"])
             rates[name] = [sum(verdict.passed for verdict in group.verdicts) / len(group.verdicts) for group in kept]
-            invented = sum(num_invented(honest, group) for group in kept)
+            invented = sum(num_invented(honest, problems[group.problem.id], group) for group in kept)
             said = compared(rates[name], rates["no errors"])
             named = "named in the report" if is_named(sampling, config.context.length) else "not named in the report"
             cause = "independent of the program" if is_independent else "dependent on the program"
@@ -86,10 +87,10 @@ def run_rewards(file: TrialFile, count: int, seed: int, work: Path) -> None:
                 file.append(Trial("rewards", name, True, outcome, detail))
 
 
-def num_invented(honest, group: RolloutGroup) -> int:
+def num_invented(honest, problem: Problem, group: RolloutGroup) -> int:
     """Rollouts of a kept group whose verdict is not that of a verifier without faults."""
     texts = [completion.text for completion in group.completions]
-    futures = [honest.submit_answer(group.problem, text) for text in texts]
+    futures = [honest.submit_answer(problem, text) for text in texts]
     pairs = zip(group.verdicts, futures, strict=True)
     return sum(verdict.kind is not future.result().kind for verdict, future in pairs)
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from ablate.config import EvalConfig
 from ablate.objectives.batch import update_batch
+from ablate.sampling import RolloutBatch
 from ablate.seeding import derive_seed
-from ablate.session import RunState, Session
+from ablate.session import RunState, Session, batches, checkpoints, evaluation
 from ablate.trainer.batching import make_batch, rows_of_updates
 from ablate.types import RolloutGroup, TrainBatch
 
@@ -23,55 +23,54 @@ def train(session: Session) -> None:
         Preempted: after a checkpoint, if the process was asked to stop.
     """
     config = session.config
-    state = session.restore()
-    with session.checkpoint_when_preempted(state):
+    state = checkpoints.restore(session)
+    with checkpoints.written_when_preempted(session, state):
         if state.step == 0 and config.eval.at_start:
-            session.record(0, session.evaluate(state, [context.length for context in config.eval.contexts]))
+            evaluation.begin(session, state, [context.length for context in config.eval.contexts])
+            evaluation.end(session, state)
         last_step = 0
         for index, stage in enumerate(config.context.stages):
             last_step += stage.steps
             if index < state.stage:  # an earlier attempt finished this stage
                 continue
-            session.enter_stage(index, state)
-            if state.unrecorded is not None:  # an earlier attempt was asked to stop during the evaluation of this step
+            checkpoints.enter_stage(session, index, state)
+            if state.unrecorded is not None:  # an earlier attempt ended during the evaluation of this step
                 complete_step(session, state, is_last=state.step == last_step)
             while state.step < last_step:
-                state.unrecorded, state.sampler = train_one_step(session, state, stage.length)
-                state.step += 1
-                session.publish_checkpoint()
+                batch = batches.next_batch(session, state, stage.length)
+                batches.begin_ahead(session, state, stage.length, last_step)  # at lag 1 it is sampled meanwhile
+                metrics = train_one_step(session, batch, state.step + 1)
+                batches.advance(session, state, metrics)
                 complete_step(session, state, is_last=state.step == last_step)
-    session.finish(state)
+    evaluation.finish(session, state)
 
 
 def complete_step(session: Session, state: RunState, is_last: bool) -> None:
     """Evaluate and save the weights after ``state.step`` if that is due, and record the step.
 
+    Weights that will be evaluated are saved before they change. At lag 1 they change while they are evaluated.
+
     Args:
         is_last: whether it is the last step of its stage.
     """
-    config, metrics = session.config, dict(state.unrecorded or {})
+    config = session.config
     contexts = due_contexts(config.eval, state.step, is_last)
     if contexts:
-        metrics |= session.evaluate(state, contexts)
-    session.record(state.step, metrics)
-    state.unrecorded = None
-    if is_last or is_due(config.checkpoint.every, state.step) or session.is_best(state):
-        session.checkpoint(state)
+        checkpoints.save(session, state)
+        evaluation.begin(session, state, contexts)
+        if is_last or config.rollout.lag == 0:
+            evaluation.end(session, state)
+    else:
+        session.record(state.step, state.unrecorded)
+        state.unrecorded = None
+        if is_last or is_due(config.checkpoint.every, state.step):
+            checkpoints.save(session, state)
     session.leave_if_asked()
 
 
-def train_one_step(session: Session, state: RunState, context_length: int) -> tuple[dict[str, float], dict[str, Any]]:
-    """Collect one rollout batch and take its updates; ``state`` stays that of the step before.
-
-    Returns:
-        The metrics of the step, and the problem sampler's state after it.
-    """
-    step = state.step + 1
-    with session.timed("weights", step):
-        session.update_engine(state.weights_version, context_length)
-    with session.timed("wait_batch", step):  # sample -> verify -> group, until enough groups are kept
-        collected = session.collect(state.sampler, step, context_length)
-    session.publish_checkpoint()
+def train_one_step(session: Session, collected: RolloutBatch, step: int) -> dict[str, float]:
+    """Take the updates of one rollout batch and return the metrics of the step."""
+    checkpoints.publish(session)
     metrics, groups = dict(collected.metrics), collected.groups
     if groups:
         batch = batch_of(session, groups, step)
@@ -84,7 +83,8 @@ def train_one_step(session: Session, state: RunState, context_length: int) -> tu
             ]
         session.save_rollouts(step, groups, batch, rows_of_each)
         metrics |= over_updates(updates)
-    return metrics, collected.sampler
+    checkpoints.publish(session)
+    return metrics
 
 
 def batch_of(session: Session, groups: list[RolloutGroup], step: int) -> TrainBatch:

@@ -37,6 +37,11 @@ def noted_signals() -> Iterator[list[int]]:
         _received.clear()
 
 
+def is_asked_to_stop() -> bool:
+    """Was a signal noted?"""
+    return bool(_received)
+
+
 def stop_if_asked() -> None:
     """Raise ``Preempted`` if a signal was noted. Call it where the caller may end without losing a result."""
     if _received:

@@ -6,12 +6,14 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
+from ablate import objectives
 from ablate.activity import noted_work
 from ablate.config import RunConfig
 from ablate.data.pass_counts import difference, trained_under, within_pass_rate
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 WeightsVersion = tuple[int, int]  # (stage, step) after which the trainer had these weights
 PromptsOf = Callable[[Sequence[Problem]], list[Prompt]]
+Started = Callable[..., Any]  # (patience_s=0.0) -> result: how long to wait for it once the process is asked to stop
 
 
 class Tasks(Sequence[Task]):
@@ -85,6 +88,11 @@ class Sampling:
     versions: WeakKeyDictionary[Engine, WeightsVersion] = field(default_factory=WeakKeyDictionary)
     share_kept: float = 1.0  # of the last step's draws: a guess of how many the next step needs, and nothing else
 
+    @cached_property
+    def keeps(self) -> Callable[[Sequence[float]], bool]:
+        """Does the objective keep a group with these rewards?"""
+        return objectives.build(self.config.objective).keeps
+
     def engine(self, context_length: int) -> Engine:
         """The engine for a context; beyond the model's own context, positions are stretched by YaRN."""
         config = self.config
@@ -122,10 +130,12 @@ class Sampling:
             _, version = self.versions.get(engine, (0, 0))
             self.trace.add_batch(work, step, version=version, **facts)
 
-    def collect(
-        self, state: dict[str, Any] | None, step: int, context_length: int, keeps: Callable[[Sequence[float]], bool]
-    ) -> RolloutBatch:
-        """Sample and verify the rollout batch of one step.
+    def start(self, work: str, *arguments: Any) -> Started:
+        """What does ``work``, one of the methods below, when it is called; ``Collector.start`` begins it at once."""
+        return lambda patience_s=0.0: getattr(self, work)(*arguments)
+
+    def collect(self, state: dict[str, Any] | None, step: int, context_length: int) -> RolloutBatch:
+        """Sample and verify the rollout batch of one step. Its problems come without their tests.
 
         The first P draws of every step come from the run's order of problems, all others from an order that belongs to
         the step. So all cells of a comparison see the same problems at the same step, however many a cell draws.
@@ -146,28 +156,30 @@ class Sampling:
                 Conditions(context_length, rollout.temperature, rollout.top_p, rollout.infrastructure_retries),
                 (self.train_tasks[number] for number in numbers),
                 config=rollout,
-                keeps=keeps,
+                keeps=self.keeps,
                 seed=seed,
                 step=step,
                 share_kept=self.share_kept,
             )
         self.share_kept = (len(groups) + 1) / (stats.num_groups + 1)
+        groups = [replace(group, problem=replace(group.problem, tests=())) for group in groups]
         return RolloutBatch(groups, stats.metrics(), problems.state())
 
     def evaluate(
         self,
         step: int,
         context_length: int,
-        tasks: Sequence[Task] | None = None,
+        is_held_out: bool = False,
         kept_samples: Path | None = None,
         on_verified: Callable[[VerifiedDraw], None] | None = None,
     ) -> list[EvalRow]:
-        """Sample and verify ``tasks`` (default: the evaluation problems) with the weights of this context's engine.
+        """Sample and verify the evaluation problems with the weights of this context's engine.
 
         The seed of a sample depends only on (``eval.seed``, problem, sample): every cell, step and context uses the
         same seeds.
 
         Args:
+            is_held_out: sample the problems that select the best checkpoint instead.
             kept_samples: a file of finished samples of the same weights. They are verified but not sampled again, and
                 each new sample is added.
             on_verified: is told of every problem's answers and verdicts, which the rows leave out.
@@ -178,7 +190,7 @@ class Sampling:
         with self.shown(engine, step, purpose="evaluation", context=context_length):
             verified = Sampler(keeping, self.verifier, self.decode).sample_and_verify(
                 draw_samples(
-                    self.eval_tasks if tasks is None else tasks,
+                    self.select_tasks if is_held_out else self.eval_tasks,
                     config.samples_per_problem,
                     (config.seed, "eval"),
                     Counter(),

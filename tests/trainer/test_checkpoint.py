@@ -225,6 +225,22 @@ def test_a_damaged_checkpoint_is_reported_and_the_one_before_is_used(trainer, tm
         trainer.checkpoints.load(tmp_path, 2)
 
 
+def test_what_is_learned_later_joins_a_checkpoint_whole_or_not_at_all(trainer, tmp_path):
+    save(trainer, tmp_path, 1, 2)
+    for score in (0.5, 0.75):
+        trainer.checkpoints.amend(tmp_path, 1, {"scores": {1: score}}, keep=1, best=1)
+        extra = trainer.checkpoints.load(tmp_path, 1)
+        assert (extra["scores"], extra["sampler"]) == ({1: score}, EXTRA["sampler"])
+    assert (tmp_path / "best").read_text() == "step_000001"
+    directory = tmp_path / "step_000001"
+    for name in ("extra.pt", "amended.pt"):  # of an amendment that was killed before it counted
+        if not (directory / name).exists():
+            (directory / name).write_bytes(b"half")
+    assert trainer.checkpoints.load(tmp_path, 1)["scores"] == {1: 0.75}
+    trainer.checkpoints.amend(tmp_path, 1, {"scores": {1: 1.0}}, keep=1, best=None)
+    assert trainer.checkpoints.load(tmp_path, 1)["scores"] == {1: 1.0}
+
+
 @pytest.mark.parametrize("content", [None, "", '{"step": 2, "fi'])
 def test_without_a_readable_record_of_its_files_a_checkpoint_is_skipped(trainer, tmp_path, content):
     save(trainer, tmp_path, 1, 2)

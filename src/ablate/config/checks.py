@@ -10,6 +10,7 @@ from ablate.errors import UserError
 from ablate.hf_config import yarn_factor
 
 CHOICES = {
+    "rollout.lag": (0, 1),
     "rollout.on_short_batch": ("error", "train"),
     "rollout.engine.kind": ("vllm",),
     "rollout.engine.placement": ("auto", "inline", "child", "servers"),
@@ -82,6 +83,11 @@ def check(config: RunConfig) -> None:
     """Raise ``UserError`` for the first rule that ``config`` breaks."""
     check_values(config)
     check_split(config)
+    if config.rollout.lag and config.rollout.engine.placement == "inline":
+        raise UserError(
+            "rollout.lag=1 samples while the trainer works, and rollout.engine.placement=inline samples in the "
+            "trainer's process: set rollout.engine.placement=child, or auto"
+        )
     if config.optim.min_lr > config.optim.lr:
         raise UserError(f"optim.min_lr={config.optim.min_lr} is above optim.lr={config.optim.lr}: lower it")
     check_stages(config.context, config.model.original_context)
@@ -109,7 +115,7 @@ def check_values(config: RunConfig) -> None:
     """Raise ``UserError`` for the first value that breaks its rule; verify/choices.py checks ``verify.*``."""
     for key, allowed in CHOICES.items():
         if value_at(config, key) not in allowed:
-            raise UserError(f"{key}={value_at(config, key)} is not one of {', '.join(allowed)}")
+            raise UserError(f"{key}={value_at(config, key)} is not one of {', '.join(map(str, allowed))}")
     ranges = (
         (POSITIVE, "above 0", lambda value: 0 < value < math.inf),
         (NOT_NEGATIVE, "0 or above", lambda value: 0 <= value < math.inf),

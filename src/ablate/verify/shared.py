@@ -15,5 +15,11 @@ def shared_verifier(config: VerifyConfig) -> Verifier:
     key = repr(config)
     if key not in _open_verifiers:
         _open_verifiers[key] = open_verifier(config)
-        atexit.register(_open_verifiers[key].close)
     return _open_verifiers[key]
+
+
+@atexit.register
+def close_verifiers() -> None:
+    """Close every verifier of this process. A process that multiprocessing started calls it itself before it ends."""
+    while _open_verifiers:
+        _open_verifiers.popitem()[1].close()

@@ -8,7 +8,6 @@ and ``best`` name directories; a directory is checked before it is used.
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -22,12 +21,12 @@ import torch.distributed as dist
 from ablate.errors import UserError
 from ablate.files import write_atomic
 from ablate.trainer.checkpoint import shards
+from ablate.trainer.checkpoint.integrity import COMPLETE, find_damage, fingerprint, fingerprints, read_record
 from ablate.trainer.parallel.world import World
 
-EXTRA, COMPLETE = "extra.pt", "complete.json"
+EXTRA, AMENDED = "extra.pt", "amended.pt"
 LATEST, BEST = "latest", "best"
 PARTIAL_SUFFIX = ".partial"
-READ_BYTES = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -95,6 +94,20 @@ class Checkpoints:
         if not asynchronous:
             self.finish_save()
 
+    def amend(self, root: Path, step: int, changes: dict[str, Any], *, keep: int, best: int | None) -> None:
+        """Change some of the loop's state in a checkpoint that is there; a kill leaves the old state or the new.
+
+        Args:
+            keep: as in ``save``, and ``best`` as well.
+        """
+        self.finish_save()
+
+        def change() -> None:
+            amend(Path(root) / name_of(step), changes)
+            name_and_prune(Path(root), keep, best)
+
+        on_leader(self.world, change)
+
     def finish_save(self) -> None:
         """Wait for a save, if one is under way. Call it before the process ends."""
         if self.pending is not None:
@@ -140,7 +153,8 @@ class Checkpoints:
 
     def _read(self, directory: Path) -> dict[str, Any]:
         shards.read(self.state, directory)
-        return torch.load(directory / EXTRA, weights_only=True)
+        name = self.world.broadcast(extra_of(read_record(directory / COMPLETE)) if self.world.is_leader else None)
+        return torch.load(directory / name, weights_only=True)
 
 
 def publish(pending: Pending, world: World) -> None:
@@ -157,14 +171,36 @@ def publish(pending: Pending, world: World) -> None:
             shutil.rmtree(final)
         pending.partial.rename(final)
         write_atomic(pending.root / LATEST, pending.name)
-        if pending.best is not None:
-            write_atomic(pending.root / BEST, name_of(pending.best))
-        kept = {*newest_first(pending.root)[: pending.keep]} | ({name_of(pending.best)} if pending.best else set())
-        for name in newest_first(pending.root):
-            if name not in kept:
-                shutil.rmtree(pending.root / name)
+        name_and_prune(pending.root, pending.keep, pending.best)
 
     on_leader(world, move_into_place)
+
+
+def amend(directory: Path, changes: dict[str, Any]) -> None:
+    """Write the changed state under a name of its own; it counts once ``complete.json`` says so."""
+    record = read_record(directory / COMPLETE)
+    old, new = extra_of(record), next(name for name in (EXTRA, AMENDED) if name != extra_of(record))
+    torch.save(torch.load(directory / old, weights_only=True) | changes, directory / new)
+    record["files"] = {name: each for name, each in record["files"].items() if name != old}
+    record["files"][new] = fingerprint(directory / new)
+    write_atomic(directory / COMPLETE, json.dumps({**record, "extra": new}, indent=1))
+    (directory / old).unlink()
+
+
+def extra_of(record: dict[str, Any]) -> str:
+    """The file that holds the loop's state."""
+    return record.get("extra", EXTRA)
+
+
+def name_and_prune(root: Path, keep: int, best: int | None) -> None:
+    """Let the file ``best`` name its checkpoint, and remove the checkpoints that are not kept."""
+    kept = {*newest_first(root)[:keep]}
+    if best is not None:
+        write_atomic(root / BEST, name_of(best))
+        kept.add(name_of(best))
+    for name in newest_first(root):
+        if name not in kept:
+            shutil.rmtree(root / name)
 
 
 def on_leader(world: World, action: Callable[[], object]) -> None:
@@ -172,51 +208,6 @@ def on_leader(world: World, action: Callable[[], object]) -> None:
     if world.is_leader:
         action()
     dist.barrier()
-
-
-def fingerprints(directory: Path, world: World) -> dict[str, list[Any]]:
-    """Return the size and hash of every file on every rank; each rank reads its share of the files."""
-    names = world.broadcast(sorted(str(p.relative_to(directory)) for p in directory.rglob("*") if p.is_file()))
-    own = {name: fingerprint(directory / name) for name in names[world.rank :: world.size]}
-    shares: list[Any] = [None] * world.size
-    dist.all_gather_object(shares, own)
-    return {name: value for share in shares for name, value in sorted(share.items())}
-
-
-def fingerprint(path: Path) -> list[Any]:
-    digest = hashlib.blake2b(digest_size=16)
-    with path.open("rb") as file:
-        while block := file.read(READ_BYTES):
-            digest.update(block)
-    return [path.stat().st_size, digest.hexdigest()]
-
-
-def find_damage(directory: Path, world: World) -> str | None:
-    """Return what is wrong with a checkpoint, in words; None if every file is as it was written."""
-    complete = directory / COMPLETE
-    if not world.broadcast(complete.is_file()):
-        return f"{COMPLETE} is missing"
-    # Only the leader reads: on a shared disk another node may not see the file yet.
-    expected = world.broadcast(read_record(complete) if world.rank == 0 else None)
-    if expected is None:
-        return f"{COMPLETE} is not readable"
-    found = fingerprints(directory, world)
-    for name, (size, digest) in expected["files"].items():
-        if name not in found:
-            return f"{name} is missing"
-        if found[name][0] != size:
-            return f"{name} has {found[name][0]} bytes, {size} were written"
-        if found[name][1] != digest:
-            return f"{name} does not hold what was written"
-    return None
-
-
-def read_record(path: Path) -> dict[str, Any] | None:
-    try:
-        record = json.loads(path.read_text())
-    except ValueError:
-        return None
-    return record if isinstance(record, dict) and "files" in record else None
 
 
 def newest_first(root: Path) -> list[str]:

@@ -1,0 +1,90 @@
+"""A run's checkpoints: what they hold, when they are written, and where a run continues."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ablate.preemption import Preempted
+from ablate.session.session import Session
+from ablate.session.state import RunState
+
+
+def restore(session: Session) -> RunState:
+    """Continue at the newest whole checkpoint, and drop the records of later steps: they will be made again."""
+    plain = session.trainer.checkpoints.load_newest(session.run.checkpoints_path, session.display.say)
+    state = RunState.of_plain(plain) if plain else RunState()
+    if session.is_leader:
+        step, is_evaluated = (state.step, state.unrecorded is None) if plain else (-1, True)
+        for repair in session.run.steps.keep_through(step, is_evaluated):
+            session.display.say(f"repaired {repair}")
+    if plain:
+        session.saved = (state.step, state.unrecorded is None)
+        session.display.say(f"continuing after step {state.step}")
+    return state
+
+
+def save(session: Session, state: RunState) -> None:
+    """Write a checkpoint of ``state`` and of the trainer's weights, unless the newest one is the same."""
+    if session.saved == (state.step, state.unrecorded is None):
+        return
+    keep = session.config.checkpoint
+    with session.timed("checkpoint", state.step):
+        session.trainer.checkpoints.save(
+            session.run.checkpoints_path,
+            state.step,
+            state.as_plain(),
+            keep=keep.keep,
+            best=state.best_step if keep.keep_best else None,
+            asynchronous=keep.asynchronous,
+        )
+    session.saved = (state.step, state.unrecorded is None)
+
+
+def add_scores(session: Session, step: int, state: RunState) -> None:
+    """Let the checkpoint of ``step``, which was written before the evaluation of its weights, know their scores."""
+    if session.saved != (step, False):
+        return
+    keep = session.config.checkpoint
+    with session.timed("checkpoint", step):
+        session.trainer.checkpoints.amend(
+            session.run.checkpoints_path,
+            step,
+            {"scores": dict(state.scores), "unrecorded": None},
+            keep=keep.keep,
+            best=state.best_step if keep.keep_best else None,
+        )
+    session.saved = (step, True)
+
+
+def publish(session: Session) -> None:
+    """Let an asynchronous checkpoint count as soon as it is written, so that a crash goes back no further."""
+    session.trainer.checkpoints.publish_if_written()
+
+
+def enter_stage(session: Session, index: int, state: RunState) -> None:
+    """Begin a context stage; every stage after the first starts from the best checkpoint of the stage before."""
+    if index > state.stage:
+        best = state.best_step
+        if best is not None and best != state.step:
+            session.trainer.checkpoints.load(session.run.checkpoints_path, best)
+            session.display.say(f"stage {index + 1} continues from step {best}, the best of stage {index}")
+        state.stage, state.scores = index, {}
+
+
+@contextmanager
+def written_when_preempted(session: Session, state: RunState) -> Iterator[None]:
+    """Before the process leaves: write a checkpoint, unless the newest one holds ``state`` already.
+
+    Before the first step there is nothing to save, nor while the batch is missing without which a state is not whole.
+    The samples of an evaluation that was interrupted are kept.
+    """
+    try:
+        yield
+    except Preempted:
+        if state.step > 0 and state.is_whole:
+            save(session, state)
+        session.trainer.checkpoints.finish_save()
+        done = f"checkpoint written after step {session.saved[0]}" if session.saved else "no checkpoint is written yet"
+        session.display.say(f"asked to stop: {done}")
+        raise

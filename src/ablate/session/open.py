@@ -1,0 +1,53 @@
+"""Open everything that one run needs: records, trainer, and the leader's sampling side.
+
+A process that runs several cells (a sweep) keeps its engines, trainer and verifier.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import yaml
+
+from ablate import objectives
+from ablate.collector import open_collector
+from ablate.config import RunConfig
+from ablate.display import Display, SilentDisplay, open_display
+from ablate.preemption import Preempted, noted_signals
+from ablate.records import RunDirectory
+from ablate.sampling import open_sampling
+from ablate.session.session import Session
+from ablate.tracking import Mirror, NoMirror, open_mirror
+from ablate.trainer.open import open_trainer
+from ablate.trainer.parallel.failure import ending_together
+from ablate.verify.shared import shared_verifier
+from ablate.warm_start import ensure_model
+
+
+@contextmanager
+def open_session(config: RunConfig, config_yaml: str, run: RunDirectory, is_leader: bool) -> Iterator[Session]:
+    """Open the parts of a run and close what is not kept for the next cell of the process."""
+    objective = objectives.build(config.objective)  # first, so that a mistake is reported before anything slow
+    num_steps, lag = sum(stage.steps for stage in config.context.stages), config.rollout.lag
+    with ExitStack() as stack:
+        received_signals = stack.enter_context(noted_signals())
+        verifier = shared_verifier(config.verify) if is_leader and not lag else None
+        model_dir = ensure_model(config)
+        trainer = open_trainer(config, model_dir)
+        stack.callback(trainer.checkpoints.discard_save)
+        stack.enter_context(ending_together(trainer.world.watch, Preempted))
+        sampling = None
+        if is_leader and lag:
+            sampling = stack.enter_context(open_collector(config, model_dir, run.path))
+        elif is_leader:
+            sampling = open_sampling(config, model_dir, verifier, run.trace)
+        mirror: Mirror = NoMirror()
+        display: Display = SilentDisplay()
+        if is_leader:
+            mirror = open_mirror(config.logging, run.path, yaml.safe_load(config_yaml))
+            display = open_display(config.logging.display, f"{config.cell} seed {config.seed}", num_steps)
+        stack.callback(mirror.close)
+        stack.callback(display.close)
+        yield Session(config, run, objective, trainer, sampling, display, mirror, received_signals)
+        trainer.checkpoints.finish_save()

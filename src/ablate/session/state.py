@@ -1,0 +1,89 @@
+"""Where a run stands, as objects in memory and as plain values in a checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from ablate.sampling import RolloutBatch, WeightsVersion
+from ablate.types import Completion, Problem, RolloutGroup, Verdict, VerdictKind
+
+
+@dataclass
+class RunState:
+    """Where a run stands; travels inside every checkpoint.
+
+    ``scores`` holds Pass@1 at ``eval.select_at`` by step, for every evaluation of the present stage. ``unrecorded``
+    holds the metrics of ``step`` until its evaluation is complete and the step is recorded; else it is None.
+
+    At lag 1 the batch of step + 1 was sampled from older weights than those after ``step``, and nobody could sample it
+    again: a state is whole, and may become a checkpoint, once it has that batch and the step before is recorded.
+    """
+
+    step: int = 0
+    stage: int = 0
+    sampler: dict[str, Any] | None = None  # of the problem sampler, after the last batch that this state knows of
+    scores: dict[int, float] = field(default_factory=dict)
+    unrecorded: dict[str, float] | None = None
+    ahead: RolloutBatch | None = None  # of step + 1, if it is there already
+    is_whole: bool = True
+
+    @property
+    def best_step(self) -> int | None:
+        """The step with the best score of the stage; ties go to the later step."""
+        return max(self.scores, key=lambda step: (self.scores[step], step), default=None)
+
+    @property
+    def weights_version(self) -> WeightsVersion:
+        """Names the trainer's weights; a stage may begin with other weights than the step before it ended with."""
+        return self.stage, self.step
+
+    def as_plain(self) -> dict[str, Any]:
+        """Numbers, strings, tensors, and dicts and lists of them."""
+        names = ("step", "stage", "sampler", "scores", "unrecorded")
+        ahead = None if self.ahead is None else plain_batch(self.ahead)
+        return {**{name: getattr(self, name) for name in names}, "ahead": ahead}
+
+    @classmethod
+    def of_plain(cls, plain: dict[str, Any]) -> RunState:
+        """The inverse of ``as_plain``."""
+        ahead = plain.get("ahead")
+        return cls(**{**plain, "ahead": None if ahead is None else batch_of_plain(ahead)})
+
+
+def plain_batch(batch: RolloutBatch) -> dict[str, Any]:
+    """A batch without what differs between equal runs (seconds), and without the tests of its problems."""
+    groups = [
+        {
+            "problem_id": group.problem.id,
+            "difficulty": group.problem.difficulty,
+            "completions": [plain_completion(completion) for completion in group.completions],
+            "verdicts": [[str(verdict.kind), verdict.num_passed, verdict.num_tests] for verdict in group.verdicts],
+        }
+        for group in batch.groups
+    ]
+    return {"groups": groups, "metrics": batch.metrics, "sampler": batch.sampler}
+
+
+def plain_completion(completion: Completion) -> dict[str, Any]:
+    ids = {name: torch.tensor(getattr(completion, name), dtype=torch.int32) for name in ("prompt_ids", "response_ids")}
+    return {**vars(completion), **ids, "logp": torch.tensor(completion.logp, dtype=torch.float64)}
+
+
+def batch_of_plain(plain: dict[str, Any]) -> RolloutBatch:
+    """The inverse of ``plain_batch``."""
+    return RolloutBatch([group_of_plain(group) for group in plain["groups"]], plain["metrics"], plain["sampler"])
+
+
+def group_of_plain(plain: dict[str, Any]) -> RolloutGroup:
+    arrays = ("prompt_ids", "response_ids", "logp")
+    return RolloutGroup(
+        Problem(plain["problem_id"], statement="", tests=(), difficulty=plain["difficulty"]),
+        tuple(
+            Completion(**{**each, **{name: tuple(each[name].tolist()) for name in arrays}})
+            for each in plain["completions"]
+        ),
+        tuple(Verdict(VerdictKind(kind), *counts, None, 0.0, 0.0, 0.0) for kind, *counts in plain["verdicts"]),
+    )

@@ -1,0 +1,60 @@
+"""Is a checkpoint on disk what was written? ``complete.json`` holds the size and hash of every file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch.distributed as dist
+
+from ablate.trainer.parallel.world import World
+
+COMPLETE = "complete.json"
+READ_BYTES = 1 << 24
+
+
+def fingerprints(directory: Path, world: World) -> dict[str, list[Any]]:
+    """Return the size and hash of every file on every rank; each rank reads its share of the files."""
+    names = world.broadcast(sorted(str(p.relative_to(directory)) for p in directory.rglob("*") if p.is_file()))
+    own = {name: fingerprint(directory / name) for name in names[world.rank :: world.size]}
+    shares: list[Any] = [None] * world.size
+    dist.all_gather_object(shares, own)
+    return {name: value for share in shares for name, value in sorted(share.items())}
+
+
+def fingerprint(path: Path) -> list[Any]:
+    digest = hashlib.blake2b(digest_size=16)
+    with path.open("rb") as file:
+        while block := file.read(READ_BYTES):
+            digest.update(block)
+    return [path.stat().st_size, digest.hexdigest()]
+
+
+def find_damage(directory: Path, world: World) -> str | None:
+    """Return what is wrong with a checkpoint, in words; None if every file is as it was written."""
+    complete = directory / COMPLETE
+    if not world.broadcast(complete.is_file()):
+        return f"{COMPLETE} is missing"
+    # Only the leader reads: on a shared disk another node may not see the file yet.
+    expected = world.broadcast(read_record(complete) if world.rank == 0 else None)
+    if expected is None:
+        return f"{COMPLETE} is not readable"
+    found = fingerprints(directory, world)
+    for name, (size, digest) in expected["files"].items():
+        if name not in found:
+            return f"{name} is missing"
+        if found[name][0] != size:
+            return f"{name} has {found[name][0]} bytes, {size} were written"
+        if found[name][1] != digest:
+            return f"{name} does not hold what was written"
+    return None
+
+
+def read_record(path: Path) -> dict[str, Any] | None:
+    try:
+        record = json.loads(path.read_text())
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) and "files" in record else None
