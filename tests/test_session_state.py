@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import torch
+from trainer.cases import rollout_groups
 
 from ablate.records.rollouts import sampled_rows
 from ablate.sampling import RolloutBatch
 from ablate.session.state import RunState
-
-from trainer.cases import rollout_groups
 
 
 def test_a_state_with_a_batch_that_waits_for_its_step_survives_a_checkpoint(tmp_path):

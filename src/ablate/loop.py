@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from ablate.config import EvalConfig
-from ablate.objectives.batch import update_batch
 from ablate.sampling import RolloutBatch
 from ablate.seeding import derive_seed
 from ablate.session import RunState, Session, batches, checkpoints, evaluation
 from ablate.trainer.batching import make_batch, rows_of_updates
-from ablate.types import RolloutGroup, TrainBatch
+from ablate.trainer.updates import rows_without_own_pass, train_on, with_old_logp
+from ablate.types import TrainBatch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def train(session: Session) -> None:
@@ -71,29 +75,35 @@ def complete_step(session: Session, state: RunState, is_last: bool) -> None:
 def train_one_step(session: Session, collected: RolloutBatch, step: int) -> dict[str, float]:
     """Take the updates of one rollout batch and return the metrics of the step."""
     checkpoints.publish(session)
-    metrics, groups = dict(collected.metrics), collected.groups
-    if groups:
-        batch = batch_of(session, groups, step)
-        seed = derive_seed(session.config.seed, "optimizer steps", step)
-        rows_of_each = rows_of_updates(batch.num_rows, session.config.optim.updates_per_batch, seed)
-        with session.timed("update", step):  # every update has its own N, T and weights
-            updates = [
-                session.trainer.update(update_batch(batch, rows, session.objective), session.objective)
-                for rows in rows_of_each
-            ]
-        session.save_rollouts(step, groups, batch, rows_of_each)
+    metrics, config = dict(collected.metrics), session.config
+    if collected.groups:
+        batch = make_batch(collected.groups, session.objective)
+        seed = derive_seed(config.seed, "optimizer steps", step)
+        rows_of_each = rows_of_updates(batch.num_rows, config.optim.updates_per_batch, seed)
+        batch = with_logp(session, batch, rows_of_each, step)
+        with session.timed("update", step):
+            updates, batch = train_on(
+                session.trainer,
+                batch,
+                rows_of_each,
+                session.objective,
+                is_on_policy=config.optim.old_logp == "trainer",
+            )
+        session.save_rollouts(step, collected.groups, batch, rows_of_each)
         metrics |= over_updates(updates)
     checkpoints.publish(session)
     return metrics
 
 
-def batch_of(session: Session, groups: list[RolloutGroup], step: int) -> TrainBatch:
-    """Lay the groups out with their advantages, and with the log-probabilities that ratios are taken against."""
-    batch = make_batch(groups, session.objective)
-    if session.config.optim.old_logp == "trainer":
+def with_logp(session: Session, batch: TrainBatch, rows_of_each: list[Tensor], step: int) -> TrainBatch:
+    """The batch with the log-probabilities that updates need and their own forward passes do not give."""
+    config, objective = session.config, session.objective
+    if config.optim.old_logp == "trainer":
+        is_saved = config.logging.save_rollouts
         with session.timed("old_logp", step):
-            batch = replace(batch, old_logp_BT=session.trainer.logp(batch)[0])
-    if session.objective.needs_reference:
+            rows = rows_without_own_pass(batch, rows_of_each, objective, for_records=is_saved)
+            batch = with_old_logp(session.trainer, batch, rows)
+    if objective.needs_reference:
         with session.timed("ref_logp", step):
             batch = replace(batch, ref_logp_BT=session.trainer.reference_logp(batch))
     return batch

@@ -22,6 +22,7 @@ from ablate.records.rollouts import RecordedStep, read_step
 from ablate.trainer.checkpoint.directory import name_of, newest_first, step_of
 from ablate.trainer.open import open_trainer
 from ablate.trainer.trainer import Trainer
+from ablate.trainer.updates import training_part
 from ablate.warm_start import ensure_model
 
 ROWS_FILE, ROLLOUTS_FILE, TABLE_FILE = "laboratory.parquet", "rollouts.parquet", "laboratory.md"
@@ -80,7 +81,7 @@ def batches_at(place: Place, trainer: Trainer, recorded: RecordedStep, objective
     if objective.needs_reference:
         batch = replace(batch, ref_logp_BT=trainer.reference_logp(batch))
     for rows in before:
-        trainer.update(update_batch(batch, rows, objective), objective)
+        trainer.update(training_part(batch, rows, objective), objective)
     return lambda other: update_batch(recorded_batch(recorded, other), last, other)
 
 

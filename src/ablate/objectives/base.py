@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -138,6 +138,10 @@ class Objective:
     def loss(self, logp_BT: Tensor, batch: TrainBatch) -> Tensor:
         """The batch's share of the loss of its update, a scalar. Micro-batches add up; nothing divides here."""
         return -(batch.weight_BT.to(logp_BT.dtype) * self.surrogate(logp_BT, batch)).sum()
+
+    def on_policy_loss(self, logp_BT: Tensor, batch: TrainBatch) -> Tensor:
+        """As ``loss``, where the old policy is the one that is differentiated: every ratio is exactly 1."""
+        return self.loss(logp_BT, replace(batch, old_logp_BT=logp_BT.detach()))
 
 
 def bounded_exp(log_BT: Tensor) -> Tensor:

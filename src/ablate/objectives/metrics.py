@@ -32,19 +32,27 @@ def step_metrics(objective: Objective, logp_BT: Tensor, batch: TrainBatch) -> di
     Buckets are quarters: ``position_1`` is the first quarter of every response, ``length_4`` holds the longest
     quarter of the rows.
     """
-    active_BT = batch.mask_BT & batch.in_loss_B[:, None]
+    metrics, active_BT = row_metrics(batch), batch.mask_BT & batch.in_loss_B[:, None]
     if not active_BT.any():
-        return {"policy/rows_in_loss": 0.0, "policy/clip_is_live": 0.0}
-    advantage_B = batch.advantage_B.double()[active_BT.any(dim=1)]
-    metrics = {
-        "policy/rows_in_loss": float(active_BT.any(dim=1).sum()),
-        "policy/advantage_std": advantage_B.std(correction=0).item(),
-        "policy/advantage_zero": (advantage_B == 0).double().mean().item(),
-    }
+        return metrics | {"policy/clip_is_live": 0.0}
     if objective.needs_old_logp:
         metrics |= mismatch_metrics(batch, active_BT)
         metrics |= ratio_metrics(objective, logp_BT, batch, active_BT)
     return metrics
+
+
+@torch.no_grad()
+def row_metrics(batch: TrainBatch) -> dict[str, float]:
+    """The ``policy/...`` metrics of an update's rows that need no model: how many are in the loss, their advantages."""
+    active_B = (batch.mask_BT & batch.in_loss_B[:, None]).any(dim=1)
+    if not active_B.any():
+        return {"policy/rows_in_loss": 0.0}
+    advantage_B = batch.advantage_B.double()[active_B]
+    return {
+        "policy/rows_in_loss": float(active_B.sum()),
+        "policy/advantage_std": advantage_B.std(correction=0).item(),
+        "policy/advantage_zero": (advantage_B == 0).double().mean().item(),
+    }
 
 
 def mismatch_metrics(batch: TrainBatch, active_BT: Tensor) -> dict[str, float]:

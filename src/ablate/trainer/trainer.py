@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -107,9 +108,29 @@ class Trainer:
         Raises:
             FloatingPointError: when the gradient is not finite; every rank raises it.
         """
+        done, metrics = self._update(batch, objective.loss)
+        if with_metrics:
+            logp_BT, entropy = self._logp_and_mean_entropy(batch, done)
+            metrics |= {"policy/entropy": entropy, **step_metrics(objective, logp_BT, batch)}
+        return metrics
+
+    def first_update(self, batch: TrainBatch, objective: Objective) -> tuple[dict[str, float], Tensor]:
+        """As ``update``, where the old policy is the present one: its own forward pass gives ``old_logp_BT``.
+
+        A separate pass would lay rows out in other micro-batches, and in bf16 that noise is as wide as GSPO's clip.
+
+        Returns:
+            The metrics, and ``old_logp_BT`` of the rows of ``batch``.
+        """
+        done, metrics = self._update(batch, objective.on_policy_loss)
+        logp_BT, entropy = self._logp_and_mean_entropy(batch, done)
+        found = step_metrics(objective, logp_BT, replace(batch, old_logp_BT=logp_BT))
+        return {**metrics, "policy/entropy": entropy, **found}, logp_BT
+
+    def _update(self, batch: TrainBatch, loss_of: LossOf) -> tuple[Done, dict[str, float]]:
         self.data_parallel.zero_grad_buffer()
         self.optimizer.zero_grad()
-        done = self._run(batch, objective.loss, forward_only=False)
+        done = self._run(batch, loss_of, forward_only=False)
         self.scheduler.step(increment=1)  # first, so that the first update of a warm-up changes the weights
         with cpu.answering_for_cuda():
             _, grad_norm, _ = self.optimizer.step()
@@ -118,19 +139,17 @@ class Trainer:
                 f"the gradient's norm is {grad_norm} at learning rate {self.optimizer.param_groups[0]['lr']:g}: "
                 "the weights in memory are lost; the newest checkpoint is from before"
             )
-        metrics = {
+        return done, {
             "train/loss": self._total_loss(done),
             "train/grad_norm": float(grad_norm),
             "train/lr": self.optimizer.param_groups[0]["lr"],
         }
-        if with_metrics:
-            logp_BT, entropy_BT = self._gather(batch, done)
-            metrics["policy/entropy"] = (entropy_BT.sum() / batch.mask_BT.sum()).item()
-            metrics |= step_metrics(objective, logp_BT, batch)
-        return metrics
 
-    def gradient(self, batch: TrainBatch, objective: Objective) -> Tensor:
+    def gradient(self, batch: TrainBatch, objective: Objective, *, is_on_policy: bool = False) -> Tensor:
         """d loss / d parameters as one flat float32 vector on the CPU, computed as in ``update``. No weight changes.
+
+        Args:
+            is_on_policy: as in ``first_update``.
 
         Raises:
             UserError: in a job of several processes, where each holds a part of the vector.
@@ -139,7 +158,8 @@ class Trainer:
             raise UserError(f"a whole gradient needs one process, not {self.world.size}: start it without torchrun")
         self.data_parallel.zero_grad_buffer()
         self.optimizer.zero_grad()  # after an update ``grad`` is ``main_grad``: a backward pass would add to it twice
-        self._run(batch, objective.loss, forward_only=False)
+        loss_of = objective.on_policy_loss if is_on_policy else objective.loss
+        self._run(batch, loss_of, forward_only=False)
         flat = torch.cat([parameter.main_grad.float().flatten().cpu() for parameter in self.model.parameters()])
         self.data_parallel.zero_grad_buffer()
         return flat
@@ -214,6 +234,10 @@ class Trainer:
                         whole_BT[list(micro_batch.rows), :width] = result[name][:, :width]
         logp_BT, entropy_BT = self.world.sum_over_ranks(whole_2BT).cpu()
         return logp_BT, entropy_BT
+
+    def _logp_and_mean_entropy(self, batch: TrainBatch, done: Done) -> tuple[Tensor, float]:
+        logp_BT, entropy_BT = self._gather(batch, done)
+        return logp_BT, (entropy_BT.sum() / batch.mask_BT.sum()).item()
 
     def _total_loss(self, done: Done) -> float:
         total = torch.zeros((), device=self.world.device)
