@@ -28,6 +28,7 @@ def save(session: Session, state: RunState) -> None:
     """Write a checkpoint of ``state`` and of the trainer's weights, unless the newest one is the same."""
     if session.saved == (state.step, state.unrecorded is None):
         return
+    session.finish_writing(state.step)
     keep = session.config.checkpoint
     with session.timed("checkpoint", state.step):
         session.trainer.checkpoints.save(

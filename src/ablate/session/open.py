@@ -49,5 +49,8 @@ def open_session(config: RunConfig, config_yaml: str, run: RunDirectory, is_lead
             display = open_display(config.logging.display, f"{config.cell} seed {config.seed}", num_steps)
         stack.callback(mirror.close)
         stack.callback(display.close)
-        yield Session(config, run, objective, trainer, sampling, display, mirror, received_signals)
+        session = Session(config, run, objective, trainer, sampling, display, mirror, received_signals)
+        stack.callback(session.writer.shutdown)
+        yield session
+        session.finish_writing(num_steps)
         trainer.checkpoints.finish_save()

@@ -7,8 +7,9 @@ groups and decisions by broadcast.
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -50,6 +51,8 @@ class Session:
     received_signals: list[int]
     saved: tuple[int, bool] | None = None  # step of the newest checkpoint, and whether that step is recorded
     evaluation: Evaluation | None = None  # the one that is under way
+    writer: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "ablate-rollouts"))
+    writing: Future[None] | None = None  # the rollouts of the last step
     started: Started | None = None  # the collection that is under way; never called on other ranks than the leader's
 
     @property
@@ -121,10 +124,30 @@ class Session:
     def save_rollouts(
         self, step: int, groups: list[RolloutGroup], batch: TrainBatch, rows_of_updates: list[Tensor]
     ) -> None:
-        """Save what the step trained on; ``rows_of_updates`` are the rows of the batch that each update trained on."""
-        if self.is_leader and self.config.logging.save_rollouts:
+        """Save what the step trained on, while the run goes on.
+
+        Args:
+            rows_of_updates: the rows of the batch that each update trained on.
+        """
+        if not self.is_leader or not self.config.logging.save_rollouts:
+            return
+
+        def write() -> None:
+            self.run.steps.write_rollouts(step, rows_of_step(step, groups, batch, rows_of_updates))
+
+        self.finish_writing(step)
+        self.writing = self.writer.submit(write)
+
+    def finish_writing(self, step: int) -> None:
+        """Wait until the rollouts are on disk: a checkpoint of their step vouches for them.
+
+        Raises:
+            OSError: if they could not be written.
+        """
+        writing, self.writing = self.writing, None
+        if writing is not None:
             with self.timed("records", step):
-                self.run.steps.write_rollouts(step, rows_of_step(step, groups, batch, rows_of_updates))
+                writing.result()
 
 
 def nothing(patience_s: float = 0.0) -> None:
