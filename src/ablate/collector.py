@@ -84,12 +84,12 @@ class Collector:
     def load_weights(self, context_length: int, version: WeightsVersion, weights: Iterable[tuple[str, Tensor]]) -> None:
         """Replace the weights of the engine; see ``Sampling.load_weights``.
 
-        One tensor is on its way at a time: on a CPU through shared memory, on a GPU where it is.
+        One tensor is on its way at a time.
         """
         self._version = None
         number = self._send("load_weights", context_length, version)
         for name, tensor in weights:
-            self._put((name, tensor.detach().clone()))  # sharing moves memory, and the trainer's own stays where it is
+            self._put((name, packed(tensor)))
             while (answer := self._take()) is not TAKEN:
                 self._keep(answer)
         self._put(None)
@@ -167,6 +167,22 @@ def open_collector(config: RunConfig, model_dir: Path, run: Path) -> Iterator[Co
         raise
 
 
+def packed(tensor: Tensor) -> Any:
+    """What the line carries: a tensor on a GPU stays where it is, and the other process reads it there.
+
+    A tensor on a CPU travels as bytes: torch would share its memory through a socket, which a kill leaves behind.
+    """
+    tensor = tensor.detach()
+    return tensor if tensor.is_cuda else (tensor.dtype, tensor.shape, tensor.flatten().view(torch.uint8).numpy())
+
+
+def unpacked(carried: Any) -> Tensor:
+    if isinstance(carried, torch.Tensor):
+        return carried
+    dtype, shape, data = carried
+    return torch.from_numpy(data).view(dtype).view(shape)
+
+
 @atexit.register
 def close_collector() -> None:
     """End the process's collector if it has one."""
@@ -227,7 +243,8 @@ def load_weights(
 
     def tensors() -> Iterator[tuple[str, Tensor]]:
         while (each := line.recv()) is not None:
-            yield each
+            name, tensor = each
+            yield name, unpacked(tensor)
             answers.put(TAKEN)
 
     left = tensors()
