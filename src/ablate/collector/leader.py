@@ -1,8 +1,4 @@
-"""The collector: a process of the leader's that samples and verifies while the trainer works (``rollout.lag=1``).
-
-It holds the client of the engine, the verifier and the decoding of tokens, so that they and the trainer do not wait for
-one interpreter lock. It does what the leader asks for, one thing after the other, and ends when the leader ends.
-"""
+"""The leader's side of the collector: it starts the process, asks it for work, and hands it weights."""
 
 from __future__ import annotations
 
@@ -10,35 +6,25 @@ import atexit
 import itertools
 import multiprocessing
 import multiprocessing.connection
-import signal
-import threading
 import time
-import traceback
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ablate.collector.process import TAKEN, packed, serve
 from ablate.config import RunConfig
-from ablate.errors import UserError
-from ablate.preemption import POLL_S, STOP_SIGNALS, Preempted, is_asked_to_stop
-from ablate.records.trace import Trace
-from ablate.rollout.open import close_engines
+from ablate.preemption import POLL_S, Preempted, is_asked_to_stop
 from ablate.rollout.process import children_end_with_us, environment_for_children, prepare_environment
-from ablate.sampling import Sampling, Started, WeightsVersion, open_sampling
-from ablate.verify.shared import close_verifiers, shared_verifier
+from ablate.sampling import Started, WeightsVersion
 
 if TYPE_CHECKING:
-    from multiprocessing.connection import Connection
-
     from torch import Tensor
 
 END_TIMEOUT_S = 30.0  # for an engine and the sandboxes to end
-TAKEN = None  # what the collector says of a tensor that its engine has read
 
 
 class Collector:
@@ -167,90 +153,8 @@ def open_collector(config: RunConfig, model_dir: Path, run: Path) -> Iterator[Co
         raise
 
 
-def packed(tensor: Tensor) -> Any:
-    """What the line carries: a tensor on a GPU stays where it is, and the other process reads it there.
-
-    A tensor on a CPU travels as bytes: torch would share its memory through a socket, which a kill leaves behind.
-    """
-    tensor = tensor.detach()
-    return tensor if tensor.is_cuda else (tensor.dtype, tensor.shape, tensor.flatten().view(torch.uint8).numpy())
-
-
-def unpacked(carried: Any) -> Tensor:
-    if isinstance(carried, torch.Tensor):
-        return carried
-    dtype, shape, data = carried
-    return torch.from_numpy(data).view(dtype).view(shape)
-
-
 @atexit.register
 def close_collector() -> None:
     """End the process's collector if it has one."""
     while _open:
         _open.pop().end()
-
-
-# --- in the collector's process ---------------------------------------------------------------------------------------
-
-
-def serve(line: Connection, device: int | None) -> None:
-    """Do what comes over ``line`` until the leader closes it."""
-    for number in (*STOP_SIGNALS, signal.SIGINT):  # a signal may reach the whole group, and the leader decides
-        signal.signal(number, lambda *_: None)  # unlike SIG_IGN, not inherited by the programs that are started
-    if device is not None:
-        torch.cuda.set_device(device)
-    answers: SimpleQueue[Any] = SimpleQueue()
-    threading.Thread(target=send_all, args=(line, answers), daemon=True).start()
-    sampling: Sampling | None = None
-    try:
-        while True:
-            number, work, arguments = line.recv()
-            try:
-                if work == "open":
-                    sampling, result = opened(*arguments), None
-                elif work == "load_weights":
-                    result = load_weights(sampling, line, answers, *arguments)
-                else:
-                    result = sampling.start(work, *arguments)()
-                answers.put((number, True, result))
-            except (UserError, Preempted) as error:
-                answers.put((number, False, error))
-            except Exception as error:  # the leader decides what it means; not every exception can be pickled
-                text = "".join(traceback.format_exception(error))
-                answers.put((number, False, RuntimeError(f"{error}\nin the collector's process:\n{text}")))
-    except (EOFError, ConnectionResetError):
-        pass  # the leader has closed the line
-    finally:
-        close_engines()
-        close_verifiers()
-
-
-def send_all(line: Connection, answers: SimpleQueue[Any]) -> None:
-    """Send answers in a thread: the leader may read a large one late, and the next piece of work does not wait."""
-    with suppress(OSError):  # the leader is gone
-        while True:
-            line.send(answers.get())
-
-
-def opened(config: RunConfig, model_dir: Path, run: Path) -> Sampling:
-    return open_sampling(config, model_dir, shared_verifier(config.verify), Trace(run))
-
-
-def load_weights(
-    sampling: Sampling, line: Connection, answers: SimpleQueue[Any], context_length: int, version: WeightsVersion
-) -> bool:
-    """Hand the tensors that follow on the line to the engine; return whether it has all of them now."""
-
-    def tensors() -> Iterator[tuple[str, Tensor]]:
-        while (each := line.recv()) is not None:
-            name, tensor = each
-            yield name, unpacked(tensor)
-            answers.put(TAKEN)
-
-    left = tensors()
-    try:
-        sampling.load_weights(context_length, version, left)
-    finally:
-        for _ in left:  # an engine may stop reading early, and the leader sends all
-            pass
-    return sampling.has_weights(context_length, version)
