@@ -232,7 +232,7 @@ def open_sampling(config: RunConfig, model_dir: Path, verifier: Verifier, trace:
     return Sampling(
         config=config,
         model_dir=model_dir,
-        decode=lambda token_ids: tokenizer.decode(token_ids, skip_special_tokens=True),
+        decode=lambda token_ids: tokenizer.decode(list(token_ids), skip_special_tokens=True),
         train_tasks=tasks(config.data.train, config.data.pass_counts),
         eval_tasks=eval_tasks,
         select_tasks=tasks(config.eval.select_on) if config.eval.select_on else [],

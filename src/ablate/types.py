@@ -70,16 +70,16 @@ class Completion:
     A finished response includes its end-of-sequence token in ``response_ids``.
 
     Example:
-        ``Completion("add", sample=0, seed=17, prompt_ids=(5, 6), response_ids=(7, 2), logp=(-0.1, -0.3), text="7",
-        finished=True)``: token 2 ended the sequence.
+        ``Completion("add", sample=0, seed=17, prompt_ids=(5, 6), response_ids=array("i", [7, 2]),
+        logp=array("d", [-0.1, -0.3]), text="7", finished=True)``: token 2 ended the sequence.
     """
 
     problem_id: str
     sample: int
     seed: int
     prompt_ids: tuple[int, ...]
-    response_ids: tuple[int, ...]
-    logp: tuple[float, ...]
+    response_ids: Sequence[int]  # an array, as the engine's samples are
+    logp: Sequence[float]
     text: str  # the response, special tokens removed
     finished: bool
 

@@ -56,7 +56,7 @@ def main(model_dir: str, first_url: str, second_url: str, pid: str, out: str) ->
         engine = sampling.engine(CONTEXT)
         requests = [Request(index, tuple(range(3, 20 + index)), 7 + index, 20, 1.0, 1.0) for index in range(6)]
         engine.sample(requests, results.__setitem__)
-        sampled = [results[request.key].response_ids for request in requests]
+        sampled = [list(results[request.key].response_ids) for request in requests]
         Path(out).write_text(json.dumps({"sampled": sampled, "live": engine._pool.live}))
 
 

@@ -50,7 +50,7 @@ def sample(engine, requests):
 
 
 def assert_all_sampled(results, requests):
-    assert {key: result.response_ids for key, result in results.items()} == {
+    assert {key: tuple(result.response_ids) for key, result in results.items()} == {
         request.key: (request.seed,) for request in requests
     }
 

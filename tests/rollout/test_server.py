@@ -96,7 +96,7 @@ def assert_equal(results, expected):
     for key, result in results.items():
         assert result.response_ids == expected[key].response_ids
         assert result.finished == expected[key].finished
-        assert result.logp == pytest.approx(expected[key].logp, abs=1e-4)
+        assert list(result.logp) == pytest.approx(list(expected[key].logp), abs=1e-4)
 
 
 def test_servers_stretch_positions_for_a_context_and_take_them_back(pair, tiny_checkpoint):

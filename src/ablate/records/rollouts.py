@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -128,8 +129,8 @@ def group_of(rows: Sequence[Mapping[str, Any]]) -> RolloutGroup:
             sample=row["sample"],
             seed=row["seed"],
             prompt_ids=tuple(row["prompt_ids"]),
-            response_ids=tuple(row["response_ids"]),
-            logp=tuple(row["rollout_logp"]),
+            response_ids=array("i", row["response_ids"]),
+            logp=array("d", row["rollout_logp"]),
             text=row["text"],
             finished=row["finished"],
         )

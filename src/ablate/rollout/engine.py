@@ -33,11 +33,13 @@ class Sampled:
     after temperature and, where ``top_p`` is below 1, after its truncation. A finished response ends with its
     end-of-sequence token; an unfinished response reached ``max_new_tokens``.
 
-    Example: ``Sampled(response_ids=(7, 9, 2), logp=(-0.1, -1.3, 0.0), finished=True)``
+    Both are arrays, because a rollout batch of millions of Python numbers is slow to hand to another process.
+
+    Example: ``Sampled(response_ids=array("i", [7, 9, 2]), logp=array("d", [-0.1, -1.3, 0.0]), finished=True)``
     """
 
-    response_ids: tuple[int, ...]
-    logp: tuple[float, ...]
+    response_ids: Sequence[int]
+    logp: Sequence[float]
     finished: bool
 
 

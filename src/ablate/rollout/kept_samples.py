@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from array import array
 from collections.abc import Hashable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,7 +63,7 @@ def digest_of(request: Request) -> str:
 
 
 def line_of(digest: str, sampled: Sampled) -> str:
-    values = {"digest": digest, "ids": sampled.response_ids, "finished": sampled.finished}
+    values = {"digest": digest, "ids": list(sampled.response_ids), "finished": sampled.finished}
     return json.dumps(values, separators=(",", ":")) + "\n"
 
 
@@ -72,7 +73,7 @@ def read_samples(path: Path) -> dict[str, Sampled]:
         return {}
     with path.open(encoding="utf-8", errors="replace") as file:
         rows = [row for line in file if (row := parsed(line)) is not None]
-    return {row["digest"]: Sampled(tuple(row["ids"]), (), row["finished"]) for row in rows}
+    return {row["digest"]: Sampled(array("i", row["ids"]), array("d"), row["finished"]) for row in rows}
 
 
 def parsed(line: str) -> dict[str, Any] | None:

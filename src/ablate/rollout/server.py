@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import shlex
 import time
+from array import array
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -237,7 +238,7 @@ def sampled_of(choice: dict[str, Any], url: str) -> Sampled:
     if choice["finish_reason"] not in ("stop", "length"):
         raise ServerFailed(f"{url} ended a request for the reason {choice['finish_reason']}")
     return Sampled(
-        response_ids=tuple(choice["token_ids"]),
-        logp=tuple(choice["logprobs"]["token_logprobs"]),
+        response_ids=array("i", choice["token_ids"]),
+        logp=array("d", choice["logprobs"]["token_logprobs"]),
         finished=choice["finish_reason"] == "stop",
     )

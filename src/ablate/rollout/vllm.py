@@ -11,6 +11,7 @@ trainer's world has more than one process, and the engine must be a child.
 from __future__ import annotations
 
 import gc
+from array import array
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from functools import partial
 from itertools import count
@@ -126,8 +127,8 @@ class VllmEngine:
                 for output in self._llm.step():
                     completion = output.outputs[0]
                     sampled = Sampled(
-                        response_ids=tuple(completion.token_ids),
-                        logp=tuple(completion.logprobs.logprobs),
+                        response_ids=array("i", completion.token_ids),
+                        logp=array("d", completion.logprobs.logprobs),
                         finished=completion.finish_reason == "stop",
                     )
                     key = keys[output.request_id]

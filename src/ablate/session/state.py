@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -78,12 +79,13 @@ def batch_of_plain(plain: dict[str, Any]) -> RolloutBatch:
 
 
 def group_of_plain(plain: dict[str, Any]) -> RolloutGroup:
-    arrays = ("prompt_ids", "response_ids", "logp")
     return RolloutGroup(
         Problem(plain["problem_id"], statement="", tests=(), difficulty=plain["difficulty"]),
-        tuple(
-            Completion(**{**each, **{name: tuple(each[name].tolist()) for name in arrays}})
-            for each in plain["completions"]
-        ),
+        tuple(completion_of_plain(each) for each in plain["completions"]),
         tuple(Verdict(VerdictKind(kind), *counts, None, 0.0, 0.0, 0.0) for kind, *counts in plain["verdicts"]),
     )
+
+
+def completion_of_plain(plain: dict[str, Any]) -> Completion:
+    arrays = {name: array(code, plain[name].tolist()) for name, code in (("response_ids", "i"), ("logp", "d"))}
+    return Completion(**{**plain, **arrays, "prompt_ids": tuple(plain["prompt_ids"].tolist())})

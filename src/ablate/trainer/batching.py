@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -54,9 +55,10 @@ def to_tensors(rows: Sequence[Row]) -> tuple[Tensor, Tensor, Tensor]:
     logp_BT = torch.zeros(len(rows), num_tokens - 1)
     for index, (prompt, response, logp) in enumerate(rows):
         start, end = len(prompt), len(prompt) + len(response)
-        tokens_BS[index, :end] = torch.tensor((*prompt, *response))
+        tokens_BS[index, :start] = torch.from_numpy(np.asarray(prompt, np.int32))
+        tokens_BS[index, start:end] = torch.from_numpy(np.asarray(response, np.int32))
         mask_BT[index, start - 1 : end - 1] = True  # position t describes the prediction of token t + 1
-        logp_BT[index, start - 1 : end - 1] = torch.tensor(logp)
+        logp_BT[index, start - 1 : end - 1] = torch.from_numpy(np.asarray(logp, np.float64))
     return tokens_BS, mask_BT, logp_BT
 
 
