@@ -237,7 +237,7 @@ def test_what_is_learned_later_joins_a_checkpoint_whole_or_not_at_all(trainer, t
         if not (directory / name).exists():
             (directory / name).write_bytes(b"half")
     assert trainer.checkpoints.load(tmp_path, 1)["scores"] == {1: 0.75}
-    trainer.checkpoints.amend(tmp_path, 1, {"scores": {1: 1.0}}, keep=1, best=None)
+    trainer.checkpoints.amend(tmp_path, 1, {"scores": {1: 1.0}}, keep=2, best=None)
     assert trainer.checkpoints.load(tmp_path, 1)["scores"] == {1: 1.0}
 
 
