@@ -38,6 +38,7 @@ MODES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {  # the launcher's 
     "child engine": ((), ("rollout.engine.placement=child",)),
     "torchrun tp2": (TORCHRUN, ("parallel=tp2",)),
     "asynchronous checkpoints": ((), ("checkpoint.asynchronous=true",)),
+    "lag 1": ((), ("rollout.lag=1",)),
 }
 
 ATTEMPTS: list[Attempt] = []  # all that this process started

@@ -89,7 +89,8 @@ def scores_of(session: Session, step: int, part: Part) -> dict[str, float]:
         return summarise(rows, session.config.eval)
 
     session.leave_if_asked()
-    with session.timed(f"{'select' if part.is_held_out else 'evaluate'}_{part.context}", step):
+    facts = {"held_out": True} if part.is_held_out else {}
+    with session.timed("evaluate", step, context=part.context, **facts):
         metrics = session.from_leader(work)
     if not part.is_held_out:
         return metrics

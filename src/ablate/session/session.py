@@ -59,8 +59,8 @@ class Session:
     def is_leader(self) -> bool:
         return self.sampling is not None
 
-    def timed(self, name: str, step: int) -> AbstractContextManager[None]:
-        return self.run.trace.timed(name, step) if self.is_leader else nullcontext()
+    def timed(self, name: str, step: int, **facts: Any) -> AbstractContextManager[None]:
+        return self.run.trace.timed(name, step, **facts) if self.is_leader else nullcontext()
 
     # --- the leader's work ------------------------------------------------------------------------------------------
 
