@@ -47,7 +47,8 @@ def begin(session: Session, state: RunState, contexts: Sequence[int]) -> None:
 
 def begin_part(session: Session, version: WeightsVersion, step: int, context: int, is_held_out: bool) -> Part:
     session.leave_if_asked()
-    session.update_engine(version, context)
+    with session.timed("weights", step):
+        session.update_engine(version, context)
     kept = session.run.steps.eval_samples_file(step, context)
     if session.is_leader:
         session.run.steps.drop_eval_samples(keep_step=step)
