@@ -103,8 +103,8 @@ def of_step(spans: Sequence[Span], step: int) -> list[Span]:
     last = {span.name: span for span in trainer if span.start <= update.start and span.name != "records"}
     records = [span for span in trainer if span.name == "records" and span.start >= update.start]
     batch = [span for span in mine if span.row != TRAINER]
-    newest = max(batch, key=lambda span: span.stop, default=None)
-    return [*last.values(), *records, *(span for span in batch if span.stop >= newest.start)]
+    newest = max((span.args.get("began", 0.0) for span in batch), default=0.0)
+    return [*last.values(), *records, *(span for span in batch if span.args.get("began", 0.0) == newest)]
 
 
 def step_seconds(spans: Sequence[Span], step: int) -> StepSeconds:

@@ -41,7 +41,8 @@ def test_every_engine_and_the_verifier_has_a_span_with_its_step_version_and_coun
     spans = spans_of(WORK)
     (a,), (b,), (judge,) = (spans[key] for key in [("http://a", "sample"), ("http://b", "sample"), (VERIFIER, "judge")])
     assert (seconds(a), seconds(b), seconds(judge)) == ((0, 10), (2, 9), (4, 15))
-    assert a["args"] == {"step": 3, "version": 2, "requests": 1, "aborted": 0, "tokens": 100, "request_seconds": 10}
+    counts = {"requests": 1, "aborted": 0, "tokens": 100, "request_seconds": 10}
+    assert a["args"] == {"step": 3, "version": 2, "began": 0.0, **counts}
     assert (b["args"]["requests"], b["args"]["aborted"], b["args"]["request_seconds"]) == (2, 1, 7)
     assert (judge["args"]["programs"], judge["args"]["program_seconds"], judge["args"]["busy_seconds"]) == (3, 6, 5)
 

@@ -31,6 +31,7 @@ TINY = (
     *("experiment=tiny", "objective=grpo", "seed=0", "eval.at_start=false", "eval.at_end=false"),
     *("eval.contexts=[{length:160,every:0}]", f"optim.updates_per_batch={NUM_UPDATES}", "checkpoint.every=0"),
     *("logging.display=plain", "logging.wandb=disabled"),
+    "verify.cache=false",  # every schedule runs every program
 )
 
 
@@ -70,7 +71,7 @@ def real(engine: str, outputs: Path) -> Iterator[tuple[Sequence[str], Sequence[s
 @contextmanager
 def simulated(scale: float, outputs: Path) -> Iterator[tuple[Sequence[str], Sequence[str]]]:
     """The words of ablate.train and the options of one_run for a run in which engine and updates sleep."""
-    words = ["rollout.prompts_per_step=16", "rollout.engine.max_num_seqs=32", f"model.path={tiny_model()}"]
+    words = [f"model.path={tiny_model()}", "rollout.engine.max_num_seqs=16"]  # 64 responses on 4 servers
     words += ["rollout.engine.weight_transfer=file", f"rollout.engine.weights_dir={outputs}"]
     options = ["--logp-s", str(OLD_LOGP_S / scale), "--update-s", str(UPDATES_S / NUM_UPDATES / scale)]
     with sleeping_servers(4, tiny_model(), LONGEST_RESPONSE_S / scale, outputs) as urls:

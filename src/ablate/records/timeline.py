@@ -20,8 +20,12 @@ def batch_events(work: Sequence[Work], facts: Mapping[str, Any]) -> Iterator[tup
     engine sampled a response that the batch received.
 
     Args:
-        facts: what ``args`` of every span holds, such as the step.
+        facts: what ``args`` of every span holds, such as the step. ``began`` joins them: it is the same for all spans of
+            the batch, and another one when a step is repeated after a kill.
     """
+    if not work:
+        return
+    facts = {**facts, "began": round(extent(work)[0], 3)}
     judged = [each for each in work if each.resource == VERIFIER]
     sampled = [each for each in work if each.resource != VERIFIER]
     for resource in sorted({each.resource for each in sampled}):
