@@ -20,8 +20,8 @@ def batch_events(work: Sequence[Work], facts: Mapping[str, Any]) -> Iterator[tup
     engine sampled a response that the batch received.
 
     Args:
-        facts: what ``args`` of every span holds, such as the step. ``began`` joins them: it is the same for all spans of
-            the batch, and another one when a step is repeated after a kill.
+        facts: what ``args`` of every span holds, such as the step. ``began`` joins them: it is the same for all spans
+            of the batch, and another one when a step is repeated after a kill.
     """
     if not work:
         return
