@@ -24,6 +24,7 @@ RENAMED = (
     (r"^optimizer_step$", "update"),
 )
 REMOVED = ("context_factor",)  # columns that follow from others
+ADDED = ("statement", "prompt")  # columns that older records lack
 
 
 def renamed(row: dict[str, Any]) -> dict[str, Any]:
@@ -60,7 +61,8 @@ def unequal_records(before: Path, after: Path) -> Iterator[str]:
             yield f"{name}: {len(old)} rows before, {len(new)} after"
             continue
         for index, (left, right) in enumerate(zip(old, new, strict=True)):
-            keys = [key for key in sorted({*left, *right}) if left.get(key) != right.get(key)]
+            known = {*left, *right} - {key for key in ADDED if key not in left}
+            keys = [key for key in sorted(known) if left.get(key) != right.get(key)]
             if keys:
                 key = keys[0]
                 yield f"{name} row {index}, {len(keys)} keys: {key} was {left.get(key)!r}, is {right.get(key)!r}"

@@ -82,6 +82,7 @@ class Completion:
     logp: Sequence[float]
     text: str  # the response, special tokens removed
     finished: bool
+    prompt_text: str = ""  # of ``prompt_ids``; empty in records from before it was kept
 
 
 class VerdictKind(StrEnum):
@@ -119,6 +120,9 @@ class Verdict:
     peak_mib: float
     detail: str = ""
     passed_second: bool | None = None  # by verify.second_comparison; None: not compared, so the same as ``passed``
+    failed_input: str | None = None  # of the first failed test; None where no test is to blame
+    expected: str | None = None
+    got: str | None = None  # what the program printed or returned; with the two above cut for readers (``shown``)
 
     @property
     def passed(self) -> bool:

@@ -7,6 +7,8 @@
     dirty.diff                what was not committed, if anything
     metrics.jsonl             one object for each step, deterministic numbers only: the truth about the run
     rollouts/step_00012.parquet, eval.parquet
+    failed_tests/step_00012.parquet    what each program answered to the first test that it failed; may differ between
+                              equal runs, because a program may print the time
     eval_samples/             finished samples of the evaluation that is going on; removed when the run is done
     checkpoints/              written by the trainer
     trace.json                what ran when, in the Chrome trace format (docs/pipeline.md, opens in Perfetto)

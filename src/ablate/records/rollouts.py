@@ -59,6 +59,8 @@ def sampled_rows(group: RolloutGroup) -> Iterator[dict[str, Any]]:
         yield {
             "problem_id": group.problem.id,
             "difficulty": group.problem.difficulty,
+            "statement": group.problem.statement,
+            "prompt": completion.prompt_text,
             "sample": completion.sample,
             "seed": completion.seed,
             "prompt_ids": list(completion.prompt_ids),
@@ -71,6 +73,31 @@ def sampled_rows(group: RolloutGroup) -> Iterator[dict[str, Any]]:
             "num_passed": verdict.num_passed,
             "num_tests": verdict.num_tests,
         }
+
+
+def failed_test_rows(groups: Sequence[RolloutGroup]) -> list[dict[str, Any]]:
+    """The first failed test of each rollout that has one: its row in the step's rollouts, and the cut texts.
+
+    They have a file of their own, because a program may print the time: its words differ between equal runs.
+    """
+    verdicts = (verdict for group in groups for verdict in group.verdicts)
+    return [
+        {
+            "rollout": index,
+            "test": verdict.first_failed,
+            "input": verdict.failed_input,
+            "expected": verdict.expected,
+            "got": verdict.got,
+            "detail": storable(verdict.detail),
+        }
+        for index, verdict in enumerate(verdicts)
+        if verdict.first_failed is not None or verdict.detail
+    ]
+
+
+def storable(text: str) -> str:
+    """The text without lone surrogates, which a program may put into its last words and UTF-8 cannot encode."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def trained_rows(batch: TrainBatch, rows_of_updates: Sequence[Tensor]) -> Iterator[dict[str, Any]]:
@@ -122,7 +149,8 @@ def cut_into_groups(rows: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str,
 
 def group_of(rows: Sequence[Mapping[str, Any]]) -> RolloutGroup:
     """Rebuild a group from its rows. The problem has no tests: they are not recorded, and no reader needs them."""
-    problem = Problem(rows[0]["problem_id"], statement="", tests=(), difficulty=rows[0]["difficulty"])
+    statement = rows[0].get("statement", "")  # older records have none
+    problem = Problem(rows[0]["problem_id"], statement, tests=(), difficulty=rows[0]["difficulty"])
     completions = tuple(
         Completion(
             problem_id=row["problem_id"],
@@ -133,6 +161,7 @@ def group_of(rows: Sequence[Mapping[str, Any]]) -> RolloutGroup:
             logp=array("d", row["rollout_logp"]),
             text=row["text"],
             finished=row["finished"],
+            prompt_text=row.get("prompt", ""),
         )
         for row in rows
     )

@@ -20,6 +20,7 @@ class StepRecords:
         self.path = path
         self.metrics_path = path / "metrics.jsonl"
         self.rollouts_path = path / "rollouts"
+        self.failed_tests_path = path / "failed_tests"
         self.eval_path = path / "eval.parquet"
         self.eval_samples_path = path / "eval_samples"
 
@@ -54,6 +55,21 @@ class StepRecords:
 
     def write_rollouts(self, step: int, rows: Sequence[Mapping[str, Any]]) -> None:
         write_parquet(self.rollouts_file(step), rows)
+
+    def failed_tests_file(self, step: int) -> Path:
+        return self.failed_tests_path / self.rollouts_file(step).name
+
+    def write_failed_tests(self, step: int, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write what each program of a step answered to the first test that it failed; no rows leave no file."""
+        if rows:
+            write_parquet(self.failed_tests_file(step), rows)
+        else:
+            self.failed_tests_file(step).unlink(missing_ok=True)
+
+    def failed_tests(self, step: int) -> dict[int, dict[str, Any]]:
+        """The rows of ``write_failed_tests`` by rollout; older records have none."""
+        path = self.failed_tests_file(step)
+        return {row["rollout"]: row for row in read_parquet(path)} if path.exists() else {}
 
     def append_eval(self, rows: Iterable[EvalRow]) -> None:
         old = read_parquet(self.eval_path) if self.eval_path.exists() else []
@@ -97,8 +113,9 @@ class StepRecords:
             # Samples of a later step may come from weights that this attempt will not have; step 0 is the model's own.
             if int(path.name.split("_")[1]) > max(step, 0):
                 path.unlink()
-        for scratch in [*self.path.glob(".*.[0-9]*"), *self.rollouts_path.glob(".*.[0-9]*")]:
-            scratch.unlink()
+        for folder in (self.path, self.rollouts_path, self.failed_tests_path):
+            for scratch in folder.glob(".*.[0-9]*"):
+                scratch.unlink()
         return repairs
 
     def _keep_metrics(self, step: int) -> Iterator[str]:
@@ -112,6 +129,7 @@ class StepRecords:
         for path in sorted(self.rollouts_path.glob("*.parquet")):
             if int(path.stem.removeprefix("step_")) > step:
                 path.unlink()
+                (self.failed_tests_path / path.name).unlink(missing_ok=True)
                 yield f"{path.name}: removed, because its step is later than {step}"
 
     def _keep_eval_rows(self, step: int) -> Iterator[str]:

@@ -84,6 +84,7 @@ def completion_of(draw: Draw, sample_index: int, sampled: Sampled, decode: Decod
         logp=sampled.logp,
         text=decode(sampled.response_ids),
         finished=sampled.finished,
+        prompt_text=draw.prompt.text,
     )
 
 

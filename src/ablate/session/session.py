@@ -19,7 +19,7 @@ from ablate.config import RunConfig
 from ablate.display import Display
 from ablate.preemption import Preempted
 from ablate.records import RunDirectory
-from ablate.records.rollouts import rows_of_step
+from ablate.records.rollouts import failed_test_rows, rows_of_step
 from ablate.rollout.engine import TooFewServers
 from ablate.sampling import Sampling, Started, WeightsVersion
 from ablate.tracking import Mirror
@@ -133,6 +133,7 @@ class Session:
             return
 
         def write() -> None:
+            self.run.steps.write_failed_tests(step, failed_test_rows(groups))
             self.run.steps.write_rollouts(step, rows_of_step(step, groups, batch, rows_of_updates))
 
         self.finish_writing(step)

@@ -11,6 +11,7 @@ from ablate.types import Verdict, VerdictKind
 from ablate.verify import compare
 from ablate.verify.inside.test_report import TestReport
 from ablate.verify.jobs import Job, hardest_first
+from ablate.verify.shown import cut, printed, returned
 
 MIB = 1 << 20
 UNCOUNTED_MIB = 512  # address space that thread arenas and libraries reserve without using it
@@ -30,6 +31,7 @@ class Outcome:
     cpu_s: float = 0.0
     peak_mib: float = 0.0
     passed_second: bool = False  # by ``verify.second_comparison``
+    got: str | None = None  # of a failed test: the beginning of its output
 
 
 def limits_of(job: Job, watched: bool) -> dict:
@@ -79,8 +81,11 @@ def run_in_order(job: Job, run_test: Callable[[int, int], Outcome]) -> Verdict:
         peak_mib = max(peak_mib, outcome.peak_mib)
         is_first_failure = verdict.passed and outcome.kind is not VerdictKind.accepted
         if is_first_failure or outcome.kind is VerdictKind.infrastructure_error:
-            first_failed = None if outcome.kind in NOT_THE_TESTS_FAULT else index
-            verdict = Verdict(outcome.kind, position, len(order), first_failed, 0.0, 0.0, 0.0, outcome.detail)
+            verdict = Verdict(outcome.kind, position, len(order), None, 0.0, 0.0, 0.0, outcome.detail)
+            if outcome.kind not in NOT_THE_TESTS_FAULT:
+                test = job.tests[index]
+                texts = {"failed_input": cut(test.input), "expected": cut(test.output), "got": outcome.got}
+                verdict = replace(verdict, first_failed=index, **texts)
         passed_second = passed_second and outcome.passed_second
         if verdict.is_infrastructure_error or not (verdict.passed or passed_second):
             break
@@ -110,8 +115,15 @@ def score(job: Job, index: int, report: TestReport, output: int, result: int, ou
         return agrees(job, comparison, output, result, job.tests[index].output)
 
     passed, passed_second = passes(job.comparison), passes(job.second_comparison)
-    kind, detail = (VerdictKind.accepted, "") if passed else failure or (VerdictKind.wrong_answer, "")
-    return Outcome(kind, detail, *used, passed_second)
+    if passed:
+        return Outcome(VerdictKind.accepted, "", *used, passed_second)
+    return Outcome(
+        *(failure or (VerdictKind.wrong_answer, "")), *used, passed_second, shown_answer(job, output, result)
+    )
+
+
+def shown_answer(job: Job, output: int, result: int) -> str:
+    return returned(result) if job.mode == "functional" else printed(output)
 
 
 def failure_of(

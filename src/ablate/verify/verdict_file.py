@@ -10,6 +10,8 @@ from ablate.errors import UserError
 from ablate.files import write_atomic
 from ablate.types import Verdict, VerdictKind
 
+OPTIONAL = ("passed_second", "failed_input", "expected", "got")  # in the line only where the verdict has them
+
 
 def verdict_row(problem_id: str, file: str, key: str, verdict: Verdict) -> dict[str, Any]:
     return {
@@ -24,7 +26,7 @@ def verdict_row(problem_id: str, file: str, key: str, verdict: Verdict) -> dict[
         "wall_s": round(verdict.wall_s, 6),
         "peak_mib": round(verdict.peak_mib, 3),
         "detail": verdict.detail,
-        **({} if verdict.passed_second is None else {"passed_second": verdict.passed_second}),
+        **{name: value for name in OPTIONAL if (value := getattr(verdict, name)) is not None},
         "key": key,
     }
 
