@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis import effects, gantt, plots
+from analysis import alt_texts, effects, gantt, plots
 from analysis.compare import Comparison
 from analysis.curves import compute_spent
-from analysis.load import Experiment, Run
+from analysis.load import Experiment, Run, printed_name, tidy_metrics
 
 
 @dataclass(frozen=True)
@@ -18,6 +20,7 @@ class Plot:
     title: str
     note: str
     figure: Figure
+    alt: str = ""  # what the picture shows, for those who cannot see it
 
 
 def all_figures(experiment: Experiment, comparison: Comparison, window: int) -> list[Plot]:
@@ -51,13 +54,14 @@ def score_by_context(comparison: Comparison) -> Plot:
     score = f"Pass@{comparison.settings.pass_at}"
     note = f"{comparison.settings.confidence:.0%} intervals over problems and training seeds."
     figure = plots.score_by_context(comparison.frame, comparison.names, score)
-    return Plot("score_by_context", f"{score} by context length", note, figure)
+    return Plot("score_by_context", f"{score} by context length", note, figure, alt_texts.of_scores(comparison))
 
 
 def difference_plot(comparison: Comparison) -> Plot:
     figure = plots.forest(comparison.frame, comparison.names, comparison.settings.baseline)
     note = "Not adjusted for several comparisons. An interval that crosses 0 shows no difference."
-    return Plot("differences", "Paired differences from the baseline", note, figure)
+    alt = alt_texts.of_differences(comparison)
+    return Plot("differences", "Paired differences from the baseline", note, figure, alt)
 
 
 def two_by_two(experiment: Experiment, comparison: Comparison, first: str, second: str) -> Plot:
@@ -68,7 +72,7 @@ def two_by_two(experiment: Experiment, comparison: Comparison, first: str, secon
     if coupled:
         note += f" {', '.join(coupled)} also change between the cells."
     title = f"{effects.short_name(first)} x {effects.short_name(second)}"
-    return Plot("two_by_two", title, note, figure)
+    return Plot("two_by_two", title, note, figure, alt_texts.of_scores(comparison))
 
 
 def learning_curves(experiment: Experiment, window: int, confidence: float) -> Plot:
@@ -76,30 +80,52 @@ def learning_curves(experiment: Experiment, window: int, confidence: float) -> P
         experiment.metrics, experiment.names, "rollout/pass_rate", window, confidence, "pass rate of rollouts"
     )
     note = f"Thin: seeds. Thick: mean, with its {confidence:.0%} interval. Grey: the other cells. {averaged(window)}"
-    return Plot("learning_curves", "Learning curves", note, figure)
+    return Plot("learning_curves", "Learning curves", note, figure, pass_rates(experiment.metrics, experiment.names))
+
+
+def partial_curves(experiment: Experiment, window: int, confidence: float) -> Plot | None:
+    """The learning curves of every run, unfinished ones included; None before the first step of any run."""
+    metrics = tidy_metrics(experiment.every_run, [])
+    if "rollout/pass_rate" not in set(metrics["name"]):
+        return None
+    cells = sorted({run.cell for run in experiment.every_run}, key=lambda cell: (cell != experiment.baseline, cell))
+    names = {cell: next(printed_name(run) for run in experiment.every_run if run.cell == cell) for cell in cells}
+    figure = plots.learning_curves(metrics, names, "rollout/pass_rate", window, confidence, "pass rate of rollouts")
+    note = f"Every run so far; a curve ends where its run is. {averaged(window)}"
+    return Plot("partial_curves", "Learning curves so far", note, figure, pass_rates(metrics, names))
+
+
+def pass_rates(metrics: pd.DataFrame, names: Mapping[str, str]) -> str:
+    return alt_texts.of_curves(metrics, names, {"rollout/pass_rate": "Pass rate of rollouts"})
 
 
 def compute(experiment: Experiment, window: int) -> Plot:
     figure = plots.compute_axes(experiment.metrics, compute_spent(experiment), experiment.names, window)
     note = f"Mean over seeds. {averaged(window)} Tokens include groups that dynamic sampling dropped."
-    return Plot("compute", "Learning against compute", note, figure)
+    alt = pass_rates(experiment.metrics, experiment.names)
+    return Plot("compute", "Learning against compute", note, figure, alt)
 
 
 def length_and_truncation(experiment: Experiment, window: int) -> Plot:
     figure = plots.length_and_truncation(experiment.metrics, experiment.names, window)
-    return Plot("length_and_truncation", "Length and truncation", f"Thin: seeds. {averaged(window)}", figure)
+    titles = {"rollout/length_mean": "Tokens per response", "rollout/truncated": "Share cut off"}
+    alt = alt_texts.of_curves(experiment.metrics, experiment.names, titles)
+    return Plot("length_and_truncation", "Length and truncation", f"Thin: seeds. {averaged(window)}", figure, alt)
 
 
 def clip_fraction(experiment: Experiment, window: int) -> Plot:
     figure = plots.clip_fraction(experiment.metrics, experiment.names, window)
     note = f"Thin: seeds. Logarithmic above 0.1 %. {averaged(window)}"
-    return Plot("clip_fraction", "Share of tokens whose clip binds", note, figure)
+    titles = {"policy/clip_low": "Share clipped below", "policy/clip_high": "Share clipped above"}
+    alt = alt_texts.of_curves(experiment.metrics, experiment.names, titles)
+    return Plot("clip_fraction", "Share of tokens whose clip binds", note, figure, alt)
 
 
 def decomposition(comparison: Comparison) -> Plot:
     figure = plots.decomposition(comparison.frame, comparison.names)
     note = "A grey curve joins points with the same Pass@1."
-    return Plot("decomposition", "Where Pass@1 comes from", note, figure)
+    alt = alt_texts.of_decomposition(comparison)
+    return Plot("decomposition", "Where Pass@1 comes from", note, figure, alt)
 
 
 def timeline(run: Run) -> Plot:

@@ -63,14 +63,23 @@ class Run:
 
 @dataclass(frozen=True)
 class Experiment:
-    """The finished runs of an experiment; ``skipped`` says why the other runs were left out."""
+    """The finished runs of an experiment, on which every number rests, and the unfinished ones."""
 
     name: str
     path: Path
     runs: tuple[Run, ...]
-    skipped: tuple[str, ...]
+    unfinished: tuple[Run, ...]
     metrics: pd.DataFrame
     scores: pd.DataFrame
+
+    @property
+    def every_run(self) -> tuple[Run, ...]:
+        return (*self.runs, *self.unfinished)
+
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        """Why each unfinished run was left out."""
+        return tuple(f"{run.name} is {run.directory.status}" for run in self.unfinished)
 
     @property
     def cells(self) -> list[str]:
@@ -84,11 +93,11 @@ class Experiment:
 
     @property
     def factors(self) -> list[str]:
-        return list(self.runs[0].config["comparison"]["factors"])
+        return list(self.every_run[0].config["comparison"]["factors"])
 
     @property
     def baseline(self) -> str:
-        return self.runs[0].config["comparison"]["baseline"]
+        return self.every_run[0].config["comparison"]["baseline"]
 
     @property
     def min_seeds(self) -> int:
@@ -113,11 +122,11 @@ def printed_name(run: Run) -> str:
     return ", ".join(label if part == name else part.replace("_", " ") for part in parts)
 
 
-def load_experiment(path: Path) -> Experiment:
+def load_experiment(path: Path, needs_finished: bool = True) -> Experiment:
     """Read every run under ``outputs/<experiment>``.
 
     Raises:
-        UserError: if there is no such directory, or no finished run in it.
+        UserError: if there is no run, or no finished run and ``needs_finished``.
     """
     directories = sorted(file.parent for file in path.rglob("config.yaml") if file.parent.name.startswith("seed"))
     if not directories:
@@ -126,13 +135,15 @@ def load_experiment(path: Path) -> Experiment:
         )
     found = [read_run(path, directory) for directory in directories]
     runs = tuple(run for run in found if run.directory.status == "done")
-    skipped = tuple(f"{run.name} is {run.directory.status}" for run in found if run.directory.status != "done")
-    if not runs:
-        raise UserError(
-            f"{path}: no run is finished ({'; '.join(skipped)}): run the experiment again, which continues its runs"
-        )
+    unfinished = tuple(run for run in found if run.directory.status != "done")
     keys = swept_keys(runs)
-    return Experiment(path.name, path, runs, skipped, tidy_metrics(runs, keys), tidy_scores(runs, keys))
+    experiment = Experiment(path.name, path, runs, unfinished, tidy_metrics(runs, keys), tidy_scores(runs, keys))
+    if not runs and needs_finished:
+        raise UserError(
+            f"{path}: no run is finished ({'; '.join(experiment.skipped)}): run the experiment again, which continues "
+            "its runs"
+        )
+    return experiment
 
 
 def read_run(root: Path, path: Path) -> Run:
@@ -177,7 +188,7 @@ def tidy_scores(runs: Sequence[Run], keys: Sequence[str]) -> pd.DataFrame:
     for run in runs:
         rows = pd.DataFrame([vars(row) for row in run.directory.steps.eval_rows()])
         parts.append(rows.assign(**identity(run, keys)))
-    return pd.concat(parts, ignore_index=True)
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 
 def wide_metrics(metrics: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from markupsafe import Markup, escape
 
 NOTHING = "–"
+SAFE = "/=,"  # stays readable in a link
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,9 @@ def to_html(table: Table) -> Markup:
             return Markup('<span id="{}">{}</span>').format(cell.name, cell.text)
         if isinstance(cell, str):
             return escape(cell)
-        return Markup('<a href="{}">{}</a>').format(f"#{cell.anchor}" if cell.anchor else cell.path, cell.text)
+        return Markup('<a href="{}">{}</a>').format(
+            f"#{cell.anchor}" if cell.anchor else quote(cell.path, safe=SAFE), cell.text
+        )
 
     head = Markup("").join(Markup("<th>{}</th>").format(name) for name in table.header)
     body = Markup("\n").join(

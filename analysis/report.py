@@ -2,26 +2,40 @@
 
 from __future__ import annotations
 
-import base64
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
 
 from ablate.config import ComparisonConfig
 from ablate.errors import UserError
-from analysis import effects, longer_context, render, selection, style, tables
+from analysis import effects, longer_context, render, selection, tables
+from analysis.answer import answer
 from analysis.compare import Comparison, Settings, compare
-from analysis.figures import Plot, all_figures
+from analysis.figures import all_figures, partial_curves
 from analysis.findings import findings, published_caveat
 from analysis.load import Experiment, load_experiment
-from analysis.one_factor import check_one_factor, what_differs
+from analysis.one_factor import check_one_factor
 from analysis.overlap import overlap_tables
+from analysis.pages.document import render_page
+from analysis.pages.run_page import write_run_page
+from analysis.sections import (
+    Section,
+    bullets,
+    differs_section,
+    figure_html,
+    figures_section,
+    html_of,
+    scores_section,
+    why_section,
+)
+from analysis.states import states_table, warning
+from analysis.why import Reason, reasons
 
-TEMPLATE = Path(__file__).with_name("report.html.jinja")
+SCRIPTS = ("core.js", "tables.js", "report.js")
 METHOD = (
     "Pass@k is the unbiased estimate from a problem's verified samples (Chen et al., arXiv 2107.03374). Intervals: "
     "problems are resampled with replacement, the same draws for every cell, which pairs them; the error of the mean "
@@ -45,20 +59,89 @@ class ReportConfig:
     power: float
     seed: int
     window: int
+    run_pages: bool = True
+    rollout_steps: int | None = None
 
 
-def write_report(path: Path, config: ReportConfig, declared: ComparisonConfig) -> tuple[Path, list[str]]:
-    """Write the report on the runs under ``path``; return the page and its sentences.
+@dataclass(frozen=True)
+class Report:
+    """A written report: its page, the answer, and what it found."""
+
+    page: Path
+    answer: tuple[str, ...]  # one or two sentences
+    sentences: tuple[str, ...]  # labels and findings
+    reasons: tuple[Reason, ...]
+    runs: str  # how many are finished
+
+    def summary(self) -> list[str]:
+        """At most five lines for a terminal; the last one is the page."""
+        example = next((reason.example for reason in self.reasons if reason.example), None)
+        shown = [f"A rollout that shows a lower score: {example.text}"] if example else []
+        return [*self.answer, self.runs, *shown, str(self.page)]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What the finished runs of an experiment say; nothing where no run is finished."""
+
+    baseline_name: str
+    answer: Sequence[str] = ()
+    labels: Sequence[str] = ()
+    findings: Sequence[str] = ()
+    reasons: Sequence[Reason] = ()
+    figure: str = ""  # HTML, with which the page opens
+    sections: Sequence[Section] = ()
+
+
+def write_report(path: Path, config: ReportConfig, declared: ComparisonConfig, planned: Sequence[str] = ()) -> Report:
+    """Write the report on the runs under ``path``, with a page for each run.
 
     Args:
         declared: ``comparison`` of the experiment.
+        planned: the runs of the sweep, such as "gspo/seed1"; those without a directory are shown as missing.
 
     Raises:
-        UserError: without a finished run, or if the cells differ in more than the factors and that is refused.
+        UserError: without a run, or if the finished cells differ in more than the factors and that is refused.
     """
     if config.on_extra_factor not in ("refuse", "label"):
         raise UserError(f"report.on_extra_factor={config.on_extra_factor} is unknown: choose refuse or label")
-    experiment = load_experiment(path)
+    if config.rollout_steps is not None and config.rollout_steps < 1:
+        raise UserError(f"report.rollout_steps={config.rollout_steps} must be 1 or more, or null for all saved steps")
+    experiment = load_experiment(path, needs_finished=False)
+    folder, warned = Path(config.folder), warning(experiment, planned)
+    finished = Finished(declared.baseline)
+    if experiment.runs:
+        finished = about_finished_runs(experiment, config, declared, warned)
+    folder.mkdir(parents=True, exist_ok=True)
+    unfinished = [states_section(experiment, planned, config, folder)] if warned else []
+    page = folder / "report.html"
+    page.write_text(
+        render_page(
+            "report.html.jinja",
+            SCRIPTS,
+            name=experiment.name,
+            cells=len({run.cell for run in experiment.every_run}),
+            runs=len(experiment.runs),
+            factors=declared.factors,
+            warning=warned,
+            finished=finished,
+            sections=[*unfinished, *finished.sections],
+            command=f"python -m ablate.report experiment={experiment.name}",
+        ),
+        encoding="utf-8",
+    )
+    if config.run_pages:
+        for run in experiment.every_run:
+            write_run_page(run, experiment, folder, config.rollout_steps)
+    state = warned[0] if warned else f"All {len(experiment.runs)} runs are finished."
+    said = (*finished.labels, *finished.findings)
+    return Report(page, tuple(finished.answer), said, tuple(finished.reasons), state)
+
+
+def about_finished_runs(
+    experiment: Experiment, config: ReportConfig, declared: ComparisonConfig, warned: Sequence[str]
+) -> Finished:
+    """Compare the finished runs, and write their figures and the tables that are not in the page."""
     labels = [declared.note] if declared.note else []
     labels += check_one_factor(experiment, declared.factors, config.on_extra_factor)
     settings = Settings(
@@ -71,48 +154,47 @@ def write_report(path: Path, config: ReportConfig, declared: ComparisonConfig) -
         declared.min_seeds,
     )
     comparison = compare(experiment, settings)
-    gains = longer_context.context_gains(comparison)
+    gains, fixed = longer_context.context_gains(comparison), []
+    if chosen := declared.longer_context:
+        fixed = longer_context.fixed_sentences(comparison, gains, chosen.cell, chosen.context, chosen.longer)
+    said, found = [*fixed, *findings(experiment, comparison)], reasons(experiment, comparison)
     folder = Path(config.folder)
     folder.mkdir(parents=True, exist_ok=True)
-    root = os.path.relpath(path, folder)
-    more = further_tables(experiment, comparison, gains)
+    root = os.path.relpath(experiment.path, folder)
+    main, more = tables.main_table(comparison, root), further_tables(experiment, comparison, gains)
     plotted = all_figures(experiment, comparison, config.window)
-    for plot in plotted:
-        style.save(plot.figure, folder, plot.name)
-    main = tables.main_table(comparison, root)
-    said = findings(experiment, comparison)
-    if declared.longer_context:
-        fixed = declared.longer_context
-        said = longer_context.fixed_sentences(comparison, gains, fixed.cell, fixed.context, fixed.longer) + said
-    sentences = [*labels, *said]
-    write_text_tables(folder, experiment, comparison, [main, *tables.published_tables(), *more], root, sentences)
-    page = folder / "report.html"
-    template = Environment(autoescape=True, undefined=StrictUndefined).from_string(TEMPLATE.read_text())
-    page.write_text(
-        template.render(
-            name=experiment.name,
-            cells=len(experiment.cells),
-            runs=len(experiment.runs),
-            factors=declared.factors,
-            baseline=comparison.baseline_name,
-            labels=labels,
-            findings=said,
-            main=render.to_html(main),
-            published=[render.to_html(table) for table in tables.published_tables()],
-            published_caveat=published_caveat(),
-            figures=[inlined(plot, folder) for plot in plotted],
-            tables=[render.to_html(table) for table in more],
-            differs=[
-                (name, what_differs(experiment, cell, declared.baseline))
-                for cell, name in experiment.names.items()
-                if cell != declared.baseline
-            ],
-            runs_table=render.to_html(tables.runs_table(experiment, root)),
-            method=METHOD,
-            command=f"python -m ablate.report experiment={experiment.name}",
-        )
+    first = next((plot for plot in plotted if plot.name == "differences"), plotted[0])
+    others = [plot for plot in plotted if plot is not first]
+    shown = [main, *tables.published_tables(), *more]
+    write_text_tables(folder, experiment, comparison, shown, root, [*warned, *labels, *said])
+    runs = Section("pages", "Runs", render.to_html(tables.runs_table(experiment, root, config.run_pages)))
+    method = Markup('<p class="note">{}</p>').format(METHOD)
+    sections = [
+        *filter(None, [why_section(found, config.run_pages)]),
+        runs,
+        scores_section(main, tables.published_tables(), published_caveat()),
+        Section("findings", "All findings", bullets(said, "findings")),
+        figures_section(others, folder),
+        Section("tables", "More tables", html_of(more), is_open=False),
+        differs_section(experiment),
+        Section("method", "How it was computed", method, is_open=False),
+    ]
+    return Finished(
+        baseline_name=comparison.baseline_name,
+        answer=answer(experiment, comparison, fixed),
+        labels=labels,
+        findings=said,
+        reasons=found,
+        figure=figure_html(first, folder),
+        sections=sections,
     )
-    return page, sentences
+
+
+def states_section(experiment: Experiment, planned: Sequence[str], config: ReportConfig, folder: Path) -> Section:
+    """The state of every run, and the curves of all of them so far."""
+    plot = partial_curves(experiment, config.window, config.confidence)
+    curves = figure_html(plot, folder) if plot else Markup("")
+    return Section("unfinished", "What has run so far", render.to_html(states_table(experiment, planned)) + curves)
 
 
 def write_text_tables(
@@ -147,9 +229,3 @@ def further_tables(experiment: Experiment, comparison: Comparison, gains: pd.Dat
         levels = effects.factor_levels(experiment, *keys)
         found.append(tables.effects_table(effects.two_by_two(comparison, levels, *keys)))
     return [*found, *overlap_tables(experiment)]
-
-
-def inlined(plot: Plot, folder: Path) -> dict[str, str | int]:
-    data = base64.b64encode((folder / f"{plot.name}.png").read_bytes()).decode()
-    width = round(96 * plot.figure.get_figwidth() * 1.25)
-    return {"name": plot.name, "title": plot.title, "note": plot.note, "png": data, "width": width}

@@ -11,6 +11,7 @@ import yaml
 from analysis.compare import Comparison
 from analysis.load import Experiment
 from analysis.outcomes import WARM_START
+from analysis.pages.run_page import page_of
 from analysis.render import NOTHING, Link, Table, Target, Text
 
 PUBLISHED = Path(__file__).with_name("published.yaml")
@@ -170,9 +171,14 @@ def effects_table(effects: pd.DataFrame) -> Table:
     return Table("effects", "Effects of the 2 x 2", header, tuple(rows), note)
 
 
-def runs_table(experiment: Experiment, root: str) -> Table:
-    """The runs behind every number, with their configuration and commit."""
-    header = ("cell", "seed", "directory", "configuration", "commit", "records", "host", "attempts")
+def runs_table(experiment: Experiment, root: str, has_pages: bool = False) -> Table:
+    """The runs behind every number, with their configuration and commit.
+
+    Args:
+        has_pages: link each run to its page; else to its directory only.
+    """
+    header = ("cell", "seed", *(["curves and rollouts"] if has_pages else []), "directory", "configuration", "commit",
+              "host", "attempts")  # fmt: skip
     rows = []
     for cell, name in experiment.names.items():
         for index, run in enumerate(experiment.runs_of(cell)):
@@ -182,10 +188,10 @@ def runs_table(experiment: Experiment, root: str) -> Table:
                 (
                     name if index else Target(name, anchor_of(cell)),
                     str(run.seed),
+                    *([Link("open", page_of(run))] if has_pages else []),
                     Link(run.name, path),
                     Link(str(run.manifest.get("config_hash", "config")), f"{path}/{files.config_path.name}"),
                     Link(run.commit, f"{path}/{files.manifest.path.name}"),
-                    Link("metrics, evaluation", path),
                     str(run.manifest.get("host", NOTHING)),
                     str(len(run.manifest.get("attempts", []))),
                 )

@@ -10,7 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from ablate.cli import compose
 from ablate.errors import UserError
 from ablate.planner.machine import Machine
-from ablate.sweep import expand, plan
+from ablate.sweep import expand, plan, run_names
 
 SWEEPS = [
     ["experiment=tiny"],
@@ -82,6 +82,11 @@ def test_a_missing_file_is_a_warning_until_the_run_is_submitted(tmp_path):
     assert (submitted.returncode, submitted.stdout) == (2, "")
     assert submitted.stderr.startswith("error: problem file nowhere.jsonl does not exist")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_names_of_a_sweeps_runs_are_their_directories():
+    overrides = ["experiment=tiny", "seed=0,1", "objective=gspo,dapo"]
+    assert run_names(overrides) == [f"{run.config.cell}/{run.directory.name}" for run in plan(overrides)]
 
 
 def test_two_runs_never_share_a_directory():

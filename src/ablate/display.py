@@ -35,28 +35,62 @@ def summary(metrics: Mapping[str, float]) -> str:
     return "  ".join(shown + scores)
 
 
+def minutes(seconds: float) -> str:
+    """Seconds as 4:10, or 1:04:10 from an hour on."""
+    whole = round(seconds)
+    hours = f"{whole // 3600}:" if whole >= 3600 else ""
+    return f"{hours}{whole // 60 % 60:0{2 if hours else 1}d}:{whole % 60:02d}"
+
+
+class SweepClock:
+    """Where the sweep of this process stands. A run that is not made again, because it is done, takes no time."""
+
+    def __init__(self, num_runs: int) -> None:
+        self.num_runs, self.position = num_runs, 0
+        self.taken_s: list[float] = []  # of the runs that this process made
+        self.start = 0.0
+
+    def begin_run(self) -> None:
+        self.position += 1
+        self.start = time.monotonic()
+
+    def end_run(self) -> None:
+        self.taken_s.append(time.monotonic() - self.start)
+
+    def place(self, left_s: float | None) -> str:
+        """Such as "run 3 of 8, 4:10 left", if a run still takes ``left_s``; the others take as long as those before."""
+        here = f"run {self.position} of {self.num_runs}"
+        if left_s is None:
+            return here
+        own_s = time.monotonic() - self.start + left_s
+        typical_s = sum(self.taken_s) / len(self.taken_s) if self.taken_s else own_s
+        return f"{here}, {minutes(left_s + typical_s * (self.num_runs - self.position))} left"
+
+
 class Clock:
     """Seconds per step since the first step that this process showed, and the time left at that pace."""
 
-    def __init__(self, num_steps: int) -> None:
-        self.num_steps = num_steps
+    def __init__(self, num_steps: int, sweep: SweepClock | None = None) -> None:
+        self.num_steps, self.sweep = num_steps, sweep
         self.first: tuple[int, float] | None = None
 
     def eta(self, step: int) -> str:
+        left_s, pace = None, "first step"
         if self.first is None:
             self.first = step, time.monotonic()
-            return "first step"
-        first_step, start = self.first
-        pace_s = (time.monotonic() - start) / max(1, step - first_step)
-        left_s = round(pace_s * (self.num_steps - step))
-        return f"{pace_s:.2f} s/step, {left_s // 60}:{left_s % 60:02d} left"
+        else:
+            first_step, start = self.first
+            pace_s = (time.monotonic() - start) / max(1, step - first_step)
+            left_s = pace_s * (self.num_steps - step)
+            pace = f"{pace_s:.2f} s/step, {minutes(left_s)} left"
+        return pace if self.sweep is None else f"{pace}; {self.sweep.place(left_s)}"
 
 
 class PlainDisplay:
     """One line for each step, for logs."""
 
-    def __init__(self, title: str, num_steps: int) -> None:
-        self.title, self.num_steps, self.clock = title, num_steps, Clock(num_steps)
+    def __init__(self, title: str, num_steps: int, sweep: SweepClock | None) -> None:
+        self.title, self.num_steps, self.clock = title, num_steps, Clock(num_steps, sweep)
 
     def say(self, sentence: str) -> None:
         print(f"[{self.title}] {sentence}", flush=True)
@@ -71,13 +105,13 @@ class PlainDisplay:
 class LiveDisplay:
     """A bar with the remaining time, and below it the numbers of the newest step; both are redrawn in place."""
 
-    def __init__(self, title: str, num_steps: int) -> None:
+    def __init__(self, title: str, num_steps: int, sweep: SweepClock | None) -> None:
         from rich.console import Group
         from rich.live import Live
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
         from rich.text import Text
 
-        self.clock = Clock(num_steps)
+        self.clock = Clock(num_steps, sweep)
         columns = (TextColumn("[bold]{task.description}"), BarColumn(20), MofNCompleteColumn())
         self.bar = Progress(*columns, TextColumn("{task.fields[eta]}"))
         self.task = self.bar.add_task(title, total=num_steps, eta="starting")
@@ -143,10 +177,10 @@ def is_live(mode: str) -> bool:
     return mode == "live" or (mode == "auto" and sys.stdout.isatty())
 
 
-def open_display(mode: str, title: str, num_steps: int) -> Display:
+def open_display(mode: str, title: str, num_steps: int, sweep: SweepClock | None = None) -> Display:
     if _send is not None:
         return SentDisplay(_send, title, num_steps)
-    return (LiveDisplay if is_live(mode) else PlainDisplay)(title, num_steps)
+    return (LiveDisplay if is_live(mode) else PlainDisplay)(title, num_steps, sweep)
 
 
 def print_page(title: str, tables: Sequence[tuple[str, Sequence[str], Sequence[Sequence[str]]]], text: str) -> None:
@@ -165,3 +199,36 @@ def print_page(title: str, tables: Sequence[tuple[str, Sequence[str], Sequence[S
             table.add_row(*row)
         console.print(table)
     console.print(text, soft_wrap=True)
+
+
+STATE_STYLES = {
+    "done": ("✓", "green"),
+    "running": ("▶", "cyan"),
+    "queued": ("…", "cyan"),
+    "missing": ("·", "dim"),
+    "failed": ("✗", "red"),
+}  # others, such as preempted, wait for a run to continue them
+
+
+def print_grid(states: Mapping[tuple[str, str], tuple[str, str]], width: int | None = None) -> None:
+    """Print the states of a sweep as a grid on the terminal: a row for each cell, a column for each seed.
+
+    Args:
+        states: (cell, seed) -> the state's name and the position, such as "step 12/40 at …".
+        width: of the terminal; None to ask it.
+    """
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    seeds = list(dict.fromkeys(seed for _, seed in states))
+    grid = Table("cell", *(f"seed {seed}" for seed in seeds), box=None, pad_edge=False, header_style="bold")
+    for cell in dict.fromkeys(cell for cell, _ in states):
+        row = []
+        for seed in seeds:
+            name, position = states.get((cell, seed), ("", ""))
+            sign, style = STATE_STYLES.get(name, ("‖", "yellow")) if name else ("", "")
+            where = " ".join(position.split()[:2]) if name != "done" else ""
+            row.append(Text(" ".join(filter(None, (sign, name, where))), style))
+        grid.add_row(Text(cell), *row)
+    Console(width=width, highlight=False).print(grid)

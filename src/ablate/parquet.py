@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ablate.errors import UserError
 from ablate.files import scratch_path
+
+Result = TypeVar("Result")
 
 READ_BYTES = 1 << 20
 FACTS_KEY = b"ablate"
@@ -39,11 +41,45 @@ def read_parquet(path: Path) -> list[dict[str, Any]]:
     Raises:
         UserError: if the file is not readable as parquet.
     """
+    return opened(path, lambda file: file.read().to_pylist())
+
+
+def column_names(path: Path) -> list[str]:
+    """The columns of a file, in order; raises as ``read_parquet`` does."""
+    return opened(path, lambda file: list(file.schema_arrow.names))
+
+
+def read_columns(path: Path, columns: Sequence[str], lengths: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """Read rows with those of the given columns that the file has; raises as ``read_parquet`` does.
+
+    Args:
+        lengths: list columns that are read as their number of elements, under the name ``num_<column>``.
+    """
+    import pyarrow.compute as pc
+
+    def read(file: Any) -> Any:
+        names = file.schema_arrow.names
+        table = file.read(columns=[name for name in columns if name in names])
+        for name in lengths:
+            counts = pc.list_value_length(file.read(columns=[name]).column(0))
+            table = table.append_column(f"num_{name}", counts)
+        return table.to_pylist()
+
+    return opened(path, read)
+
+
+def opened(path: Path, read: Callable[[Any], Result]) -> Result:
+    """Apply ``read`` to the open file.
+
+    Raises:
+        UserError: if the file is not readable as parquet.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        return pq.read_table(path).to_pylist()
+        with pq.ParquetFile(path) as file:
+            return read(file)
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:  # the file is not there, or may not be read
             raise
@@ -55,6 +91,22 @@ def read_facts(path: Path) -> dict[str, Any]:
     import pyarrow.parquet as pq
 
     return json.loads((pq.read_schema(path).metadata or {}).get(FACTS_KEY, b"{}"))
+
+
+def write_parts(path: Path, parts: Iterable[Sequence[Mapping[str, Any]]]) -> None:
+    """Write parts of rows (dicts with equal keys) in one step; holds one part in memory."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = scratch_path(path)
+    tables = (pa.Table.from_pylist(list(part)) for part in parts)
+    first = next(tables)
+    with pq.ParquetWriter(scratch, first.schema) as writer:
+        writer.write_table(first)
+        for table in tables:
+            writer.write_table(table.cast(first.schema))
+    scratch.replace(path)
 
 
 def write_row_groups(

@@ -14,6 +14,7 @@ ablate.evaluate and ablate.export; here it may also be RUN/checkpoints (all of t
     moment=after    (the default) each checkpoint meets the whole rollout batch it was just trained on
     moment=during   each checkpoint meets the next batch at its last update; the updates before it are repeated
     steps=[10,20]   use these rollouts instead of those that the moment implies
+    tokens=true     also write what each objective does with each token; the run's page of ablate.report then shows it
 
 Every other word is an override: objective.clip_high=0.3 and 'hydra.searchpath=[file://my_conf]' for the objectives; in
 the laboratory laboratory.parameter_space=false changes conf/laboratory.yaml, and other sections change the run's own
@@ -31,8 +32,8 @@ from ablate.cli import read_words, run_main, searchpath_of
 from ablate.errors import UserError
 
 NEEDED = {"cases": {"out"}, "rollouts": {"checkpoint", "objectives"}}
-OPTIONAL = {"cases": set(), "rollouts": {"out", "steps", "moment"}}
-OWN_KEYS = ("cases", "rollouts", "checkpoint", "objectives", "out", "steps", "moment")
+OPTIONAL = {"cases": set(), "rollouts": {"out", "steps", "moment", "tokens"}}
+OWN_KEYS = ("cases", "rollouts", "checkpoint", "objectives", "out", "steps", "moment", "tokens")
 
 
 def main() -> int:

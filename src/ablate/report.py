@@ -1,9 +1,10 @@
-"""``python -m ablate.report experiment=tiny``: tables, figures and one self-contained page for an experiment's runs.
+"""``python -m ablate.report experiment=tiny``: tables, figures, and pages to read an experiment's runs in a browser.
 
     python -m ablate.report experiment=main comparison.baseline=gspo report.on_extra_factor=label
 
-Writes report.html, table.md, table.tex, scores.csv and every figure as PNG and SVG into
-outputs/<experiment>/report/. The work is done by the package ``analysis``.
+Writes report.html, table.md, table.tex, scores.csv, every figure as PNG and SVG, and a page for each run with its saved
+rollouts (runs/) into outputs/<experiment>/report/. Open report.html from the disk: it needs no server and no network.
+An unfinished sweep has a report too, which says so. The work is done by the package ``analysis``.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ from pathlib import Path
 
 from ablate.cli import compose, read_words, run_main
 from ablate.config import ComparisonConfig, section
+from ablate.sweep import run_names
 
 
 def main() -> None:
-    """Write the report of one experiment, and print where it is and what it found."""
+    """Write the report of one experiment, and print in a few lines what it found and where it is."""
     words = read_words(__doc__, own=(), required=("experiment",))
     from omegaconf import OmegaConf
 
@@ -25,8 +27,9 @@ def main() -> None:
     config = ReportConfig(**OmegaConf.to_container(values.report, resolve=True))
     declared = section(ComparisonConfig, values.comparison, "comparison")
     outputs = Path(values.paths.outputs) / values.experiment
-    page, sentences = write_report(outputs, config, declared)
-    print(*(f"- {sentence}" for sentence in sentences), page, sep="\n")
+    planned = run_names([word for word in words.overrides if not word.lstrip("+~").startswith("report.")])
+    report = write_report(outputs, config, declared, planned)
+    print(*report.summary(), sep="\n")
 
 
 if __name__ == "__main__":

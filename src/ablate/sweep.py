@@ -85,3 +85,9 @@ def plan(
             )
         runs[directory] = PlannedRun(job, directory, config)
     return list(runs.values())
+
+
+def run_names(overrides: Sequence[str]) -> list[str]:
+    """The directory of every run of the sweep, relative to its experiment: "gspo/seed1". Checks no configuration."""
+    composed = (compose(job) for job in expand(overrides))
+    return [f"{values.cell}/seed{values.seed}" for values in composed]

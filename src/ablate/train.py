@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 import hydra
 
 from ablate.cli import CONF_DIR, is_sweep, run_main, stop
+from ablate.display import SweepClock
 from ablate.errors import UserError
 from ablate.launch.failures import failed_runs, note_failure, print_failures
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from ablate.config import RunConfig
     from ablate.records import RunDirectory
 
+sweep_clocks: list[SweepClock] = []  # one, if this process makes a sweep run by run
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 REQUEUE_EXIT_CODE = 75  # EX_TEMPFAIL: the templates in slurm/ requeue a task that ends with this code
 INTERRUPT_EXIT_CODE = 130
@@ -83,7 +85,9 @@ def check_sweep() -> None:
     options = {word for word in sys.argv[1:] if word.startswith("-")}
     if options and options <= {"-m", "--multirun"}:
         words = [word for word in sys.argv[1:] if word not in options]
-        plan(words, int(os.environ.get("WORLD_SIZE", "1")), trains_here=True, machine=this_machine())
+        num_processes = int(os.environ.get("WORLD_SIZE", "1"))
+        runs = plan(words, num_processes, trains_here=True, machine=this_machine())
+        sweep_clocks.append(SweepClock(len(runs)))
         GlobalHydra.instance().clear()  # Hydra's own command line refuses to start where configurations were composed
 
 
@@ -108,6 +112,8 @@ def claim_and_train(config: RunConfig, config_yaml: str, run: RunDirectory) -> s
     from ablate.objectives import outside_files
     from ablate.provenance import config_changes, file_changes
 
+    for sweep in sweep_clocks:
+        sweep.begin_run()
     is_leader = os.environ.get("RANK", "0") == "0"
     if is_leader:
         run.owner.lock()
@@ -119,7 +125,10 @@ def claim_and_train(config: RunConfig, config_yaml: str, run: RunDirectory) -> s
             return "done"
         if is_leader:
             run.claim(config_yaml, changes)
-        return attempt(config, config_yaml, run, is_leader)
+        status = attempt(config, config_yaml, run, is_leader)
+        for sweep in sweep_clocks:
+            sweep.end_run()
+        return status
     finally:
         run.owner.unlock()
 
@@ -136,8 +145,9 @@ def attempt(config: RunConfig, config_yaml: str, run: RunDirectory, is_leader: b
     if is_leader:
         about = {**facts(config_yaml), "outside_files": outside_files(config.objective)}
         run.begin_attempt(about, dirty_diff())
+    opening = config, config_yaml, run, is_leader, next(iter(sweep_clocks), None)
     try:
-        with full_disk_in_one_sentence(run), open_session(config, config_yaml, run, is_leader) as session:
+        with full_disk_in_one_sentence(run), open_session(*opening) as session:
             train(session)
     except Preempted as error:
         close_attempt(run, is_leader, "preempted", str(error) or None)

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import pytest
 
 from analysis.compare import Settings
 from analysis.load import Experiment, load_experiment
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 HERE = Path(__file__).parent
 
@@ -41,6 +47,20 @@ def copied_runs(recorded: Path, tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def settings() -> Settings:
     return Settings(baseline="grpo", resamples=2000, confidence=0.95, power=0.8, seed=0, pass_at=1, min_seeds=2)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """One Chromium for the whole session; .ci/run sets ABLATE_BROWSER=required, and then a missing one is an error."""
+    path = shutil.which("chromium")
+    if path is None and os.environ.get("ABLATE_BROWSER") != "required":
+        pytest.skip("the pages are not tested in a browser: there is no Chromium (apt-get install chromium)")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()
 
 
 @pytest.fixture(scope="session")

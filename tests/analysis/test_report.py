@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import unquote
 
 import pandas as pd
 import pytest
@@ -17,25 +18,43 @@ from ablate.config import ComparisonConfig, LongerContextConfig
 from ablate.errors import UserError
 from analysis import render, tables
 from analysis import report as report_module
+from analysis.answer import answer
 from analysis.compare import compare
+from analysis.figures import score_by_context
 from analysis.findings import findings, published_caveat, second_comparison_sentences
 from analysis.load import load_experiment
 from analysis.longer_context import context_gains, fixed_sentences
-from analysis.report import ReportConfig, write_report
+from analysis.report import Report, ReportConfig, write_report
+from analysis.why import reasons
 
 CONFIG = ReportConfig(
-    folder="", on_extra_factor="refuse", pass_at=1, resamples=500, confidence=0.95, power=0.8, seed=0, window=3
+    folder="",
+    on_extra_factor="refuse",
+    pass_at=1,
+    resamples=500,
+    confidence=0.95,
+    power=0.8,
+    seed=0,
+    window=3,
+    run_pages=False,  # test_pages.py has them
 )
 
 FACTORS = ["objective.ratio", "objective.weight", "objective.clip_low", "objective.clip_high"]
 DECLARED = ComparisonConfig(FACTORS, "ratio=token-weight=sequence_mean", min_seeds=2, longer_context=None, note=None)
+MAIN = replace(DECLARED, factors=["objective"], baseline="grpo")
 
 
 @pytest.fixture(scope="module")
-def written(recorded: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+def written(recorded: Path, tmp_path_factory: pytest.TempPathFactory) -> Report:
     """A report on the crossed experiment, in a folder elsewhere."""
     folder = tmp_path_factory.mktemp("report")
     return write_report(recorded / "ratio_x_weight", replace(CONFIG, folder=str(folder)), DECLARED)
+
+
+@pytest.fixture
+def one_figure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw only the first figure: the others take most of a report's time."""
+    monkeypatch.setattr(report_module, "all_figures", lambda _, comparison, __: [score_by_context(comparison)])
 
 
 def silenced(copied_runs: Path, cell: str, **values: float) -> None:
@@ -46,7 +65,7 @@ def silenced(copied_runs: Path, cell: str, **values: float) -> None:
 
 
 def test_it_leaves_a_page_tables_and_every_figure_as_png_and_svg(written):
-    folder = written[0].parent
+    folder = written.page.parent
     names = {path.name for path in folder.iterdir()}
     assert {"report.html", "table.md", "table.tex", "scores.csv"} <= names
     figures = {name.removesuffix(".png") for name in names if name.endswith(".png")}
@@ -58,25 +77,25 @@ def test_it_leaves_a_page_tables_and_every_figure_as_png_and_svg(written):
 
 
 def test_the_page_needs_no_other_file(written):
-    page = written[0].read_text()
+    page = written.page.read_text()
     sources = re.findall(r'src="([^"]{0,40})', page)
     assert len(sources) == 8
     assert all(source.startswith("data:image/png;base64,") for source in sources)
-    assert "<script" not in page
-    assert "<link" not in page
+    assert not re.search("<script[^>]* src=", page)
+    assert re.findall("<link [^>]+>", page) == ['<link rel="icon" href="data:,">']
 
 
 def test_every_link_of_the_page_leads_somewhere(written):
-    page, folder = written[0].read_text(), written[0].parent
-    targets = re.findall(r'href="([^"]+)"', page)
+    page, folder = written.page.read_text(), written.page.parent
+    targets = re.findall(r'<a href="([^"]+)"', page)
     anchors = set(re.findall(r'id="([^"]+)"', page))
     assert len(targets) > 40
     for target in targets:
-        assert target[1:] in anchors if target.startswith("#") else (folder / target).exists(), target
+        assert target[1:] in anchors if target.startswith("#") else (folder / unquote(target)).exists(), target
 
 
 def test_every_score_leads_to_its_runs_with_configuration_and_commit(written, crossed_runs):
-    page = written[0].read_text()
+    page = written.page.read_text()
     for cell in crossed_runs.cells:
         assert f'href="#{tables.anchor_of(cell)}"' in page
     for run in crossed_runs.runs:
@@ -86,7 +105,7 @@ def test_every_score_leads_to_its_runs_with_configuration_and_commit(written, cr
 
 
 def test_equal_runs_give_equal_pages(written, recorded):
-    page = written[0]
+    page = written.page
     before = page.read_bytes()
     config = replace(CONFIG, folder=str(page.parent))
     write_report(recorded / "ratio_x_weight", config, DECLARED)
@@ -94,7 +113,7 @@ def test_equal_runs_give_equal_pages(written, recorded):
 
 
 def test_the_published_table_stands_next_to_ours_with_its_source(written):
-    page = written[0].read_text()
+    page = written.page.read_text()
     for number in ("67.87", "66.26", "66.52", "60.79", "about 63", "40,960", "81,920", "context"):
         assert number in page
     assert "Nous Research" in page
@@ -108,12 +127,11 @@ def test_a_second_factor_is_refused_before_anything_is_written(recorded, tmp_pat
     assert not (tmp_path / "report").exists()
 
 
-def test_a_labelled_second_factor_stands_in_page_and_table(recorded, tmp_path, monkeypatch):
-    monkeypatch.setattr(report_module, "all_figures", lambda *_: [])  # they take most of a report's time
+def test_a_labelled_second_factor_stands_in_page_and_table(recorded, tmp_path, one_figure):
     config = replace(CONFIG, folder=str(tmp_path), on_extra_factor="label")
-    page, sentences = write_report(recorded / "ratio_x_weight", config, replace(DECLARED, factors=["objective.ratio"]))
-    assert sentences[0].startswith("Not one factor.")
-    assert "Not one factor." in page.read_text()
+    report = write_report(recorded / "ratio_x_weight", config, replace(DECLARED, factors=["objective.ratio"]))
+    assert report.sentences[0].startswith("Not one factor.")
+    assert "Not one factor." in report.page.read_text()
     assert "Not one factor." in (tmp_path / "table.md").read_text()
 
 
@@ -225,13 +243,70 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(arguments, sentence, tmp_path
     assert "Traceback" not in result.stderr
 
 
-def test_one_cell_alone_has_a_report_too(copied_runs, tmp_path):
+def test_one_cell_alone_has_a_report_too(copied_runs, tmp_path, one_figure):
     for cell in ("dapo", "gspo", "gspo_plus"):
         shutil.rmtree(copied_runs / cell)
     config = replace(CONFIG, folder=str(tmp_path))
-    _, sentences = write_report(copied_runs, config, replace(DECLARED, factors=["objective"], baseline="grpo"))
-    assert not any("differ" in sentence for sentence in sentences)
+    report = write_report(copied_runs, config, MAIN)
+    assert not any("differ" in sentence for sentence in report.sentences)
+    assert report.answer[0].startswith("GRPO, the only cell, has Pass@1")
     assert not (tmp_path / "differences.png").exists()
+
+
+def with_status(runs: Path, pattern: str, status: str) -> None:
+    for path in runs.glob(f"{pattern}/manifest.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"status": status, "error": "Error: <b>disk full"}))
+
+
+def test_the_report_of_an_unfinished_sweep_says_so_and_scores_finished_runs_only(copied_runs, tmp_path, one_figure):
+    with_status(copied_runs, "gspo/seed*", "preempted")
+    planned = ["grpo/seed0", "gspo/seed1", "gspo/seed7"]
+    report = write_report(copied_runs, replace(CONFIG, folder=str(tmp_path)), MAIN, planned)
+    page = report.page.read_text()
+    assert report.summary()[2] == "This sweep is not finished: of its 13 runs 9 done, 3 preempted, 1 missing."
+    assert page.index("This sweep is not finished") < page.index('class="answer"')
+    states = dict(re.findall(r"<td>(?:<a[^>]*>)?(\w+/seed\d)(?:</a>)?</td><td>(\w+)</td>", page))
+    assert states["gspo/seed0"] == "preempted"
+    assert states["gspo/seed7"] == "missing"
+    assert len(states) == 13
+    assert "Error: &lt;b&gt;disk full" in page
+    assert (tmp_path / "partial_curves.png").exists()
+    assert "| GSPO |" not in (tmp_path / "table.md").read_text().split("**Published")[0]
+    assert set(pd.read_csv(tmp_path / "scores.csv")["cell"]) == {"warm start", "grpo", "dapo", "gspo_plus"}
+
+
+def test_a_sweep_without_a_finished_run_has_states_and_curves_and_no_score(copied_runs, tmp_path):
+    with_status(copied_runs, "*/seed*", "running")
+    report = write_report(copied_runs, replace(CONFIG, folder=str(tmp_path / "report")), MAIN)
+    page = report.page.read_text()
+    assert "of its 12 runs 12 interrupted" in page
+    assert "There is no score before a run is finished." in page
+    assert "Pass@1" not in page
+    assert {path.name for path in report.page.parent.iterdir()} == {
+        "report.html",
+        "partial_curves.png",
+        "partial_curves.svg",
+    }
+
+
+def test_the_answer_names_a_winner_only_where_a_difference_is_detectable(main_runs, settings):
+    comparison = compare(main_runs, settings)
+    first, second = answer(main_runs, comparison)
+    assert re.match(r"GSPO scores highest, Pass@1 .* but no cell won: no difference from GRPO is detectable", first)
+    assert re.match(r"Training itself is real: every cell is clearly above the warm start", second)
+    frame = comparison.frame.assign(p_holm=comparison.frame["p_holm"].where(comparison.frame["cell"] != "gspo", 0.001))
+    first, _ = answer(main_runs, replace(comparison, frame=frame))
+    assert re.match(r"GSPO won: Pass@1 .* points from GRPO \(adjusted p 0\.001\)\.", first)
+
+
+def test_the_parts_of_a_gap_add_up_and_lead_to_a_failed_rollout(main_runs, settings):
+    found = reasons(main_runs, compare(main_runs, settings))
+    assert len(found) == 3
+    for reason in found:
+        gap, wrong, cut = map(float, re.findall(r"(-?\d+\.\d) (?:points of Pass@1|from)", reason.sentences[0])[:3])
+        assert gap >= 0
+        assert wrong + cut == pytest.approx(gap, abs=1.5)  # what passed although cut off is the rest
+        assert reason.example.verdict == "wrong_answer"
 
 
 def test_a_baseline_that_did_not_run_is_reported(copied_runs, settings):
@@ -249,14 +324,14 @@ def test_the_findings_count_the_samples_whose_two_verdicts_differ():
     assert second_comparison_sentences(pd.DataFrame({"passed": [True], "passed_second": [None]})) == []
 
 
-def test_the_comparison_that_was_fixed_in_advance_and_the_note_come_first(recorded, tmp_path, monkeypatch):
-    monkeypatch.setattr(report_module, "all_figures", lambda *_: [])
+def test_the_comparison_that_was_fixed_in_advance_and_the_note_come_first(recorded, tmp_path, one_figure):
     declared = replace(
         DECLARED,
         longer_context=LongerContextConfig("ratio=token-weight=token_mean", context=160, longer=320),
         note="The effect is designed in.",
     )
-    page, sentences = write_report(recorded / "ratio_x_weight", replace(CONFIG, folder=str(tmp_path)), declared)
+    report = write_report(recorded / "ratio_x_weight", replace(CONFIG, folder=str(tmp_path)), declared)
+    page, sentences = report.page, report.sentences
     assert sentences[0] == "The effect is designed in."
     assert sentences[1].startswith("Fixed in advance: ")
     assert "in the same 2 runs. It finishes" in sentences[1]

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -10,11 +11,14 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ablate import replay
 from ablate.cli import objective_config
+from ablate.data.tokenizer import VOCABULARY
 from ablate.errors import UserError
 from ablate.laboratory import AS_CONFIGURED, measures
 from ablate.laboratory.recorded import recorded_batch, run_of
 from ablate.objectives import build
-from ablate.records.rollouts import cut_into_groups, read_step
+from ablate.records.groups import cut_into_groups
+from ablate.records.rollouts import read_step
+from ablate.records.token_values import token_file
 from ablate.trainer.batching import make_batch
 
 FOUR = "[grpo,dapo,gspo,gspo_plus]"
@@ -29,6 +33,7 @@ def results(recorded_run, tmp_path_factory):
         "print('forbidden:', [m for m in ('vllm', 'modal') if m in sys.modules])"
     )
     words = [f"rollouts={recorded_run}/rollouts", f"checkpoint={recorded_run}/checkpoints", f"objectives={FOUR}"]
+    words.append("tokens=true")
     done = subprocess.run(
         [sys.executable, "-c", code, *words, f"out={out}"], capture_output=True, text=True, timeout=280
     )
@@ -51,6 +56,30 @@ def test_it_writes_a_tidy_parquet_a_table_and_figures(results):
     for name in ("cosines", "mass_by_length", "ratios", "toggles"):
         assert (out / f"{name}.png").stat().st_size > 10_000
     assert "## Checkpoint 2, rollouts of step 2" in (out / "laboratory.md").read_text()
+
+
+@pytest.mark.parametrize("name", ["grpo", "dapo", "gspo", "gspo_plus"])
+def test_the_values_of_tokens_add_up_to_those_of_rollouts(results, name):
+    rows, rollouts, out, _ = results
+    tokens = pd.read_parquet(token_file(out, step=2, checkpoint=2))
+    mass = rollouts[(rollouts["checkpoint"] == 2) & (rollouts["objective"] == name)]["mass"]
+    shares = tokens[f"{name}/share"].map(lambda share: np.abs(share).sum())
+    np.testing.assert_allclose(shares, mass, atol=1e-6)
+    if name != "dapo":  # dapo leaves a group out, and a clip is counted over the rows in the loss
+        clipped = np.concatenate(tokens[f"{name}/clip"])
+        for side, measure in ((-1, "clip_low_tokens"), (1, "clip_high_tokens")):
+            [share] = values(rows, measure, objective=name, toggle=AS_CONFIGURED, checkpoint=2)["value"]
+            assert (clipped == side).mean() == pytest.approx(share, abs=1e-6)
+
+
+def test_tokens_have_the_texts_and_log_probabilities_of_the_recorded_responses(results, recorded_run):
+    tokens = pd.read_parquet(token_file(results[2], step=2, checkpoint=2))
+    recorded = pd.read_parquet(recorded_run / "rollouts" / "step_00002.parquet")
+    for mine, row in zip(tokens.itertuples(), recorded.itertuples(), strict=True):
+        assert list(mine.tokens) == [VOCABULARY[token] for token in row.response_ids]
+        np.testing.assert_allclose(mine.old_logp, row.old_logp)
+        np.testing.assert_allclose(mine.rollout_logp, row.rollout_logp)
+    assert list(tokens["rollout"]) == list(range(24))
 
 
 def test_it_never_loads_the_engine(results):

@@ -33,14 +33,17 @@ class LaboratoryConfig:
     num_buckets: int
     num_bins: int
     parameter_space: bool
+    tokens: bool = False  # also write what each objective does with each token
 
 
 @dataclass(frozen=True)
 class Results:
-    """Tidy rows, and one row per rollout and objective as configured."""
+    """Tidy rows, one row per rollout and objective as configured, and the tensors behind them."""
 
     rows: list[dict[str, Any]]
     rollouts: list[dict[str, Any]]
+    logp_BT: Tensor  # nats, at the policy's weights
+    gradients: Mapping[str, Tensor]  # d loss / d logp [B, T] of each objective as configured
 
 
 BatchFor = Callable[[Objective], TrainBatch]
@@ -81,7 +84,7 @@ def examine(policy: Policy, batch_for: BatchFor, variants: Variants, settings: L
                     found.append(row("cosine_parameters", measures.cosine(flat, in_parameters[name]), AS_CONFIGURED))
             rows += [labelled(entry, name, toggle) for entry in found]
     rows += pairwise("cosine_logp", in_logp) + pairwise("cosine_parameters", in_parameters)
-    return Results(rows, rollouts)
+    return Results(rows, rollouts, logp_BT, in_logp)
 
 
 def labelled(entry: dict[str, Any], objective: str, toggle: str) -> dict[str, Any]:

@@ -29,7 +29,7 @@ def run_command(
     """Run the laboratory as ``ablate.replay rollouts=...`` asks; return its folder and the files written.
 
     Args:
-        words: ``rollouts checkpoint objectives`` and perhaps ``out steps moment``.
+        words: ``rollouts checkpoint objectives`` and perhaps ``out steps moment tokens``.
         overrides: ``objective.*`` and ``hydra.*`` for the objectives, ``laboratory.*`` for conf/laboratory.yaml, others
             for the run's own configuration.
         objective_config: the objectives' configuration by name, with overrides.
@@ -43,6 +43,9 @@ def run_command(
     moment = words.get("moment", MOMENTS[0])
     if moment not in MOMENTS:
         raise UserError(f"moment={moment} is not one of {', '.join(MOMENTS)}")
+    tokens = words.get("tokens", "false").lower()
+    if tokens not in ("true", "false"):
+        raise UserError(f"tokens={tokens} is not true or false: choose one of them")
     places = places_of(run, [Path(path) for path in listed(words["checkpoint"])], steps_in(words), moment)
     out = Path(words.get("out", run.path / "laboratory"))
     paths = run_laboratory(
@@ -50,7 +53,7 @@ def run_command(
         config,
         places,
         lambda recorded: built_variants(configs, toggles_for(settings, recorded), say),
-        LaboratoryConfig(settings.num_buckets, settings.num_bins, settings.parameter_space),
+        LaboratoryConfig(settings.num_buckets, settings.num_bins, settings.parameter_space, tokens == "true"),
         out,
         say,
     )

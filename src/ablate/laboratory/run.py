@@ -9,16 +9,20 @@ from pathlib import Path
 from typing import Any
 
 from ablate.config import RunConfig
+from ablate.data.tokenizer import load_tokenizer
 from ablate.errors import UserError
 from ablate.files import write_atomic
 from ablate.laboratory import AS_CONFIGURED
-from ablate.laboratory.bench import BatchFor, LaboratoryConfig, Variants, examine
+from ablate.laboratory.bench import BatchFor, LaboratoryConfig, Results, Variants, examine
 from ablate.laboratory.recorded import recorded_batch
 from ablate.laboratory.table import markdown
+from ablate.laboratory.tokens import Decode, token_parts
 from ablate.objectives import Objective, build, canonical, without_removed_knobs
 from ablate.objectives.batch import update_batch
+from ablate.parquet import write_parts
 from ablate.records import RunDirectory, checkpoint_directory, write_parquet
 from ablate.records.rollouts import RecordedStep, read_step
+from ablate.records.token_values import token_file
 from ablate.trainer.checkpoint.directory import name_of, newest_first, step_of
 from ablate.trainer.open import open_trainer
 from ablate.trainer.trainer import Trainer
@@ -111,19 +115,45 @@ def run_laboratory(
     out: Path,
     say: Callable[[str], None],
 ) -> list[Path]:
-    """Examine every place, and write ``laboratory.parquet rollouts.parquet laboratory.md`` into ``out``."""
-    trainer = open_trainer(config, ensure_model(config))
-    rows, rollouts = [], []
+    """Examine every place, and write ``laboratory.parquet rollouts.parquet laboratory.md`` into ``out``.
+
+    With ``settings.tokens`` also ``tokens/``, see ``records.token_values``.
+    """
+    model_dir = ensure_model(config)
+    trainer = open_trainer(config, model_dir)
+    decode = load_tokenizer(model_dir).decode if settings.tokens else None
+    rows, rollouts, written = [], [], []
     for place in places:
         recorded = read_step(run, place.step)
         where = f"{place.root / name_of(place.checkpoint)}, {place.moment}"
         say(f"{where}: {recorded.num_rollouts} rollouts of step {place.step}")
         batch_for = batches_at(place, trainer, recorded, build(config.objective))
-        results = examine(trainer, batch_for, variants_for(recorded), settings)
+        variants = variants_for(recorded)
+        results = examine(trainer, batch_for, variants, settings)
+        if settings.tokens:
+            written.append(write_tokens(out, place, recorded, variants, results, batch_for, decode))
         labels = {"checkpoint": place.checkpoint, "step": place.step}
         rows += [labels | entry for entry in results.rows]
         rollouts += [labels | entry for entry in results.rollouts]
     write_parquet(out / ROWS_FILE, rows)
     write_parquet(out / ROLLOUTS_FILE, rollouts)
     write_atomic(out / TABLE_FILE, f"# Laboratory: {run.path}\n\n{markdown(rows)}")
-    return [out / name for name in (ROWS_FILE, ROLLOUTS_FILE, TABLE_FILE)]
+    return [*(out / name for name in (ROWS_FILE, ROLLOUTS_FILE, TABLE_FILE)), *written]
+
+
+def write_tokens(
+    out: Path,
+    place: Place,
+    recorded: RecordedStep,
+    variants: Variants,
+    results: Results,
+    batch_for: BatchFor,
+    decode: Decode,
+) -> Path:
+    """Write what each objective as configured does with each token of the place's batch."""
+    rows = range(recorded.num_rollouts) if place.moment == "after" else recorded.rows_of_updates[-1].tolist()
+    objectives = {name: toggles[AS_CONFIGURED] for name, toggles in variants.items()}
+    path = token_file(out, place.step, place.checkpoint)
+    parts = token_parts(recorded, rows, results.logp_BT, objectives, results.gradients, batch_for, decode)
+    write_parts(path, parts)
+    return path

@@ -1,6 +1,6 @@
 """``python -m ablate.plan``: the runs of an experiment, their states, and the overrides of every array task.
 
-    python -m ablate.plan experiment=tiny                     every run and its state
+    python -m ablate.plan experiment=tiny                     every run and its state: a grid on a terminal
     python -m ablate.plan experiment=tiny out=tasks.txt       one line of overrides per run that is missing or failed
     python -m ablate.plan experiment=tiny seed=0,1,2 model=…  any override of ablate.train, sweeps included
     python -m ablate.plan experiment=nouscoder_14b estimate=true device=b200
@@ -36,7 +36,7 @@ from ablate.plan.estimates import (
     warnings_of,
     without_planner,
 )
-from ablate.plan.runs import missing_files_of, shown, waiting_tasks
+from ablate.plan.runs import missing_files_of, show_states, waiting_tasks
 from ablate.records import RunDirectory
 from ablate.sweep import plan
 
@@ -73,7 +73,7 @@ def main() -> None:
         for task, line in enumerate(Path(own["out"]).read_text().splitlines()):
             RunDirectory(by_line[line].directory).owner.mark_queued(f"{own['queued']}_{task}")
         return
-    print(shown(runs, states, with_errors=own.get("status", "false").lower() == "true"))
+    show_states(runs, states, with_errors=own.get("status", "false").lower() == "true")
     if "out" in own:
         Path(own["out"]).write_text("".join(shlex.join(run.overrides) + "\n" for run in waiting))
         print(f"{own['out']}: {len(waiting)} tasks, one line each")

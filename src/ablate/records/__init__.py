@@ -11,6 +11,7 @@
                               equal runs, because a program may print the time
     eval_samples/             finished samples of the evaluation that is going on; removed when the run is done
     checkpoints/              written by the trainer
+    laboratory/               written by ablate.replay
     trace.json                what ran when, in the Chrome trace format (docs/pipeline.md, opens in Perfetto)
     heartbeat.json, lock      which process works here now
     queued                    the scheduler's task that will work here, as "JOB_TASK"
@@ -18,7 +19,7 @@
 A record of step k is trusted once a checkpoint of a step >= k exists; resuming drops the rest and makes it again.
 """
 
-from ablate.parquet import read_parquet, write_parquet
+from ablate.parquet import read_columns, read_parquet, write_parquet
 from ablate.records.checkpoints import checkpoint_directory
 from ablate.records.run import RunDirectory, StateOnDisk, run_path
 
@@ -26,6 +27,7 @@ __all__ = [
     "RunDirectory",
     "StateOnDisk",
     "checkpoint_directory",
+    "read_columns",
     "read_parquet",
     "run_path",
     "write_parquet",

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ablate.errors import UserError
 from ablate.parquet import read_parquet
+from ablate.records.groups import cut_into_groups
 from ablate.records.run import RunDirectory
 from ablate.types import Completion, Problem, RolloutGroup, TrainBatch, Verdict, VerdictKind
 
@@ -133,18 +134,6 @@ def read_step(run: RunDirectory, step: int) -> RecordedStep:
     if len(sizes) != 1:
         raise UserError(f"{path} holds groups of {sorted(sizes)} rollouts: the groups of one step must have one size")
     return RecordedStep(step, groups, old_logp, update)
-
-
-def cut_into_groups(rows: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
-    """Cut rows where the problem changes, or where the sample number goes back: the same problem was drawn again."""
-    groups: list[list[Mapping[str, Any]]] = []
-    for row in rows:
-        last = groups[-1][-1] if groups else None
-        if last is not None and last["problem_id"] == row["problem_id"] and last["sample"] < row["sample"]:
-            groups[-1].append(row)
-        else:
-            groups.append([row])
-    return groups
 
 
 def group_of(rows: Sequence[Mapping[str, Any]]) -> RolloutGroup:

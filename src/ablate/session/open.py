@@ -13,7 +13,7 @@ import yaml
 from ablate import objectives
 from ablate.collector import open_collector
 from ablate.config import RunConfig
-from ablate.display import Display, SilentDisplay, open_display
+from ablate.display import Display, SilentDisplay, SweepClock, open_display
 from ablate.preemption import Preempted, noted_signals
 from ablate.records import RunDirectory
 from ablate.sampling import open_sampling
@@ -26,7 +26,9 @@ from ablate.warm_start import ensure_model
 
 
 @contextmanager
-def open_session(config: RunConfig, config_yaml: str, run: RunDirectory, is_leader: bool) -> Iterator[Session]:
+def open_session(
+    config: RunConfig, config_yaml: str, run: RunDirectory, is_leader: bool, sweep: SweepClock | None = None
+) -> Iterator[Session]:
     """Open the parts of a run and close what is not kept for the next cell of the process."""
     objective = objectives.build(config.objective)  # first, so that a mistake is reported before anything slow
     num_steps, lag = sum(stage.steps for stage in config.context.stages), config.rollout.lag
@@ -46,7 +48,7 @@ def open_session(config: RunConfig, config_yaml: str, run: RunDirectory, is_lead
         display: Display = SilentDisplay()
         if is_leader:
             mirror = open_mirror(config.logging, run.path, yaml.safe_load(config_yaml))
-            display = open_display(config.logging.display, f"{config.cell} seed {config.seed}", num_steps)
+            display = open_display(config.logging.display, f"{config.cell} seed {config.seed}", num_steps, sweep)
         stack.callback(mirror.close)
         stack.callback(display.close)
         session = Session(config, run, objective, trainer, sampling, display, mirror, received_signals)

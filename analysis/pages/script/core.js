@@ -1,0 +1,85 @@
+"use strict";
+// What every page needs: payloads, nodes made from text, the theme.
+//
+// A payload is the base64 of zlib-compressed JSON. A page opened from file:// cannot fetch a file next to it, but it can
+// add a <script src>; that file calls ablate.receive(name, payload). Text from records becomes text nodes only.
+const ablate = (() => {
+  const KEPT = 12; // side files in memory; the one used longest ago leaves first
+  const waiting = new Map();
+  const loaded = new Map();
+
+  async function unpack(payload) {
+    const bytes = Uint8Array.from(atob(payload), (letter) => letter.charCodeAt(0));
+    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
+    return JSON.parse(await new Response(stream).text());
+  }
+
+  function receive(name, payload) {
+    waiting.get(name)?.(payload);
+  }
+
+  function request(name) {
+    return new Promise((resolve, reject) => {
+      const script = document.createElement("script");
+      const settle = (outcome) => {
+        waiting.delete(name);
+        script.remove();
+        outcome();
+      };
+      waiting.set(name, (payload) => settle(() => resolve(unpack(payload))));
+      script.onerror = () => settle(() => reject(new Error(`${name}.js is missing next to this page`)));
+      script.src = name.split("/").map(encodeURIComponent).join("/") + ".js";
+      document.head.append(script);
+    });
+  }
+
+  // Load a side file by its path without ".js"; the newest ones stay in memory.
+  function load(name) {
+    const found = loaded.get(name) ?? request(name);
+    loaded.delete(name);
+    loaded.set(name, found);
+    found.catch(() => loaded.delete(name));
+    while (loaded.size > KEPT) loaded.delete(loaded.keys().next().value);
+    return found;
+  }
+
+  // A node with properties (class, text, on... and DOM properties) and children; strings become text nodes.
+  function node(tag, properties = {}, ...children) {
+    const made = document.createElement(tag);
+    for (const [key, value] of Object.entries(properties)) {
+      if (key === "class") made.className = value;
+      else if (key === "text") made.textContent = value;
+      else if (key.startsWith("aria-") || key.startsWith("data-") || key === "role") made.setAttribute(key, value);
+      else made[key] = value;
+    }
+    made.append(...children.filter((child) => child !== null));
+    return made;
+  }
+
+  function number(value, digits = 3) {
+    if (value === null || value === undefined || Number.isNaN(value)) return "–";
+    if (Number.isInteger(value)) return value.toLocaleString("en-US");
+    const size = Math.abs(value);
+    return size !== 0 && (size < 0.001 || size >= 1e6) ? value.toExponential(digits - 1) : String(Number(value.toPrecision(digits)));
+  }
+
+  function isTyping(event) {
+    return event.altKey || event.ctrlKey || event.metaKey || ["INPUT", "SELECT", "TEXTAREA"].includes(event.target.tagName);
+  }
+
+  function themeButton() {
+    const isDark = () => {
+      const chosen = document.documentElement.dataset.theme;
+      return chosen ? chosen === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+    };
+    const button = document.getElementById("theme");
+    const name = () => (button.textContent = isDark() ? "Light" : "Dark");
+    button.onclick = () => {
+      document.documentElement.dataset.theme = isDark() ? "light" : "dark";
+      name();
+    };
+    name();
+  }
+
+  return { receive, load, unpack, node, number, isTyping, themeButton };
+})();
