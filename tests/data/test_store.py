@@ -1,6 +1,7 @@
 """A problem store: what is written is read back, and nobody holds tests but the process that runs them."""
 
 import pickle
+import random
 
 import pytest
 from hypothesis import given
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from ablate.data.problems import load_problems
 from ablate.data.store import PROBLEMS_FILE, TESTS_FILE, write_store
 from ablate.errors import UserError
+from ablate.parquet import iterate_parquet, write_row_groups
 from ablate.stored_tests import pack_tests, unpack_tests
 from ablate.types import Problem, TestCase
 
@@ -80,3 +82,16 @@ def test_a_damaged_store_is_the_users_error(tmp_path):
 def test_a_store_without_problems_is_the_users_error(tmp_path):
     with pytest.raises(UserError, match="holds no problems"):
         load_problems(store(tmp_path))
+
+
+def test_reading_a_large_file_holds_no_more_than_a_few_of_its_rows(tmp_path):
+    import pyarrow as pa
+
+    path, rng = tmp_path / "rows.parquet", random.Random(0)
+    texts = [rng.randbytes(100_000).hex() for _ in range(64)]
+    write_row_groups(path, ({"text": text} for text in texts), {"text": str}, group_size=4)
+    before, held = pa.total_allocated_bytes(), []
+    for row, text in zip(iterate_parquet(path, ["text"], batch_size=1), texts, strict=True):
+        held.append(pa.total_allocated_bytes() - before)
+        assert row["text"] == text
+    assert max(held) < path.stat().st_size / 3

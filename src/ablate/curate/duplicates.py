@@ -14,7 +14,7 @@ from itertools import combinations
 
 import numpy as np
 
-from ablate.curate.candidate import Candidate, Rejection, rejection
+from ablate.curate.candidate import Candidate, Reference, Rejection, rejection
 from ablate.curate.text import NUM_BANDS, NUM_PERMUTATIONS, SHINGLE_WORDS, jaccard, ngrams, words_of
 
 MIN_SHINGLES = 20  # in a shorter statement one word can be the whole difference
@@ -117,8 +117,11 @@ def keep_one_each(
 
 def with_references_of(best: Candidate, members: Sequence[Candidate], max_references: int) -> Candidate:
     """The best row of a cluster with the different references of all its rows, its own first."""
-    different = {each.text(): each for member in reversed([best, *members]) for each in reversed(member.references)}
-    return replace(best, references=tuple(reversed(different.values()))[:max_references])
+    different: dict[str, Reference] = {}
+    for member in (best, *members):
+        for each in member.references:
+            different.setdefault(each.text(), each)
+    return replace(best, references=tuple(different.values())[:max_references])
 
 
 def union_find(size: int) -> tuple[Callable[[int], int], Callable[[int, int], None]]:
