@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 experiment ?= tiny
 
-.PHONY: help setup bubblewrap ablation test notebooks report campaign lint clean
+.PHONY: help setup bubblewrap atropos ablation test notebooks report campaign lint clean
 
 help: ## list these targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -32,6 +32,10 @@ bubblewrap:
 	if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
 	  echo "installing bubblewrap ..."; apt-get update -qq; apt-get install -y -qq bubblewrap > /dev/null; \
 	else echo "error: programs are verified in a sandbox that needs bubblewrap: sudo apt-get install bubblewrap"; exit 1; fi
+
+# Without its dependencies (1 GB): run-api needs two packages that are installed already.
+atropos: setup ## add Atropos' server, which src/ablate/atropos uses
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps atroposlib==0.4.0
 
 ablation: setup ## train four objectives x two seeds (or experiment=NAME) side by side, then write the report
 	@$(BIN)/python -m ablate.train -m hydra/launcher=local $(if $(workers),hydra.launcher.workers=$(workers)) experiment=$(experiment)

@@ -149,6 +149,12 @@ def caveats(experiment: Experiment, comparison: Comparison) -> list[str]:
         sentences.append(
             f"{listed(names, single)} ran with one seed: their seed noise is unknown, or comes from the other cells."
         )
+    arrived = {run.cell: None for run in experiment.runs if "groups" in run.manifest}
+    if arrived:
+        sentences.append(
+            f"{listed(names, arrived)} took groups from Atropos in order of arrival: the configuration and the seed do "
+            "not repeat these records."
+        )
     sentences += infrastructure_sentences(experiment.scores, experiment.metrics)
     if experiment.skipped:
         sentences.append(f"Left out, not finished: {'; '.join(experiment.skipped)}.")

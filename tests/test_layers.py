@@ -32,7 +32,7 @@ ORDER = {
     "L2.1": ["rollout", "trainer", "sources", "planner"],
     "L2.2": ["curate"],
     "L3.1": ["check_run", "launch", "sampling", "warm_start"],
-    "L3.2": ["collector"],
+    "L3.2": ["collector", "atropos"],
     "L3.3": ["session", "sweep"],
     "L3.4": ["loop", "laboratory"],
     "L4": ["train", "evaluate", "judge", "replay", "laws", "export", "plan", "report", "serve", "doctor"],
@@ -46,7 +46,7 @@ HOMES = {
     "transformers": {"data/tokenizer.py", "doctor/compute.py"},  # the second compares the trainer with it
     "wandb": {"tracking.py"},
     "rich": {"display.py", "launch/display.py"},
-    "atroposlib": {"rollout/atropos.py"},
+    "atroposlib": set(),  # its server is a process of its own, and src/ablate/atropos speaks HTTP to it
     "safetensors": {"trainer/model/weight_files.py"},
     "pyarrow": {"parquet.py"},
     "datasketch": {"curate/text.py", "curate/duplicates.py"},

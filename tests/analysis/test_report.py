@@ -21,7 +21,7 @@ from analysis import report as report_module
 from analysis.answer import answer
 from analysis.compare import compare
 from analysis.figures import score_by_context
-from analysis.findings import findings, published_caveat, second_comparison_sentences
+from analysis.findings import caveats, findings, published_caveat, second_comparison_sentences
 from analysis.load import load_experiment
 from analysis.longer_context import context_gains, fixed_sentences
 from analysis.report import Report, ReportConfig, write_report
@@ -206,6 +206,15 @@ def test_a_cell_of_text_cannot_break_the_page():
     table = render.Table("t", "<b>", ("a|b",), (("<script>",), (render.Link("x|y", "p"),)))
     assert "<script>" not in render.to_html(table)
     assert "x\\|y" in render.to_markdown(table)
+
+
+def test_cells_that_trained_on_groups_of_atropos_are_named(main_runs, settings):
+    first, *others = main_runs.runs
+    arrived = replace(first, manifest={**first.manifest, "groups": "from Atropos"})
+    changed = replace(main_runs, runs=(arrived, *others))
+    said = [text for text in caveats(changed, compare(changed, settings)) if "in order of arrival" in text]
+    assert [text.split(" took")[0] for text in said] == [main_runs.names[first.cell]]
+    assert not any("in order of arrival" in text for text in caveats(main_runs, compare(main_runs, settings)))
 
 
 def test_every_published_number_has_a_source():

@@ -11,6 +11,7 @@ from ablate.hf_config import yarn_factor
 
 CHOICES = {
     "rollout.lag": (0, 1),
+    "rollout.source": ("own", "atropos"),
     "rollout.on_short_batch": ("error", "train"),
     "rollout.engine.kind": ("vllm",),
     "rollout.engine.placement": ("auto", "inline", "child", "servers"),
@@ -30,6 +31,8 @@ POSITIVE = (
     "context.length",
     "context.steps",
     "rollout.prompts_per_step",
+    "rollout.atropos.silence_s",
+    "rollout.atropos.max_batches_ahead",
     "rollout.samples_per_prompt",
     "rollout.max_draws",
     "rollout.temperature",
@@ -107,6 +110,7 @@ def check(config: RunConfig) -> None:
     if min(config.eval.pass_at, default=1) < 1:
         raise UserError(f"eval.pass_at={config.eval.pass_at} contains a k below 1: give each k as 1 or more")
     check_eval_contexts(config.eval)
+    check_source(config)
     if "\n" in config.cell or not config.cell.strip("./ ") or "/" in config.cell:
         raise UserError(f"cell={config.cell!r} names a directory: use letters, digits, '_', '-', '=' and '.'")
 
@@ -149,6 +153,23 @@ def check_scored(config: RunConfig) -> None:
         raise UserError(
             f"eval.select_at={config.eval.select_at} is not a length of eval.contexts ({lengths}): add that context, "
             "or select at one of them"
+        )
+
+
+def check_source(config: RunConfig) -> None:
+    """Raise ``UserError`` for what a run cannot do with groups that others sample."""
+    if config.rollout.source == "own":
+        return
+    overlong = config.objective.get("overlong")
+    if overlong != "zero_advantage":
+        raise UserError(
+            f"rollout.source=atropos says of a truncated response that its advantage is zero, and objective.overlong="
+            f"{overlong} does something else: set objective.overlong=zero_advantage"
+        )
+    if config.rollout.lag:
+        raise UserError(
+            f"rollout.lag={config.rollout.lag} orders batches that this run samples, and rollout.source=atropos has "
+            "others sample: set rollout.lag=0, and rollout.atropos.max_batches_ahead for the environment"
         )
 
 

@@ -111,7 +111,16 @@ class EngineConfig:
 
 
 @dataclass
+class AtroposConfig:
+    url: str = MISSING  # of run-api
+    silence_s: float = MISSING  # the trainer fails when no batch comes for this long
+    max_batches_ahead: int = MISSING  # the environment pauses when so many wait at the server
+
+
+@dataclass
 class RolloutConfig:
+    source: str = MISSING  # own: this run samples | atropos: others post groups to a run-api server
+    atropos: AtroposConfig = MISSING
     prompts_per_step: int = MISSING
     samples_per_prompt: int = MISSING
     temperature: float = MISSING

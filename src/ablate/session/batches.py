@@ -36,8 +36,9 @@ def begin_ahead(session: Session, state: RunState, context_length: int, last_ste
 
 
 def begin(session: Session, state: RunState, step: int, context_length: int) -> None:
-    with session.timed("weights", step):
-        session.update_engine(state.weights_version, context_length)
+    if session.config.rollout.source == "own":  # else the engine of an environment samples
+        with session.timed("weights", step):
+            session.update_engine(state.weights_version, context_length)
     sampler = state.sampler if state.ahead is None else state.ahead.sampler
     session.started = session.start("collect", sampler, step, context_length)
 
