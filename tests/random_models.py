@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-SHAPES: dict[str, dict[str, Any]] = {  # both are divisible by TP 2 and PP 4
+SHAPES: dict[str, dict[str, Any]] = {  # all are divisible by TP 2 and PP 4
     "qwen3": {"hidden_size": 32, "head_dim": 16, "rope_theta": 1e6},
+    "llama": {"hidden_size": 32, "head_dim": 16, "rope_theta": 1e4},
     # As DeepSeek-R1-Distill-Qwen's config.json: no head_dim. 32 is the smallest head that vLLM has a CPU kernel for.
     "qwen2": {"hidden_size": 128, "rope_theta": 1e4, "rms_norm_eps": 1e-5, "initializer_range": 0.1},
 }

@@ -16,7 +16,9 @@ import jobs
 import pytest
 import torch
 
+from ablate.errors import UserError
 from ablate.trainer.batching import make_batch
+from ablate.trainer.model.families import FAMILIES, Family
 
 JOBS = {
     2: (
@@ -123,6 +125,17 @@ def test_a_family_s_other_form_of_the_output_projection_is_transformers_too(tmp_
     assert largest_gap(expected, check_logp(model_dir, cases.CONTEXT, 1, {})) == 0
 
 
+def test_the_next_family_is_one_entry_of_the_table(tmp_path, monkeypatch):
+    """Llama has neither Qwen3's norms nor Qwen2's biases; it is not supported, because nothing else here is tested."""
+    from random_models import write_random_model
+
+    model_dir = write_random_model(tmp_path, "llama", tied=False)
+    with pytest.raises(UserError, match="choose one of qwen2"):
+        cases.open_trainer(model_dir, cases.SINGLE)
+    monkeypatch.setitem(FAMILIES, "llama", Family("Llama"))
+    check_logp(model_dir, cases.CONTEXT, 1, {})
+
+
 def check_logp(model_dir: Path, context: int, factor: int, betas: dict[str, float]) -> dict[str, torch.Tensor]:
     """Compare log-probabilities and entropies with transformers'; return the weights that the trainer holds."""
     batch = make_batch(cases.rollout_groups(), cases.objective_named("grpo"))
@@ -223,8 +236,6 @@ def test_a_step_does_not_depend_on_the_micro_batch_split(alone, model_dirs, obje
 
 def test_a_missing_tensor_and_a_wrong_shape_are_named(model_dirs, tmp_path):
     from safetensors.torch import load_file, save_file
-
-    from ablate.errors import UserError
 
     shutil.copy(model_dirs["qwen3"] / "config.json", tmp_path)
     tensors = load_file(model_dirs["qwen3"] / "model.safetensors")

@@ -35,7 +35,8 @@ class BackendError(Exception):
 class Backend(Protocol):
     """One place that runs one job at a time; a verifier has ``verify.workers`` of them.
 
-    All methods but ``cancel`` are called by one thread at a time.
+    All methods but ``cancel`` are called by one thread at a time. A backend that costs money may also have ``spent``, a
+    Counter of what it has paid for; the verifier adds them up and says them at its end.
     """
 
     containment: str  # one sentence for the log: what limits a program here; known once ``start`` has returned
