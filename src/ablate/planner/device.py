@@ -32,7 +32,7 @@ class DeviceConfig:
     engine_step_s: float  # of every engine step: scheduler, launch, sampler
     engine_sequence_s: float  # of every engine step, for each running sequence
     engine_batch_s: float  # of every call of the engine with a batch of requests
-    engine_gib: float  # beside weights and cache: activations, CUDA graphs, communicators
+    engine_gib: float  # in addition to weights and cache: activations, CUDA graphs, communicators
     micro_batch_s: float  # of every micro-batch of a forward pass; a backward pass takes twice this
     update_s: float  # of every update: optimizer, metrics, and what does not depend on the rows
     runtime_gib: float  # CUDA, cuBLAS, cuDNN, NCCL in a trainer's rank
