@@ -41,7 +41,8 @@ LAYER = {part: layer for layer, parts in enumerate(ORDER.values()) for part in p
 ENTRY_POINTS = ORDER["L4"]
 
 HOMES = {
-    "vllm": {"rollout/vllm.py", "rollout/worker.py", "rollout/receiver.py"},  # the last two run inside vLLM
+    # worker and receiver run inside vLLM; child imports its exception
+    "vllm": {"rollout/vllm.py", "rollout/child.py", "rollout/worker.py", "rollout/receiver.py"},
     "modal": {"verify/modal.py"},
     "transformers": {"data/tokenizer.py", "doctor/compute.py"},  # the second compares the trainer with it
     "wandb": {"tracking.py"},

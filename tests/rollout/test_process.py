@@ -1,13 +1,22 @@
-"""What an engine's child process inherits from the process that starts it."""
+"""An engine's process inherits what it needs, ends with its parent, and is missed when it is killed."""
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import queue
 import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import Future
 from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from ablate.errors import UserError
+from ablate.rollout import child
 
 LEADER = """
 import multiprocessing, sys, time
@@ -43,3 +52,19 @@ def test_a_child_that_is_still_starting_ends_with_a_killed_leader(tmp_path):
     if is_left:
         os.kill(child, signal.SIGKILL)
     assert not is_left
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_whoever_waits_for_an_engine_that_is_killed_or_stopped_is_told(number, monkeypatch):
+    monkeypatch.setattr(child, "POLL_S", 0.1)
+    engine = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,))
+    engine.start()
+    resources = SimpleNamespace(engine_manager=SimpleNamespace(processes=[engine]), engine_dead=False)
+    call = Future()  # as of collective_rpc
+    client = SimpleNamespace(resources=resources, outputs_queue=queue.Queue(), utility_results={1: call})
+    child.report_death(client, silence_s=0.2)
+    os.kill(engine.pid, number)
+    with pytest.raises(UserError, match="the engine's process ended"), child.death_in_one_sentence():
+        call.result(timeout=60)
+    assert isinstance(client.outputs_queue.get(timeout=60), Exception)
+    assert resources.engine_dead

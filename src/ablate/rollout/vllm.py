@@ -24,6 +24,7 @@ from ablate.config import EngineConfig
 from ablate.errors import UserError
 from ablate.hf_config import read_hf_config
 from ablate.preemption import stop_if_asked
+from ablate.rollout.child import death_in_one_sentence, report_death
 from ablate.rollout.engine import Change, Engine, OnFinish, Request, Sampled, Steer
 from ablate.rollout.process import (
     caller_unchanged,
@@ -79,8 +80,9 @@ class VllmEngine:
             raise UserError(f"a context of {context_length} tokens is beyond the {longest} that the engine serves")
         yarn = self._yarn(context_length)
         if yarn != self._used_yarn:
-            self._llm.collective_rpc("use_positions", args=(yarn,))
-            self._drop_cached_prefixes()
+            with death_in_one_sentence():
+                self._llm.collective_rpc("use_positions", args=(yarn,))
+                self._drop_cached_prefixes()
             self._used_yarn = yarn
 
     def _drop_cached_prefixes(self) -> None:
@@ -90,6 +92,11 @@ class VllmEngine:
 
     def load_weights(self, weights: Iterable[tuple[str, Tensor]] | Path | str) -> None:
         """Replace the weights in place; see ``Engine``."""
+        with death_in_one_sentence():
+            self._load_weights(weights)
+            self._drop_cached_prefixes()
+
+    def _load_weights(self, weights: Iterable[tuple[str, Tensor]] | Path | str) -> None:
         if isinstance(weights, str | Path):
             self._llm.collective_rpc("replace_weights_from_directory", args=(str(weights),))
         elif self._placement == "inline":
@@ -97,11 +104,10 @@ class VllmEngine:
         else:
             with weights_file(weights, None) as path:
                 self._llm.collective_rpc("replace_weights_from_file", args=(str(path),))
-        self._drop_cached_prefixes()
 
     def sample(self, requests: Sequence[Request], on_finish: OnFinish, steer: Steer = Change) -> None:
         """Sample every request; see ``Engine``."""
-        with caller_unchanged(self._num_threads):
+        with caller_unchanged(self._num_threads), death_in_one_sentence():
             self._sample(requests, on_finish, steer)
 
     def _sample(self, requests: Sequence[Request], on_finish: OnFinish, steer: Steer) -> None:
@@ -205,6 +211,7 @@ def start(model_dir: Path, config: EngineConfig, arguments: dict[str, Any]) -> L
     if not torch.cuda.is_available():
         llm.collective_rpc("use_norm_kernels")
     if config.placement == "child":
+        report_death(llm.engine_core, config.silence_s)
         llm.collective_rpc("end_with_parent")
         remove_connected_sockets()
     if config.placement == "inline":
