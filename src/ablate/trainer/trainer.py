@@ -84,7 +84,7 @@ class Trainer:
     def logp(self, batch: TrainBatch) -> tuple[Tensor, Tensor]:
         """Log-probability [B, T] and entropy [B, T] of each response token, nats, 0 outside the mask, on all ranks."""
         with torch.no_grad():
-            return self._gather(batch, self._run(batch, no_loss, forward_only=True))
+            return self._gather(batch, self._run(batch, lambda logp_BT, _: logp_BT.new_zeros(()), forward_only=True))
 
     def reference_logp(self, batch: TrainBatch) -> Tensor:
         """Log-probability [B, T] under the weights of ``model_dir``, kept in memory from the first call on."""
@@ -118,9 +118,7 @@ class Trainer:
         """As ``update``, where the old policy is the present one: its own forward pass gives ``old_logp_BT``.
 
         A separate pass would lay rows out in other micro-batches, and in bf16 that noise is as wide as GSPO's clip.
-
-        Returns:
-            The metrics, and ``old_logp_BT`` of the rows of ``batch``.
+        Returns the metrics, and ``old_logp_BT`` of the rows of ``batch``.
         """
         done, metrics = self._update(batch, objective.on_policy_loss)
         logp_BT, entropy = self._logp_and_mean_entropy(batch, done)
@@ -250,7 +248,3 @@ class Trainer:
     def _copy_in(self, tensors: list[Tensor]) -> None:
         for parameter, tensor in zip(self.model.parameters(), tensors, strict=True):
             parameter.copy_(tensor)
-
-
-def no_loss(logp_BT: Tensor, batch: TrainBatch) -> Tensor:
-    return logp_BT.new_zeros(())
