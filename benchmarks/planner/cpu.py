@@ -72,6 +72,7 @@ class Traced:
     steps: dict[int, float]  # seconds
     sampled: list[tuple[dict[str, Any], float]]  # (what the span says, seconds) of every call of the engine
     judged: list[tuple[dict[str, Any], float]]
+    judged_alone: list[tuple[dict[str, Any], float]]
 
     def median_step(self) -> float:
         return statistics.median(seconds for step, seconds in self.steps.items() if step > FIRST_STEPS)
@@ -140,7 +141,7 @@ def read_trace(run: RunDirectory) -> Traced:
     for name in BETWEEN_STEPS:
         for step in steps.keys() & trainer.get(name, {}).keys():
             steps[step] -= trainer[name][step]
-    return Traced(trainer, steps, others["sample"], others["judge"])
+    return Traced(trainer, steps, others["sample"], others["judge"], others["judge_alone"])
 
 
 def parts_of(traced: Traced) -> dict[str, float]:
@@ -175,10 +176,15 @@ def fit(run: RunDirectory, config: RunConfig) -> tuple[DeviceConfig, Assumptions
         for step, seconds in traced.steps.items()
         if step > FIRST_STEPS
     ]
-    programs = [(args["busy_seconds"], args["programs"]) for args, _ in traced.judged if args["step"] > FIRST_STEPS]
+    # While the engine samples, programs share ``free_cores``; alone they share every core, at most one each.
+    cores = min(config.verify.workers, device.per_node)
+    num_programs = sum(args["programs"] for args, _ in traced.judged)
+    seconds = sum(args["busy_seconds"] for args, _ in traced.judged) * assumptions.free_cores
+    seconds += sum(alone for _, alone in traced.judged_alone) * (cores - assumptions.free_cores)
     return device, replace(
         assumptions,
-        verify_s=sum(busy for busy, _ in programs) / sum(count for _, count in programs) * assumptions.free_cores,
+        verify_s=seconds / num_programs,
+        cached_share=1 - num_programs / sum(args["requests"] for args, _ in traced.sampled),
         weights_s=statistics.median(s for step, s in traced.trainer["weights"].items() if step > FIRST_STEPS),
         weights_gb_s=1e9,
         batch_token_s=0.0,

@@ -27,8 +27,10 @@ class Pool:
     speed: EngineSpeed
     num_servers: int
     max_num_seqs: int  # of a server
-    num_sandboxes: float  # that run at once while the engine samples
+    num_sandboxes: int
     batch_s: float = 0.0  # of every call of the engine
+    slow_down: float = 1.0  # of a sandbox while an engine samples, where they share cores
+    slow_down_alone: float = 1.0  # of a sandbox while none does
 
     def servers(self) -> list[Server]:
         return [Server(self.speed, self.max_num_seqs) for _ in range(self.num_servers)]
@@ -126,8 +128,10 @@ class _Simulation:
             self.push(time, index, -1)
 
     def verify(self, group: int, now: float) -> None:
-        seconds = self.work.verify_s()
         start = max(now, heapq.heappop(self.free))
+        is_sampling = any(server.admitted for server in self.servers)
+        slow_down = self.pool.slow_down if is_sampling else self.pool.slow_down_alone
+        seconds = self.work.verify_s() * slow_down
         heapq.heappush(self.free, start + seconds)
         self.sandbox_busy_s += seconds
         self.push(start + seconds, -1, group)
@@ -188,11 +192,7 @@ def num_to_draw(missing: int, num_kept: int, num_decided: int, share_kept: float
 
 def collect(pool: Pool, work: Work) -> Collected:
     """Simulate one batch."""
-    workers = max(1, round(pool.num_sandboxes))
-    slow_down = workers / pool.num_sandboxes  # workers that share fewer cores
-    verify_s = work.verify_s
-    slowed = Work(**{**vars(work), "verify_s": lambda: verify_s() * slow_down})
-    simulation = _Simulation(pool, slowed, pool.servers(), free=[0.0] * workers)
+    simulation = _Simulation(pool, work, pool.servers(), free=[0.0] * pool.num_sandboxes)
     simulation.run()
     last = simulation.last_needed()
     needed = simulation.groups[: len(simulation.groups) if last is None else last + 1]

@@ -76,6 +76,7 @@ class AssumptionsConfig:
     eval_problems: int  # where eval.expected_problems does not say
     verify_s: float  # mean seconds of a program in its sandbox
     verify_sigma: float  # of their logarithm: some programs take ten times as long
+    cached_share: float  # of programs whose verdict is known, with verify.cache
     free_cores: float | None  # a CPU: cores that run sandboxes while the engine samples; null: every worker has its own
     batch_token_s: float  # to send one token of a batch to every rank and lay it out
     metrics_token_s: float  # for each token of an update

@@ -136,18 +136,20 @@ class Planner:
             return resampled(self.recorded, context, rng)
         return lognormal(self.assumptions.lengths, context, rng)
 
-    def pool(self, num_sandboxes: float | None = None) -> Pool:
+    def pool(self, num_sandboxes: int | None = None) -> Pool:
         engine, workers, cores = self.config.rollout.engine, self.config.verify.workers, self.assumptions.free_cores
-        at_once = float(workers) if cores is None else min(float(workers), cores)
+        share_cores = cores is not None
         return Pool(
             engine_speed(self.shape, engine, self.device),
             self.num_servers,
             engine.max_num_seqs,
-            at_once if num_sandboxes is None else num_sandboxes,
+            workers if num_sandboxes is None else num_sandboxes,
             self.device.engine_batch_s,
+            slow_down=max(1.0, workers / cores) if share_cores else 1.0,
+            slow_down_alone=max(1.0, workers / self.device.per_node) if share_cores else 1.0,
         )
 
-    def batch(self, context: int, purpose: str, num_sandboxes: float | None = None) -> Collected:
+    def batch(self, context: int, purpose: str, num_sandboxes: int | None = None) -> Collected:
         """One simulated rollout batch."""
         rollout, assumed = self.config.rollout, self.assumptions
         outcomes = random.Random(f"{assumed.seed} outcomes {purpose}")
@@ -164,8 +166,10 @@ class Planner:
         return collect(self.pool(num_sandboxes), work)
 
     def programs(self, purpose: str) -> Callable[[], float]:
-        rng = random.Random(f"{self.assumptions.seed} programs {purpose}")
-        return programs(self.assumptions.verify_s, self.assumptions.verify_sigma, rng)
+        assumed, rng = self.assumptions, random.Random(f"{self.assumptions.seed} programs {purpose}")
+        run_s = programs(assumed.verify_s, assumed.verify_sigma, rng)
+        cached_share = assumed.cached_share if self.config.verify.cache else 0.0
+        return run_s if cached_share == 0 else lambda: 0.0 if rng.random() < cached_share else run_s()
 
     def evaluation(self, context: int) -> Collected:
         """One simulated evaluation."""
@@ -267,7 +271,7 @@ class Planner:
         """Sandboxes at once, above which the first stage's batch is bound by sampling alone."""
         context = self.config.context.stages[0].length
 
-        def seconds(count: float) -> float:
+        def seconds(count: int) -> float:
             return self.batch(context, "stage 0 step 0", count).seconds
 
         most = self.config.rollouts_per_step * 2
