@@ -56,10 +56,10 @@ ROWS = [
 
 
 @contextmanager
-def double(fault: str = ""):
+def double(fault: str = "", cold_s: float = 0.0):
     """The double's process and the environment in which Modal's client talks to it."""
     command = [sys.executable, str(Path(__file__).parent / "modal_double.py")]
-    environment = {**os.environ, "MODAL_DOUBLE_FAULT": fault}
+    environment = {**os.environ, "MODAL_DOUBLE_FAULT": fault, "MODAL_DOUBLE_COLD_S": str(cold_s)}
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
     ) as process:
@@ -137,8 +137,9 @@ def test_what_the_platform_breaks_is_never_scored(tmp_path, fault):
 
 
 @needs_root
-def test_a_program_that_the_platform_broke_once_is_verified_again(tmp_path):
-    with double("torn") as (_, environment):
+@pytest.mark.parametrize("fault", ["reaped", "torn"])
+def test_a_program_that_the_platform_broke_once_is_verified_again(tmp_path, fault):
+    with double(fault) as (_, environment):
         rows = judge(tmp_path, ONE, environment, "verify.retries=1", "verify.workers=1")
     assert [row["verdict"] for row in rows] == ["accepted"]
 
@@ -159,6 +160,23 @@ def test_inputs_and_outputs_larger_than_a_pipe_do_not_wait_for_each_other(tmp_pa
             tmp_path, LARGE, environment, "verify.retries=0", "verify.workers=1", "verify.output_limit_kib=512"
         )
     assert [row["verdict"] for row in rows] == ["accepted"]
+
+
+@needs_root
+def test_a_cold_start_is_no_fault_of_the_program(tmp_path):
+    """Neither does it count towards the program's wall time (1 s here, with wall_factor and margin 2 s)."""
+    with double(cold_s=3.0) as (_, environment):
+        rows = judge(
+            tmp_path,
+            ONE,
+            environment,
+            "verify.retries=0",
+            "verify.workers=1",
+            "verify.wall_factor=1",
+            "verify.time_limit_s=1",
+        )
+    assert [row["verdict"] for row in rows] == ["accepted"]
+    assert rows[0]["wall_s"] > 3
 
 
 @needs_root
