@@ -1,4 +1,4 @@
-"""The 14B models, built on the meta device as the ranks of a layout's first copy build them, add up to what is published.
+"""The 14B models, built on the meta device as the ranks of a layout's first copy build them, add up as published.
 
 The layouts ask for Transformer Engine, which needs a GPU; its layers hold the same parameters as Megatron's local ones,
 with which the model is built here.
