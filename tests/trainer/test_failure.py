@@ -9,6 +9,9 @@ from pathlib import Path
 
 import jobs
 import pytest
+import torch.distributed as dist
+
+from ablate.trainer.parallel.failure import Watch
 
 CASES = ["exception", "exception_while_sampling", "mistake", "killed", "killed_while_sampling"]
 CASES += ["hung", "slow_leader", "nothing"]
@@ -74,7 +77,17 @@ def test_waiting_for_the_leader_may_take_longer_than_a_collective(ended):
 
 def test_a_rank_that_lives_but_never_comes_to_a_collective_is_named_with_its_place(ended):
     codes, outputs = ended["hung"]
-    assert codes == [2, 2]
+    assert codes == [2, 2], outputs
     for output in outputs:
         assert re.search(r"error: rank 1 did not come to .*: rank 1 is at failing_rank.py:\d+ \(go_wrong\)", output)
         assert "Traceback" not in output
+
+
+def test_a_rank_keeps_the_cause_it_saw_when_the_process_that_hosts_the_store_has_ended():
+    class StoreOfAnEndedProcess:
+        def add(self, key: str, amount: int) -> int:
+            raise dist.DistNetworkError("Connection reset by peer")
+
+    watch = Watch.__new__(Watch)
+    watch.store = StoreOfAnEndedProcess()
+    assert watch.claim("rank 1 failed: the cause of it all") == "rank 1 failed: the cause of it all"

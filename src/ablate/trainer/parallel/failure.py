@@ -63,10 +63,16 @@ class Watch:
         self.thread.start()
 
     def claim(self, cause: str) -> str:
-        """Record ``cause`` unless a cause is recorded already; return the recorded one."""
-        if self.store.add(CLAIM, 1) == 1:
-            self.store.set(CAUSE, cause)
-        return self.store.get(CAUSE).decode()
+        """Record ``cause`` unless a cause is recorded already; return the recorded one.
+
+        The process that hosts the store may have reported its cause and ended: then ``cause`` stands.
+        """
+        try:
+            if self.store.add(CLAIM, 1) == 1:
+                self.store.set(CAUSE, cause)
+            return self.store.get(CAUSE).decode()
+        except dist.DistError:
+            return cause
 
     def cause_elsewhere(self) -> str | None:
         """Return why a collective broke (another rank reported a cause or fell silent); None if all ranks are well."""
