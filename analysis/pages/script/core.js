@@ -58,7 +58,7 @@ const ablate = (() => {
 
   function number(value, digits = 3) {
     if (value === null || value === undefined || Number.isNaN(value)) return "–";
-    if (Number.isInteger(value)) return value.toLocaleString("en-US");
+    if (Number.isInteger(value)) return (value || 0).toLocaleString("en-US"); // never -0
     const size = Math.abs(value);
     return size !== 0 && (size < 0.001 || size >= 1e6) ? value.toExponential(digits - 1) : String(Number(value.toPrecision(digits)));
   }

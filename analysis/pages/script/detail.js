@@ -11,7 +11,7 @@ ablate.detail = (() => {
   function failedTest(test) {
     if (!test) return null;
     const made = node("section", { class: "failed-test" });
-    made.append(node("h4", { text: test.test === null ? "Why it failed" : `First failed test (number ${test.test})` }));
+    made.append(node("h4", { text: test.test === null ? "Why it failed" : `First failed test (number ${test.test}, counted from 0)` }));
     for (const [name, title] of [["input", "Input"], ["expected", "Expected"], ["got", "Got"], ["detail", "Reason"]]) {
       if (!test[name] && (name === "detail" || test.test === null)) continue;
       const text = test[name] ?? "not recorded";

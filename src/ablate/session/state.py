@@ -60,6 +60,7 @@ def plain_batch(batch: RolloutBatch) -> dict[str, Any]:
         {
             "problem_id": group.problem.id,
             "difficulty": group.problem.difficulty,
+            "statement": group.problem.statement,
             "completions": [plain_completion(completion) for completion in group.completions],
             "verdicts": [[str(verdict.kind), verdict.num_passed, verdict.num_tests] for verdict in group.verdicts],
         }
@@ -80,7 +81,7 @@ def batch_of_plain(plain: dict[str, Any]) -> RolloutBatch:
 
 def group_of_plain(plain: dict[str, Any]) -> RolloutGroup:
     return RolloutGroup(
-        Problem(plain["problem_id"], statement="", tests=(), difficulty=plain["difficulty"]),
+        Problem(plain["problem_id"], plain.get("statement", ""), tests=(), difficulty=plain["difficulty"]),
         tuple(completion_of_plain(each) for each in plain["completions"]),
         tuple(Verdict(VerdictKind(kind), *counts, None, 0.0, 0.0, 0.0) for kind, *counts in plain["verdicts"]),
     )
