@@ -129,6 +129,7 @@ def write_report(path: Path, config: ReportConfig, declared: ComparisonConfig, p
             command=f"python -m ablate.report experiment={experiment.name}",
         ),
         encoding="utf-8",
+        errors="replace",  # an error message may hold a lone surrogate
     )
     if config.run_pages:
         for run in experiment.every_run:

@@ -41,7 +41,9 @@ def write_hostile_runs(recorded: Path, target: Path) -> Path:
     run.config_path.write_text(config)
     manifest = run.manifest.read()
     manifest["attempts"][0]["host"] = ATTACKS[2]
-    run.manifest.path.write_text(json.dumps({**manifest, "error": ATTACKS[0], "packages": {ATTACKS[0]: ATTACKS[3]}}))
+    run.manifest.path.write_text(
+        json.dumps({**manifest, "error": f"\ud800{ATTACKS[0]}", "packages": {ATTACKS[0]: ATTACKS[3]}})
+    )
     for step in (39, 40):
         rows = [rollout(step, index) for index in range(NUM_ROLLOUTS)]
         run.steps.write_rollouts(step, rows)

@@ -83,6 +83,7 @@ def write_run_page(run: Run, experiment: Experiment, folder: Path, limit: int | 
             data=pack(data),
         ),
         encoding="utf-8",
+        errors="replace",  # an error message may hold a lone surrogate
     )
     return page
 

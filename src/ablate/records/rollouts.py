@@ -60,8 +60,8 @@ def sampled_rows(group: RolloutGroup) -> Iterator[dict[str, Any]]:
         yield {
             "problem_id": group.problem.id,
             "difficulty": group.problem.difficulty,
-            "statement": group.problem.statement,
-            "prompt": completion.prompt_text,
+            "statement": storable(group.problem.statement),
+            "prompt": storable(completion.prompt_text),
             "sample": completion.sample,
             "seed": completion.seed,
             "prompt_ids": list(completion.prompt_ids),
