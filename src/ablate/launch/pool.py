@@ -60,6 +60,8 @@ class Pool:
     workers: list[Worker] = field(default_factory=list)
     ended: dict[int, Ended] = field(default_factory=dict)
     exit_code: int = 0  # of the sweep, once something asked it to stop
+    signals: deque[int] = field(default_factory=deque)  # received, and not passed on yet
+    wake: tuple[int, int] = field(default_factory=os.pipe)  # readable once a signal was received
 
     def make_all(self) -> list[Ended]:
         """Make all runs and return how each ended.
@@ -84,7 +86,13 @@ class Pool:
 
     @contextmanager
     def signals_passed_on(self) -> Iterator[None]:
-        before = {number: signal.signal(number, lambda number, _: self.stop(number)) for number in EXIT_CODES}
+        """Note signals as they come; ``follow`` passes them on, so that a worker that is just starting misses none."""
+
+        def note(number: int, _: object) -> None:
+            self.signals.append(number)
+            os.write(self.wake[1], b"!")
+
+        before = {number: signal.signal(number, note) for number in EXIT_CODES}
         try:
             yield
         finally:
@@ -141,9 +149,13 @@ class Pool:
         return Worker(place, process, ours, os.pidfd_open(process.pid))
 
     def follow(self) -> None:
-        """Wait until a worker sends, prints or ends, and take note of it."""
+        """Wait until a worker sends, prints or ends, or a signal comes, and take note of it."""
         worker_of = {source: worker for worker in self.workers for source in worker.sources()}
-        for source in wait(list(worker_of)):
+        for source in wait([self.wake[0], *worker_of]):
+            if source == self.wake[0]:
+                os.read(self.wake[0], 1)
+                self.stop(self.signals.popleft())
+                continue
             worker = worker_of[source]
             if worker not in self.workers:  # it left in this round
                 continue
