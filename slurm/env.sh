@@ -31,5 +31,10 @@ export ABLATE_SERVER_DEADLINE_S="${ABLATE_SERVER_DEADLINE_S-900}"
 export OMP_NUM_THREADS="${OMP_NUM_THREADS-1}"
 export HF_HUB_OFFLINE=1
 export VLLM_NO_USAGE_STATS=1
-# export NCCL_SOCKET_IFNAME=ib0 GLOO_SOCKET_IFNAME=ib0
+# What a site usually has to say about its network; ablate.doctor shows the bandwidth that results.
+# export NCCL_SOCKET_IFNAME=ib0 GLOO_SOCKET_IFNAME=ib0 # the interface for connections: not the management network
+# export NCCL_IB_HCA=mlx5                              # the InfiniBand adapters, where a node has others too
+# export NCCL_DEBUG=WARN
+# vLLM uses FlashInfer only where it finds nvcc. The kernels are then compiled at the first start of a server, by all
+# servers of a node into one cache: start one server alone, once, before the first large run.
 # module load cuda/13.0
