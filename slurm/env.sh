@@ -27,6 +27,10 @@ export ABLATE_RENDEZVOUS_PORT="${ABLATE_RENDEZVOUS_PORT-29500}"
 export ABLATE_SERVER_PORT="${ABLATE_SERVER_PORT-8000}" # of a node's first server; the next server has the next port
 export ABLATE_SERVER_DEADLINE_S="${ABLATE_SERVER_DEADLINE_S-900}"
 
+# submit.sh --onenode: ABLATE_PROCESSES_PER_NODE of the node's GPUs train and the others generate. A node without GPUs has
+# this many CPU servers.
+export ABLATE_CPU_SERVERS="${ABLATE_CPU_SERVERS-1}"
+
 # Variables that the programs themselves read.
 export OMP_NUM_THREADS="${OMP_NUM_THREADS-1}"
 export HF_HUB_OFFLINE=1

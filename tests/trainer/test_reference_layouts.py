@@ -20,7 +20,13 @@ from torch.testing._internal.distributed.fake_pg import FakeStore
 from ablate.config import ModelConfig, ParallelConfig, section
 
 CONF = Path(__file__).parents[2] / "conf"
-NUM_PARAMETERS = {"qwen3_14b": 14_768_307_200, "deepseek_r1_distill_qwen_14b": 14_770_033_664}
+NUM_PARAMETERS = {
+    "qwen3_1_7b": 1_720_574_976,
+    "qwen3_4b": 4_022_468_096,
+    "qwen3_8b": 8_190_735_360,
+    "qwen3_14b": 14_768_307_200,
+    "deepseek_r1_distill_qwen_14b": 14_770_033_664,
+}
 CASES = (
     *(("qwen3_14b", "gpu8"), ("qwen3_14b", "gpu16"), ("qwen3_14b", "gpu16_cp2"), ("qwen3_14b", "gpu48")),
     ("deepseek_r1_distill_qwen_14b", "gpu16"),
