@@ -59,7 +59,8 @@ def parameters_by_hand(shape: dict, tensor: int, num_layers: int, is_first: bool
     qwen2 = shape.get("family") == "qwen2"  # biases instead of norms of a head's query and key
     layer = (matrices + qwen2 * (queries + 2 * keys)) // tensor + 2 * hidden + (not qwen2) * 2 * head
     words = shape["vocab_size"] * hidden // tensor
-    return num_layers * layer + is_first * words + is_last * (words + hidden)
+    projects = is_last and not (is_first and shape["tied_embeddings"])  # tied: the embedding of the same rank projects
+    return num_layers * layer + is_first * words + is_last * hidden + projects * words
 
 
 @pytest.mark.parametrize("name", NUM_PARAMETERS)
