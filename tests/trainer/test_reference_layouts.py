@@ -95,7 +95,7 @@ def share_of(rank: int, parallel: ParallelConfig, shape: dict) -> Share:
             create_gloo_process_groups=False,
         )
         stage = parallel_state.get_pipeline_model_parallel_rank()
-        local = dataclasses.replace(parallel, transformer_engine=False)
+        local = dataclasses.replace(parallel, transformer_engine=False, attention="auto")
         with torch.device("meta"):
             built = build_model(Architecture(**shape), local, None, 40_960, torch.device("meta"))
     finally:
