@@ -7,10 +7,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 experiment ?= tiny
 
-.PHONY: help setup bubblewrap atropos ablation test notebooks report campaign lint clean
+.PHONY: help setup setup-gpu bubblewrap atropos ablation test notebooks report campaign lint clean
 
 help: ## list these targets
-	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
 setup: $(READY) bubblewrap ## install the pinned CPU packages into .venv, and the sandbox
 
@@ -26,6 +26,18 @@ $(READY): requirements-cpu.txt pyproject.toml
 	@OMP_NUM_THREADS=1 $(BIN)/python -c 'import megatron.core, vllm; from vllm import LLM' > $(VENV)/import.log 2>&1 \
 	  || { cat $(VENV)/import.log; echo "error: the installed vLLM cannot be imported: remove $(VENV) and run make again"; exit 1; }
 	@touch $@
+
+# Transformer Engine is compiled here: its build reads torch, cuDNN's headers and nvcc from this environment.
+setup-gpu: bubblewrap ## install the pinned GPU packages into .venv, Transformer Engine included
+	@command -v nvcc > /dev/null || { echo "error: Transformer Engine is compiled with nvcc, which is not on PATH: module load cuda/13.0, or install the CUDA 13 toolkit"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements.txt
+	@CUDNN_PATH=$${CUDNN_PATH:-$$($(BIN)/python -c 'import nvidia.cudnn; print(nvidia.cudnn.__path__[0])')} \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
+	  transformer_engine==2.11.0 transformer_engine_cu13==2.11.0 transformer_engine_torch==2.11.0
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(BIN)/python -c 'import transformer_engine.pytorch, megatron.core, vllm; from vllm import LLM'
+	@touch $(READY)
 
 bubblewrap:
 	@command -v bwrap > /dev/null && exit 0; \

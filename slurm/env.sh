@@ -27,9 +27,18 @@ export ABLATE_RENDEZVOUS_PORT="${ABLATE_RENDEZVOUS_PORT-29500}"
 export ABLATE_SERVER_PORT="${ABLATE_SERVER_PORT-8000}" # of a node's first server; the next server has the next port
 export ABLATE_SERVER_DEADLINE_S="${ABLATE_SERVER_DEADLINE_S-900}"
 
+# submit.sh --onenode: ABLATE_PROCESSES_PER_NODE of the node's GPUs train and the others generate. A node without GPUs has
+# this many CPU servers.
+export ABLATE_CPU_SERVERS="${ABLATE_CPU_SERVERS-1}"
+
 # Variables that the programs themselves read.
 export OMP_NUM_THREADS="${OMP_NUM_THREADS-1}"
 export HF_HUB_OFFLINE=1
 export VLLM_NO_USAGE_STATS=1
-# export NCCL_SOCKET_IFNAME=ib0 GLOO_SOCKET_IFNAME=ib0
+# What a site usually has to say about its network; ablate.doctor shows the bandwidth that results.
+# export NCCL_SOCKET_IFNAME=ib0 GLOO_SOCKET_IFNAME=ib0 # the interface for connections: not the management network
+# export NCCL_IB_HCA=mlx5                              # the InfiniBand adapters, where a node has others too
+# export NCCL_DEBUG=WARN
+# vLLM uses FlashInfer only where it finds nvcc. The kernels are then compiled at the first start of a server, by all
+# servers of a node into one cache: start one server alone, once, before the first large run.
 # module load cuda/13.0

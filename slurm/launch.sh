@@ -1,4 +1,4 @@
-# Shared by train.sbatch, multinode.sbatch and node.sh: start a program, forward signals to it, queue the task again.
+# Shared by train.sbatch, onenode.sbatch, multinode.sbatch and node.sh: start a program, forward signals to it, queue the task again.
 # With ABLATE_DRY_RUN set, commands are printed with their environment instead of run.
 
 overrides_of_task() { # sets `overrides` to line SLURM_ARRAY_TASK_ID (from 0) of the list that ablate.plan wrote
@@ -22,6 +22,23 @@ start() { # start NAME=VALUE ... COMMAND ... in the background, in a process gro
   fi
   setsid env "$@" &
   child=$!
+}
+
+make_token() { # a token of this job, which every route of its servers demands
+  ABLATE_SERVER_TOKEN=$([ -n "${ABLATE_DRY_RUN-}" ] || od --address-radix=n --format=x1 --read-bytes=32 /dev/urandom | tr -d ' \n')
+  export ABLATE_SERVER_TOKEN
+}
+
+wait_until_up() { # wait_until_up URL ...: until every server answers
+  [ -n "${ABLATE_DRY_RUN-}" ] && return
+  local url
+  for url in "$@"; do
+    until curl --silent --fail --output /dev/null \
+      --header @<(echo "Authorization: Bearer $ABLATE_SERVER_TOKEN") "$url/health"; do
+      ((SECONDS > ABLATE_SERVER_DEADLINE_S)) && { echo "error: $url is not up after $SECONDS s" >&2; return 1; }
+      sleep 5
+    done
+  done
 }
 
 forward() { # forward SIGNAL to the program, which writes a checkpoint and exits
@@ -55,8 +72,12 @@ wait_for_end() { # waits until `child` ends; its exit code is in `code`
 leave() { # exits with `code`; queues the task again if USR1 asked it to stop, or the run lost its servers
   # Not after TERM, which comes from scancel or from a preemption after which SLURM queues the task by itself.
   if { [ "$asked" = USR1 ] && [ "$code" != 0 ]; } || { [ -z "$asked" ] && [ -e "${ABLATE_REQUEUE_FILE-}" ]; }; then
-    echo "$(date +%FT%T) exit code $code: queueing the task again"
-    scontrol requeue "$SLURM_JOB_ID"
+    if [ -n "${SLURM_JOB_ID-}" ]; then
+      echo "$(date +%FT%T) exit code $code: queueing the task again"
+      scontrol requeue "$SLURM_JOB_ID"
+    else
+      echo "$(date +%FT%T) exit code $code: the same command continues"
+    fi
   fi
   exit "$code"
 }

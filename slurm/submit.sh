@@ -3,6 +3,7 @@
 #
 #   slurm/submit.sh experiment=tiny                      any override of ablate.train may follow
 #   slurm/submit.sh --multinode experiment=nouscoder_14b several nodes per run (slurm/multinode.sbatch)
+#   slurm/submit.sh --onenode experiment=tiny model.path=DIR   one node per run: some GPUs train, the others generate
 #   slurm/submit.sh --dry-run experiment=tiny            print every command with its environment, run nothing
 #   slurm/submit.sh --wait experiment=tiny               return when the array has ended
 #   slurm/submit.sh --doctor experiment=tiny             run ablate.doctor on every node of such an allocation, and wait
@@ -22,6 +23,7 @@ words=()
 for word in "$@"; do
   case $word in
     --multinode) template=multinode.sbatch ;;
+    --onenode) template=onenode.sbatch ;;
     --dry-run) dry_run=1 ;;
     --wait) waits=1 ;;
     --doctor) doctor=1 ;;

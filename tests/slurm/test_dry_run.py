@@ -136,3 +136,28 @@ def test_a_known_device_makes_a_short_stop_lead_a_warning(tmp_path):
     settings = {"ABLATE_GPUS_PER_NODE": "8", "ABLATE_PROCESSES_PER_NODE": "8", "ABLATE_DEVICE": "b200"}
     words = ("--multinode", "experiment=nouscoder_14b", "objective=gspo", "seed=0")
     assert "ABLATE_STOP_LEAD_S=120 is shorter" in finished_dry_run(tmp_path, *words, **settings).stderr
+
+
+def test_on_one_node_the_first_gpus_train_and_the_others_generate(tmp_path):
+    lines = dry_run(
+        tmp_path,
+        *("--onenode", "experiment=nouscoder_14b", "model=qwen3_8b", "parallel=gpu4", "objective=dapo", "seed=0"),
+        ABLATE_GPUS_PER_NODE="8",
+        ABLATE_PROCESSES_PER_NODE="4",
+    )
+    (served,) = commands(lines, "ablate.serve")
+    assert {"run=true", "first_gpu=4", "port=8000"} <= set(served)
+    (trained,) = commands(lines, "ablate.train")
+    assert "CUDA_VISIBLE_DEVICES=0,1,2,3" in trained
+    assert trained[trained.index("--nproc-per-node") + 1] == "4"
+    urls = ",".join(f"http://127.0.0.1:{port}" for port in range(8000, 8004))
+    assert trained[-1] == f"rollout.engine.urls=[{urls}]"
+
+
+def test_one_node_without_a_gpu_for_generation_is_refused(tmp_path):
+    environment = {"PATH": os.environ["PATH"], "ABLATE_PYTHON": sys.executable, "ABLATE_GPUS_PER_NODE": "4"}
+    environment |= {"ABLATE_PROCESSES_PER_NODE": "4", "ABLATE_DRY_RUN": "1"}
+    command = [str(ROOT / "slurm" / "onenode.sbatch"), "experiment=tiny"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
+    assert result.returncode == 2
+    assert "leaves none of ABLATE_GPUS_PER_NODE=4 GPUs to generate" in result.stderr

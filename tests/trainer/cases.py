@@ -59,6 +59,7 @@ SINGLE = ParallelConfig(
     fp8="none",
     fp8_recipe="tensorwise",
     recompute="none",
+    recompute_layers=None,
     num_threads=1,
     collective_timeout_s=60,
     leader_timeout_s=60,

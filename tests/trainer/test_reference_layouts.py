@@ -20,7 +20,13 @@ from torch.testing._internal.distributed.fake_pg import FakeStore
 from ablate.config import ModelConfig, ParallelConfig, section
 
 CONF = Path(__file__).parents[2] / "conf"
-NUM_PARAMETERS = {"qwen3_14b": 14_768_307_200, "deepseek_r1_distill_qwen_14b": 14_770_033_664}
+NUM_PARAMETERS = {
+    "qwen3_1_7b": 1_720_574_976,
+    "qwen3_4b": 4_022_468_096,
+    "qwen3_8b": 8_190_735_360,
+    "qwen3_14b": 14_768_307_200,
+    "deepseek_r1_distill_qwen_14b": 14_770_033_664,
+}
 CASES = (
     *(("qwen3_14b", "gpu8"), ("qwen3_14b", "gpu16"), ("qwen3_14b", "gpu16_cp2"), ("qwen3_14b", "gpu48")),
     ("deepseek_r1_distill_qwen_14b", "gpu16"),
@@ -53,7 +59,8 @@ def parameters_by_hand(shape: dict, tensor: int, num_layers: int, is_first: bool
     qwen2 = shape.get("family") == "qwen2"  # biases instead of norms of a head's query and key
     layer = (matrices + qwen2 * (queries + 2 * keys)) // tensor + 2 * hidden + (not qwen2) * 2 * head
     words = shape["vocab_size"] * hidden // tensor
-    return num_layers * layer + is_first * words + is_last * (words + hidden)
+    projects = is_last and not (is_first and shape["tied_embeddings"])  # tied: the embedding of the same rank projects
+    return num_layers * layer + is_first * words + is_last * hidden + projects * words
 
 
 @pytest.mark.parametrize("name", NUM_PARAMETERS)
@@ -88,7 +95,7 @@ def share_of(rank: int, parallel: ParallelConfig, shape: dict) -> Share:
             create_gloo_process_groups=False,
         )
         stage = parallel_state.get_pipeline_model_parallel_rank()
-        local = dataclasses.replace(parallel, transformer_engine=False)
+        local = dataclasses.replace(parallel, transformer_engine=False, attention="auto")
         with torch.device("meta"):
             built = build_model(Architecture(**shape), local, None, 40_960, torch.device("meta"))
     finally:

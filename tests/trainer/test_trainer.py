@@ -182,15 +182,31 @@ def test_without_a_clip_the_norm_is_measured_and_nothing_is_scaled(tiny_checkpoi
     assert clipped.norm().item() == pytest.approx(cases.OPTIM.clip_grad, rel=1e-4)
 
 
-@pytest.mark.parametrize("recompute", ["core_attn", "full"])
-def test_recomputing_activations_changes_no_gradient(tiny_checkpoint, batch, recompute):
-    found = {}
-    for name in ("none", recompute):
-        trainer = cases.open_trainer(tiny_checkpoint, replace(cases.SINGLE, recompute=name))
+@pytest.mark.parametrize(("recompute", "layers"), [("core_attn", None), ("full", None), ("full", 1)])
+def test_recomputing_activations_changes_no_gradient(tiny_checkpoint, batch, recompute, layers):
+    found = []
+    for changes in ({}, {"recompute": recompute, "recompute_layers": layers}):
+        trainer = cases.open_trainer(tiny_checkpoint, replace(cases.SINGLE, **changes))
         trainer.update(batch, cases.objective_named("gspo"))
-        found[name] = cases.gathered_gradients(trainer)
-    for name, gradient in found["none"].items():
-        torch.testing.assert_close(found[recompute][name], gradient, atol=1e-6, rtol=1e-5)
+        found.append(cases.gathered_gradients(trainer))
+    kept, recomputed = found
+    for name, gradient in kept.items():
+        torch.testing.assert_close(recomputed[name], gradient, atol=1e-6, rtol=1e-5)
+
+
+def test_only_the_layers_that_are_asked_for_run_again(tiny_checkpoint, batch):
+    num_calls = []
+    for layers in (1, 3):
+        changes = {"recompute": "full", "recompute_layers": layers}
+        trainer = cases.open_trainer(tiny_checkpoint, replace(cases.SINGLE, **changes))
+        calls: list[int] = []
+        for module in trainer.model.modules():
+            if type(module).__name__ == "TransformerLayer":
+                module.register_forward_hook(lambda *_, calls=calls: calls.append(1))
+        trainer.update(batch, cases.objective_named("gspo"))
+        num_calls.append(len(calls))
+    num_layers = 4
+    assert num_calls[1] * (num_layers + 1) == num_calls[0] * (num_layers + 3)
 
 
 def test_bf16_trains_fp32_main_weights(tiny_checkpoint, batch):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ablate.config.schema import ContextConfig, EvalConfig, RunConfig
+from ablate.config.schema import ContextConfig, EvalConfig, ParallelConfig, RunConfig
 from ablate.errors import UserError
 from ablate.hf_config import yarn_factor
 
@@ -100,6 +100,7 @@ def check(config: RunConfig) -> None:
             f"a row of {longest} tokens (context.stages) does not fit parallel.max_tokens_per_micro_batch={budget}: "
             f"raise it to at least {longest}"
         )
+    check_recompute(config.parallel)
     if config.rollout.samples_per_prompt < 2:
         raise UserError("rollout.samples_per_prompt=1 gives a group no spread of rewards: use 2 or more")
     if max(config.eval.pass_at, default=1) > config.eval.samples_per_problem:
@@ -113,6 +114,20 @@ def check(config: RunConfig) -> None:
     check_source(config)
     if "\n" in config.cell or not config.cell.strip("./ ") or "/" in config.cell:
         raise UserError(f"cell={config.cell!r} names a directory: use letters, digits, '_', '-', '=' and '.'")
+
+
+def check_recompute(parallel: ParallelConfig) -> None:
+    """Raise ``UserError`` for a number of recomputed layers that nothing uses, or that is no number of layers."""
+    layers = parallel.recompute_layers
+    if layers is None:
+        return
+    if parallel.recompute != "full":
+        raise UserError(
+            f"parallel.recompute_layers={layers} counts the layers of parallel.recompute=full, not of "
+            f"{parallel.recompute}: set parallel.recompute=full, or parallel.recompute_layers=null"
+        )
+    if layers < 1:
+        raise UserError(f"parallel.recompute_layers={layers} must be 1 or more: parallel.recompute=none is 0 layers")
 
 
 def check_values(config: RunConfig) -> None:

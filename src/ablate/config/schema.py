@@ -49,6 +49,7 @@ class ParallelConfig:
     fp8: str = MISSING  # none | e4m3 | hybrid (e4m3 forward, e5m2 backward): for the matrix products of the layers
     fp8_recipe: str = MISSING  # tensorwise | blockwise | mxfp8: how the products are scaled
     recompute: str = MISSING  # none | core_attn | full
+    recompute_layers: int | None = MISSING  # full: only the first ones of each pipeline stage; null: every layer
     num_threads: int = MISSING  # intra-op threads of the trainer on a CPU
     collective_timeout_s: float = MISSING  # a collective that waits longer ends the job, and the message says why
     leader_timeout_s: float = MISSING  # how long the other ranks wait while the leader samples and verifies
@@ -71,6 +72,7 @@ class ParallelConfig:
             attention="auto",
             fp8="none",
             recompute="none",
+            recompute_layers=None,
         )
 
 

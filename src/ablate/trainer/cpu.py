@@ -63,6 +63,9 @@ def import_megatron() -> None:
     """Import Megatron-Core; on a machine without CUDA, map its CUDA onto the CPU. May be called again."""
     # CUDA reads this when it starts; Megatron's overlap of products with collectives needs their order in one queue.
     os.environ.setdefault("CUDA_DEVICE_MAX_CONNECTIONS", "1")
+    # Every micro-batch has another length: without expandable segments the caching allocator's blocks fit the next one
+    # badly. Torch reads this before its first allocation on a GPU.
+    os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
     if not torch.cuda.is_available():
         for name in ("transformer_engine", "apex"):  # even if installed: their optimizers and norms need CUDA
             sys.modules.setdefault(name, None)

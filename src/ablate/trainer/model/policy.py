@@ -93,7 +93,7 @@ def transformer_config(architecture: Architecture, parallel: ParallelConfig, yar
         batch_p2p_comm=False,
         cuda_graph_scope=[],  # the default is deprecated and warns
         bias_activation_fusion=fused,
-        bias_dropout_fusion=fused,
+        bias_dropout_fusion=False,  # no bias, no dropout: it would only compile a sum, again for every length
         masked_softmax_fusion=fused,
         apply_rope_fusion=fused and yarn is None,  # the fused kernel knows no YaRN temperature
         gradient_accumulation_fusion=False,  # needs Apex or Transformer Engine's own linear layers
@@ -113,6 +113,12 @@ def transformer_config(architecture: Architecture, parallel: ParallelConfig, yar
 def recomputation(parallel: ParallelConfig) -> dict[str, Any]:
     if parallel.recompute == "core_attn":
         return {"recompute_granularity": "selective", "recompute_modules": ["core_attn"]}
+    if parallel.recompute == "full" and parallel.recompute_layers is not None:
+        return {
+            "recompute_granularity": "full",
+            "recompute_method": "block",
+            "recompute_num_layers": parallel.recompute_layers,
+        }
     if parallel.recompute == "full":
         return {"recompute_granularity": "full", "recompute_method": "uniform", "recompute_num_layers": 1}
     return {}

@@ -42,7 +42,7 @@ def check_installed(parallel: ParallelConfig) -> None:
     if importlib.util.find_spec("transformer_engine") is None:
         raise UserError(
             "parallel.transformer_engine=true but the package transformer_engine is not installed: "
-            "install requirements.txt on a GPU machine, or set parallel.transformer_engine=false"
+            "run make setup-gpu on a GPU machine, or set parallel.transformer_engine=false"
         )
     if parallel.attention == "flash" and importlib.util.find_spec("flash_attn") is None:
         raise UserError(

@@ -1,0 +1,79 @@
+"""Keep the servers of one node running until this process is asked to stop; none of them outlives it."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+
+from ablate.rollout.process import PR_SET_PDEATHSIG
+from ablate.rollout.server_token import server_token
+from ablate.serve.lines import Server
+
+POLL_S = 0.5
+PAUSE_S = 10.0  # before a server that ended is started again
+END_S = 20.0  # for a server to end by itself
+
+
+def run_servers(servers: Sequence[Server], host: str, first_port: int) -> None:
+    """Start every server, and start each one again that ends, until SIGTERM or SIGINT.
+
+    Raises:
+        UserError: without ABLATE_SERVER_TOKEN.
+    """
+    server_token()  # said now, and not by every server
+    asked: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, _: asked.append(number))
+    running = {server: start(server, host, first_port) for server in servers}
+    due: dict[Server, float] = {}  # when an ended server is started again
+    try:
+        while not asked:
+            time.sleep(POLL_S)
+            for server, process in running.items():
+                if process.poll() is not None and server not in due:
+                    end_group(process, signal.SIGKILL)  # its engine's process may be left, and holds the GPU
+                    print(f"server {server.offset} ended with exit code {process.returncode}", file=sys.stderr)
+                    due[server] = time.monotonic() + PAUSE_S
+            for server in [server for server, when in due.items() if when <= time.monotonic()]:
+                del due[server]
+                running[server] = start(server, host, first_port)
+    finally:
+        end(running.values())
+
+
+def start(server: Server, host: str, first_port: int) -> subprocess.Popen:
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": server.devices, "VLLM_SERVER_DEV_MODE": "1"}
+    if server.devices == "none":
+        environment["CUDA_VISIBLE_DEVICES"] = ""
+    words = [*server.words, "--host", host, "--port", str(first_port + server.offset)]
+    return subprocess.Popen(
+        [sys.executable, *words], env=environment, start_new_session=True, preexec_fn=end_with_parent
+    )
+
+
+def end_with_parent() -> None:
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def end(processes: Sequence[subprocess.Popen]) -> None:
+    """Ask every server to end, and kill those that do not."""
+    processes = list(processes)
+    for process in processes:
+        end_group(process, signal.SIGTERM)
+    deadline = time.monotonic() + END_S
+    for process in processes:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(max(0.0, deadline - time.monotonic()))
+        end_group(process, signal.SIGKILL)
+        process.wait()
+
+
+def end_group(process: subprocess.Popen, number: int) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, number)

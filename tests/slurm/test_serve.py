@@ -1,0 +1,57 @@
+"""``ablate.serve run=true`` starts a server again that ends, and leaves none behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+PROGRAM = """
+import sys
+from ablate.serve import run
+from ablate.serve.lines import Server
+run.PAUSE_S = 0.1
+words = ("-c", "import os, sys, time; open(sys.argv[1], 'a').write(f'{os.getpid()}\\\\n'); time.sleep(600)")
+run.run_servers([Server(0, "none", place, (*words, f"{sys.argv[1]}{place}")) for place in range(2)], "127.0.0.1", 1)
+"""
+
+
+def wait_for(condition, seconds: float = 30.0):
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    return found
+
+
+def ids(path: Path) -> list[int]:
+    return [int(line) for line in path.read_text().splitlines()] if path.is_file() else []
+
+
+def test_a_server_that_ends_is_started_again_and_all_end_with_the_command(tmp_path):
+    environment = {**os.environ, "ABLATE_SERVER_TOKEN": "secret"}
+    log = tmp_path / "server"
+    process = subprocess.Popen([sys.executable, "-c", PROGRAM, str(log)], env=environment, stderr=subprocess.DEVNULL)
+    first, second = tmp_path / "server0", tmp_path / "server1"
+    try:
+        wait_for(lambda: ids(first) and ids(second))
+        os.kill(ids(first)[0], signal.SIGKILL)
+        wait_for(lambda: len(ids(first)) == 2)
+        assert len(ids(second)) == 1, "the other server runs on"
+        process.terminate()
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.wait()
+    assert not any(Path(f"/proc/{number}").exists() for number in [*ids(first), *ids(second)])
+
+
+def test_servers_without_a_token_are_refused_in_one_sentence():
+    environment = {name: value for name, value in os.environ.items() if name != "ABLATE_SERVER_TOKEN"}
+    command = [sys.executable, "-m", "ablate.serve", "1", "0", "run=true", "experiment=nouscoder_14b", "objective=dapo"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: servers and their client share a secret token")
