@@ -28,7 +28,7 @@ from benchmarks.overlap.servers import sleeping_servers, vllm_servers
 LONGEST_RESPONSE_S, OLD_LOGP_S, UPDATES_S = 345.0, 40.0, 165.0
 NUM_UPDATES = 2
 TINY = (
-    *("experiment=tiny", "objective=grpo", "seed=0", "eval.at_start=false", "eval.at_end=false"),
+    *("experiment=tiny", "setting=arithmetic", "objective=grpo", "seed=0", "eval.at_start=false", "eval.at_end=false"),
     *("eval.contexts=[{length:160,every:0}]", f"optim.updates_per_batch={NUM_UPDATES}", "checkpoint.every=0"),
     *("logging.display=plain", "logging.wandb=disabled"),
     "verify.cache=false",  # every schedule runs every program

@@ -159,7 +159,12 @@ def test_the_multi_node_template_survives_a_dead_server_and_is_queued_again_when
 ):
     """Two tensor ranks and two CPU servers on three nodes. USR1 goes from SLURM through srun to the ranks."""
     _, _, cells = runs
-    words = [*short_run(tiny_checkpoint, tmp_path / "outputs"), "parallel.tensor=2", "context.steps=1000"]
+    words = [
+        *short_run(tiny_checkpoint, tmp_path / "outputs"),
+        "parallel.tensor=2",
+        "rollout.lag=1",
+        "context.steps=1000",
+    ]
     form = {"ABLATE_TRAINER_NODES": "1", "ABLATE_GENERATION_NODES": "2", "ABLATE_PROCESSES_PER_NODE": "2"}
     port = free_port()
     form |= {"ABLATE_GPUS_PER_NODE": "0", "ABLATE_SERVER_PORT": str(port), "ABLATE_SERVER_PAUSE_S": "0"}
