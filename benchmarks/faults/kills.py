@@ -27,7 +27,7 @@ from benchmarks.faults.runs import (
     run_directory,
     shared_memory,
 )
-from benchmarks.faults.table import Trial, TrialFile
+from benchmarks.faults.table import Trial, TrialFile, commit
 
 KILLS_PER_CHAIN = 4
 POLL_S = 0.0001
@@ -53,8 +53,8 @@ def run_kills(file: TrialFile, num_kills: int, seed: int, work: Path) -> None:
 
 
 def unbroken(mode: str, work: Path) -> dict[str, bytes]:
-    """The records of a run of this mode that nobody disturbs; made once for all campaigns in ``work``."""
-    outputs = work / "unbroken" / mode.replace(" ", "_")
+    """The records of a run of this mode that nobody disturbs; made once for each commit."""
+    outputs = unbroken_outputs(mode, work)
     if run_directory(outputs).status != "done":
         scratch = Path(tempfile.mkdtemp(prefix="fault-"))
         attempt = Attempt(outputs, scratch, mode)
@@ -62,6 +62,10 @@ def unbroken(mode: str, work: Path) -> dict[str, bytes]:
             raise RuntimeError(f"the unbroken run failed: {attempt.text()[-2000:]}")
         shutil.rmtree(scratch)
     return records(run_directory(outputs))
+
+
+def unbroken_outputs(mode: str, work: Path) -> Path:
+    return work / "unbroken" / commit() / mode.replace(" ", "_")
 
 
 def span_seconds(mode: str, work: Path, name: str) -> float:
@@ -72,7 +76,7 @@ def span_seconds(mode: str, work: Path, name: str) -> float:
     if name == TARGETS["checkpoint write"] and mode == "asynchronous checkpoints":
         mode = "single process"
         unbroken(mode, work)
-    spans = run_directory(work / "unbroken" / mode.replace(" ", "_")).trace.spans()
+    spans = run_directory(unbroken_outputs(mode, work)).trace.spans()
     seconds = [span["dur"] / 1e6 for span in spans if span["name"] == name and span["tid"] == 0]
     return seconds[0] if name == "engine" else min(seconds)
 
