@@ -89,11 +89,11 @@ def measure(model_dir: Path, options: argparse.Namespace) -> tuple[list[Clock], 
 
 def one_step(clock, config, engine, verifier, tasks, trainer, objective, length: int, step: int) -> int:
     """One step as in ablate.loop; returns how many response tokens it trained on."""
-    from ablate.objectives.batch import update_batch
     from ablate.rollout.collect import collect_groups
     from ablate.rollout.draws import Conditions
     from ablate.rollout.in_flight import Sampler
     from ablate.trainer.batching import make_batch, rows_of_updates
+    from ablate.trainer.updates import rows_without_own_pass, train_on, with_old_logp
 
     timed_engine = TimedEngine(engine, clock)
     with clock("rollout"):
@@ -110,11 +110,11 @@ def one_step(clock, config, engine, verifier, tasks, trainer, objective, length:
     for seconds in (clock.wall_s, clock.cpu_s):
         seconds["verify (tail)"] = seconds.pop("rollout") - seconds["generate"]
     batch = make_batch(groups, objective)
+    rows_of_each = rows_of_updates(batch.num_rows, config.optim.updates_per_batch, seed=step)
     with clock("old log-probabilities"):
-        batch = replace(batch, old_logp_BT=trainer.logp(batch)[0])
+        batch = with_old_logp(trainer, batch, rows_without_own_pass(batch, rows_of_each, objective, for_records=True))
     with clock("update"):
-        for rows in rows_of_updates(batch.num_rows, config.optim.updates_per_batch, seed=step):
-            trainer.update(update_batch(batch, rows, objective), objective)
+        train_on(trainer, batch, rows_of_each, objective, is_on_policy=True)
     with clock("weights to engine"):
         trainer.gather_weights(engine.load_weights)
     return int(batch.mask_BT.sum())

@@ -17,18 +17,17 @@ def recorded_run(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path
     Responses are random tokens, verdicts a coin, a response of 60 tokens or more is truncated; one group has a single
     outcome. Old log-probabilities are the trainer's, the engine's differ from them by a little noise.
     """
-    from dataclasses import replace
 
     from omegaconf import OmegaConf
 
     from ablate.cli import compose
     from ablate.config import parse
     from ablate.objectives import build
-    from ablate.objectives.batch import update_batch
     from ablate.records import RunDirectory
     from ablate.records.rollouts import rows_of_step
     from ablate.trainer.batching import make_batch, rows_of_updates
     from ablate.trainer.trainer import Trainer
+    from ablate.trainer.updates import rows_without_own_pass, train_on, with_old_logp
 
     out = tmp_path_factory.mktemp("recorded")
     values = compose(
@@ -56,10 +55,9 @@ def recorded_run(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path
     for step in (1, 2):
         groups = random_groups(random.Random(step))
         batch = make_batch(groups, objective)
-        batch = replace(batch, old_logp_BT=trainer.logp(batch)[0])
         parts = rows_of_updates(batch.num_rows, 2, seed=step)
-        for rows in parts:
-            trainer.update(update_batch(batch, rows, objective), objective)
+        batch = with_old_logp(trainer, batch, rows_without_own_pass(batch, parts, objective, for_records=True))
+        _, batch = train_on(trainer, batch, parts, objective, is_on_policy=True)
         run.steps.write_rollouts(step, rows_of_step(step, groups, batch, parts))
         trainer.checkpoints.save(run.checkpoints_path, step, {"step": step}, keep=5, best=None)
     return run.path

@@ -185,6 +185,7 @@ def test_during_repeats_the_earlier_updates_and_looks_at_the_rows_of_the_last_on
     from ablate.config import parse
     from ablate.laboratory.run import Place, batches_at
     from ablate.trainer.open import open_trainer
+    from ablate.trainer.updates import training_part
     from ablate.warm_start import ensure_model
 
     run = run_of(recorded_run)
@@ -194,7 +195,7 @@ def test_during_repeats_the_earlier_updates_and_looks_at_the_rows_of_the_last_on
     batch = batches_at(Place(run.checkpoints_path, 1, 2, "during"), trainer, recorded, objective)(objective)
     assert batch.num_rows == 12
     assert batch.weight_BT.sum().item() == pytest.approx(1.0, abs=1e-5)
-    trainer.update(batch, objective)
+    trainer.update(training_part(batch, torch.arange(batch.num_rows), objective), objective)
     replayed = trainer.gather_weights(lambda weights: {name: tensor.clone() for name, tensor in weights})
     trainer.checkpoints.load(run.checkpoints_path, 2)
     loaded = trainer.gather_weights(lambda weights: {name: tensor.clone() for name, tensor in weights})
