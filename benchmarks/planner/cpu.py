@@ -23,14 +23,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ablate.cli import compose
-from ablate.config import RolloutConfig, RunConfig, parse, section
+from ablate.config import RunConfig, parse, section
 from ablate.parquet import iterate_parquet
 from ablate.planner.collect import Pool, Work, collect
 from ablate.planner.decode import EngineSpeed, engine_speed
 from ablate.planner.device import AssumptionsConfig, DeviceConfig
 from ablate.planner.estimate import Planner
 from ablate.planner.shape import shape_of
-from ablate.planner.training import TrainerSpeed, layout_of
+from ablate.planner.training import TrainerSpeed, layout_of, rows_of_passes
 from ablate.records import RunDirectory
 
 SHORT = (
@@ -56,9 +56,8 @@ CASES: dict[str, tuple[str, ...]] = {
     "16 requests at once": ("rollout.engine.max_num_seqs=16",),
     "four updates a batch": ("optim.updates_per_batch=4",),
     "tp2": ("parallel=tp2",),
+    "lag 1": ("rollout.lag=1", "rollout.engine.placement=child"),
 }
-if "lag" in RolloutConfig.__dataclass_fields__:
-    CASES["lag 1"] = ("rollout.lag=1", "rollout.engine.placement=child")
 FIRST_STEPS = 1  # of a process: compilation, first touch
 PARTS = ("weights", "wait_batch", "old_logp", "update")
 BETWEEN_STEPS = ("evaluate", "checkpoint")  # spans between two steps, which are no part of them
@@ -169,8 +168,11 @@ def fit(run: RunDirectory, config: RunConfig) -> tuple[DeviceConfig, Assumptions
     device = section(DeviceConfig, values.device, "device")
     assumptions = section(AssumptionsConfig, values.planner, "planner")
     traced = read_trace(run)
+    metrics = [row for row in run.steps.metrics() if row["step"] > FIRST_STEPS]
+    one_outcome = sum(row["rollout/num_groups_all_right"] + row["rollout/num_groups_all_wrong"] for row in metrics)
+    kept_share = 1 - one_outcome / sum(row["rollout/num_groups"] for row in metrics)
     device = fit_engine(device, traced, run, config)
-    device = fit_trainer(device, traced, run, config)
+    device = fit_trainer(device, traced, run, config, kept_share)
     others = [
         seconds - sum(traced.trainer[name].get(step, 0.0) for name in PARTS)
         for step, seconds in traced.steps.items()
@@ -183,6 +185,7 @@ def fit(run: RunDirectory, config: RunConfig) -> tuple[DeviceConfig, Assumptions
     seconds += sum(alone for _, alone in traced.judged_alone) * (cores - assumptions.free_cores)
     return device, replace(
         assumptions,
+        kept_share=kept_share,
         verify_s=seconds / num_programs,
         cached_share=1 - num_programs / sum(args["requests"] for args, _ in traced.sampled),
         weights_s=statistics.median(s for step, s in traced.trainer["weights"].items() if step > FIRST_STEPS),
@@ -240,7 +243,9 @@ def simulated(speed: EngineSpeed, lengths: Sequence[tuple[int, int]], config: Ru
     return collect(Pool(speed, 1, config.rollout.engine.max_num_seqs, 1), work).sampled_s
 
 
-def fit_trainer(device: DeviceConfig, traced: Traced, run: RunDirectory, config: RunConfig) -> DeviceConfig:
+def fit_trainer(
+    device: DeviceConfig, traced: Traced, run: RunDirectory, config: RunConfig, kept_share: float
+) -> DeviceConfig:
     """Costs of a micro-batch, of an update and of arithmetic, from the old log-probabilities and the updates."""
     shape = shape_of(config.model.architecture)
 
@@ -252,9 +257,8 @@ def fit_trainer(device: DeviceConfig, traced: Traced, run: RunDirectory, config:
             config.parallel,
             replace(device, **{**free, "train_share": 1e9, **values}),
         )
-        count = config.optim.updates_per_batch
-        parts = [lengths[index::count] for index in range(count)]
-        return speed.logp_s(lengths), sum(speed.update_s(part, 0.0) for part in parts)
+        own_pass, parts = rows_of_passes(lengths, config.optim.updates_per_batch, kept_share, for_records=True)
+        return speed.logp_s(own_pass), sum(speed.update_s(part, 0.0) for part in parts)
 
     rows, seconds = [], []
     for step in traced.trainer["update"]:

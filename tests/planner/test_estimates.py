@@ -19,7 +19,7 @@ from ablate.planner.memory import rank_memory, rank_parameters
 from ablate.planner.page import number
 from ablate.planner.schedule import due_lengths, num_evaluations
 from ablate.planner.shape import shape_of
-from ablate.planner.training import layout_of, num_micro_batches
+from ablate.planner.training import layout_of, num_micro_batches, rows_of_passes
 from ablate.sweep import plan
 
 README = Path(__file__).parents[2] / "experiments" / "nouscoder_14b" / "README.md"
@@ -146,6 +146,15 @@ def test_the_reference_run_is_evaluated_at_the_start_every_50_steps_and_at_the_e
 def test_one_batch_ahead_hides_the_shorter_half_of_a_step_and_no_more():
     step = StepSeconds(sample=60, verify=5, batch=1, old_logp=7, update=30, record=2, weights=4)
     assert (step.seconds(lag=0), step.seconds(lag=1)) == (60 + 5 + 1 + 7 + 30 + 2 + 4, 60 + 5 + 4)
+
+
+@pytest.mark.parametrize("for_records", [False, True])
+def test_every_row_gets_its_old_logp_from_a_pass_or_from_the_first_update(for_records):
+    lengths = list(range(1, 33))
+    own_pass, updates = rows_of_passes(lengths, 4, trained_share=0.5, for_records=for_records)
+    assert [len(rows) for rows in updates] == [4] * 4
+    needed = lengths if for_records else [length for rows in updates for length in rows]
+    assert sorted(own_pass + updates[0]) == sorted(needed)
 
 
 def test_the_lengths_of_a_recorded_run_are_those_of_its_rollouts_cut_at_the_context():

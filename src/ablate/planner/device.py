@@ -72,7 +72,7 @@ class AssumptionsConfig:
 
     servers: int  # engine servers, where rollout.engine.urls does not say
     lengths: LengthsConfig
-    kept_share: float  # of groups, under dynamic sampling
+    kept_share: float  # of groups with both outcomes: dynamic sampling drops the others, and they have no gradient
     eval_problems: int  # where eval.expected_problems does not say
     verify_s: float  # mean seconds of a program in its sandbox
     verify_sigma: float  # of their logarithm: some programs take ten times as long

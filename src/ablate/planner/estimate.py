@@ -15,7 +15,7 @@ from ablate.planner.lengths import lognormal, programs, resampled
 from ablate.planner.memory import checkpoint_bytes
 from ablate.planner.schedule import num_checkpoints, num_evaluations
 from ablate.planner.shape import Shape, shape_of
-from ablate.planner.training import TrainerSpeed, layout_of
+from ablate.planner.training import TrainerSpeed, layout_of, rows_of_passes
 
 NUM_SIMULATED = 3  # steps of each stage: refills differ from step to step
 BOUND_BY_SAMPLING = 1.01  # enough sandboxes make a batch at most this much slower than unlimited ones
@@ -182,13 +182,14 @@ class Planner:
         """The stages of a step that trains on ``collected``."""
         assumed, optim, lengths = self.assumptions, self.config.optim, collected.kept_lengths
         tokens = sum(lengths)
-        per_update = [lengths[index :: optim.updates_per_batch] for index in range(optim.updates_per_batch)]
         records = self.config.logging.save_rollouts
+        trained_share = 1.0 if self.drops_groups else assumed.kept_share  # the other groups have no gradient
+        own_pass, per_update = rows_of_passes(lengths, optim.updates_per_batch, trained_share, records)
         return StepSeconds(
             sample=collected.sampled_s,
             verify=collected.exposed_verification_s,
             batch=tokens * assumed.batch_token_s,
-            old_logp=self.trainer.logp_s(lengths) if optim.old_logp == "trainer" else 0.0,
+            old_logp=self.trainer.logp_s(own_pass) if optim.old_logp == "trainer" else 0.0,
             update=sum(self.trainer.update_s(rows, assumed.metrics_token_s) for rows in per_update),
             record=assumed.step_s + (tokens * assumed.record_token_s if records else 0.0),
             weights=self.weights_s(),
@@ -212,7 +213,7 @@ class Planner:
 
     @property
     def lag(self) -> int:
-        return getattr(self.config.rollout, "lag", 0)
+        return self.config.rollout.lag
 
     def stage(self, index: int) -> Stage:
         """The mean of a few simulated steps of one context stage."""

@@ -67,6 +67,24 @@ def padded(lengths: Sequence[int], budget: int) -> int:
     return count
 
 
+def rows_of_passes(
+    lengths: Sequence[int], num_updates: int, trained_share: float, for_records: bool
+) -> tuple[list[int], list[list[int]]]:
+    """The rows whose old log-probabilities need a pass of their own, and the rows of each update.
+
+    As in ``trainer.updates``: a row without a gradient leaves its update, and the first update's own forward pass gives
+    the old log-probabilities of its rows.
+
+    Args:
+        trained_share: of the rows that have a gradient.
+        for_records: whether the old log-probabilities of every row are saved.
+    """
+    split = [list(lengths[index::num_updates]) for index in range(num_updates)]
+    trained = [rows[: round(len(rows) * trained_share)] for rows in split]
+    left_out = [rows[len(kept) :] for rows, kept in zip(split, trained, strict=True)] if for_records else []
+    return [length for rows in (*trained[1:], *left_out) for length in rows], trained
+
+
 @dataclass(frozen=True)
 class TrainerSpeed:
     """Costs of one rank, and how often each occurs; ``trainer_speed`` makes it."""
