@@ -105,7 +105,7 @@ def detectable_sentence(runs: Sequence[PlannedRun], assumptions: AssumptionsConf
     points = 100 * minimum_detectable(design, assumed.confidence, assumed.power)
     what = f"{design.num_seeds} seeds, {num_problems} problems and {design.num_samples} samples"
     if not points < 100:
-        return f"{what} cannot compare {design.num_arms} cell(s): a comparison needs two cells and two seeds."
+        return f"{what} say nothing about a difference: a comparison needs two cells and two seeds."
     return (
         f"{what} detect a difference of {points:.1f} points of Pass@1 between two cells with probability "
         f"{assumed.power:.0%}, if runs of one cell differ by {100 * assumed.seed_sd:.1f} points (planner.power)."
