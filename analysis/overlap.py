@@ -39,10 +39,10 @@ def hidden_table(experiment: Experiment, steps: dict[str, list[list[StepSeconds]
                 seconds(each.wall),
                 seconds(each.sampling),
                 seconds(each.sampling_exposed),
-                share(1 - each.sampling_exposed / each.sampling),
+                share(hidden(each.sampling_exposed, each.sampling)),
                 seconds(each.verification),
                 seconds(each.verification_exposed),
-                share(1 - each.verification_exposed / each.verification if each.verification else math.nan),
+                share(hidden(each.verification_exposed, each.verification)),
                 seconds(each.training),
                 factor(speed_up(experiment, steps, cell)),
                 factor(mean_bound(runs)),
@@ -113,6 +113,11 @@ def settings_but_lag(experiment: Experiment, cell: str) -> dict:
 def mean_bound(runs: Sequence[Sequence[StepSeconds]]) -> float:
     bounds = [bound for run in runs if not math.isnan(bound := speed_up_bound(run))]
     return sum(bounds) / len(bounds) if bounds else math.nan
+
+
+def hidden(exposed: float, whole: float) -> float:
+    """The share that is not exposed; NaN where there is nothing."""
+    return 1 - exposed / whole if whole else math.nan
 
 
 def seconds(value: float) -> str:

@@ -21,6 +21,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from analysis.overlap import hidden
 from benchmarks.overlap.measure import SCHEDULES, Measured, longest_stage, measure, table
 from benchmarks.overlap.servers import sleeping_servers, vllm_servers
 
@@ -98,8 +99,8 @@ def print_result(rows: dict[str, Measured]) -> None:
         row = rows["lag 1"]
         longest = longest_stage(row.stages)
         print(f"lag 1: a step takes {row.step_s / longest:.2f} x its longest stage ({longest:.3f} s).")
-        hidden = 1 - row.stages.verification_exposed / row.stages.verification
-        print(f"lag 1: {hidden:.1%} of verification is hidden.")
+        share = hidden(row.stages.verification_exposed, row.stages.verification)
+        print(f"lag 1: {share:.1%} of verification is hidden.")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import numpy as np
 
 from ablate.records.trace import TRAINER
 from analysis.load import read_run
+from analysis.overlap import hidden
 from analysis.timeline import StepSeconds, mean, measured_steps, read_spans
 
 SAMPLE_EVERY_S = 0.02
@@ -109,9 +110,9 @@ def table(rows: dict[str, Measured], num_cores: int) -> str:
             f"{row.step_s:.3f}",
             *(f"{rows[other].step_s / row.step_s:.2f} x" if other in rows else "–" for other in BASES),
             f"{stages.sampling:.3f}",
-            f"{1 - stages.sampling_exposed / stages.sampling:.0%}",
+            f"{hidden(stages.sampling_exposed, stages.sampling):.0%}",
             f"{stages.verification:.3f}",
-            f"{1 - stages.verification_exposed / stages.verification:.0%}",
+            f"{hidden(stages.verification_exposed, stages.verification):.0%}",
             f"{stages.training:.3f}",
             f"{longest_stage(stages):.3f}",
             f"{row.cpu_s / num_cores:.3f}",

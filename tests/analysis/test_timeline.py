@@ -87,6 +87,20 @@ def test_with_lag_what_happens_while_the_trainer_works_is_hidden(timed_runs):
     assert (seconds.verification, seconds.verification_exposed) == pytest.approx((6, 2))
 
 
+def test_a_step_in_which_no_program_ran_has_no_verification(timed_runs):
+    run = run_of(timed_runs, "grpo")
+    begin = 1e9 + 15 * (NUM_STEPS + 1)
+    with run.directory.trace.path.open("a") as file:
+        for name, (start, stop) in {"wait_batch": (0, 8), "update": (8, 12)}.items():
+            file.write(
+                json.dumps({**span(name, (begin + start, begin + stop), {"step": NUM_STEPS + 1}), "tid": 0}) + ",\n"
+            )
+    Trace(run.directory.path).add_batch([Work(ENGINE, begin, begin + 8)], NUM_STEPS + 1)  # every verdict was known
+    steps = measured_steps(read_spans(run))
+    assert (steps[-1].generation, steps[-1].verification, steps[-1].verification_exposed) == pytest.approx((8, 0, 0))
+    assert not math.isnan(mean(steps).verification)
+
+
 def test_the_bound_is_the_sum_of_the_stages_over_the_longer_ones(timed_runs):
     steps = measured_steps(read_spans(run_of(timed_runs, "grpo")))
     assert len(steps) == NUM_STEPS - 1, "the first step warms up"
