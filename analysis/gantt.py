@@ -52,12 +52,11 @@ def gantt(run: Run) -> tuple[Figure, int]:
     """
     spans = read_spans(run)
     step = typical_step(spans)
-    trainer = [span for span in of_step(spans, step) if span.row == TRAINER]
+    trainer = [span for span in of_step(spans, step) if span.row == TRAINER and span.name != "records"]
     start, stop = min(span.start for span in trainer), max(span.stop for span in trainer)
     margin = 0.02 * (stop - start)
-    shown = [
-        span for span in spans if span.stop > start - margin and span.start < stop + margin and span.name != "engine"
-    ]
+    inside = [span for span in spans if span.stop > start - margin and span.start < stop + margin]
+    shown = [span for span in inside if span.name in COLOURS]  # others lie inside these
     rows = [TRAINER, *engines(shown)[:MOST_ENGINES], VERIFIER]
     with style.styled():
         figure = Figure(figsize=(style.WIDTH, 0.34 * len(rows) + 3.0), layout="constrained")
@@ -88,7 +87,7 @@ def gantt(run: Run) -> tuple[Figure, int]:
 
 def draw_bar(axis: Axes, span: Span, row: int, start: float, stop: float) -> None:
     """One span; a bar that is wide enough carries its step."""
-    colour = COLOURS.get(span.name, style.BLACK)
+    colour = COLOURS[span.name]
     height = 0.35 if span.name == "judge_alone" else 0.7  # it lies inside the verifier's bar
     axis.barh(row, span.stop - span.start, left=span.start - start, height=height, color=colour, edgecolor="white")
     visible = min(span.stop, stop) - max(span.start, start)
