@@ -27,6 +27,7 @@ POLL_S = 0.5
 GRACE_S = 3.0  # for the main thread to record how the run ended
 PATIENCE_S = 3.0  # how long to wait, after a collective breaks, for the failed peer to report a cause or go silent
 SILENT_AFTER_S = 2.0
+LINGER_S = 10.0  # how long rank 0, which may host the store, waits for the others to read why the job failed
 INTERRUPT = signal.SIGUSR2  # raises, in the main thread of this process, what its watch has seen
 BROKEN_COLLECTIVE = ("connection closed by peer", "connection reset by peer", "broken pipe", "nccl", "timed out")
 TIMED_OUT = "timed out"
@@ -57,6 +58,7 @@ class Watch:
         self._done: set[int] = set()
         self._ended = threading.Event()
         self._seen: str | None = None
+        self._has_failed = False
         signal.signal(INTERRUPT, self._raise_what_was_seen)
         atexit.register(self.end)  # a rank that finishes early has not died
         self.thread = threading.Thread(target=self._run, name="ablate-watch", daemon=True)
@@ -67,6 +69,7 @@ class Watch:
 
         The process that hosts the store may have reported its cause and ended: then ``cause`` stands.
         """
+        self._has_failed = True
         try:
             if self.store.add(CLAIM, 1) == 1:
                 self.store.set(CAUSE, cause)
@@ -90,6 +93,14 @@ class Watch:
         self.thread.join()
         with suppress(dist.DistError):  # the process that hosts the store may be done already
             self.store.set(f"ablate/done/{self.rank}", "")
+            if self._has_failed and self.rank == 0:
+                self._wait_for_the_others()
+
+    def _wait_for_the_others(self) -> None:
+        """The store may end with this process, and with it the cause: let the other ranks read it and end first."""
+        end = time.monotonic() + LINGER_S
+        while time.monotonic() < end and not self.store.check([f"ablate/done/{rank}" for rank in range(self.size)]):
+            time.sleep(POLL_S / 5)
 
     def _run(self) -> None:
         while not self._ended.wait(POLL_S):
