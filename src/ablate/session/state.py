@@ -55,14 +55,12 @@ class RunState:
 
 
 def plain_batch(batch: RolloutBatch) -> dict[str, Any]:
-    """A batch without what differs between equal runs (seconds), and without the tests of its problems."""
+    """Every field of a batch, so that no record of its step lacks one; its problems come without their tests."""
     groups = [
         {
-            "problem_id": group.problem.id,
-            "difficulty": group.problem.difficulty,
-            "statement": group.problem.statement,
+            "problem": {**vars(group.problem), "tests": ()},
             "completions": [plain_completion(completion) for completion in group.completions],
-            "verdicts": [[str(verdict.kind), verdict.num_passed, verdict.num_tests] for verdict in group.verdicts],
+            "verdicts": [{**vars(verdict), "kind": str(verdict.kind)} for verdict in group.verdicts],
         }
         for group in batch.groups
     ]
@@ -81,9 +79,9 @@ def batch_of_plain(plain: dict[str, Any]) -> RolloutBatch:
 
 def group_of_plain(plain: dict[str, Any]) -> RolloutGroup:
     return RolloutGroup(
-        Problem(plain["problem_id"], plain.get("statement", ""), tests=(), difficulty=plain["difficulty"]),
+        Problem(**plain["problem"]),
         tuple(completion_of_plain(each) for each in plain["completions"]),
-        tuple(Verdict(VerdictKind(kind), *counts, None, 0.0, 0.0, 0.0) for kind, *counts in plain["verdicts"]),
+        tuple(Verdict(**{**each, "kind": VerdictKind(each["kind"])}) for each in plain["verdicts"]),
     )
 
 
