@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -42,7 +43,12 @@ SHORT = (
     "logging.display=plain",
     "logging.wandb=disabled",
 )
-TRACED = ("context.stages=[{length:128,steps:5},{length:160,steps:5}]", "cell=traced")
+TRACED = (
+    "context.stages=[{length:128,steps:5},{length:160,steps:5}]",
+    "cell=traced",
+    "eval.samples_per_problem=4",
+    "eval.pass_at=[1]",
+)
 PREDICTED = ("context.steps=6", "eval.at_start=false", "eval.at_end=false")
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 CASES: dict[str, tuple[str, ...]] = {
@@ -114,7 +120,7 @@ def show(row: dict) -> None:
 
 def make_run(outputs: Path, name: str, overrides: Sequence[str]) -> tuple[RunDirectory, RunConfig]:
     """Train one short run in a process of its own (two under tp2)."""
-    words = [*SHORT, f"paths.outputs={outputs / name.replace(' ', '_')}", *overrides]
+    words = [*SHORT, f"paths.outputs={outputs / re.sub(r'[^a-z0-9]+', '_', name)}", *overrides]
     launcher = TORCHRUN if "parallel=tp2" in overrides else ()
     command = [sys.executable, *launcher, "-m", "ablate.train", *words]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
