@@ -49,9 +49,12 @@ def settings() -> Settings:
     return Settings(baseline="grpo", resamples=2000, confidence=0.95, power=0.8, seed=0, pass_at=1, min_seeds=2)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """One Chromium for the whole session; .ci/run sets ABLATE_BROWSER=required, and then a missing one is an error."""
+    """One Chromium for the tests of the pages; its event loop must end with them, or no later test could run one.
+
+    .ci/run sets ABLATE_BROWSER=required, and then a missing Chromium is an error.
+    """
     path, is_required = shutil.which("chromium"), os.environ.get("ABLATE_BROWSER") == "required"
     if path is None and not is_required:
         pytest.skip("the pages are not tested in a browser: there is no Chromium (apt-get install chromium)")
