@@ -71,6 +71,13 @@ def test_a_batch_ends_with_the_last_verdict():
     assert collected.sandbox_busy_s == pytest.approx(3.0 * 8)
 
 
+def test_programs_get_the_cores_of_the_engine_once_it_has_sampled():
+    pool = Pool(SPEED, num_servers=1, max_num_seqs=64, num_sandboxes=2, slow_down=2.0, slow_down_alone=1.0)
+    few, many = (collect(pool, work(count, 1, lambda: (0, 10), verify_s=lambda: 3.0)) for count in (2, 8))
+    assert few.exposed_verification_s == pytest.approx(3.0)  # both start when the engine has ended
+    assert many.exposed_verification_s == pytest.approx(3.0 * 8 / 2)
+
+
 def test_more_servers_never_make_a_batch_slower_and_halve_a_full_one():
     seconds = [collect(Pool(SPEED, count, 8, 100), work(64, 4, random_lengths(1))).seconds for count in (1, 2, 4, 8)]
     assert seconds == sorted(seconds, reverse=True)

@@ -86,7 +86,8 @@ class _Simulation:
     groups: list[_Group] = field(default_factory=list)
     events: list[tuple[float, int, int, int]] = field(default_factory=list)  # (time, number, server or -1, group)
     stamps: dict[int, int] = field(default_factory=dict)  # of each server's newest event
-    free: list[float] = field(default_factory=list)  # when each sandbox is free
+    num_free: int = 0  # sandboxes
+    programs: deque[int] = field(default_factory=deque)  # that wait for one, by group
     number: int = 0
     sandbox_busy_s: float = 0.0
 
@@ -127,14 +128,15 @@ class _Simulation:
         if time is not None:
             self.push(time, index, -1)
 
-    def verify(self, group: int, now: float) -> None:
-        start = max(now, heapq.heappop(self.free))
-        is_sampling = any(server.admitted for server in self.servers)
-        slow_down = self.pool.slow_down if is_sampling else self.pool.slow_down_alone
-        seconds = self.work.verify_s() * slow_down
-        heapq.heappush(self.free, start + seconds)
-        self.sandbox_busy_s += seconds
-        self.push(start + seconds, -1, group)
+    def start_programs(self, now: float) -> None:
+        """Run the programs that wait, while a sandbox is free."""
+        while self.programs and self.num_free:
+            is_sampling = any(server.admitted for server in self.servers)
+            slow_down = self.pool.slow_down if is_sampling else self.pool.slow_down_alone
+            seconds = self.work.verify_s() * slow_down
+            self.num_free -= 1
+            self.sandbox_busy_s += seconds
+            self.push(now + seconds, -1, self.programs.popleft())
 
     def run(self) -> None:
         """Simulate until the batch is complete, or nothing is left to do."""
@@ -151,12 +153,15 @@ class _Simulation:
         for sequence in server.change():
             group = sequence.index // self.work.group_size
             self.groups[group].sampled_s = server.now
-            self.verify(group, server.now)
+            self.programs.append(group)
+        self.start_programs(server.now)
         if self.queue:
             self.fill(server.now)
         self.schedule(index)
 
     def decide(self, index: int, now: float) -> None:
+        self.num_free += 1
+        self.start_programs(now)
         group = self.groups[index]
         group.missing -= 1
         if group.missing:
@@ -192,7 +197,7 @@ def num_to_draw(missing: int, num_kept: int, num_decided: int, share_kept: float
 
 def collect(pool: Pool, work: Work) -> Collected:
     """Simulate one batch."""
-    simulation = _Simulation(pool, work, pool.servers(), free=[0.0] * pool.num_sandboxes)
+    simulation = _Simulation(pool, work, pool.servers(), num_free=pool.num_sandboxes)
     simulation.run()
     last = simulation.last_needed()
     needed = simulation.groups[: len(simulation.groups) if last is None else last + 1]
