@@ -17,6 +17,7 @@ from analysis.answer import answer
 from analysis.compare import Comparison, Settings, compare
 from analysis.figures import all_figures, partial_curves
 from analysis.findings import findings, published_caveat
+from analysis.length_push import length_tables
 from analysis.load import Experiment, load_experiment
 from analysis.one_factor import check_one_factor
 from analysis.overlap import overlap_tables
@@ -229,4 +230,4 @@ def further_tables(experiment: Experiment, comparison: Comparison, gains: pd.Dat
     if keys:
         levels = effects.factor_levels(experiment, *keys)
         found.append(tables.effects_table(effects.two_by_two(comparison, levels, *keys)))
-    return [*found, *overlap_tables(experiment)]
+    return [*found, *overlap_tables(experiment), *length_tables(experiment)]

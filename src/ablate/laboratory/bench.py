@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 
 from ablate.laboratory import AS_CONFIGURED, measures
+from ablate.laboratory.length import EXPECTED_LENGTH, length_batch
 from ablate.laboratory.measures import Buckets, row
 from ablate.objectives import Objective
+from ablate.objectives.laws.step import loss_and_gradient
 from ablate.types import TrainBatch
 
 
@@ -63,12 +65,15 @@ def examine(policy: Policy, batch_for: BatchFor, variants: Variants, settings: L
     ref_logp_BT = policy.reference_logp(plain) if needs_reference else None
     buckets = measures.cut_buckets(plain.mask_BT, settings.num_buckets)
     rows = [labelled(entry, "", "") for entry in measures.ratio_histograms(logp_BT, plain, settings.num_bins)]
+    _, longer_BT = loss_and_gradient(EXPECTED_LENGTH, logp_BT, length_batch(plain))
+    longer = policy.gradient(length_batch(plain), EXPECTED_LENGTH) if settings.parameter_space else None
     rollouts: list[dict[str, Any]] = []
     in_logp, in_parameters = {}, {}
     for name, toggles in variants.items():
         for toggle, objective in toggles.items():
             batch = replace(batch_for(objective), ref_logp_BT=ref_logp_BT)
             found, gradient_BT = measures.measure(objective, logp_BT, batch, buckets)
+            found.append(row("length_cosine_logp", measures.cosine(gradient_BT, longer_BT)))
             flat = policy.gradient(batch, objective) if settings.parameter_space else None
             if toggle == AS_CONFIGURED:
                 in_logp[name] = gradient_BT
@@ -80,6 +85,7 @@ def examine(policy: Policy, batch_for: BatchFor, variants: Variants, settings: L
                 found.append(row("cosine_logp", measures.cosine(gradient_BT, in_logp[name]), AS_CONFIGURED))
             if flat is not None:
                 found.append(row("gradient_norm_parameters", flat.norm().item()))
+                found.append(row("length_cosine_parameters", measures.cosine(flat, longer)))
                 if toggle != AS_CONFIGURED:
                     found.append(row("cosine_parameters", measures.cosine(flat, in_parameters[name]), AS_CONFIGURED))
             rows += [labelled(entry, name, toggle) for entry in found]

@@ -12,6 +12,8 @@ COLUMNS = {
     "loss": "loss",
     "gradient_norm_logp": "norm, logp",
     "gradient_norm_parameters": "norm, parameters",
+    "length_cosine_logp": "length, logp",
+    "length_cosine_parameters": "length, parameters",
     "rollouts_that_train": "rollouts that train",
     "tokens_that_train": "tokens that train",
     "clip_low_tokens": "clip low, tokens",
@@ -21,7 +23,14 @@ COLUMNS = {
     "effective_sample_size": "effective sample size",
     "ratio_max": "largest ratio",
 }
-TOGGLE_COLUMNS = ("cosine_logp", "cosine_parameters", "gradient_norm_logp", "rollouts_that_train", "clip_high_tokens")
+TOGGLE_COLUMNS = (
+    "cosine_logp",
+    "cosine_parameters",
+    "length_cosine_parameters",
+    "gradient_norm_logp",
+    "rollouts_that_train",
+    "clip_high_tokens",
+)
 
 
 def markdown(rows: Sequence[dict[str, Any]]) -> str:
