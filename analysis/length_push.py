@@ -40,9 +40,9 @@ def length_table(cell: str, name: str, rows: pd.DataFrame) -> Table:
         means = [mean_over_seeds(part[part["step"] == step]["value"].dropna()) for step in steps]
         lines.append((objective, toggle, *means))
     note = (
-        f"Rollouts of the cell {name}, {rows['seed'].nunique()} seeds. Cosine between the step that an objective asks for "
-        "and the step that makes responses longer, in the space of the parameters: below 0, the step makes responses "
-        f"shorter. Mean over seeds with its {CONFIDENCE:.0%} t interval."
+        f"Rollouts of the cell {name}, {rows['seed'].nunique()} seeds. Cosine between the step that an objective asks "
+        "for and the step that makes responses longer, in the space of the parameters: below 0, the step makes "
+        f"responses shorter. Mean over seeds with its {CONFIDENCE:.0%} t interval."
     )
     header = ("objective", "overlong mode", *(f"step {step}" for step in steps))
     return Table(f"length_push_{cell}", "Which way a step pushes the response length", header, tuple(lines), note)
