@@ -86,6 +86,7 @@ class Finished:
     """What the finished runs of an experiment say; nothing where no run is finished."""
 
     baseline_name: str
+    note: str = ""  # what a reader must know before any number
     answer: Sequence[str] = ()
     labels: Sequence[str] = ()
     findings: Sequence[str] = ()
@@ -136,7 +137,7 @@ def write_report(path: Path, config: ReportConfig, declared: ComparisonConfig, p
         for run in experiment.every_run:
             write_run_page(run, experiment, folder, config.rollout_steps)
     state = warned[0] if warned else f"All {len(experiment.runs)} runs are finished."
-    said = (*finished.labels, *finished.findings)
+    said = (*filter(None, [finished.note]), *finished.labels, *finished.findings)
     return Report(page, tuple(finished.answer), said, tuple(finished.reasons), state)
 
 
@@ -144,8 +145,8 @@ def about_finished_runs(
     experiment: Experiment, config: ReportConfig, declared: ComparisonConfig, warned: Sequence[str]
 ) -> Finished:
     """Compare the finished runs, and write their figures and the tables that are not in the page."""
-    labels = [declared.note] if declared.note else []
-    labels += check_one_factor(experiment, declared.factors, config.on_extra_factor)
+    note = [declared.note] if declared.note else []
+    labels = check_one_factor(experiment, declared.factors, config.on_extra_factor)
     settings = Settings(
         declared.baseline,
         config.resamples,
@@ -168,7 +169,7 @@ def about_finished_runs(
     first = next((plot for plot in plotted if plot.name == "differences"), plotted[0])
     others = [plot for plot in plotted if plot is not first]
     shown = [main, *tables.published_tables(), *more]
-    write_text_tables(folder, experiment, comparison, shown, root, [*warned, *labels, *said])
+    write_text_tables(folder, experiment, comparison, shown, root, [*warned, *note, *labels, *said])
     runs = Section("pages", "Runs", render.to_html(tables.runs_table(experiment, root, config.run_pages)))
     method = Markup('<p class="note">{}</p>').format(METHOD)
     sections = [
@@ -183,6 +184,7 @@ def about_finished_runs(
     ]
     return Finished(
         baseline_name=comparison.baseline_name,
+        note=" ".join(note),
         answer=answer(experiment, comparison, fixed),
         labels=labels,
         findings=said,
