@@ -20,6 +20,8 @@ from analysis.style import BLACK, GREY, PALE_GREY, WIDTH, looks, new_figure, per
 
 SEED_ALPHA, BAND_ALPHA = 0.45, 0.18
 
+LEGEND_ROW_INCHES = 0.19
+
 
 def learning_curves(
     metrics: pd.DataFrame, names: Mapping[str, str], name: str, window: int, confidence: float, ylabel: str
@@ -107,12 +109,15 @@ def clip_fraction(metrics: pd.DataFrame, names: Mapping[str, str], window: int) 
 
 
 def legend_below(figure: Figure, axis: Axes) -> None:
-    """One legend below all axes, with as many columns as fit; a wider legend would squeeze the axes."""
+    """One legend below all axes, with as many columns as fit; the figure grows by the rows beyond the second, because
+    a wider or higher legend would squeeze the axes.
+    """
     handles, labels = axis.get_legend_handles_labels()
     column_inches = 0.75 + 0.075 * max(map(len, labels))
     fitting = max(1, int(figure.get_figwidth() / column_inches))
     rows = -(-len(labels) // fitting)
     columns = -(-len(labels) // rows)
+    figure.set_figheight(figure.get_figheight() + LEGEND_ROW_INCHES * max(0, rows - 2))
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=8.5, handlelength=3.2)
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import cycle
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import matplotlib
@@ -58,8 +57,13 @@ SETTINGS = {
 
 
 def looks(cells: Iterable[str]) -> dict[str, Look]:
-    """Give every cell its look by its place in the order; more cells than looks start over."""
-    return dict(zip(cells, cycle(LOOKS)))
+    """Give every cell its look by its place in the order; the colours start over with other markers."""
+    return {cell: look_at(index) for index, cell in enumerate(cells)}
+
+
+def look_at(index: int) -> Look:
+    round_, place = divmod(index, len(LOOKS))
+    return replace(LOOKS[place], marker=LOOKS[(place + round_) % len(LOOKS)].marker)
 
 
 @contextmanager

@@ -56,8 +56,21 @@ def test_a_cell_looks_the_same_in_every_figure_of_an_experiment(main_runs, setti
     assert colours == {"GRPO": look["grpo"].colour, "GSPO": look["gspo"].colour}
 
 
-def test_more_cells_than_looks_still_get_one():
-    assert len(style.looks([f"cell{index}" for index in range(12)])) == 12
+def test_more_cells_than_colours_still_look_different():
+    looks = style.looks([f"cell{index}" for index in range(12)])
+    assert len({(look.colour, look.marker) for look in looks.values()}) == 12
+
+
+def test_a_long_legend_makes_the_figure_higher_and_not_the_axes_smaller():
+    def height_of_the_axes(num_cells):
+        figure, (axis,) = style.new_figure(1, 1, style.WIDTH, 3.3)
+        for cell in range(num_cells):
+            axis.plot([0, 1], [cell, cell], label=f"a cell with quite a long name, of which there are many: {cell}")
+        plots.legend_below(figure, axis)
+        figure.draw_without_rendering()
+        return axis.get_position().height * figure.get_figheight()
+
+    assert height_of_the_axes(12) > 0.9 * height_of_the_axes(2)
 
 
 def forest_of(comparison):
