@@ -57,13 +57,14 @@ SETTINGS = {
 
 
 def looks(cells: Iterable[str]) -> dict[str, Look]:
-    """Give every cell its look by its place in the order; the colours start over with other markers."""
+    """Give every cell its look by its place in the order; the colours start over with other markers and dashes."""
     return {cell: look_at(index) for index, cell in enumerate(cells)}
 
 
 def look_at(index: int) -> Look:
     round_, place = divmod(index, len(LOOKS))
-    return replace(LOOKS[place], marker=LOOKS[(place + round_) % len(LOOKS)].marker)
+    other = LOOKS[(place + round_) % len(LOOKS)]
+    return replace(LOOKS[place], marker=other.marker, dash=other.dash)
 
 
 @contextmanager
