@@ -1,12 +1,8 @@
-"""What one rank does in a parity test: the same few steps under any layout, and everything they produced.
-
-Run as a program it is one rank of a job: ``python cases.py OUT CHECKPOINTS NAME=MODEL_DIR=LAYOUT...``.
-"""
+"""Layouts, objectives and rollouts on which trainers are compared."""
 
 from __future__ import annotations
 
 import random
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -68,26 +64,33 @@ SINGLE = ParallelConfig(
     max_tokens_per_micro_batch=256,
     logp_chunk_tokens=64,
 )
-LAYOUTS = {
-    "single": SINGLE,
-    "tp2": replace(SINGLE, tensor=2),
-    "tp2_sp": replace(SINGLE, tensor=2, sequence_parallel=True),
-    "pp2": replace(SINGLE, pipeline=2),
-    "dp": SINGLE,
-    "dp_distributed": replace(SINGLE, distributed_optimizer=True),
-    "tp2_pp2": replace(SINGLE, tensor=2, pipeline=2),
-    "tp2_sp_pp2": replace(SINGLE, tensor=2, pipeline=2, sequence_parallel=True),
-    "tp2_distributed": replace(SINGLE, tensor=2, distributed_optimizer=True),
-    "tp2_sp_packed": replace(SINGLE, tensor=2, sequence_parallel=True, packing=True),
-    "pp2_packed": replace(SINGLE, pipeline=2, packing=True),
-    "cp2": replace(SINGLE, context=2),
-    "cp2_packed": replace(SINGLE, context=2, packing=True),
-    "cp2_pp2": replace(SINGLE, context=2, pipeline=2),
-    "cp2_tp2_sp_packed": replace(SINGLE, context=2, tensor=2, sequence_parallel=True, packing=True),
-    "cp2_distributed": replace(SINGLE, context=2, distributed_optimizer=True),
-    "cp4_full_recompute": replace(SINGLE, context=4, recompute="full"),
-    "tp2_full_recompute": replace(SINGLE, tensor=2, recompute="full"),
+WORDS: dict[str, dict[str, Any]] = {  # a layout's name says in these words how it differs from SINGLE
+    "single": {},
+    "dp": {},
+    "tp2": {"tensor": 2},
+    "tp8": {"tensor": 8},
+    "sp": {"sequence_parallel": True},
+    "pp2": {"pipeline": 2},
+    "cp2": {"context": 2},
+    "cp4": {"context": 4},
+    "distributed": {"distributed_optimizer": True},
+    "packed": {"packing": True},
+    "full": {"recompute": "full"},
+    "onelayer": {"recompute": "full", "recompute_layers": 1},
+    "selective": {"recompute": "core_attn"},
+    "bf16": {"precision": "bf16"},
+    "te": {"transformer_engine": True, "attention": "fused"},  # on a CPU its double, te_standin.py
 }
+
+
+def layout_named(name: str) -> ParallelConfig:
+    """The layout that ``tp2_sp_packed`` and the like name."""
+    changes: dict[str, Any] = {}
+    for word in name.split("_"):
+        changes |= WORDS[word]
+    return replace(SINGLE, **changes)
+
+
 # A large eps keeps Adam's first update a smooth function of the gradient, so that weights can be compared.
 OPTIM = OptimConfig(
     lr=1e-2,
@@ -171,69 +174,3 @@ def gathered_gradients(trainer: Trainer) -> dict[str, torch.Tensor]:
     finally:
         for parameter, weight in zip(trainer.model.parameters(), weights, strict=True):
             parameter.data = weight
-
-
-def run_layout(model_dir: Path, parallel: ParallelConfig, old_logp_BT: torch.Tensor | None) -> dict[str, Any]:
-    """Two steps of each objective from the same start; everything that must not depend on the layout."""
-    batch = make_batch(rollout_groups(), objective_named("grpo"))
-    found: dict[str, Any] = {
-        "yarn_logp": open_trainer(model_dir, parallel, original_context=CONTEXT // 2).logp(batch)[0]
-    }
-    trainer = open_trainer(model_dir, parallel)
-    found["weights"] = gathered(trainer)
-    found["logp"], found["entropy"] = trainer.logp(batch)
-    old_logp_BT = found["logp"] if old_logp_BT is None else old_logp_BT
-    for name in OBJECTIVES:
-        trainer = open_trainer(model_dir, parallel)
-        objective = objective_named(name)
-        batch = off_policy_batch(objective, old_logp_BT)
-        found[name] = {"metrics": [trainer.update(batch, objective)]}
-        if not parallel.distributed_optimizer:  # there a rank holds only its own shard of the gradient
-            found[name]["gradients"] = gathered_gradients(trainer)
-        found[name]["metrics"].append(trainer.update(batch, objective))
-        found[name]["weights"] = gathered(trainer)
-    return found
-
-
-def resume(model_dir: Path, parallel: ParallelConfig, checkpoints: Path, old_logp_BT: torch.Tensor) -> dict[str, Any]:
-    """Load a checkpoint, whoever wrote it, and take the next step."""
-    trainer = open_trainer(model_dir, parallel)
-    extra = trainer.checkpoints.load(checkpoints, 1)
-    found = {"extra": extra, "weights": gathered(trainer)}
-    objective = objective_named("gspo_plus")
-    found["metrics"] = [trainer.update(off_policy_batch(objective, old_logp_BT), objective)]
-    found["next_weights"] = gathered(trainer)
-    return found
-
-
-def write_checkpoint(
-    model_dir: Path, parallel: ParallelConfig, checkpoints: Path, old_logp_BT: torch.Tensor, asynchronous: bool = False
-) -> None:
-    """Two steps and a checkpoint, numbered 1."""
-    trainer = open_trainer(model_dir, parallel)
-    objective = objective_named("gspo_plus")
-    batch = off_policy_batch(objective, old_logp_BT)
-    for _ in range(2):
-        trainer.update(batch, objective)
-    trainer.checkpoints.save(checkpoints, 1, {"seen": {3: "x"}}, keep=1, best=None, asynchronous=asynchronous)
-    trainer.checkpoints.finish_save()
-
-
-def main() -> None:
-    out, checkpoints, *cases = sys.argv[1:]
-    for case in cases:
-        model, model_dir, layout = case.split("=")
-        old_logp_BT = torch.load(Path(checkpoints) / model / "old_logp.pt")
-        parallel = LAYOUTS[layout]
-        found = run_layout(Path(model_dir), parallel, old_logp_BT)
-        found["resumed"] = resume(Path(model_dir), parallel, Path(checkpoints) / model / "single", old_logp_BT)
-        own = Path(checkpoints) / model / layout
-        write_checkpoint(Path(model_dir), parallel, own, old_logp_BT)
-        found["resumed_own"] = resume(Path(model_dir), parallel, own, old_logp_BT)
-        if torch.distributed.get_rank() == 0:
-            torch.save(found, Path(out) / f"{model}_{layout}.pt")
-    torch.distributed.barrier()
-
-
-if __name__ == "__main__":
-    main()

@@ -21,14 +21,30 @@ def free_port() -> int:
 
 def start_ranks(size: int, command: Sequence[str], log_dir: Path) -> list[subprocess.Popen]:
     """Start ``python command...`` once per rank, as torchrun would; each rank's output goes to ``log_dir``."""
-    common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(size)}
+    common = common_environment(size)
     ranks = []
     for rank in range(size):
-        own = {"RANK": str(rank), "LOCAL_RANK": str(rank), "OMP_NUM_THREADS": "1"}
         with (log_dir / f"rank{rank}.log").open("w") as log:
-            environment = os.environ | common | own
+            environment = os.environ | common | own_environment(rank)
             ranks.append(subprocess.Popen([sys.executable, *command], env=environment, stdout=log, stderr=log))
     return ranks
+
+
+def start_forked_ranks(size: int, words: Sequence[str], log_dir: Path) -> subprocess.Popen:
+    """Start ``ranks.py``, which imports Megatron once for all ranks; they write to ``log_dir``."""
+    program = str(Path(__file__).parent / "ranks.py")
+    with (log_dir / "ranks.log").open("w") as log:
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        command = [sys.executable, program, str(log_dir), str(size), *words]
+        return subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+
+
+def common_environment(size: int) -> dict[str, str]:
+    return {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(size)}
+
+
+def own_environment(rank: int) -> dict[str, str]:
+    return {"RANK": str(rank), "LOCAL_RANK": str(rank), "OMP_NUM_THREADS": "1"}
 
 
 def wait_for_ranks(ranks: list[subprocess.Popen], log_dir: Path, limit_s: float) -> list[int]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import cases
 import jobs
+import layout_runs
 import pytest
 import torch
 
@@ -65,10 +66,10 @@ def test_a_step_moves_the_weights_in_the_direction_of_the_fp32_step(tiny_checkpo
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
 @pytest.mark.parametrize("layout", ["tp2_sp", "pp2", "dp_distributed", "cp2", "cp2_packed"])
 def test_two_gpus_over_nccl_agree_with_one(tiny_checkpoint, tmp_path, layout):
-    expected = cases.run_layout(tiny_checkpoint, cases.SINGLE, None)
-    cases.write_checkpoint(tiny_checkpoint, cases.SINGLE, tmp_path / "tied" / "single", expected["logp"])
+    expected = layout_runs.run_layout(tiny_checkpoint, cases.SINGLE, None)
+    layout_runs.write_checkpoint(tiny_checkpoint, cases.SINGLE, tmp_path / "tied" / "single", expected["logp"])
     torch.save(expected["logp"], tmp_path / "tied" / "old_logp.pt")
-    command = [cases.__file__, str(tmp_path), str(tmp_path), f"tied={tiny_checkpoint}={layout}"]
+    command = [layout_runs.__file__, str(tmp_path), str(tmp_path), f"tied={tiny_checkpoint}={layout}"]
     assert jobs.wait_for_ranks(jobs.start_ranks(2, command, tmp_path), tmp_path, 200) == [0, 0], jobs.logs(tmp_path)
     found = torch.load(tmp_path / f"tied_{layout}.pt", weights_only=False, map_location="cpu")
     torch.testing.assert_close(found["logp"], expected["logp"], atol=1e-4, rtol=0)

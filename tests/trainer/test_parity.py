@@ -13,28 +13,26 @@ from typing import Any
 
 import cases
 import jobs
+import layout_runs
 import pytest
 import torch
+from collectives import first_disagreement
+from layout_runs import largest_gap, largest_relative_gap
 
 from ablate.errors import UserError
 from ablate.trainer.batching import make_batch
 from ablate.trainer.model.families import FAMILIES, Family
 
-JOBS = {
-    2: (
+JOBS = {  # (processes, whether they have the double of Transformer Engine); benchmarks/layouts has more
+    (2, False): (
         *("qwen3=tp2", "qwen3=pp2", "qwen3=dp", "qwen3=dp_distributed", "qwen2=tp2_sp", "qwen2=tp2_sp_packed"),
         *("qwen3=cp2", "qwen2=cp2_packed"),
     ),
-    4: (
-        *(
-            "qwen2=tp2_pp2",
-            "qwen3=tp2_sp_pp2",
-            "qwen2=tp2_distributed",
-            "qwen2=tp2_full_recompute",
-            "qwen3=pp2_packed",
-        ),
-        *("qwen3=cp2_pp2", "qwen2=cp2_tp2_sp_packed", "qwen3=cp2_distributed", "qwen2=cp4_full_recompute"),
+    (4, False): (
+        *("qwen3=tp2_sp_pp2", "qwen2=tp2_distributed", "qwen3=cp2_pp2", "qwen2=cp2_tp2_sp_packed"),
+        *("qwen3=cp2_distributed", "qwen2=cp4_full"),
     ),
+    (2, True): ("qwen3=te_tp2_sp_packed_full", "qwen3=te_pp2_packed_onelayer"),
 }
 LIMIT_S = 200
 LAYOUTS = [name for names in JOBS.values() for name in names]
@@ -55,11 +53,13 @@ def alone(model_dirs: dict[str, Path], checkpoints: Path) -> dict[str, dict[str,
     """What one process finds, by model."""
     found = {}
     for model, model_dir in model_dirs.items():
-        found[model] = cases.run_layout(model_dir, cases.SINGLE, None)
-        old_logp_BT = found[model]["logp"]
-        cases.write_checkpoint(model_dir, cases.SINGLE, checkpoints / model / "single", old_logp_BT)
+        found[model] = layout_runs.run_layout(model_dir, cases.SINGLE, None)
+        old_logp_BT, single = found[model]["logp"], checkpoints / model / "single"
+        layout_runs.write_checkpoint(model_dir, cases.SINGLE, single, old_logp_BT)
         torch.save(old_logp_BT, checkpoints / model / "old_logp.pt")
-        found[model]["resumed"] = cases.resume(model_dir, cases.SINGLE, checkpoints / model / "single", old_logp_BT)
+        found[model]["resumed"] = layout_runs.resume(
+            model_dir, cases.SINGLE, checkpoints / model / "single", old_logp_BT
+        )
     return found
 
 
@@ -69,23 +69,16 @@ def together(
 ) -> dict[str, dict[str, Any]]:
     """What jobs of two and of four processes find, by model and layout: one start of processes for many layouts."""
     found = {}
-    for size, names in JOBS.items():
+    for (size, has_engine), names in JOBS.items():
         out = tmp_path_factory.mktemp(f"{size}_ranks")
-        arguments = [f"{model}={model_dirs[model]}={layout}" for model, layout in (name.split("=") for name in names)]
-        command = [cases.__file__, str(out), str(checkpoints), *arguments]
-        assert jobs.wait_for_ranks(jobs.start_ranks(size, command, out), out, LIMIT_S) == [0] * size, jobs.logs(out)
+        words = [f"{checkpoints / m}={model_dirs[m]}={layout}" for m, layout in (name.split("=") for name in names)]
+        job = jobs.start_forked_ranks(size, ["parity", *(["te"] if has_engine else []), *words], out)
+        assert jobs.wait_for_ranks([job], out, LIMIT_S) == [0], jobs.logs(out)
         found |= {name: torch.load(out / f"{name.replace('=', '_')}.pt", weights_only=False) for name in names}
+        found["calls", size, has_engine] = [
+            torch.load(out / f"collectives{rank}.pt", weights_only=False) for rank in range(size)
+        ]
     return found
-
-
-def largest_gap(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> float:
-    assert left.keys() == right.keys()
-    return max((left[name] - right[name]).abs().max().item() for name in left)
-
-
-def largest_relative_gap(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> float:
-    assert left.keys() == right.keys()
-    return max(((left[name] - right[name]).norm() / left[name].norm()).item() for name in left)
 
 
 @pytest.mark.parametrize("model", ["qwen3", "qwen2"])
@@ -215,7 +208,7 @@ def test_a_checkpoint_of_any_layout_continues_in_one_process_and_in_its_own(
 ):
     model, layout = name.split("=")
     expected = alone[model]["resumed"]
-    back = cases.resume(model_dirs[model], cases.SINGLE, checkpoints / model / layout, alone[model]["logp"])
+    back = layout_runs.resume(model_dirs[model], cases.SINGLE, checkpoints / model / layout, alone[model]["logp"])
     for found in (back, together[name]["resumed_own"]):
         assert largest_gap(expected["weights"], found["weights"]) < 1e-6
         assert largest_gap(expected["next_weights"], found["next_weights"]) < 1e-6
@@ -232,6 +225,13 @@ def test_a_step_does_not_depend_on_the_micro_batch_split(alone, model_dirs, obje
     metrics = trainer.update(cases.off_policy_batch(built, alone["qwen3"]["logp"]), built)
     assert metrics == pytest.approx(expected["metrics"][0], rel=2e-5, abs=2e-6)
     assert largest_relative_gap(expected["gradients"], cases.gathered_gradients(trainer)) < 1e-5
+
+
+@pytest.mark.parametrize(("size", "has_engine"), JOBS)
+def test_the_ranks_of_every_group_call_the_same_collectives_in_the_same_order(together, size, has_engine):
+    calls = together["calls", size, has_engine]
+    assert first_disagreement(calls) is None
+    assert {"allreduce_", "send", "broadcast_"} <= {call.operation for call in calls[0]}
 
 
 def test_a_missing_tensor_and_a_wrong_shape_are_named(model_dirs, tmp_path):

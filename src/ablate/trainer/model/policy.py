@@ -5,6 +5,7 @@ Shape suffixes: B rows, S tokens of a row, D hidden size, V words of this rank's
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import torch
@@ -34,6 +35,9 @@ from megatron.core.transformer.transformer_config import TransformerConfig  # no
 from ablate.trainer.model.layers import local_spec  # noqa: E402
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+# Megatron tells Transformer Engine the attention kernel in these. It refuses a model that asks for another kernel than
+# the model before it in this process, which may be a warm start's. ``parallel.attention`` decides.
+ATTENTION_VARIABLES = ("NVTE_FLASH_ATTN", "NVTE_FUSED_ATTN", "NVTE_UNFUSED_ATTN")
 
 
 class PolicyModel(GPTModel):
@@ -148,6 +152,8 @@ def build_model(
 
     check_layout(architecture, parallel)
     config = transformer_config(architecture, parallel, yarn)
+    for name in ATTENTION_VARIABLES:
+        os.environ.pop(name, None)
     with cpu.answering_for_cuda():
         model = PolicyModel(
             config=config,
