@@ -62,8 +62,9 @@ test: setup ## run the whole test suite
 notebooks: setup ## make every table and figure of experiment=NAME, from the runs in outputs/
 	@$(BIN)/python -m analysis.notebooks experiment=$(experiment)
 
-campaign: setup ## break real runs on purpose and count what happens: hours, see docs/reliability.md
+campaign: setup ## break real runs on purpose, then compare every layout: hours, see docs/reliability.md
 	@$(BIN)/python -m benchmarks.faults all
+	@$(BIN)/python -m benchmarks.layouts all
 
 lint: setup ## run ruff
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

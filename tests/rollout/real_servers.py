@@ -12,6 +12,7 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ablate.hf_config import read_hf_config
 from ablate.rollout.settings import engine_arguments, server_command
@@ -37,6 +38,8 @@ class Server:
     model_dir: Path
     log: Path
     port: int = 0
+    devices: str | None = None  # for CUDA_VISIBLE_DEVICES; None on a CPU
+    changes: dict[str, Any] = field(default_factory=dict)  # of the engine's configuration
     process: subprocess.Popen | None = field(default=None, repr=False)
 
     @property
@@ -45,14 +48,15 @@ class Server:
 
     def start(self) -> None:
         self.port = self.port or free_port()
-        arguments = engine_arguments(small_engine_config(), 2 * CONTEXT, read_hf_config(self.model_dir), on_cpu=True)
+        config, hf_config = small_engine_config(**self.changes), read_hf_config(self.model_dir)
+        arguments = engine_arguments(config, 2 * CONTEXT, hf_config, on_cpu=self.devices is None)
         words = server_command(self.model_dir, arguments)
         with self.log.open("a") as output:
             self.process = subprocess.Popen(
                 [sys.executable, *words, "--host", "127.0.0.1", "--port", str(self.port)],
                 stdout=output,
                 stderr=output,
-                env=os.environ | ENVIRONMENT,
+                env=os.environ | ENVIRONMENT | ({"CUDA_VISIBLE_DEVICES": self.devices} if self.devices else {}),
                 start_new_session=True,
             )
 

@@ -79,6 +79,7 @@ WORDS: dict[str, dict[str, Any]] = {  # a layout's name says in these words how 
     "onelayer": {"recompute": "full", "recompute_layers": 1},
     "selective": {"recompute": "core_attn"},
     "bf16": {"precision": "bf16"},
+    "fp8": {"fp8": "hybrid"},
     "te": {"transformer_engine": True, "attention": "fused"},  # on a CPU its double, te_standin.py
 }
 

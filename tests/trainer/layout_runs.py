@@ -1,7 +1,7 @@
 """What one rank does in a comparison of layouts: the same few steps under any of them, and everything they produced.
 
-Run as a program it is one rank of a job: ``python layout_runs.py OUT CHECKPOINTS=MODEL_DIR=LAYOUT...``; ranks.py forks
-such ranks. CHECKPOINTS is a directory with a checkpoint of one process, to which checkpoints of layouts are added.
+Run as a program it is one rank of a job: ``python layout_runs.py KIND OUT CHECKPOINTS=MODEL_DIR=LAYOUT...``; ranks.py
+forks such ranks. CHECKPOINTS is a directory with a checkpoint of one process, to which those of layouts are added.
 """
 
 from __future__ import annotations
@@ -142,4 +142,4 @@ def run_rank(kind: str, names: Sequence[str], out: Path) -> None:
 
 
 if __name__ == "__main__":
-    run_rank("parity", sys.argv[2:], Path(sys.argv[1]))
+    run_rank(sys.argv[1], sys.argv[3:], Path(sys.argv[2]))
