@@ -9,13 +9,14 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 
 from benchmarks.faults.kills import run_kills
 from benchmarks.faults.malformed import run_malformed
 from benchmarks.faults.parts import run_parts
 from benchmarks.faults.rewards import run_rewards
-from benchmarks.faults.runs import end_all, private_shared_memory
+from benchmarks.faults.runs import MODES, end_all, private_shared_memory
 from benchmarks.faults.sandbox import run_attacks, run_mix
 from benchmarks.faults.table import TrialFile, table
 
@@ -33,6 +34,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="+", choices=[*PARTS, "all", "table"])
     parser.add_argument("--count", type=int, help="trials of each part (default: the part's goal)")
+    parser.add_argument("--modes", nargs="+", choices=MODES, default=list(MODES), help="of the runs that are killed")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("outputs/faults/trials.jsonl"))
     options = parser.parse_args()
@@ -44,6 +46,8 @@ def main() -> None:
     try:
         for part in parts:
             run, goal = PARTS[part]
+            if part == "kills":
+                run = partial(run_kills, modes=options.modes)
             run(file, options.count or goal, options.seed, options.out.parent.resolve())
     finally:
         end_all()

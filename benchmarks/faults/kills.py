@@ -13,7 +13,7 @@ import signal
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -29,7 +29,7 @@ from benchmarks.faults.runs import (
 )
 from benchmarks.faults.table import Trial, TrialFile, commit
 
-KILLS_PER_CHAIN = 4
+KILLS_PER_CHAIN = 6
 POLL_S = 0.0001
 # The span at whose beginning a kill is due; a kill that comes before its end is a hit.
 TARGETS = {
@@ -43,12 +43,12 @@ TARGETS = {
 }
 
 
-def run_kills(file: TrialFile, num_kills: int, seed: int, work: Path) -> None:
+def run_kills(file: TrialFile, num_kills: int, seed: int, work: Path, modes: Sequence[str] = tuple(MODES)) -> None:
     """Run chains until ``num_kills`` more kills are in the file."""
     draw = random.Random(f"{seed}/{time.time_ns()}")
     done = 0
     while done < num_kills:
-        mode = choose_mode(file, draw)
+        mode = choose_mode(file, modes, draw)
         done += run_chain(file, mode, min(KILLS_PER_CHAIN, num_kills - done), draw, work)
 
 
@@ -118,10 +118,10 @@ def refusal(attempt: Attempt) -> str | None:
     return None if attempt.wait() == 0 else attempt.text()[-1500:]
 
 
-def choose_mode(file: TrialFile, draw: random.Random) -> str:
+def choose_mode(file: TrialFile, modes: Sequence[str], draw: random.Random) -> str:
     """One of the two modes that have had the fewest kills."""
-    kills = Counter(mode for trial in file.read() for mode in MODES if is_kill(trial) and trial.fault.endswith(mode))
-    return draw.choice(sorted(MODES, key=lambda mode: (kills[mode], draw.random()))[:2])
+    kills = Counter(mode for trial in file.read() for mode in modes if is_kill(trial) and trial.fault.endswith(mode))
+    return draw.choice(sorted(modes, key=lambda mode: (kills[mode], draw.random()))[:2])
 
 
 def is_kill(trial: Trial) -> bool:
