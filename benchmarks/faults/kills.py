@@ -29,8 +29,8 @@ from benchmarks.faults.runs import (
 )
 from benchmarks.faults.table import Trial, TrialFile, commit
 
-KILLS_PER_CHAIN = 6
-POLL_S = 0.0001
+KILLS_PER_CHAIN = 8
+POLL_S = 1.0  # how often it looks whether the run has ended; a span wakes it at once
 # The span at whose beginning a kill is due; a kill that comes before its end is a hit.
 TARGETS = {
     "engine start": "engine",
@@ -60,6 +60,7 @@ def unbroken(mode: str, work: Path) -> dict[str, bytes]:
         attempt = Attempt(outputs, scratch, mode)
         if attempt.wait():
             raise RuntimeError(f"the unbroken run failed: {attempt.text()[-2000:]}")
+        attempt.end()
         shutil.rmtree(scratch)
     return records(run_directory(outputs))
 
@@ -90,7 +91,7 @@ def run_chain(file: TrialFile, mode: str, num_kills: int, draw: random.Random, w
     for number in range(num_kills):
         target = choose_target(file, mode, draw)
         delay_s = draw.uniform(0, span_seconds(mode, work, TARGETS[target]))
-        attempt = Attempt(outputs, outputs / f"attempt{number}", mode)
+        attempt = Attempt(outputs, outputs / f"attempt{number}", mode, may_fork=True)
         killed = kill_in(attempt, target, delay_s)
         if killed is None:  # the run ended first: there is nothing left to kill
             problem = refusal(attempt)
@@ -100,8 +101,9 @@ def run_chain(file: TrialFile, mode: str, num_kills: int, draw: random.Random, w
         detail = f"no process after {remains.clean_s:.1f} s; {'; '.join(remains.left)}"
         file.append(Trial("kills", f"{target}, {mode}", is_hit, remains.outcome, detail))
         attempt.end()
-    final = Attempt(outputs, outputs / "last", mode)
+    final = Attempt(outputs, outputs / "last", mode, may_fork=True)
     outcome = "not continued" if final.wait() else "not equal"
+    final.end()
     if records(run_directory(outputs)) == expected:
         outcome = "equal to an unbroken run"
         shutil.rmtree(outputs)
@@ -145,10 +147,9 @@ def kill_in(attempt: Attempt, target: str, delay_s: float) -> tuple[bool, Remain
     deadline = time.monotonic() + DEADLINE_S
     with ahead_of_the_run():  # the shortest spans last a millisecond
         while attempt.process.poll() is None and time.monotonic() < deadline:
-            attempt.new_events()
+            attempt.new_events(POLL_S)
             if TARGETS[target] in attempt.open_spans:
                 break
-            time.sleep(POLL_S)
         else:
             return None
         time.sleep(delay_s)

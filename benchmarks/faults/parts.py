@@ -17,6 +17,7 @@ from benchmarks.faults.kills import unbroken
 from benchmarks.faults.runs import Attempt, records, run_directory, words_of
 from benchmarks.faults.table import Trial, TrialFile
 
+POLL_S = 1.0  # how often a strike looks whether the run has ended; a span wakes it at once
 WAIT_S = 300.0  # longer than every limit that a run of this size has
 STORM = 300
 DISKS_MIB = (1, 3, 5, 8)
@@ -85,8 +86,8 @@ def strike_once(name: str, strike: Strike, work: Path) -> Trial:
     expected = unbroken(strike.mode, work)
     outputs = Path(tempfile.mkdtemp(prefix="fault-"))
     attempt = Attempt(outputs, outputs / "struck", strike.mode, ("verify.time_limit_s=1",))
-    while attempt.process.poll() is None and ("begin", strike.span) not in attempt.new_events():
-        time.sleep(0.001)
+    while attempt.process.poll() is None and ("begin", strike.span) not in attempt.new_events(POLL_S):
+        pass
     victims = strike.finds(attempt)
     for _ in range(strike.times):
         for pid in victims:
@@ -153,8 +154,8 @@ def read_only(name: str, work: Path) -> Trial:
     mount(outputs, "size=200m")
     scratch = Path(tempfile.mkdtemp(prefix="fault-"))
     first = Attempt(outputs, scratch, "single process", ("verify.time_limit_s=1", "context.steps=3"))
-    while first.process.poll() is None and ("begin", "wait_batch") not in first.new_events():
-        time.sleep(0.001)
+    while first.process.poll() is None and ("begin", "wait_batch") not in first.new_events(POLL_S):
+        pass
     first.process.kill()
     first.wait()
     first.end()

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import select
 import signal
 import stat
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ablate.records import RunDirectory
 from ablate.verify.inside import kernel
+from benchmarks.faults.forked import Forked
 
 ROOT = Path(__file__).resolve().parents[2]
 DEADLINE_S = 400.0
 LEFT_AFTER_S = 2.0  # what still lives then was left behind
 GONE_AFTER_S = 30.0
+SPAN_LOG_BYTES = 1 << 20
 SHORTEST = (
     "experiment=tiny",
     "setting=arithmetic",
@@ -45,17 +50,13 @@ ATTEMPTS: list[Attempt] = []  # all that this process started
 
 
 def command(mode: str, outputs: Path, *overrides: str) -> list[str]:
-    launcher, of_mode = MODES[mode]
-    return [
-        sys.executable,
-        *launcher,
-        "-m",
-        "ablate.train",
-        f"paths.outputs={outputs}",
-        *SHORTEST,
-        *of_mode,
-        *overrides,
-    ]
+    launcher, _ = MODES[mode]
+    return [sys.executable, *launcher, "-m", "ablate.train", *words(mode, outputs, *overrides)]
+
+
+def words(mode: str, outputs: Path, *overrides: str) -> list[str]:
+    _, of_mode = MODES[mode]
+    return [f"paths.outputs={outputs}", *SHORTEST, *of_mode, *overrides]
 
 
 def run_directory(outputs: Path) -> RunDirectory:
@@ -85,38 +86,55 @@ class Attempt:
     scratch: Path
     mode: str
     overrides: tuple[str, ...] = ()
-    process: subprocess.Popen = field(init=False)
+    may_fork: bool = False  # see forked.py; torchrun starts its ranks itself
+    process: subprocess.Popen | Forked = field(init=False)
     open_spans: list[str] = field(default_factory=list, init=False)
     leader: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
         self.scratch.mkdir(parents=True, exist_ok=True)
         self.span_log = self.scratch / "spans"
-        self.span_log.touch()
-        self.spans = self.span_log.open()
-        environment = {**os.environ, "ABLATE_SPAN_LOG": str(self.span_log), "TMPDIR": str(self.scratch)}
+        os.mkfifo(self.span_log)
+        self.spans = os.open(self.span_log, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        fcntl.fcntl(self.spans, fcntl.F_SETPIPE_SZ, SPAN_LOG_BYTES)  # nobody reads while a run is waited for
+        own = {"ABLATE_SPAN_LOG": str(self.span_log), "TMPDIR": str(self.scratch), "OMP_NUM_THREADS": "1"}
+        environment = {**os.environ, **own}
         self.output = (self.scratch / "output").open("w")
-        self.process = subprocess.Popen(
-            command(self.mode, self.outputs, *self.overrides),
-            stdout=self.output,
-            stderr=subprocess.STDOUT,
-            env={**environment, "OMP_NUM_THREADS": "1"},
-            cwd=ROOT,
-            start_new_session=True,
-        )
+        if self.may_fork and not MODES[self.mode][0]:
+            self.process = Forked(words(self.mode, self.outputs, *self.overrides), self.output, environment, ROOT)
+        else:
+            self.process = subprocess.Popen(
+                command(self.mode, self.outputs, *self.overrides),
+                stdout=self.output,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                cwd=ROOT,
+                start_new_session=True,
+            )
         ATTEMPTS.append(self)
 
-    def new_events(self) -> list[tuple[str, str]]:
-        """Whole lines that the span log got since the last look, as (event, span); ``open_spans`` follows them."""
+    def new_events(self, timeout_s: float = 0.0) -> list[tuple[str, str]]:
+        """The lines that the span log got since the last look, as (event, span); ``open_spans`` follows them.
+
+        Args:
+            timeout_s: how long to wait for the first one.
+        """
+        select.select([self.spans], [], [], timeout_s)
         events = []
-        while line := self.spans.readline():
-            if not line.endswith("\n"):
-                raise RuntimeError(f"a line of {self.span_log} was not written as a whole: {line}")
+        for line in self._new_lines():
             event, name, _, pid = line.split()
             self.leader = int(pid)
             self.open_spans.append(name) if event == "begin" else self.open_spans.remove(name)
             events.append((event, name))
         return events
+
+    def _new_lines(self) -> list[str]:
+        """A run writes each line at once, so the pipe holds whole lines."""
+        text = b""
+        with suppress(BlockingIOError):
+            while piece := os.read(self.spans, SPAN_LOG_BYTES):
+                text += piece
+        return text.decode().splitlines()
 
     def wait(self, timeout_s: float = DEADLINE_S) -> int:
         try:
@@ -150,6 +168,9 @@ class Attempt:
         if self.process.poll() is None:
             self.process.wait()
         self.output.close()
+        if self.spans >= 0:
+            os.close(self.spans)
+            self.spans = -1
 
 
 def end_all() -> None:

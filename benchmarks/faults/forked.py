@@ -1,0 +1,107 @@
+"""A run in a fork of the campaign's process, which has imported what a run imports: imports are most of a start.
+
+The run is ``ablate.train`` all the same. The unbroken run of each mode, whose records the others must equal, is started
+by the ordinary command.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import importlib
+import os
+import runpy
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, NoReturn
+
+POLL_S = 0.05
+MODULES = (
+    *("ablate.train", "ablate.loop", "ablate.session", "ablate.collector", "ablate.data.tokenizer"),
+    *("vllm.engine.arg_utils", "vllm.v1.engine.llm_engine", "vllm.v1.engine.core", "vllm.v1.worker.cpu_worker"),
+)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+
+
+class Forked:
+    """The part of ``subprocess.Popen`` that an attempt uses.
+
+    Args:
+        words: of the command line, after ``python -m ablate.train``.
+    """
+
+    def __init__(self, words: Sequence[str], output: IO[str], environment: dict[str, str], directory: Path) -> None:
+        import_what_a_run_imports()
+        self.returncode: int | None = None
+        self.pid = os.fork()
+        if self.pid == 0:
+            train_and_exit(words, output, environment, directory)
+
+    def poll(self) -> int | None:
+        if self.returncode is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self.returncode = os.waitstatus_to_exitcode(status)
+        return self.returncode
+
+    def wait(self, timeout: float = float("inf")) -> int:
+        end = time.monotonic() + timeout
+        while self.poll() is None:
+            if time.monotonic() > end:
+                raise subprocess.TimeoutExpired("ablate.train", timeout)
+            time.sleep(POLL_S)
+        return self.returncode
+
+    def kill(self) -> None:
+        os.kill(self.pid, signal.SIGKILL)
+
+
+@functools.cache
+def import_what_a_run_imports() -> None:
+    """Import it with the environment that a run sets before its imports.
+
+    Raises:
+        RuntimeError: if an import has started a thread, because a fork would lack it.
+    """
+    from ablate.rollout.process import QUIET
+
+    os.environ.update(QUIET, TORCHDYNAMO_DISABLE="1", OMP_NUM_THREADS="1")
+    for name in MODULES:
+        importlib.import_module(name)
+    num_threads = len(list(Path("/proc/self/task").iterdir()))
+    if num_threads > 1:
+        raise RuntimeError(f"a fork would lack {num_threads - 1} threads of this process: {threading.enumerate()}")
+
+
+def train_and_exit(words: Sequence[str], output: IO[str], environment: dict[str, str], directory: Path) -> NoReturn:
+    """Be ``python -m ablate.train`` from here on, to the end of the interpreter."""
+    os.setsid()
+    for number in SIGNALS:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    for descriptor in (sys.__stdout__.fileno(), sys.__stderr__.fileno()):
+        os.dup2(output.fileno(), descriptor)
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(directory)
+    tempfile.tempdir = None  # TMPDIR is another one now
+    sys.argv[:] = ["ablate.train", *words]
+    code: object = 1
+    try:
+        runpy.run_module("ablate.train", run_name="__main__", alter_sys=True)
+        code = 0
+    except SystemExit as stop:
+        code = stop.code or 0
+    except BaseException:
+        traceback.print_exc()
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code if isinstance(code, int) else 1)
