@@ -24,7 +24,7 @@ from typing import IO, NoReturn
 
 POLL_S = 0.05
 MODULES = (
-    *("ablate.train", "ablate.loop", "ablate.session", "ablate.collector", "ablate.data.tokenizer"),
+    *("hydra", "ablate.check_run", "ablate.loop", "ablate.session", "ablate.collector", "ablate.data.tokenizer"),
     *("vllm.engine.arg_utils", "vllm.v1.engine.llm_engine", "vllm.v1.engine.core", "vllm.v1.worker.cpu_worker"),
 )
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
