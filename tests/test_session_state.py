@@ -1,15 +1,24 @@
-"""What a checkpoint knows of a run is all that the run needs to continue."""
+"""What a checkpoint knows of a run is all that the run needs to continue; a run that must stop is no failed run."""
 
 from __future__ import annotations
 
+import signal
 from array import array
 from dataclasses import fields, replace
+from types import SimpleNamespace
 
+import pytest
 import torch
 from trainer.cases import rollout_groups
 
+from ablate.display import SilentDisplay
+from ablate.errors import UserError
+from ablate.preemption import Preempted
+from ablate.records import RunDirectory
 from ablate.sampling import RolloutBatch
+from ablate.session import Session
 from ablate.session.state import RunState
+from ablate.tracking import NoMirror
 
 
 def with_every_text(carrier):
@@ -36,3 +45,34 @@ def test_a_state_with_a_batch_that_waits_for_its_step_survives_a_checkpoint(tmp_
     state = RunState(2, 1, {"position": 16}, {1: 0.25, 2: 0.5}, {"train/loss": -0.125}, ahead)
     torch.save(state.as_plain(), tmp_path / "extra.pt")
     assert RunState.of_plain(torch.load(tmp_path / "extra.pt", weights_only=True)) == state
+
+
+def session_whose_engine_dies(directory, received_signals: list[int]) -> Session:
+    """The leader's session; its engine's process ends while it takes weights."""
+
+    def load_weights(context_length, version, weights):
+        raise UserError("the engine's process ended without a word")
+
+    sampling = SimpleNamespace(has_weights=lambda context_length, version: False, load_weights=load_weights)
+    world = SimpleNamespace(broadcast=lambda value: value)
+    trainer = SimpleNamespace(world=world, gather_weights=lambda sink: sink([]))
+    return Session(
+        config=None,
+        run=RunDirectory(directory),
+        objective=None,
+        trainer=trainer,
+        sampling=sampling,
+        display=SilentDisplay(),
+        mirror=NoMirror(),
+        received_signals=received_signals,
+    )
+
+
+def test_a_signal_to_the_whole_group_during_a_weight_hand_off_asks_the_run_to_stop(tmp_path):
+    with pytest.raises(Preempted):
+        session_whose_engine_dies(tmp_path, [signal.SIGTERM]).update_engine((1, 0), 160)
+
+
+def test_an_engine_that_dies_in_a_weight_hand_off_without_a_signal_fails_the_run(tmp_path):
+    with pytest.raises(UserError, match="the engine's process ended"):
+        session_whose_engine_dies(tmp_path, []).update_engine((1, 0), 160)

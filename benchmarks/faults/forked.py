@@ -75,9 +75,10 @@ def import_what_a_run_imports() -> None:
     os.environ.update(QUIET, TORCHDYNAMO_DISABLE="1", OMP_NUM_THREADS="1")
     for name in MODULES:
         importlib.import_module(name)
-    threads = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
-    if set(threads[1:]) - {"jemalloc_bg_thd"}:  # pyarrow's jemalloc starts its thread anew in a fork
-        raise RuntimeError(f"a fork would lack threads of this process: {', '.join(threads[1:])}")
+    comms = [path for path in Path("/proc/self/task").glob("*/comm") if path.parent.name != str(os.getpid())]
+    threads = {path.read_text().strip() for path in comms} - {"jemalloc_bg_thd"}  # pyarrow starts it anew in a fork
+    if threads:
+        raise RuntimeError(f"a fork would lack threads of this process: {', '.join(threads)}")
 
 
 def train_and_exit(words: Sequence[str], output: IO[str], environment: dict[str, str], directory: Path) -> NoReturn:

@@ -27,9 +27,10 @@ from benchmarks.faults.runs import (
     run_directory,
     shared_memory,
 )
-from benchmarks.faults.table import Trial, TrialFile, commit
+from benchmarks.faults.table import Trial, TrialFile, code_version
 
 KILLS_PER_CHAIN = 8
+LATEST = 0.8  # of a span: spans differ, and a kill after the end is a miss
 POLL_S = 1.0  # how often it looks whether the run has ended; a span wakes it at once
 # The span at whose beginning a kill is due; a kill that comes before its end is a hit.
 TARGETS = {
@@ -53,11 +54,15 @@ def run_kills(file: TrialFile, num_kills: int, seed: int, work: Path, modes: Seq
 
 
 def unbroken(mode: str, work: Path) -> dict[str, bytes]:
-    """The records of a run of this mode that nobody disturbs; made once for each commit."""
-    outputs = unbroken_outputs(mode, work)
+    """The records of a run of this mode that nobody disturbs; made once for each version of the code."""
+    return whole(unbroken_outputs(mode, work), mode, may_fork=False)
+
+
+def whole(outputs: Path, mode: str, may_fork: bool) -> dict[str, bytes]:
+    """The records of the run that nobody disturbs in ``outputs``; made if they are not there."""
     if run_directory(outputs).status != "done":
         scratch = Path(tempfile.mkdtemp(prefix="fault-"))
-        attempt = Attempt(outputs, scratch, mode)
+        attempt = Attempt(outputs, scratch, mode, may_fork=may_fork)
         if attempt.wait():
             raise RuntimeError(f"the unbroken run failed: {attempt.text()[-2000:]}")
         attempt.end()
@@ -66,18 +71,19 @@ def unbroken(mode: str, work: Path) -> dict[str, bytes]:
 
 
 def unbroken_outputs(mode: str, work: Path) -> Path:
-    return work / "unbroken" / commit() / mode.replace(" ", "_")
+    return work / "unbroken" / code_version() / mode.replace(" ", "_")
 
 
 def span_seconds(mode: str, work: Path, name: str) -> float:
-    """How long a span of this name lasted in the unbroken run. The first span of the engine is its start; the first of
-    the others may contain an import or a start, so the shortest one counts. An asynchronous checkpoint takes about as
-    long as one that the run waits for.
+    """How long a span of this name lasted in a run that nobody disturbed, and that was started as those are that are
+    killed. The first span of the engine is its start; the first of the others may contain an import or a start, so the
+    shortest one counts. An asynchronous checkpoint takes about as long as one that the run waits for.
     """
     if name == TARGETS["checkpoint write"] and mode == "asynchronous checkpoints":
         mode = "single process"
-        unbroken(mode, work)
-    spans = run_directory(unbroken_outputs(mode, work)).trace.spans()
+    outputs = unbroken_outputs(mode, work).with_suffix(".forked")
+    whole(outputs, mode, may_fork=True)
+    spans = run_directory(outputs).trace.spans()
     seconds = [span["dur"] / 1e6 for span in spans if span["name"] == name and span["tid"] == 0]
     return seconds[0] if name == "engine" else min(seconds)
 
@@ -90,7 +96,7 @@ def run_chain(file: TrialFile, mode: str, num_kills: int, draw: random.Random, w
     problem = None
     for number in range(num_kills):
         target = choose_target(file, mode, draw)
-        delay_s = draw.uniform(0, span_seconds(mode, work, TARGETS[target]))
+        delay_s = draw.uniform(0, LATEST * span_seconds(mode, work, TARGETS[target]))
         attempt = Attempt(outputs, outputs / f"attempt{number}", mode, may_fork=True)
         killed = kill_in(attempt, target, delay_s)
         if killed is None:  # the run ended first: there is nothing left to kill

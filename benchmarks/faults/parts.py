@@ -64,6 +64,9 @@ STRIKES = {
     "SIGSTOP, engine child": Strike("child engine", "wait_batch", signal.SIGSTOP, by_words("EngineCore")),
     "SIGKILL, rank 1": Strike("torchrun tp2", "update", signal.SIGKILL, other_rank),
     "SIGSTOP, rank 1": Strike("torchrun tp2", "update", signal.SIGSTOP, other_rank),
+    "SIGTERM to the whole process group, weight hand-off": Strike(
+        "child engine", "hand_off", signal.SIGTERM, lambda run: [-run.process.pid]
+    ),
     "SIGTERM storm": Strike("single process", "wait_batch", signal.SIGTERM, lambda run: [run.leader], STORM),
 }
 

@@ -181,12 +181,16 @@ def end_all() -> None:
 
 
 def started(pid: int) -> str:
-    """The start time of a process that runs, as the kernel counts it; empty for one that has ended."""
+    """The start time of a process that runs, as the kernel counts it; empty for one that has ended.
+
+    A process without memory has been killed and runs no program any more: on a busy machine the kernel needs time to
+    finish it. What it still holds, such as the lock, is looked for by itself.
+    """
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return ""
-    return "" if fields[0] in "ZX" else fields[19]
+    return "" if fields[0] in "ZX" or fields[20] == "0" else fields[19]
 
 
 def descendants(pid: int) -> list[int]:

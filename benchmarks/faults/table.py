@@ -54,6 +54,15 @@ def commit() -> str:
     return subprocess.run(described, capture_output=True, text=True, cwd=Path(__file__).parent).stdout.strip()
 
 
+@cache
+def code_version() -> str:
+    """A name that changes when what a run computes may change: the trees of the code and of the configurations."""
+    trees = subprocess.run(
+        ["git", "rev-parse", "HEAD:src", "HEAD:conf"], capture_output=True, text=True, cwd=Path(__file__).parent
+    )
+    return "-".join(tree[:7] for tree in trees.stdout.split())
+
+
 def table(trials: Iterable[Trial]) -> str:
     """A Markdown table with one row per fault: trials, hits, and how often each outcome was seen."""
     rows: dict[tuple[str, str], list[Trial]] = {}

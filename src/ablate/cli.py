@@ -16,6 +16,7 @@ from ablate.files import read_yaml
 
 CONF_DIR = str(Path(__file__).resolve().parents[2] / "conf")
 FREE_FORM = ("objective", "model.build", "model.architecture")  # sections whose keys depend on the choice
+MISTAKE_EXIT_CODE = 2
 HYDRA_CONFIG_OPTIONS = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn")
 
 
@@ -36,7 +37,7 @@ def run_main(main: Callable[[], object]) -> None:
         choices = f": choose one of {', '.join(error.options)}" if error.options else ""
         stop(f"there is no configuration {error.missing_cfg_file}{choices}")
     except (UserError, HydraException, OmegaConfBaseException) as error:
-        stop(" ".join(line.strip() for line in str(error).strip().splitlines() if line.strip()))
+        report(error)
     except ValueError as error:  # Hydra raises it for GROUP=true
         if not str(error).startswith("Config group override must be a string"):
             raise
@@ -47,9 +48,16 @@ def run_main(main: Callable[[], object]) -> None:
         stop(f"{error.filename}: {error.strerror.lower()}: name a path that exists and can be used")
 
 
+def report(error: Exception) -> NoReturn:
+    """Say a mistake in one sentence, unless another process of the job says it, and exit."""
+    if isinstance(error, UserError) and error.is_said:
+        sys.exit(MISTAKE_EXIT_CODE)
+    stop(" ".join(line.strip() for line in str(error).strip().splitlines() if line.strip()))
+
+
 def stop(sentence: str) -> NoReturn:
     print(f"error: {sentence}", file=sys.stderr)
-    sys.exit(2)
+    sys.exit(MISTAKE_EXIT_CODE)
 
 
 def is_sweep() -> bool:

@@ -6,3 +6,5 @@ class UserError(Exception):
 
     Entry points print the message as one sentence and exit with code 2, without a traceback.
     """
+
+    is_said = False  # another process of the job prints the message

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 import hydra
 
-from ablate.cli import CONF_DIR, is_sweep, run_main, stop
+from ablate.cli import CONF_DIR, is_sweep, report, run_main
 from ablate.display import SweepClock
 from ablate.errors import UserError
 from ablate.launch.failures import failed_runs, note_failure, print_failures
@@ -63,7 +63,7 @@ def make_noted_run(values: DictConfig) -> str:
         return make_run(values)
     except UserError as error:
         if HydraConfig.get().mode == RunMode.RUN:
-            stop(str(error))  # Hydra would print a line of its own before the sentence
+            report(error)  # Hydra would print a line of its own before the sentence
         note_failure(str(error))
         raise
     except Exception as error:
@@ -149,8 +149,8 @@ def attempt(config: RunConfig, config_yaml: str, run: RunDirectory, is_leader: b
         run.begin_attempt(about, dirty_diff())
     opening = config, config_yaml, run, is_leader, next(iter(sweep_clocks), None)
     try:
-        with full_disk_in_one_sentence(run), open_session(*opening) as session:
-            train(session)
+        with full_disk_in_one_sentence(run), open_session(*opening) as session, full_disk_in_one_sentence(run):
+            train(session)  # inside the session too: the rank whose disk is full says so to the others
     except Preempted as error:
         close_attempt(run, is_leader, "preempted", str(error) or None)
         if isinstance(error, TooFewServers):

@@ -90,9 +90,10 @@ def two_processes(model_dir: str) -> list[list[int]] | None:
 
 
 def killed_after(sampled: list[list[int]]) -> None:
-    """Print what was sampled, the engine's processes and its socket files, and die without a chance to clean up."""
+    """Print what was sampled, the engine's processes and the place of its sockets, and die without cleaning up."""
     children = [child.pid for child in psutil.Process().children(recursive=True)]
-    sockets = [path.name for path in Path(os.environ["VLLM_RPC_BASE_PATH"]).iterdir()]
+    sockets = os.environ["VLLM_RPC_BASE_PATH"]
+    assert list(Path(sockets).iterdir())
     print(json.dumps({"sampled": sampled, "children": children, "sockets": sockets}), flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
 

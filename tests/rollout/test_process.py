@@ -1,4 +1,4 @@
-"""An engine's process inherits what it needs, ends with its parent, and is missed when it is killed."""
+"""An engine's process ends with its parent, its sockets too, and whoever waits for a killed one is told."""
 
 from __future__ import annotations
 
@@ -52,6 +52,28 @@ def test_a_child_that_is_still_starting_ends_with_a_killed_leader(tmp_path):
     if is_left:
         os.kill(child, signal.SIGKILL)
     assert not is_left
+
+
+SOCKETS = """
+import os, pathlib, signal
+from ablate.rollout.process import directory_that_ends_with_us
+
+directory = pathlib.Path(directory_that_ends_with_us())
+(directory / "socket").touch()
+print(directory, flush=True)
+os.killpg(0, signal.SIGKILL)
+"""
+
+
+def test_a_directory_for_sockets_is_gone_after_the_kill_of_a_whole_process_group():
+    leader = subprocess.run([sys.executable, "-c", SOCKETS], capture_output=True, text=True, start_new_session=True)
+    directory = Path(leader.stdout.strip())
+    assert leader.returncode == -signal.SIGKILL
+    assert directory.name.startswith("ablate-sockets-")
+    deadline = time.monotonic() + 30
+    while directory.exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not directory.exists()
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])

@@ -15,7 +15,6 @@ from ablate.errors import UserError
 from ablate.trainer.parallel.failure import Watch, ending_together
 from ablate.trainer.parallel.leader import LEADER, broadcast_from_leader, open_leader_group
 
-CULPRIT = 1
 SHORT_S = 4
 
 
@@ -23,8 +22,8 @@ def main() -> None:
     (what,) = sys.argv[1:]
     dist.init_process_group("gloo", timeout=timedelta(seconds=SHORT_S if what in ("hung", "slow_leader") else 60))
     with ending_together(Watch(dist.get_rank(), dist.get_world_size(), silence_s=5)):
-        if dist.get_rank() == CULPRIT:
-            go_wrong(what)
+        if dist.get_rank() == (0 if what.startswith("leader") else 1):
+            go_wrong(what.removeprefix("leader_"))
         if what == "slow_leader":
             wait_for_the_leader()
         if what.endswith("_while_sampling"):
@@ -48,6 +47,8 @@ def go_wrong(what: str) -> None:
         time.sleep(600)
     if what.startswith("killed"):
         os.kill(os.getpid(), signal.SIGKILL)
+    if what.startswith("stopped"):
+        os.kill(os.getpid(), signal.SIGSTOP)
 
 
 if __name__ == "__main__":

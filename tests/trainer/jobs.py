@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import torch.distributed as dist
 
 
 def free_port() -> int:
@@ -19,9 +20,18 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def start_ranks(size: int, command: Sequence[str], log_dir: Path) -> list[subprocess.Popen]:
-    """Start ``python command...`` once per rank, as torchrun would; each rank's output goes to ``log_dir``."""
+def start_ranks(
+    size: int, command: Sequence[str], log_dir: Path, store: dist.TCPStore | None = None
+) -> list[subprocess.Popen]:
+    """Start ``python command...`` once per rank, as torchrun would; each rank's output goes to ``log_dir``.
+
+    Args:
+        store: of the job, in this process, as torchrun hosts it; without one, rank 0 hosts it.
+    """
     common = common_environment(size)
+    if store is not None:
+        agent = {"TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": "0"}
+        common |= {"MASTER_PORT": str(store.port), **agent}
     ranks = []
     for rank in range(size):
         with (log_dir / f"rank{rank}.log").open("w") as log:

@@ -11,10 +11,11 @@ import jobs
 import pytest
 import torch.distributed as dist
 
-from ablate.trainer.parallel.failure import Watch
+from ablate.trainer.parallel.failure import EXIT_CODE, Watch
 
-CASES = ["exception", "exception_while_sampling", "mistake", "killed", "killed_while_sampling"]
-CASES += ["hung", "slow_leader", "nothing"]
+CASES = ["exception", "exception_while_sampling", "leader_mistake", "killed", "killed_while_sampling"]
+CASES += ["leader_killed", "stopped_while_sampling", "hung", "slow_leader", "nothing"]
+STORE_OUTSIDE = ["leader_killed"]  # as torchrun hosts it
 PROGRAM = Path(__file__).with_name("failing_rank.py")
 LIMIT_S = 120  # a busy machine takes long to start processes; the job's own limits are seconds
 
@@ -25,7 +26,11 @@ def ended(tmp_path_factory):
 
     def run(what: str) -> tuple[list[int], list[str]]:
         logs = tmp_path_factory.mktemp(what)
-        ranks = jobs.start_ranks(2, [str(PROGRAM), what], logs)
+        store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False) if what in STORE_OUTSIDE else None
+        ranks = jobs.start_ranks(2, [str(PROGRAM), what], logs, store)
+        if what.startswith("stopped"):
+            jobs.wait_for_ranks(ranks[:1], logs, LIMIT_S)
+            ranks[1].kill()
         codes = jobs.wait_for_ranks(ranks, logs, LIMIT_S)
         return codes, [Path(logs / f"rank{rank}.log").read_text() for rank in range(2)]
 
@@ -48,12 +53,13 @@ def test_an_exception_on_one_rank_ends_the_other_with_its_cause(ended, what):
     assert "Traceback" not in other
 
 
-def test_a_user_s_mistake_on_one_rank_is_one_sentence_on_both(ended):
-    codes, outputs = ended["mistake"]
-    assert all(codes)
-    for output in outputs:
-        assert "error: rank 1 failed: a rule, a value and the fix" in output
-        assert "Traceback" not in output
+def test_a_user_s_mistake_on_the_leader_is_one_sentence_of_the_leader(ended):
+    codes, (leader, other) = ended["leader_mistake"]
+    assert codes[0] == 2
+    assert codes[1]
+    assert "error: rank 0 failed: a rule, a value and the fix" in leader
+    assert "Traceback" not in leader
+    assert "error" not in other.lower()
 
 
 def test_a_killed_rank_is_named_by_a_rank_whose_collective_breaks(ended):
@@ -65,6 +71,20 @@ def test_a_killed_rank_is_named_by_a_rank_whose_collective_breaks(ended):
 
 def test_a_killed_rank_is_missed_even_by_a_rank_that_waits_for_nothing(ended):
     codes, (other, _) = ended["killed_while_sampling"]
+    assert codes == [2, -signal.SIGKILL]
+    assert "error: rank 1 ended without a word: it was killed" in other
+
+
+def test_the_death_of_the_leader_is_known_without_waiting_for_its_heartbeat(ended):
+    codes, (_, other) = ended["leader_killed"]
+    assert codes == [-signal.SIGKILL, EXIT_CODE]
+    assert other.count("error: rank 0 ended without a word: it was killed") == 1
+    assert "silent" not in other
+    assert "Traceback" not in other
+
+
+def test_a_rank_that_lives_and_is_silent_is_named_after_its_time(ended):
+    codes, (other, _) = ended["stopped_while_sampling"]
     assert codes == [2, -signal.SIGKILL]
     assert "rank 1 has been silent for 5 s: it was killed or its node is gone" in other
 
@@ -78,9 +98,8 @@ def test_waiting_for_the_leader_may_take_longer_than_a_collective(ended):
 def test_a_rank_that_lives_but_never_comes_to_a_collective_is_named_with_its_place(ended):
     codes, outputs = ended["hung"]
     assert codes == [2, 2], outputs
-    for output in outputs:
-        assert re.search(r"error: rank 1 did not come to .*: rank 1 is at failing_rank.py:\d+ \(go_wrong\)", output)
-        assert "Traceback" not in output
+    assert re.search(r"error: rank 1 did not come to .*: rank 1 is at failing_rank.py:\d+ \(go_wrong\)", outputs[0])
+    assert all("Traceback" not in output for output in outputs)
 
 
 def test_a_rank_keeps_the_cause_it_saw_when_the_process_that_hosts_the_store_has_ended():
@@ -89,5 +108,6 @@ def test_a_rank_keeps_the_cause_it_saw_when_the_process_that_hosts_the_store_has
             raise dist.DistNetworkError("Connection reset by peer")
 
     watch = Watch.__new__(Watch)
+    watch.rank = 1
     watch.store = StoreOfAnEndedProcess()
     assert watch.claim("rank 1 failed: the cause of it all") == "rank 1 failed: the cause of it all"

@@ -64,7 +64,9 @@ class Collector:
         return lambda patience_s=0.0: self._answer(number, patience_s)
 
     def has_weights(self, context_length: int, version: WeightsVersion) -> bool:
-        """Does the collector's engine, which serves every context, have these weights?"""
+        """Does the collector's engine, which serves every context, have these weights? An engine without any starts."""
+        if self._version is None:
+            return self.start("has_weights", context_length, version)()
         return self._version == version
 
     def load_weights(self, context_length: int, version: WeightsVersion, weights: Iterable[tuple[str, Tensor]]) -> None:

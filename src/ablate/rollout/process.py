@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import atexit
 import logging
 import os
 import random
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import warnings
@@ -35,6 +35,7 @@ LAUNCHER_VARIABLES = (
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 SOCKETS_PREFIX = "ablate-sockets-"
+_open_pipes: list[int] = []  # one: the kernel closes it with this process
 QUIET = {
     "HF_HUB_OFFLINE": "1",  # models are directories here; without this every start asks the hub
     "VLLM_NO_USAGE_STATS": "1",
@@ -64,25 +65,36 @@ def prepare_environment(config: EngineConfig) -> None:
     given = Path(os.environ.get("VLLM_RPC_BASE_PATH", SOCKETS_PREFIX)).name
     if given.startswith(SOCKETS_PREFIX) and not given.startswith(f"{SOCKETS_PREFIX}{os.getpid()}-"):
         remove_sockets_of_killed_runs()
-        sockets = tempfile.mkdtemp(prefix=f"{SOCKETS_PREFIX}{os.getpid()}-")
-        atexit.register(shutil.rmtree, sockets, ignore_errors=True)
-        os.environ["VLLM_RPC_BASE_PATH"] = sockets
+        os.environ["VLLM_RPC_BASE_PATH"] = directory_that_ends_with_us()
+
+
+def directory_that_ends_with_us() -> str:
+    """A directory for sockets that is gone when this process ends, however it ends.
+
+    A shell removes it. It waits for a pipe that the kernel closes, in a session of its own, which no signal to our
+    process group reaches.
+    """
+    directory = tempfile.mkdtemp(prefix=f"{SOCKETS_PREFIX}{os.getpid()}-")
+    ends_with_us, ours = os.pipe()  # no program that this process starts inherits ``ours``
+    subprocess.Popen(
+        ["/bin/sh", "-c", 'read -r _; rm -rf -- "$1"', "sh", directory],
+        stdin=ends_with_us,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        cwd="/",
+    )
+    os.close(ends_with_us)
+    _open_pipes.append(ours)
+    return directory
 
 
 def remove_sockets_of_killed_runs() -> None:
-    """Remove the socket directories of processes that were killed; a directory's name holds the process id."""
+    """Remove the socket directories of processes that ended together with their shells; the name holds the id."""
     for directory in Path(tempfile.gettempdir()).glob(f"{SOCKETS_PREFIX}*"):
         owner = directory.name.removeprefix(SOCKETS_PREFIX).partition("-")[0]
         if not Path("/proc", owner).exists():
             shutil.rmtree(directory, ignore_errors=True)  # another user's directory stays
-
-
-def remove_connected_sockets() -> None:
-    """Remove the socket files of the engines that have started: connected sockets need none, and a kill leaves none."""
-    directory = Path(os.environ["VLLM_RPC_BASE_PATH"])
-    if directory.name.startswith(f"{SOCKETS_PREFIX}{os.getpid()}-"):
-        for path in directory.iterdir():
-            path.unlink()
 
 
 @contextmanager

@@ -31,7 +31,6 @@ from ablate.rollout.process import (
     children_end_with_us,
     environment_for_children,
     prepare_environment,
-    remove_connected_sockets,
 )
 from ablate.rollout.running import Running
 from ablate.rollout.server import ServerEngine
@@ -213,7 +212,6 @@ def start(model_dir: Path, config: EngineConfig, arguments: dict[str, Any]) -> L
     if config.placement == "child":
         report_death(llm.engine_core, config.silence_s)
         llm.collective_rpc("end_with_parent")
-        remove_connected_sockets()
     if config.placement == "inline":
         llm.engine_core._finalizer.detach()  # it would destroy torch.distributed: see VllmEngine.close
     return llm

@@ -6,7 +6,7 @@ groups and decisions by broadcast.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -94,13 +94,33 @@ class Session:
         return nothing if self.sampling is None else self.sampling.start(work, *arguments)
 
     def update_engine(self, version: WeightsVersion, context_length: int) -> None:
-        """Give the engine for ``context_length`` the trainer's weights, which are ``version``, unless it has them."""
+        """Give the engine for ``context_length`` the trainer's weights, which are ``version``, unless it has them.
+
+        Raises:
+            Preempted: on every rank, if the process was asked to stop meanwhile.
+        """
         while not self.has_weights(version, context_length):  # a server that dies interrupts an update
             load = None
             if self.sampling is not None:
-                load = partial(self.sampling.load_weights, context_length, version)
+                load = partial(self._load_weights, self.sampling, context_length, version)
             with self.timed("hand_off", version[1]):
                 self.trainer.gather_weights(load)
+            self.leave_if_asked()
+
+    def _load_weights(
+        self,
+        sampling: Sampling | Collector,
+        context_length: int,
+        version: WeightsVersion,
+        weights: Iterable[tuple[str, Tensor]],
+    ) -> None:
+        """On the leader: an engine that SIGTERM has ended together with this process is no failure of the run."""
+        try:
+            sampling.load_weights(context_length, version, weights)
+        except Exception as error:
+            if not self.received_signals:
+                raise
+            self.display.say(f"asked to stop while the engine took weights ({type(error).__name__})")
 
     def has_weights(self, version: WeightsVersion, context_length: int) -> bool:
         with self.timed("engine", version[1]):  # starts the engine where it is not open yet

@@ -2,6 +2,7 @@
 
 Every rank runs a watching thread. The thread writes a heartbeat to the job's store and reads there whether another rank
 failed or stopped beating. If so, it ends this process, wherever the main thread waits (in a collective, in the engine).
+On one machine nobody waits for a heartbeat to stop: the kernel tells at once which rank's process has ended.
 """
 
 from __future__ import annotations
@@ -16,14 +17,18 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from typing import NoReturn
 
 import torch.distributed as dist
 
 from ablate.errors import UserError
 from ablate.trainer.parallel import hung
+from ablate.trainer.parallel.leader import LEADER
+from ablate.trainer.parallel.neighbours import Neighbours
 
 CAUSE, CLAIM = "ablate/cause", "ablate/claim"
 POLL_S = 0.5
+NEIGHBOURS_POLL_S = 0.1
 GRACE_S = 3.0  # for the main thread to record how the run ended
 PATIENCE_S = 3.0  # how long to wait, after a collective breaks, for the failed peer to report a cause or go silent
 SILENT_AFTER_S = 2.0
@@ -35,7 +40,14 @@ EXIT_CODE = 1
 
 
 class JobFailed(UserError):
-    """Some rank failed; the message says which rank was first, and why. That rank has printed its traceback."""
+    """Some rank failed; the message says which rank was first, and why. That rank has printed its traceback.
+
+    Two ranks print the message: the one that was first, and the leader.
+    """
+
+    def __init__(self, cause: str, is_said: bool = False) -> None:
+        super().__init__(cause)
+        self.is_said = is_said
 
 
 class Watch:
@@ -54,15 +66,23 @@ class Watch:
             is_master=False,
             timeout=timedelta(seconds=silence_s),
         )
+        self.neighbours = Neighbours(self.store, rank, size)
         self._beats = [(0, time.monotonic())] * size
         self._done: set[int] = set()
         self._ended = threading.Event()
         self._seen: str | None = None
         self._has_failed = False
+        self.is_first = False  # this rank has recorded the cause
+        self._leaving = threading.Lock()
         signal.signal(INTERRUPT, self._raise_what_was_seen)
         atexit.register(self.end)  # a rank that finishes early has not died
         self.thread = threading.Thread(target=self._run, name="ablate-watch", daemon=True)
         self.thread.start()
+
+    @property
+    def speaks(self) -> bool:
+        """Whether this rank prints why the job failed: the leader does, and the rank that said it first."""
+        return self.rank == LEADER or self.is_first
 
     def claim(self, cause: str) -> str:
         """Record ``cause`` unless a cause is recorded already; return the recorded one.
@@ -72,9 +92,11 @@ class Watch:
         self._has_failed = True
         try:
             if self.store.add(CLAIM, 1) == 1:
+                self.is_first = True
                 self.store.set(CAUSE, cause)
             return self.store.get(CAUSE).decode()
         except dist.DistError:
+            self.is_first = True
             return cause
 
     def cause_elsewhere(self) -> str | None:
@@ -83,6 +105,8 @@ class Watch:
         while time.monotonic() < end:
             if self.store.check([CAUSE]):
                 return self.store.get(CAUSE).decode()
+            if cause := self._dead_neighbour():
+                return cause
             time.sleep(POLL_S / 5)
         silent = [r for r, (_, heard) in enumerate(self._beats) if end - heard > SILENT_AFTER_S and r not in self._done]
         return f"rank {silent[0]} ended without a word: it was killed" if silent else None
@@ -93,7 +117,7 @@ class Watch:
         self.thread.join()
         with suppress(dist.DistError):  # the process that hosts the store may be done already
             self.store.set(f"ablate/done/{self.rank}", "")
-            if self._has_failed and self.rank == 0:
+            if self._has_failed and self.rank == LEADER:
                 self._wait_for_the_others()
 
     def _wait_for_the_others(self) -> None:
@@ -103,11 +127,14 @@ class Watch:
             time.sleep(POLL_S / 5)
 
     def _run(self) -> None:
-        while not self._ended.wait(POLL_S):
+        look_at = time.monotonic() + POLL_S
+        while not self._ended.wait(NEIGHBOURS_POLL_S):
             try:
-                cause = self._look()
+                cause = self._dead_neighbour()
+                if cause is None and time.monotonic() > look_at:
+                    cause, look_at = self._look(), time.monotonic() + POLL_S
             except dist.DistError:
-                if 0 in self._done:
+                if LEADER in self._done or self._ended.wait(POLL_S):
                     return
                 cause = "the job's store is gone: the process that hosts it ended"
             if cause is None:
@@ -115,14 +142,38 @@ class Watch:
             self._seen = cause
             signal.pthread_kill(threading.main_thread().ident, INTERRUPT)
             if not self._ended.wait(GRACE_S):  # the main thread hangs where no signal reaches it
-                print(f"error: {cause} (seen by rank {self.rank})", file=sys.stderr, flush=True)
-                os._exit(EXIT_CODE)
+                self._leave(cause, f" (seen by rank {self.rank})")
+
+    def _dead_neighbour(self) -> str | None:
+        """A rank of this machine that ended without saying why, in words; None if there is none.
+
+        If that is the leader, this process ends here: the leader has the records, so nothing is left to be written.
+        """
+        for rank in self.neighbours.ended() - self._done:
+            if self.store.check([f"ablate/done/{rank}"]):
+                self._done.add(rank)
+                continue
+            if self.store.check([CAUSE]):
+                return self.store.get(CAUSE).decode()
+            cause = f"rank {rank} ended without a word: it was killed"
+            if rank == LEADER:
+                self._leave(cause)
+            return cause
+        return None
+
+    def _leave(self, cause: str, remark: str = "") -> NoReturn:
+        with self._leaving:  # main thread and watch may both come here; the process ends inside the block
+            self.claim(cause)
+            if self.speaks:
+                print(f"error: {cause}{remark}", file=sys.stderr, flush=True)
+            os._exit(EXIT_CODE)
 
     def _raise_what_was_seen(self, *_: object) -> None:
-        raise JobFailed(self._seen)
+        raise JobFailed(self._seen, is_said=not self.speaks)
 
     def _look(self) -> str | None:
         self.store.add(f"ablate/beat/{self.rank}", 1)
+        self.neighbours.find()
         hung.answer_if_asked(self.store, self.rank)
         if self.store.check([CAUSE]):
             return self.store.get(CAUSE).decode()
@@ -164,7 +215,7 @@ def ending_together(watch: Watch | None, *expected: type[BaseException]) -> Iter
         first = watch.claim(own)
         if first == own and own.startswith(f"rank {watch.rank} ") and not isinstance(error, UserError):
             print(text, file=sys.stderr, flush=True)
-        raise JobFailed(first) from None
+        raise JobFailed(first, is_said=not watch.speaks) from None
 
 
 def describe(watch: Watch, error: BaseException) -> str:
