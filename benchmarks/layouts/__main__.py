@@ -56,7 +56,7 @@ ENGINE = {  # layout -> processes
 }
 EIGHT = ("te_tp8_sp_packed_full", "te_tp2_sp_pp2_packed_full_distributed")
 PROPORTIONS = (*EIGHT, "tp8_sp_packed_full", *(f"{name}_bf16" for name in EIGHT))
-COLLECTIVES = {"gpu4": 4, "gpu8": 8, "gpu16": 16, "gpu48": 48}
+COLLECTIVES = {"gpu4": 4, "gpu8": 8, "gpu16": 16, "gpu16_pp2": 16, "gpu48": 48}
 # 14B: 40 heads on 8 kv heads, an MLP 3.4 times as wide as the hidden states.
 SHAPE_14B = {"hidden_size": 80, "head_dim": 8, "num_attention_heads": 40, "num_key_value_heads": 8}
 LIMIT_S = 3000

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-LAYOUTS = ("gpu8", "gpu16", "gpu48")
+LAYOUTS = ("gpu8", "gpu16", "gpu16_pp2", "gpu48")
 DOUBLES = Path(__file__).parents[2] / "tests" / "trainer"
 
 
@@ -50,7 +50,7 @@ def main(words: Sequence[str]) -> None:
 
 def measure(layout: str, num_layers: int | None = None) -> list[Measured]:
     """Measure the first and the last stage, each in a process of its own: process groups are global."""
-    stages = ("first",) if layout == "gpu8" else ("first", "last")
+    stages = ("first", "last") if layout.endswith("pp2") else ("first",)
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"), max_tasks_per_child=1) as pool:
         return list(pool.map(measure_stage, [layout] * len(stages), stages, [num_layers] * len(stages)))
 

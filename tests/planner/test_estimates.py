@@ -2,6 +2,7 @@
 
 import itertools
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,15 +12,16 @@ from ablate.config import parse
 from ablate.errors import UserError
 from ablate.parquet import read_parquet
 from ablate.plan import estimates
+from ablate.plan.estimates import planner_settings
 from ablate.planner.collect import Pool, Work, collect, num_to_draw
 from ablate.planner.decode import EngineSpeed
-from ablate.planner.estimate import StepSeconds
 from ablate.planner.lengths import recorded_lengths, resampled
 from ablate.planner.memory import rank_memory, rank_parameters
 from ablate.planner.page import number
+from ablate.planner.run_estimate import StepSeconds
 from ablate.planner.schedule import due_lengths, num_evaluations
 from ablate.planner.shape import shape_of
-from ablate.planner.training import layout_of, num_micro_batches, rows_of_passes
+from ablate.planner.training import TrainerSpeed, layout_of, num_micro_batches, rows_of_passes
 from ablate.sweep import plan
 
 README = Path(__file__).parents[2] / "experiments" / "nouscoder_14b" / "README.md"
@@ -51,7 +53,9 @@ def random_lengths(seed):
     return lambda: (5, rng.randint(1, 200))
 
 
-@pytest.mark.parametrize(("experiment", "count"), [("nouscoder_14b", 14_768_307_200), ("tiny", 231_776)])
+@pytest.mark.parametrize(
+    ("experiment", "count"), [("nouscoder_14b", 14_768_307_200), ("deepcoder_14b", 14_770_033_664), ("tiny", 231_776)]
+)
 def test_the_shape_has_the_published_number_of_parameters(experiment, count):
     config = configuration(f"experiment={experiment}")
     assert shape_of(config.model.architecture).num_parameters == count == config.model.num_parameters
@@ -145,6 +149,22 @@ def test_evaluations_are_due_when_the_loop_makes_them(experiment):
         assert due_lengths(config, step, is_last) == due_contexts(config.eval, step, is_last)
 
 
+def test_recomputing_some_layers_lies_between_recomputing_none_and_all_in_memory_and_time():
+    config = configuration("experiment=nouscoder_14b", "parallel=gpu8")
+    shape, device = shape_of(config.model.architecture), planner_settings(["device=b200"])[0]
+    changes = ({"recompute": "none"}, *({"recompute_layers": layers} for layers in (1, 20, 39, 40, None)))
+    found = []
+    for change in changes:
+        parallel = replace(config.parallel, **change)
+        speed = TrainerSpeed(shape, layout_of(parallel), parallel, device)
+        found.append((rank_memory(shape, parallel).stored, speed.update_s([30_000] * 64, 0.0)))
+    stored, seconds = zip(*found, strict=True)
+    assert list(stored) == sorted(stored, reverse=True)
+    assert list(seconds) == sorted(seconds)
+    assert found[-1] == found[-2]
+    assert len(set(found)) == len(found) - 1
+
+
 def test_the_reference_run_is_evaluated_at_the_start_every_50_steps_and_at_the_ends():
     counts = num_evaluations(configuration("experiment=nouscoder_14b"))
     assert counts == {40_960: 1 + 600 // 50, 81_920: 1 + 2 + 1}  # start, two ends of stages, the selected checkpoint
@@ -178,7 +198,7 @@ def test_a_run_without_rollouts_is_no_source_of_lengths(tmp_path):
         recorded_lengths(tmp_path)
 
 
-@pytest.mark.parametrize("layout", ["gpu8", "gpu16", "gpu48"])
+@pytest.mark.parametrize("layout", ["gpu8", "gpu16", "gpu16_pp2", "gpu48"])
 def test_a_rank_of_the_reference_holds_its_share_of_18_bytes_a_parameter(layout):
     config = configuration("experiment=nouscoder_14b", f"parallel={layout}")
     shape, parallel = shape_of(config.model.architecture), config.parallel
@@ -212,6 +232,20 @@ def test_the_budget_in_the_readme_of_the_reference_run_is_the_planners():
         (line,) = [line for line in README.read_text().splitlines() if line.startswith(f"| {label}")]
         assert [cell.strip() for cell in line.split("|")[2:4]] == [of_each(dapo), of_each(others)]
     assert f"{round(3 * dapo.device_hours + 6 * others.device_hours, -3):,.0f} GPU hours" in README.read_text()
+
+
+def test_the_budget_of_the_other_recipe_is_the_planners():
+    settings = estimates.planner_settings(["device=h100", "planner.servers=16"])
+    (planner,) = estimates.estimates_of(plan(["experiment=deepcoder_14b"]), *settings, None).values()
+    run = planner.run()
+    text = README.parents[1].joinpath("deepcoder_14b", "README.md").read_text()
+    for phrase in (
+        f"{run.hours:.0f} hours for a run",
+        f"{round(run.device_hours, -2):,.0f} GPU hours",
+        f"{round(3 * run.device_hours, -3):,.0f} GPU hours for three seeds",
+        f"{run.kv_tokens / 32_768:.1f} rows",
+    ):
+        assert phrase in " ".join(text.split())
 
 
 def test_a_faster_device_and_a_shorter_context_shorten_the_run():

@@ -28,7 +28,8 @@ NUM_PARAMETERS = {
     "deepseek_r1_distill_qwen_14b": 14_770_033_664,
 }
 CASES = (
-    *(("qwen3_14b", "gpu8"), ("qwen3_14b", "gpu16"), ("qwen3_14b", "gpu16_cp2"), ("qwen3_14b", "gpu48")),
+    *(("qwen3_14b", "gpu8"), ("qwen3_14b", "gpu16"), ("qwen3_14b", "gpu16_cp2")),
+    *(("qwen3_14b", "gpu16_pp2"), ("qwen3_14b", "gpu48")),
     ("deepseek_r1_distill_qwen_14b", "gpu16"),
 )
 

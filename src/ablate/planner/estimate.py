@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from statistics import mean
 
 from ablate.config import RunConfig
@@ -13,92 +12,13 @@ from ablate.planner.decode import NUM_BYTES, engine_speed
 from ablate.planner.device import AssumptionsConfig, DeviceConfig
 from ablate.planner.lengths import lognormal, programs, resampled
 from ablate.planner.memory import checkpoint_bytes
+from ablate.planner.run_estimate import RunEstimate, Stage, StepSeconds
 from ablate.planner.schedule import num_checkpoints, num_evaluations
 from ablate.planner.shape import Shape, shape_of
 from ablate.planner.training import TrainerSpeed, layout_of, rows_of_passes
 
 NUM_SIMULATED = 3  # steps of each stage: refills differ from step to step
 BOUND_BY_SAMPLING = 1.01  # enough sandboxes make a batch at most this much slower than unlimited ones
-
-
-@dataclass(frozen=True)
-class StepSeconds:
-    """The stages of one step, in the order in which they happen at ``rollout.lag=0``."""
-
-    sample: float  # until the last completion
-    verify: float  # until the last verdict after that
-    batch: float  # the batch to every rank
-    old_logp: float
-    update: float
-    record: float
-    weights: float
-
-    @property
-    def collect(self) -> float:
-        return self.sample + self.verify
-
-    @property
-    def train(self) -> float:
-        return self.batch + self.old_logp + self.update + self.record
-
-    def seconds(self, lag: int) -> float:
-        """At lag 1 the next batch is collected while this one trains; the weights change between batches."""
-        if lag:
-            return max(self.collect, self.train) + self.weights
-        return self.collect + self.train + self.weights
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One context stage: its mean step, and how busy each resource is."""
-
-    context: int
-    steps: int
-    step: StepSeconds
-    step_s: float
-    server_share: float
-    trainer_share: float
-    sandbox_share: float
-    num_responses: float
-    num_tokens: float  # sampled
-    num_trained_tokens: float
-    num_recomputed: float
-
-
-@dataclass(frozen=True)
-class RunEstimate:
-    """What one run needs."""
-
-    stages: tuple[Stage, ...]
-    evaluation_s: dict[int, float]  # of one evaluation, by context
-    evaluations: dict[int, int]
-    checkpoint_s: float  # of which the run stops for one checkpoint
-    checkpoint_write_s: float
-    num_checkpoints: int
-    num_trainers: int
-    num_samplers: int  # devices of the servers
-    num_servers: int
-    kv_tokens: float
-    checkpoint_bytes: float
-    disk_bytes: float
-    evaluation_extra_s: dict[int, float]  # by which one evaluation lengthens the run
-
-    @property
-    def training_hours(self) -> float:
-        steps_s = sum(stage.steps * stage.step_s for stage in self.stages)
-        return (steps_s + self.num_checkpoints * self.checkpoint_s) / 3600
-
-    @property
-    def evaluation_hours(self) -> float:
-        return sum(self.evaluation_extra_s[length] * count for length, count in self.evaluations.items()) / 3600
-
-    @property
-    def hours(self) -> float:
-        return self.training_hours + self.evaluation_hours
-
-    @property
-    def device_hours(self) -> float:
-        return self.hours * (self.num_trainers + self.num_samplers)
 
 
 class Planner:
@@ -120,7 +40,7 @@ class Planner:
     ) -> None:
         self.config, self.device, self.assumptions = config, device, assumptions
         self.recorded, self.drops_groups = recorded, drops_groups
-        self.shape: Shape = shape_of(config.model.architecture or {})
+        self.shape: Shape = shape_of(config.model.architecture)
         self.trainer = TrainerSpeed(self.shape, layout_of(config.parallel), config.parallel, device)
 
     # --- parts ------------------------------------------------------------------------------------------------------

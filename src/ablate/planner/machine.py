@@ -9,8 +9,8 @@ from ablate.errors import UserError
 from ablate.open_files import check_open_files
 from ablate.planner.decode import kv_room
 from ablate.planner.device import DeviceConfig
-from ablate.planner.estimate import RunEstimate
 from ablate.planner.memory import rank_memory
+from ablate.planner.run_estimate import RunEstimate
 from ablate.planner.shape import Shape
 
 GB = 1e9

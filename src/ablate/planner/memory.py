@@ -6,13 +6,13 @@ S tokens of a micro-batch on this context rank, s = S / tensor under sequence pa
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 
 from ablate.config import ParallelConfig
 from ablate.planner.decode import NUM_BYTES
 from ablate.planner.device import GIB, DeviceConfig
 from ablate.planner.shape import Shape
-from ablate.planner.training import layout_of
+from ablate.planner.training import layers_again, layout_of
 
 MAIN_BYTES = 12  # of a parameter in bf16: an fp32 copy and Adam's two moments
 FP32_BYTES = 8  # of a parameter that is fp32 itself: the moments
@@ -49,9 +49,8 @@ def rank_memory(shape: Shape, parallel: ParallelConfig) -> RankMemory:
     parameters = rank_parameters(shape, parallel)
     tokens = parallel.max_tokens_per_micro_batch / layout.context
     shared = tokens / layout.tensor if parallel.sequence_parallel else tokens
-    layers = shape.num_layers // layout.pipeline
     in_flight = layout.pipeline  # micro-batches that the first stage has begun before the first backward pass
-    per_layer = saved_per_layer(shape, parallel, tokens, shared) * num_bytes
+    stored = saved_by_stage(shape, parallel, tokens, shared) * num_bytes
     optimizer = MAIN_BYTES if parallel.precision == "bf16" else FP32_BYTES
     shares = layout.data * layout.context if parallel.distributed_optimizer else 1
     hidden = tokens * shape.hidden_size
@@ -61,7 +60,7 @@ def rank_memory(shape: Shape, parallel: ParallelConfig) -> RankMemory:
         weights=parameters * num_bytes,
         gradients=parameters * 4,
         optimizer=parameters * optimizer / shares,
-        stored=layers * in_flight * per_layer,
+        stored=in_flight * stored,
         layer=layer_working_set(shape, parallel, tokens, shared) * num_bytes,
         projection=hidden * (2 * num_bytes + 4 + num_bytes) + CHUNK_COPIES * chunk + words * 4,
         tables=ROTARY_TABLES * tokens * shape.head_dim * 4 + tokens * 64,
@@ -71,17 +70,23 @@ def rank_memory(shape: Shape, parallel: ParallelConfig) -> RankMemory:
 def rank_parameters(shape: Shape, parallel: ParallelConfig) -> float:
     """Parameters of the fullest rank: matrices are split over the tensor group, norms are not."""
     layers = shape.num_layers // parallel.pipeline
-    of_layers = layers * (shape.layer_matrices / parallel.tensor + shape.layer_norms)
+    of_layers = layers * (shape.layer_matrices / parallel.tensor + shape.layer_vectors)
     num_embeddings = 1 if shape.tied_embeddings or parallel.pipeline > 1 else 2
     return of_layers + num_embeddings * shape.embedding / parallel.tensor + shape.hidden_size
 
 
-def saved_per_layer(shape: Shape, parallel: ParallelConfig, tokens: float, shared: float) -> float:
-    """Numbers that one layer keeps for the backward pass."""
-    hidden = shared * shape.hidden_size
-    if parallel.recompute == "full":
-        return hidden  # its input
-    split = parallel.tensor
+def saved_by_stage(shape: Shape, parallel: ParallelConfig, tokens: float, shared: float) -> float:
+    """Numbers that the layers of one stage keep for the backward pass: of a recomputed layer only its input."""
+    layers = shape.num_layers // parallel.pipeline
+    num_again = layers_again(shape, parallel)
+    return num_again * shared * shape.hidden_size + (layers - num_again) * saved_by_layer(
+        shape, parallel, tokens, shared
+    )
+
+
+def saved_by_layer(shape: Shape, parallel: ParallelConfig, tokens: float, shared: float) -> float:
+    """Numbers that one layer keeps for the backward pass if it is not recomputed."""
+    hidden, split = shared * shape.hidden_size, parallel.tensor
     attention = tokens * (3 * shape.query_size + 4 * shape.kv_size) / split  # q, k, v, rotated q and k, the result
     mlp = tokens * 3 * shape.mlp_size / split  # gate and up, their product
     return 4 * hidden + attention + mlp  # two inputs, two normed inputs
@@ -91,10 +96,10 @@ def layer_working_set(shape: Shape, parallel: ParallelConfig, tokens: float, sha
     """Numbers of one layer's forward pass, if it is recomputed, and of its backward pass at its widest, the MLP."""
     gathered = tokens * shape.hidden_size
     gradients = 2 * gathered + tokens * 3 * shape.mlp_size / parallel.tensor
-    if parallel.recompute != "full":
+    if not layers_again(shape, parallel):
         return gradients
-    forward = saved_per_layer(shape, replace(parallel, recompute="none"), tokens, shared)
-    return gradients + forward + 2 * gathered  # the gathered inputs of attention and MLP
+    # The gathered inputs of attention and MLP come on top.
+    return gradients + saved_by_layer(shape, parallel, tokens, shared) + 2 * gathered
 
 
 def checkpoint_bytes(shape: Shape, precision: str) -> float:

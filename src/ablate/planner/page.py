@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from ablate.config import ParallelConfig, RunConfig
 from ablate.planner.device import DeviceConfig
-from ablate.planner.estimate import RunEstimate, Stage
 from ablate.planner.memory import host_bytes, rank_memory
+from ablate.planner.run_estimate import RunEstimate, Stage
 from ablate.planner.shape import Shape
 
 GB = 1e9

@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from ablate.architecture import Architecture
 
-@dataclass(frozen=True)
-class Shape:
-    """The sizes of a Qwen3 model; the names are those of ``model.architecture``.
+
+class Shape(Architecture):
+    """A model with the sizes that follow from its shape.
 
     Example: Qwen3-14B has ``num_parameters == 14_768_307_200`` and ``kv_numbers == 81_920`` (160 KiB in bf16).
     """
-
-    vocab_size: int
-    hidden_size: int
-    num_layers: int
-    num_heads: int
-    num_kv_heads: int
-    head_dim: int
-    mlp_size: int
-    tied_embeddings: bool
 
     @property
     def query_size(self) -> int:
@@ -39,8 +30,10 @@ class Shape:
         return attention + 3 * self.hidden_size * self.mlp_size
 
     @property
-    def layer_norms(self) -> int:
-        return 2 * self.hidden_size + 2 * self.head_dim
+    def layer_vectors(self) -> int:
+        """Weights of one layer that are no matrices: norms, and the biases of Qwen2 or the norms of Qwen3's heads."""
+        of_family = self.query_size + 2 * self.kv_size if self.family == "qwen2" else 2 * self.head_dim
+        return 2 * self.hidden_size + of_family
 
     @property
     def embedding(self) -> int:
@@ -49,7 +42,7 @@ class Shape:
     @property
     def num_parameters(self) -> int:
         embeddings = self.embedding * (1 if self.tied_embeddings else 2)
-        return self.num_layers * (self.layer_matrices + self.layer_norms) + embeddings + self.hidden_size
+        return self.num_layers * (self.layer_matrices + self.layer_vectors) + embeddings + self.hidden_size
 
     @property
     def kv_numbers(self) -> int:
@@ -74,4 +67,4 @@ class Shape:
 
 def shape_of(architecture: Mapping[str, Any]) -> Shape:
     """The shape that ``model.architecture`` describes."""
-    return Shape(**{name: architecture[name] for name in Shape.__dataclass_fields__})
+    return Shape(**architecture)

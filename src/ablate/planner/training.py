@@ -40,6 +40,14 @@ def layout_of(parallel: ParallelConfig) -> Layout:
     return Layout(parallel.tensor, parallel.pipeline, parallel.context, world // model_size)
 
 
+def layers_again(shape: Shape, parallel: ParallelConfig) -> int:
+    """Layers of a stage whose forward pass runs again before their backward pass."""
+    if parallel.recompute != "full":
+        return 0
+    layers = shape.num_layers // parallel.pipeline
+    return layers if parallel.recompute_layers is None else min(layers, parallel.recompute_layers)
+
+
 def num_micro_batches(lengths: Sequence[int], parallel: ParallelConfig, num_copies: int) -> int:
     """Micro-batches of each data-parallel copy, longest rows first, as ``trainer.batching`` packs or pads them."""
     count = packed if parallel.packing else padded
@@ -136,7 +144,7 @@ class TrainerSpeed:
 
     def update_s(self, lengths: Sequence[int], metrics_token_s: float) -> float:
         """Seconds of one update: forward, backward (two forward passes), what is recomputed, and the optimizer."""
-        recomputed = 1.0 if self.parallel.recompute == "full" else 0.0
+        recomputed = layers_again(self.shape, self.parallel) / (self.shape.num_layers / self.layout.pipeline)
         passes_s = self.pass_s(lengths, 3.0 + recomputed, 4.0)  # backward projects the vocabulary again
         return passes_s + self.reduce_s() + self.optimizer_s() + sum(lengths) * metrics_token_s + self.device.update_s
 

@@ -8,26 +8,10 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from ablate.architecture import Architecture
 from ablate.errors import UserError
 from ablate.hf_config import read_hf_config, rope_theta, yarn_betas, yarn_factor
 from ablate.trainer.model.families import FAMILIES, supported_families
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """The shape of a model, as config.json says it and as ``conf/model`` may pin it."""
-
-    vocab_size: int
-    hidden_size: int
-    num_layers: int
-    num_heads: int
-    num_kv_heads: int
-    head_dim: int
-    mlp_size: int
-    norm_eps: float
-    rope_theta: float
-    tied_embeddings: bool
-    family: str = "qwen3"  # a key of FAMILIES: model_type in config.json
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from ablate.trainer.architecture import Architecture
+from ablate.architecture import Architecture
 from ablate.trainer.model.families import layer_table
 from ablate.trainer.model.policy import PolicyModel
 from ablate.trainer.model.weight_files import WeightReader
