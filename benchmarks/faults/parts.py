@@ -20,7 +20,9 @@ from benchmarks.faults.table import Trial, TrialFile
 POLL_S = 1.0  # how often a strike looks whether the run has ended; a span wakes it at once
 WAIT_S = 300.0  # longer than every limit that a run of this size has
 STORM = 300
-DISKS_MIB = (1, 3, 5, 8)
+OVERRIDES = ("verify.time_limit_s=1",)
+DISKS = {f"a disk of {size} MiB": (size, "single process") for size in (1, 3, 5, 8)}  # MiB
+DISKS["a disk of 3 MiB, torchrun tp2"] = 3, "torchrun tp2"
 
 
 @dataclass(frozen=True)
@@ -75,9 +77,7 @@ def run_parts(file: TrialFile, count: int, seed: int, work: Path) -> None:
     """Each strike and each disk until it is ``count`` times in the file."""
     trials = {name: partial(strike_once, name, strike, work) for name, strike in STRIKES.items()}
     if os.getuid() == 0:  # only root can mount
-        trials |= {
-            f"a disk of {size} MiB": partial(full_disk, f"a disk of {size} MiB", size, work) for size in DISKS_MIB
-        }
+        trials |= {name: partial(full_disk, name, size, mode, work) for name, (size, mode) in DISKS.items()}
         trials["a read-only run directory"] = partial(read_only, "a read-only run directory", work)
     for name, trial in trials.items():
         done = sum(each.part == "parts" and each.fault == name for each in file.read())
@@ -88,7 +88,7 @@ def run_parts(file: TrialFile, count: int, seed: int, work: Path) -> None:
 def strike_once(name: str, strike: Strike, work: Path) -> Trial:
     expected = unbroken(strike.mode, work)
     outputs = Path(tempfile.mkdtemp(prefix="fault-"))
-    attempt = Attempt(outputs, outputs / "struck", strike.mode, ("verify.time_limit_s=1",))
+    attempt = Attempt(outputs, outputs / "struck", strike.mode, OVERRIDES, may_fork=True)
     while attempt.process.poll() is None and ("begin", strike.span) not in attempt.new_events(POLL_S):
         pass
     victims = strike.finds(attempt)
@@ -121,7 +121,7 @@ def last_line(attempt: Attempt) -> str:
 
 def continued(outputs: Path, mode: str, expected: dict[str, bytes]) -> str:
     """Start the run again, and compare its records with those of a run that nobody disturbed."""
-    again = Attempt(outputs, Path(tempfile.mkdtemp(prefix="fault-")), mode, ("verify.time_limit_s=1",))
+    again = Attempt(outputs, Path(tempfile.mkdtemp(prefix="fault-")), mode, OVERRIDES, may_fork=True)
     try:
         code = again.wait()
     except subprocess.TimeoutExpired:
@@ -134,21 +134,17 @@ def continued(outputs: Path, mode: str, expected: dict[str, bytes]) -> str:
     return "then equal" if is_equal else "then not equal"
 
 
-def full_disk(name: str, size_mib: int, work: Path) -> Trial:
+def full_disk(name: str, size_mib: int, mode: str, work: Path) -> Trial:
     """Write to a disk of a few MiB; make it larger; start again."""
     outputs = Path(tempfile.mkdtemp(prefix="fault-"))
     mount(outputs, f"size={size_mib}m")
-    attempt = Attempt(outputs, Path(tempfile.mkdtemp(prefix="fault-")), "single process", ("verify.time_limit_s=1",))
+    attempt = Attempt(outputs, Path(tempfile.mkdtemp(prefix="fault-")), mode, OVERRIDES, may_fork=True)
     outcome = how_it_ended(attempt)
     is_hit = "no space" in attempt.text().lower()
     subprocess.run(["mount", "-o", "remount,size=200m", str(outputs)], check=True)
-    return Trial(
-        "parts",
-        name,
-        is_hit,
-        f"{outcome}, {continued(outputs, 'single process', unbroken('single process', work))}",
-        last_line(attempt),
-    )
+    ended = continued(outputs, mode, unbroken(mode, work))
+    num_said = sum("no space is left" in line for line in attempt.text().splitlines())
+    return Trial("parts", name, is_hit, f"{outcome}, {ended}", f"{num_said} sentences; {last_line(attempt)}")
 
 
 def read_only(name: str, work: Path) -> Trial:
@@ -156,14 +152,14 @@ def read_only(name: str, work: Path) -> Trial:
     outputs = Path(tempfile.mkdtemp(prefix="fault-"))
     mount(outputs, "size=200m")
     scratch = Path(tempfile.mkdtemp(prefix="fault-"))
-    first = Attempt(outputs, scratch, "single process", ("verify.time_limit_s=1", "context.steps=3"))
+    first = Attempt(outputs, scratch, "single process", OVERRIDES, may_fork=True)
     while first.process.poll() is None and ("begin", "wait_batch") not in first.new_events(POLL_S):
         pass
     first.process.kill()
     first.wait()
     first.end()
     subprocess.run(["mount", "-o", "remount,ro", str(outputs)], check=True)
-    attempt = Attempt(outputs, Path(tempfile.mkdtemp(prefix="fault-")), "single process", ("verify.time_limit_s=1",))
+    attempt = Attempt(outputs, Path(tempfile.mkdtemp(prefix="fault-")), "single process", OVERRIDES, may_fork=True)
     outcome = how_it_ended(attempt)
     subprocess.run(["mount", "-o", "remount,rw", str(outputs)], check=True)
     ended = continued(outputs, "single process", unbroken("single process", work))

@@ -233,7 +233,9 @@ def remains_of(attempt: Attempt, before: dict[int, str], shm_before: set[str], k
     """
     time.sleep(max(0.0, killed_at + LEFT_AFTER_S - time.monotonic()))
     left, alive = [], living(attempt, before)
-    left += [f"process: {described(pid)}" for pid in alive]
+    for pid in alive:
+        is_launcher = pid == attempt.process.pid != attempt.leader
+        left.append("torchrun itself: it has nothing of the run" if is_launcher else f"process: {described(pid)}")
     if run_directory(attempt.outputs).owner.is_locked():
         left.append("lock: of the run directory")
     left += [f"socket: {name}" for name in attempt.sockets()]
