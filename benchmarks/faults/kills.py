@@ -159,11 +159,11 @@ def kill_in(attempt: Attempt, target: str, delay_s: float) -> tuple[bool, Remain
         else:
             return None
         time.sleep(delay_s)
-        killed_at = time.monotonic()
         os.kill(attempt.leader, signal.SIGSTOP)  # it starts no child while its children are listed
     before = attempt.processes()
     put_first(before)
     os.kill(attempt.leader, signal.SIGKILL)
+    killed_at = time.monotonic()
     remains = remains_of(attempt, before, shm_before, killed_at)
     attempt.new_events()
     is_hit = TARGETS[target] in attempt.open_spans
