@@ -30,7 +30,7 @@ from benchmarks.faults.runs import (
 from benchmarks.faults.table import Trial, TrialFile, code_version
 
 KILLS_PER_CHAIN = 8
-LATEST = 0.8  # of a span: spans differ, and a kill after the end is a miss
+LATEST = 0.8  # of a span: a kill after the end is a miss, and an evaluation whose samples were kept is a shorter one
 POLL_S = 1.0  # how often it looks whether the run has ended; a span wakes it at once
 # The span at whose beginning a kill is due; a kill that comes before its end is a hit.
 TARGETS = {
@@ -96,7 +96,7 @@ def run_chain(file: TrialFile, mode: str, num_kills: int, draw: random.Random, w
     problem = None
     for number in range(num_kills):
         target = choose_target(file, mode, draw)
-        delay_s = draw.uniform(0, LATEST * span_seconds(mode, work, TARGETS[target]))
+        delay_s = draw.random() ** 2 * LATEST * span_seconds(mode, work, TARGETS[target])
         attempt = Attempt(outputs, outputs / f"attempt{number}", mode, may_fork=True)
         killed = kill_in(attempt, target, delay_s)
         if killed is None:  # the run ended first: there is nothing left to kill
