@@ -44,9 +44,10 @@ class DifferenceVariance:
         """Satterthwaite's degrees of freedom of the sum of both parts."""
         seeds, problems = self.parts
         seed_degrees = (self.num_arms - 1) * (self.num_seeds - 1)
-        if seeds > 0 and seed_degrees == 0:
+        if (seeds > 0 and seed_degrees == 0) or (problems > 0 and self.num_problems == 1):
             return 0.0
-        whole = (seeds**2 / seed_degrees if seeds > 0 else 0.0) + problems**2 / (self.num_problems - 1)
+        whole = seeds**2 / seed_degrees if seeds > 0 else 0.0
+        whole += problems**2 / (self.num_problems - 1) if problems > 0 else 0.0
         return (seeds + problems) ** 2 / whole if whole > 0 else np.inf
 
 
@@ -70,7 +71,8 @@ def difference_variance(rate_ASP: NDArray[np.float64], num_samples: int) -> Diff
 def minimum_detectable(design: DifferenceVariance, confidence: float, power: float) -> float:
     """Return the true difference that a two-sided test at 1 - confidence detects with probability ``power``.
 
-    It is ``(t(1 - alpha/2) + t(power)) x standard error``, and infinite where one seed says nothing about other seeds.
+    It is ``(t(1 - alpha/2) + t(power)) x standard error``, and infinite where one seed says nothing about
+    other seeds, or one problem nothing about other problems.
     """
     from scipy import stats
 

@@ -34,6 +34,11 @@ def test_one_seed_detects_nothing():
     assert power.minimum_detectable(replace(DESIGN, num_seeds=1), 0.95, 0.8) == math.inf
 
 
+def test_one_problem_detects_nothing_and_a_huge_difference_needs_two():
+    assert power.minimum_detectable(replace(DESIGN, num_problems=1), 0.95, 0.8) == math.inf
+    assert power.needed(DESIGN, "num_problems", 100.0, 0.95, 0.8) == 2
+
+
 @pytest.mark.parametrize("field", ["num_seeds", "num_problems", "num_samples"])
 def test_the_needed_count_is_the_smallest_that_detects(field):
     difference = 0.075
