@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-import os
+import multiprocessing
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-import pytest
+import rank_of_job
+import torch
 import torch.distributed as dist
+
+FRESH = multiprocessing.get_context("spawn")
+# Processes that are forked share the seconds of one import. A process that has asked for a GPU must not be forked.
+FORKED = FRESH if torch.cuda.is_available() else multiprocessing.get_context("forkserver")
+FORKED.set_forkserver_preload(["ablate.trainer.trainer"])
 
 
 def free_port() -> int:
@@ -22,7 +27,7 @@ def free_port() -> int:
 
 def start_ranks(
     size: int, command: Sequence[str], log_dir: Path, store: dist.TCPStore | None = None
-) -> list[subprocess.Popen]:
+) -> list[BaseProcess]:
     """Start ``python command...`` once per rank, as torchrun would; each rank's output goes to ``log_dir``.
 
     Args:
@@ -34,19 +39,19 @@ def start_ranks(
         common |= {"MASTER_PORT": str(store.port), **agent}
     ranks = []
     for rank in range(size):
-        with (log_dir / f"rank{rank}.log").open("w") as log:
-            environment = os.environ | common | own_environment(rank)
-            ranks.append(subprocess.Popen([sys.executable, *command], env=environment, stdout=log, stderr=log))
+        of_rank = (list(command), common | own_environment(rank), log_dir / f"rank{rank}.log")
+        ranks.append(FORKED.Process(target=rank_of_job.run, args=of_rank))
+        ranks[-1].start()
     return ranks
 
 
-def start_forked_ranks(size: int, words: Sequence[str], log_dir: Path) -> subprocess.Popen:
+def start_forked_ranks(size: int, words: Sequence[str], log_dir: Path) -> BaseProcess:
     """Start ``ranks.py``, which imports Megatron once for all ranks; they write to ``log_dir``."""
-    program = str(Path(__file__).parent / "ranks.py")
-    with (log_dir / "ranks.log").open("w") as log:
-        environment = os.environ | {"OMP_NUM_THREADS": "1"}
-        command = [sys.executable, program, str(log_dir), str(size), *words]
-        return subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+    command = [str(Path(__file__).parent / "ranks.py"), str(log_dir), str(size), *words]
+    environment = {"OMP_NUM_THREADS": "1"}
+    job = FRESH.Process(target=rank_of_job.run, args=(command, environment, log_dir / "ranks.log"))
+    job.start()
+    return job
 
 
 def common_environment(size: int) -> dict[str, str]:
@@ -57,18 +62,20 @@ def own_environment(rank: int) -> dict[str, str]:
     return {"RANK": str(rank), "LOCAL_RANK": str(rank), "OMP_NUM_THREADS": "1"}
 
 
-def wait_for_ranks(ranks: list[subprocess.Popen], log_dir: Path, limit_s: float) -> list[int]:
+def wait_for_ranks(ranks: list[BaseProcess], log_dir: Path, limit_s: float) -> list[int]:
     """Return the exit codes; whatever still runs after ``limit_s`` is killed (by pid) and the test fails."""
     end = time.monotonic() + limit_s
     try:
-        return [rank.wait(timeout=max(0.1, end - time.monotonic())) for rank in ranks]
-    except subprocess.TimeoutExpired:
-        pytest.fail(f"the job was not done after {limit_s} s:\n{logs(log_dir)}")
+        for rank in ranks:
+            rank.join(max(0.1, end - time.monotonic()))
+        codes = [rank.exitcode for rank in ranks]
+        assert None not in codes, f"the job was not done after {limit_s} s:\n{logs(log_dir)}"
+        return codes
     finally:
         for rank in ranks:
-            if rank.poll() is None:
+            if rank.is_alive():
                 rank.kill()
-                rank.wait()
+                rank.join()
 
 
 def logs(log_dir: Path) -> str:

@@ -116,11 +116,14 @@ def environment_for_children(num_threads: int) -> Iterator[None]:
 
 
 @contextmanager
-def children_end_with_us() -> Iterator[None]:
+def children_end_with_us(imports: str | None = None) -> Iterator[None]:
     """On Linux: the kernel kills the processes that multiprocessing spawns in the block when this process ends.
 
     ``WorkerExtension.end_with_parent`` comes seconds later: a child whose parent is killed outright while the child
     starts would wait for it for ever. A child asks the kernel first, then looks whether its parent is still there.
+
+    Args:
+        imports: a module of many modules that the child imports first, as in ``ablate.importing``.
     """
     from multiprocessing import spawn
 
@@ -129,6 +132,8 @@ def children_end_with_us() -> Iterator[None]:
         f"import ctypes, os; ctypes.CDLL(None).prctl({PR_SET_PDEATHSIG}, {signal.SIGKILL:d}); "
         f"os.getppid() == {os.getpid()} or os._exit(1); "
     )
+    if imports is not None:
+        prelude += f"import gc; gc.disable(); import {imports}; gc.freeze(); gc.enable(); "
 
     def command_line_with_prelude(**values: int) -> list[str]:
         command = command_line(**values)

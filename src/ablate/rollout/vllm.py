@@ -23,6 +23,7 @@ import torch
 from ablate.config import EngineConfig
 from ablate.errors import UserError
 from ablate.hf_config import read_hf_config
+from ablate.importing import without_collecting_garbage
 from ablate.preemption import stop_if_asked
 from ablate.rollout.child import death_in_one_sentence, report_death
 from ablate.rollout.engine import Change, Engine, OnFinish, Request, Sampled, Steer
@@ -188,10 +189,12 @@ class VllmEngine:
 def start(model_dir: Path, config: EngineConfig, arguments: dict[str, Any]) -> LLMEngine:
     """Start vLLM on ``model_dir``; takes about 6 s, most of it imports."""
     prepare_environment(config)
-    with caller_unchanged(config.num_threads), environment_for_children(config.num_threads), children_end_with_us():
-        from vllm.engine.arg_utils import EngineArgs
-        from vllm.v1.engine.llm_engine import LLMEngine
-        from vllm.v1.executor import Executor
+    ending = children_end_with_us(imports="vllm.v1.engine.core")
+    with caller_unchanged(config.num_threads), environment_for_children(config.num_threads), ending:
+        with without_collecting_garbage():
+            from vllm.engine.arg_utils import EngineArgs
+            from vllm.v1.engine.llm_engine import LLMEngine
+            from vllm.v1.executor import Executor
 
         args = EngineArgs(
             model=str(model_dir),

@@ -19,6 +19,8 @@ from typing import Any
 
 import torch
 
+from ablate.importing import without_collecting_garbage
+
 MODULES = (
     "megatron.core",
     "megatron.core.parallel_state",
@@ -72,8 +74,9 @@ def import_megatron() -> None:
     with warnings.catch_warnings():
         for message in EXPECTED_WARNINGS:
             warnings.filterwarnings("ignore", message=message)
-        for name in MODULES:
-            importlib.import_module(name)
+        with without_collecting_garbage():
+            for name in MODULES:
+                importlib.import_module(name)
     for message in EXPECTED_WHILE_RUNNING:
         warnings.filterwarnings("ignore", message=message)
     if torch.cuda.is_available():
