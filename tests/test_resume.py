@@ -22,25 +22,33 @@ DEADLINE_S = 240
 SHORT = [
     "experiment=tiny",
     "setting=arithmetic",
+    "seed=5",
     "objective=dapo",  # refills: the most random numbers are in play
-    "context.steps=6",
+    "context=two_stages",
+    "context.steps=3",
+    "context.stages=[{length:128,steps:3},{length:160,steps:2}]",
     "rollout.prompts_per_step=4",
     "rollout.samples_per_prompt=4",
-    "eval.every=3",
-    "eval.samples_per_problem=2",
+    "rollout.engine.kv_cache_gib=0.125",
+    "optim.lr=0.001",  # too high: the last checkpoint of a stage is not its best
+    "eval.at_start=false",
+    "eval.every=2",
+    "eval.samples_per_problem=1",
     "eval.pass_at=[1]",
-    "eval.contexts=[{length:160,every:3}]",
-    "checkpoint.every=2",
+    "eval.contexts=[{length:160,every:2},{length:320,every:0}]",
+    "checkpoint.every=1",
     "logging.display=plain",
     "logging.wandb=disabled",
 ]
+EVALUATED = (2, 3, 4, 5)  # every second step, and the last of each stage
 
 AHEAD = [
-    "rollout.lag=1",
-    "context=two_stages",  # the lag begins anew with the second stage
+    "rollout.lag=1",  # the lag begins anew with the second stage
     "context.stages=[{length:128,steps:3},{length:160,steps:3}]",
-    "eval.every=2",  # not only at the end of a stage, where an evaluation is waited for
+    "eval.at_start=true",
     "eval.contexts=[{length:160,every:2}]",
+    "optim.lr=3e-4",
+    "checkpoint.every=2",
 ]
 
 
@@ -60,65 +68,84 @@ def start(outputs: Path, *overrides: str) -> subprocess.Popen:
 
 
 def run_of(outputs: Path) -> RunDirectory:
-    return RunDirectory(outputs / "tiny" / "dapo" / "seed0")
+    return RunDirectory(outputs / "tiny" / "dapo" / "seed5")
 
 
-def finish(outputs: Path, *overrides: str) -> RunDirectory:
+def finish(outputs: Path, *overrides: str) -> str:
+    """Let the run end; return what it printed."""
     result = subprocess.run(command(outputs, *overrides), capture_output=True, text=True, timeout=DEADLINE_S)
     assert result.returncode == 0, result.stdout + result.stderr
-    return run_of(outputs)
+    return result.stdout
 
 
-def records(run: RunDirectory) -> dict[str, bytes]:
+def records(outputs: Path) -> dict[str, bytes]:
     """Every record that must be equal; seconds live in trace.json and the manifest, and may differ."""
-    paths = [run.steps.metrics_path, run.steps.eval_path, *sorted(run.steps.rollouts_path.iterdir())]
+    run = run_of(outputs)
+    paths = [run.steps.metrics_path, run.steps.eval_path, run.selected_path, *sorted(run.steps.rollouts_path.iterdir())]
     return {path.name: path.read_bytes() for path in paths}
 
 
 @pytest.fixture(scope="module")
-def unbroken_outputs(tmp_path_factory, tiny_model) -> Path:
+def unbroken(tmp_path_factory, tiny_model) -> tuple[Path, str]:
+    """Outputs of an unbroken run, and what it printed."""
     outputs = tmp_path_factory.mktemp("unbroken")
-    finish(outputs)
-    return outputs
+    return outputs, finish(outputs)
 
 
-@pytest.fixture(scope="module")
-def unbroken(unbroken_outputs) -> dict[str, bytes]:
-    run = run_of(unbroken_outputs)
-    found = records(run)
-    assert [row["step"] for row in run.steps.metrics()] == list(range(7))
-    assert len(found) == 8
-    return found
+def test_a_stage_continues_from_the_best_checkpoint_of_the_one_before(unbroken):
+    outputs, printed = unbroken
+    run = run_of(outputs)
+    metrics = {row["step"]: row for row in run.steps.metrics()}
+    assert list(metrics) == [1, 2, 3, 4, 5]
+    scores = {step: row["eval/pass@1/160"] for step, row in metrics.items() if "eval/pass@1/160" in row}
+    assert tuple(scores) == EVALUATED
+    assert scores[2] > scores[3], "with this learning rate the model gets worse, or the test tests nothing"
+    assert "stage 2 continues from step 2" in printed
+
+
+def test_the_selected_checkpoint_is_the_best_of_the_last_stage_and_is_evaluated_at_every_context(unbroken):
+    run = run_of(unbroken[0])
+    scores = {row["step"]: row.get("eval/pass@1/160") for row in run.steps.metrics()}
+    assert scores[4] > scores[5], "with this learning rate the model gets worse, or the test tests nothing"
+    selected = run.selected()
+    assert selected["context"] == 160, "selected at one context in every stage"
+    assert selected["scores"] == {"4": scores[4], "5": scores[5]}
+    assert selected["step"] == 4
+    at_320 = {row.step for row in run.steps.eval_rows() if row.context == 320}
+    assert at_320 == {3, 5, 4}, "at the end of a stage, and at the selected checkpoint"
 
 
 @pytest.mark.timeout(900)
-def test_killed_at_chosen_moments_of_one_run(tmp_path, unbroken):
-    run = run_of(tmp_path)
-    at_once, asynchronous = (
-        (run, tmp_path, "single process", *SHORT),
-        (run, tmp_path, "asynchronous checkpoints", *SHORT),
-    )
-    kill_when(lambda: run.steps.rollouts_file(1).exists(), *at_once)
-    kill_while_a_checkpoint_is_written(*asynchronous, "checkpoint.asynchronous=true")
-    kill_while_a_checkpoint_is_written(*at_once)
-    assert records(finish(tmp_path)) == unbroken
-    assert len(run.manifest.read()["attempts"]) >= 4
+def test_one_run_killed_at_chosen_moments_and_asked_to_stop_leaves_the_records_of_an_unbroken_one(tmp_path, unbroken):
+    run, single = run_of(tmp_path), (tmp_path, "single process", *SHORT)
+    asynchronous = (tmp_path, "asynchronous checkpoints", *SHORT, "checkpoint.asynchronous=true")
+    kill_while_a_checkpoint_is_written(run, *asynchronous)
+    kill_while_a_checkpoint_is_written(run, *single)
+    stop_during_an_evaluation(run, tmp_path)
+    step = next(step for step in (4, 5) if not run.steps.rollouts_file(step).exists())  # of the second stage
+    kill_when(run.steps.rollouts_file(step).exists, run, *single)
+    finish(tmp_path)
+    assert records(tmp_path) == records(unbroken[0])
+    assert len(run.manifest.read()["attempts"]) >= 5
 
 
-@pytest.mark.timeout(900)
-def test_asked_to_stop_during_an_evaluation_it_leaves_at_once_and_loses_nothing(tmp_path, unbroken):
-    for attempt in range(5):  # an evaluation is short, and this process may look too late
-        outputs = tmp_path / str(attempt)
-        run = run_of(outputs)
+def stop_during_an_evaluation(run: RunDirectory, outputs: Path) -> None:
+    """Ask the run to stop while it evaluates. It leaves at once: the step of the evaluation is not recorded yet.
+
+    An evaluation is short, and this process may look too late: then the next one is tried.
+    """
+    while (step := next(step for step in EVALUATED if step > last_recorded(run))) < EVALUATED[-1]:
         process = start(outputs)
-        while process.poll() is None and not run.steps.eval_samples_file(3, 160).exists():
+        while process.poll() is None and not run.steps.eval_samples_file(step, 160).exists():
             time.sleep(0.005)
         ask_to_stop(process, run, signal.SIGUSR1)
-        if len(run.steps.metrics()) == 3 and run.steps.rollouts_file(3).exists():
-            break
-    else:
-        pytest.fail("every signal came too late")
-    assert records(finish(outputs)) == unbroken
+        if last_recorded(run) == step - 1 and run.steps.rollouts_file(step).exists():
+            return
+    pytest.fail("every signal came too late")
+
+
+def last_recorded(run: RunDirectory) -> int:
+    return max((row["step"] for row in run.steps.metrics()), default=0)
 
 
 def ask_to_stop(process: subprocess.Popen, run: RunDirectory, number: int) -> None:
@@ -131,8 +158,8 @@ def ask_to_stop(process: subprocess.Popen, run: RunDirectory, number: int) -> No
 
 @pytest.mark.timeout(900)
 def test_at_lag_1_killed_and_asked_to_stop_it_leaves_the_records_of_an_unbroken_run(tmp_path, tiny_model):
-    unbroken = finish(tmp_path / "unbroken", *AHEAD)
-    spans = [span for span in unbroken.trace.spans() if span["name"] == "sample"]
+    finish(tmp_path / "unbroken", *AHEAD)
+    spans = [span for span in run_of(tmp_path / "unbroken").trace.spans() if span["name"] == "sample"]
     versions = {
         span["args"]["step"]: span["args"]["version"] for span in spans if span["args"]["purpose"] == "training"
     }
@@ -147,13 +174,15 @@ def test_at_lag_1_killed_and_asked_to_stop_it_leaves_the_records_of_an_unbroken_
         time.sleep(0.005)
     ask_to_stop(process, run, signal.SIGTERM)
     assert not run.steps.rollouts_file(6).exists(), "the signal came too late"
-    assert records(finish(outputs, *AHEAD)) == records(unbroken)
+    finish(outputs, *AHEAD)
+    assert records(outputs) == records(tmp_path / "unbroken")
 
 
-def test_a_finished_cell_is_not_run_again(unbroken_outputs):
-    run = run_of(unbroken_outputs)
+def test_a_finished_cell_is_not_run_again(unbroken):
+    outputs, _ = unbroken
+    run = run_of(outputs)
     before = run.manifest.path.read_bytes()
-    result = subprocess.run(command(unbroken_outputs), capture_output=True, text=True, timeout=60)
+    result = subprocess.run(command(outputs), capture_output=True, text=True, timeout=60)
     assert "done already" in result.stdout
     assert run.manifest.path.read_bytes() == before
     assert json.loads(before)["status"] == "done"
