@@ -43,6 +43,7 @@ ENVIRONMENT = {
     "LD_LIBRARY_PATH": "/python/lib",
     "PYTHONHASHSEED": "0",  # the same program gives the same verdict twice
     "PYTHONDONTWRITEBYTECODE": "1",
+    "LD_BIND_NOW": "1",  # else every test looks the same names of the C library up again
 }
 MISSING_BUBBLEWRAP = (
     "untrusted programs run only inside bubblewrap, and no `bwrap` is on the PATH: install it "
@@ -84,7 +85,7 @@ def arguments(
     for name, target in (("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")):
         line += ["--symlink", f"/proc/self/fd{target}", f"/dev/{name}"]
     for descriptor, name in zip(module_fds, SOURCES, strict=True):
-        line += ["--perms", "0444", "--ro-bind-data", str(descriptor), f"/sandbox/{name}"]
+        line += ["--perms", "0444", "--file", str(descriptor), f"/sandbox/{name}"]
     line += ["--remount-ro", "/", "--chdir", "/"]
     return [*line, view.executable, "-S", "-s", "-B", "-X", "utf8", "/sandbox/server.py", str(channel_fd)]
 

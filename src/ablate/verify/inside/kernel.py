@@ -106,20 +106,29 @@ def instruction(code: int, value: int, if_true: int = 0, if_false: int = 0) -> b
     return struct.pack("<HBBI", code, if_true, if_false, value)
 
 
-def unless(code: int, value: int, answer: int) -> bytes:
-    """Return ``answer`` when the jump's condition holds, else go on."""
-    return instruction(code, value, 0, 1) + instruction(RETURN, answer)
+def answer(value: int) -> bytes:
+    return instruction(RETURN, value)
 
 
-def guard(number: int, argument: int, code: int, value: int, if_true: int, if_false: int) -> bytes:
-    """Decide one call by one of its arguments; any other call goes on, with its number still loaded."""
-    return (
-        instruction(JUMP_EQUAL, number, 0, 4)
-        + instruction(LOAD, argument)
-        + instruction(code, value, 0, 1)
-        + instruction(RETURN, if_true)
-        + instruction(RETURN, if_false)
-    )
+def guard(argument: int, code: int, value: int, if_true: int, if_false: int) -> bytes:
+    """Decide a call by one of its arguments."""
+    return instruction(LOAD, argument) + instruction(code, value, 0, 1) + answer(if_true) + answer(if_false)
+
+
+def decide(ranges: list[tuple[int, bytes]]) -> bytes:
+    """Find the range of the loaded call number by halving, and run its code.
+
+    Whenever a filter is installed, the kernel runs it once for every call number. Halving needs 7 jumps for each of
+    them, a list of all special numbers 60.
+
+    Args:
+        ranges: first number and code of each range of call numbers, in ascending order.
+    """
+    if len(ranges) == 1:
+        return ranges[0][1]
+    middle = len(ranges) // 2
+    lower, upper = decide(ranges[:middle]), decide(ranges[middle:])
+    return instruction(JUMP_ABOVE, ranges[middle][0] - 1, len(lower) // 8, 0) + lower + upper
 
 
 def build_filter(machine: str) -> bytes:
@@ -130,22 +139,24 @@ def build_filter(machine: str) -> bytes:
     """
     column, audit_architecture = ARCHITECTURES[machine]
     denied, absent = ERRNO | errno.EPERM, ERRNO | errno.ENOSYS
-    numbers = {name: row[column] for name, row in GUARDED.items()}
-    program = [
-        instruction(LOAD, ARCHITECTURE),
-        instruction(JUMP_EQUAL, audit_architecture, 1, 0),
-        instruction(RETURN, KILL),
-        instruction(LOAD, CALL_NUMBER),
-        unless(JUMP_ABOVE, LAST_KNOWN_CALL, absent),  # also every x32 call (from 0x40000000)
-        *(unless(JUMP_EQUAL, row[column], absent) for row in ABSENT.values()),
-        *(unless(JUMP_EQUAL, row[column], denied) for row in FORBIDDEN.values() if row[column] is not None),
-        guard(numbers["clone"], ARGUMENT_0, JUMP_BITS, CLONE_NEW_ANY, denied, ALLOW),
-        guard(numbers["socket"], ARGUMENT_0, JUMP_EQUAL, AF_UNIX, ALLOW, ERRNO | errno.EAFNOSUPPORT),
-        guard(numbers["socketpair"], ARGUMENT_0, JUMP_EQUAL, AF_UNIX, ALLOW, ERRNO | errno.EAFNOSUPPORT),
-        guard(numbers["ioctl"], ARGUMENT_1, JUMP_EQUAL, TIOCSTI, denied, ALLOW),
-        instruction(RETURN, ALLOW),
-    ]
-    return b"".join(program)
+    only_unix = guard(ARGUMENT_0, JUMP_EQUAL, AF_UNIX, ALLOW, ERRNO | errno.EAFNOSUPPORT)
+    guards = {
+        "clone": guard(ARGUMENT_0, JUMP_BITS, CLONE_NEW_ANY, denied, ALLOW),
+        "socket": only_unix,
+        "socketpair": only_unix,
+        "ioctl": guard(ARGUMENT_1, JUMP_EQUAL, TIOCSTI, denied, ALLOW),
+    }
+    decisions = {row[column]: answer(denied) for row in FORBIDDEN.values() if row[column] is not None}
+    decisions |= {row[column]: answer(absent) for row in ABSENT.values()}
+    decisions |= {row[column]: guards[name] for name, row in GUARDED.items()}
+    ranges = [(0, decisions.get(0, answer(ALLOW)))]
+    for number in range(1, LAST_KNOWN_CALL + 1):
+        decision = decisions.get(number, answer(ALLOW))
+        if decision != ranges[-1][1]:
+            ranges.append((number, decision))
+    ranges.append((LAST_KNOWN_CALL + 1, answer(absent)))  # also every x32 call (from 0x40000000)
+    checked_architecture = instruction(JUMP_EQUAL, audit_architecture, 1, 0) + answer(KILL)
+    return instruction(LOAD, ARCHITECTURE) + checked_architecture + instruction(LOAD, CALL_NUMBER) + decide(ranges)
 
 
 class FilterProgram(ctypes.Structure):

@@ -105,15 +105,14 @@ def open_standard_streams() -> None:
 
 
 def fresh_module(mode: str, prelude: str | None) -> types.ModuleType:
-    """Make the module that a program will run in, once per rollout; the fork copies it into every test.
+    """Make the module that a program will run in; each fork of the process then has its own.
 
     Args:
         prelude: ``verify.prelude``, which runs in the module first. It is not joined to the program's text, so that the
             program keeps its line numbers and its ``from __future__`` imports.
     """
-    name = "solution" if mode == "functional" else "__main__"
-    sys.modules["__main__"] = types.ModuleType("__main__")
-    module = sys.modules[name] = types.ModuleType(name)
+    module = types.ModuleType("solution" if mode == "functional" else "__main__")
+    register(module)
     if prelude is not None:
         exec(prelude, module.__dict__)
         for public in set(vars(module)) & set(vars(builtins)):
@@ -121,6 +120,13 @@ def fresh_module(mode: str, prelude: str | None) -> types.ModuleType:
                 del vars(module)[public]  # a program may replace a builtin, and must then see its own
     module.__dict__.update(__builtins__=builtins, __file__=PATH, __annotations__={}, __cached__=None)
     return module
+
+
+def register(module: types.ModuleType) -> None:
+    """Make it the module of the program in this process."""
+    sys.modules.pop("solution", None)
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    sys.modules[module.__name__] = module
 
 
 def call_solution(names: dict, fn_name: str, lines: list[bytes]) -> object:

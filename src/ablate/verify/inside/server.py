@@ -36,11 +36,11 @@ FINALISERS = (
 )
 
 
-def receive(channel: socket.socket) -> tuple[dict, list[int]]:
+def receive(channel: socket.socket) -> tuple[bytes, list[int]]:
     message, descriptors, _, _ = socket.recv_fds(channel, MAX_MESSAGE, 8)
     if not message:
         os._exit(0)  # the supervisor is gone
-    return json.loads(message), descriptors
+    return message, descriptors
 
 
 def send(channel: socket.socket, **answer: object) -> None:
@@ -49,14 +49,23 @@ def send(channel: socket.socket, **answer: object) -> None:
 
 def serve(channel: socket.socket) -> None:
     """Start one program process per rollout, one at a time; report a process that died without an answer."""
+    modules: dict[tuple[str, str | None], types.ModuleType] = {}
+    own = own_namespace()
     send(channel, ready=True)
     while True:
-        command, descriptors = receive(channel)
+        message, descriptors = receive(channel)
+        limits = json.loads(message)
         source = os.fdopen(descriptors[0], "rb").read().decode("utf-8", "surrogatepass")
-        child = fork_into_new_namespace()
+        kind = limits["mode"], limits["prelude"]
+        if kind not in modules:  # once per server, because running a prelude costs more than a small test
+            modules[kind] = program.fresh_module(*kind)
+            freeze()
+        child = fork_into_new_namespace(own)
         if child == 0:
+            os.close(own)
             enclose()
-            program_process(channel, command, source)
+            program.register(modules[kind])
+            program_process(channel, limits, source, modules[kind])
             os._exit(0)
         del source
         _, status = os.waitpid(child, 0)
@@ -64,12 +73,18 @@ def serve(channel: socket.socket) -> None:
             send(channel, died=status)
 
 
-def fork_into_new_namespace() -> int:
-    """Fork a process that is the first process of a new PID namespace."""
+def own_namespace() -> int:
+    return os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+
+
+def fork_into_new_namespace(own: int) -> int:
+    """Fork a process that is the first process of a new PID namespace.
+
+    Args:
+        own: the PID namespace of this process.
+    """
     # The kernel refuses a second unshare until our children would again be born in our own namespace.
-    own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
     kernel.setns(own, kernel.CLONE_NEWPID)
-    os.close(own)
     kernel.unshare(kernel.CLONE_NEWPID)
     # os.fork also runs the hooks of threading and random, which cost a third of a small test; a process without threads
     # does not need them.
@@ -83,20 +98,18 @@ def enclose() -> None:
     kernel.mount(b"proc", b"/proc", b"proc", kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC)
 
 
-def program_process(channel: socket.socket, limits: dict, source: str) -> None:
+def program_process(channel: socket.socket, limits: dict, source: str, module: types.ModuleType) -> None:
     code, failure = compile_limited(source, limits)
     if code is not None:
         limits["needs_teardown"] = needs_teardown(code)
         script = source.encode("utf-8", "surrogatepass")
-        prepared = program.Prepared(code, program.fresh_module(limits["mode"], limits["prelude"]), script, limits)
+        prepared = program.Prepared(code, module, script, limits)
     send(channel, compiled=failure is None, detail=failure)
     if failure is not None:
         return
-    while True:
-        command, descriptors = receive(channel)
-        if command["op"] != "test":
-            return
-        send(channel, **run_test(channel, prepared, descriptors))
+    own = own_namespace()
+    while (descriptors := receive(channel)[1]):  # the files of a test; without them, no test follows
+        send(channel, **run_test(channel, prepared, descriptors, own))
 
 
 def compile_limited(source: str, limits: dict) -> tuple[types.CodeType | None, str | None]:
@@ -128,10 +141,10 @@ def needs_teardown(code: types.CodeType) -> bool:
     return any(needs_teardown(inner) for inner in code.co_consts if isinstance(inner, types.CodeType))
 
 
-def run_test(channel: socket.socket, prepared: program.Prepared, descriptors: list[int]) -> dict:
+def run_test(channel: socket.socket, prepared: program.Prepared, descriptors: list[int], own: int) -> dict:
     """Run one test in a new process and PID namespace; return its report as a row."""
     confined, told = os.pipe2(os.O_NONBLOCK)
-    child = fork_into_new_namespace()
+    child = fork_into_new_namespace(own)
     if child == 0:
         channel.detach()  # its descriptor is closed soon, and the number may then belong to a file of the program
         program.run(prepared, descriptors, told)
@@ -141,13 +154,17 @@ def run_test(channel: socket.socket, prepared: program.Prepared, descriptors: li
         return watch.watch(child, words, prepared.limits, watch.members_of_namespace).to_row()
 
 
+def freeze() -> None:
+    """Hide all objects from the garbage collector, so that a test's collection copies no page that it shares with us."""
+    gc.collect()
+    gc.freeze()
+
+
 def main() -> None:
     channel = socket.socket(fileno=int(sys.argv[1]))
     kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
     kernel.set_default_thread_stack(8 << 20)
     program.prepare()
-    gc.collect()
-    gc.freeze()  # a collection in a test then does not write to the pages that it shares with us
     serve(channel)
 
 

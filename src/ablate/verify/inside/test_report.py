@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 
 STOPPED = (None, "cpu", "memory", "wall", "starved")
 
@@ -27,7 +27,7 @@ class TestReport:
     peak_kib: int
 
     def to_row(self) -> dict:
-        return asdict(self)
+        return dict(vars(self))
 
 
 KINDS = {"bool": bool, "str": str, "int": int, "float": (int, float), "str | None": (str, type(None))}
