@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 PREFIX = "ablate-verifier-"
 NUM_SPARE_PROCESSES = 16  # two of bubblewrap, the server, the program process, and threads that are ending
 NO_GROUP = "memory and processes are limited by rlimits and by watching only"
+EVENTS_BYTES = 4096  # the file has a few short lines
 REMOVE_TIMEOUT_S = 2.0  # killed processes need a moment to end
 ROOT_V2 = (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/unified"))
 
@@ -34,9 +36,13 @@ class Group:
 
     def num_out_of_memory(self) -> int:
         """Number of processes that the kernel has killed here because the memory limit was reached."""
-        name = "memory.events" if self.version == 2 else "memory.oom_control"
-        rows = (line.split() for line in (self.memory / name).read_text().splitlines())
-        return next((int(row[1]) for row in rows if row[0] == "oom_kill"), 0)
+        rows = (line.split() for line in os.pread(self.events, EVENTS_BYTES, 0).splitlines())
+        return next((int(row[1]) for row in rows if row[0] == b"oom_kill"), 0)
+
+    @cached_property
+    def events(self) -> int:
+        """Descriptor of the file with the kernel's counts; it is read twice in every test."""
+        return os.open(self.memory / ("memory.events" if self.version == 2 else "memory.oom_control"), os.O_RDONLY)
 
     def remove(self) -> None:
         """Remove the group once its last process is gone; if a process stays, a later start removes the group."""

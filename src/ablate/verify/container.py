@@ -93,10 +93,11 @@ def arguments(
 def memory_file(name: str, content: bytes = b"") -> int:
     """Make an anonymous file for one use, positioned at its start."""
     descriptor = os.memfd_create(name, os.MFD_CLOEXEC)
-    view = memoryview(content)
-    while view:
-        view = view[os.write(descriptor, view) :]
-    os.lseek(descriptor, 0, os.SEEK_SET)
+    if content:
+        view = memoryview(content)
+        while view:
+            view = view[os.write(descriptor, view) :]
+        os.lseek(descriptor, 0, os.SEEK_SET)
     return descriptor
 
 

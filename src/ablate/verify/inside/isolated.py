@@ -12,6 +12,7 @@ per test. This process ends with its input, or with the first test that fails by
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import os
 import shutil
@@ -28,7 +29,7 @@ USER = 61_938  # owns nothing in the container
 PIECE_BYTES = 1 << 16
 
 
-def leave_by_user(limits: dict) -> None:
+def leave_by_user() -> None:
     """Nothing to do here: the directory was emptied for this test, and the platform isolates the rest."""
 
 
@@ -106,7 +107,8 @@ def prepared_program(source: str, limits: dict) -> tuple[program.Prepared | None
         return None, failure
     limits["needs_teardown"] = server.needs_teardown(code)
     script = source.encode("utf-8", "surrogatepass")
-    return program.Prepared(code, program.fresh_module(limits["mode"], limits["prelude"]), script, limits), None
+    module = program.fresh_module(limits["mode"], limits["prelude"])
+    return program.Prepared(code, module, script, limits, walls.Walls(leave_by_user, become_user)), None
 
 
 def run_test(prepared: program.Prepared, requests: int, size: int) -> dict:
@@ -117,11 +119,11 @@ def run_test(prepared: program.Prepared, requests: int, size: int) -> dict:
     confined, told = os.pipe2(os.O_NONBLOCK)
     child = kernel.fork()
     if child == 0:
-        program.run(prepared, files, told, walls.Walls(leave_by_user, become_user))
+        program.run(prepared, files, told)
     os.close(told)
     os.close(files[0])
-    with os.fdopen(confined, "rb", buffering=0) as words:
-        report = watch.watch(child, words, prepared.limits, members_of_user)
+    report = watch.watch(child, confined, prepared.limits, members_of_user)
+    os.close(confined)
     remove_user_traces()
     has_failed = bool(report.status or report.stopped or not report.is_confined)
     answer = {"report": report.to_row(), "output": content(files[1]), "result": content(files[2])}
@@ -135,7 +137,8 @@ def say(answers: int, **answer: object) -> None:
 
 
 def main() -> None:
-    requests, answers = os.dup(0), os.dup(1)  # a test process closes both before the program's first line
+    # A test process closes both before the program's first line.
+    requests, answers = (fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, server.LOWEST_OWN) for number in (0, 1))
     kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
     first = receive_program(requests)
     program.prepare()

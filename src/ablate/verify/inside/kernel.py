@@ -7,6 +7,8 @@ import errno
 import os
 import platform
 import struct
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 CLONE_NEWNS, CLONE_NEWIPC, CLONE_NEWPID = 0x20000, 0x08000000, 0x20000000
 CLONE_NEW_ANY = 0x7E020080  # every CLONE_NEW* flag of clone(2), CLONE_NEWTIME included
@@ -168,45 +170,76 @@ def load_filter() -> FilterProgram:
     return FilterProgram(len(code) // 8, code)
 
 
-def checked(result: int, call: str) -> int:
-    """Raise what errno says unless the call succeeded: a sandbox without one of its walls is no sandbox."""
-    if result < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, f"{call}: {os.strerror(number)}")
-    return result
+class Call(NamedTuple):
+    """A call of the C library, ready to be made.
+
+    A forked process must copy every page that it writes to, and Python writes to most of what it looks at. So the test
+    process makes calls that its parent has prepared.
+    """
+
+    name: str
+    function: Callable[..., int]
+    arguments: tuple[object, ...]
+
+
+def make(calls: Sequence[Call]) -> None:
+    """Make the calls in turn; raise what errno says about the first that fails.
+
+    A sandbox without one of its walls is no sandbox.
+    """
+    for name, function, arguments in calls:
+        if function(*arguments) < 0:
+            raise failure(name)
+
+
+def failure(name: str) -> OSError:
+    number = ctypes.get_errno()
+    return OSError(number, f"{name}: {os.strerror(number)}")
+
+
+def prctl_call(option: int, value: int) -> Call:
+    zero = ctypes.c_ulong(0)
+    return Call(f"prctl {option}", libc.prctl, (option, ctypes.c_ulong(value), zero, zero, zero))
+
+
+def unshare_call(flags: int) -> Call:
+    return Call("unshare", libc.unshare, (flags,))
+
+
+def mount_call(
+    source: bytes | None, target: bytes, kind: bytes | None, flags: int, options: bytes | None = None
+) -> Call:
+    return Call(f"mount {target!r}", libc.mount, (source, target, kind, ctypes.c_ulong(flags), options))
+
+
+def calls_to_drop_capabilities() -> list[Call]:
+    """Give up every capability for good, also across execve."""
+    bounds = [prctl_call(PR_CAPBSET_DROP, capability) for capability in (CAP_SYS_ADMIN, CAP_SETPCAP)]
+    header = struct.pack("<Ii", 0x20080522, 0)  # _LINUX_CAPABILITY_VERSION_3, this process
+    return [*bounds, Call("capset", libc.capset, (header, bytes(24))), prctl_call(PR_SET_NO_NEW_PRIVS, 1)]
+
+
+def filter_call(program: FilterProgram) -> Call:
+    return Call("seccomp", libc.prctl, (PR_SET_SECCOMP, 2, ctypes.byref(program), 0, 0))
 
 
 def prctl(option: int, value: int) -> None:
-    checked(libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0), f"prctl {option}")
+    make([prctl_call(option, value)])
 
 
 def unshare(flags: int) -> None:
-    checked(libc.unshare(flags), "unshare")
-
-
-def fork() -> int:
-    return checked(libc_holding_the_lock.fork(), "fork")
-
-
-def setns(descriptor: int, flags: int) -> None:
-    checked(libc.setns(descriptor, flags), "setns")
+    make([unshare_call(flags)])
 
 
 def mount(source: bytes | None, target: bytes, kind: bytes | None, flags: int, options: bytes | None = None) -> None:
-    checked(libc.mount(source, target, kind, ctypes.c_ulong(flags), options), f"mount {target!r}")
+    make([mount_call(source, target, kind, flags, options)])
 
 
-def drop_capabilities() -> None:
-    """Give up every capability for good, also across execve."""
-    for capability in (CAP_SYS_ADMIN, CAP_SETPCAP):  # the sandbox was started with no other
-        prctl(PR_CAPBSET_DROP, capability)
-    header = struct.pack("<Ii", 0x20080522, 0)  # _LINUX_CAPABILITY_VERSION_3, this process
-    checked(libc.capset(header, bytes(24)), "capset")
-    prctl(PR_SET_NO_NEW_PRIVS, 1)
-
-
-def install_filter(program: FilterProgram) -> None:
-    checked(libc.prctl(PR_SET_SECCOMP, 2, ctypes.byref(program), 0, 0), "seccomp")
+def fork() -> int:
+    child = libc_holding_the_lock.fork()
+    if child < 0:
+        raise failure("fork")
+    return child
 
 
 def set_default_thread_stack(num_bytes: int) -> None:

@@ -16,7 +16,7 @@ import types
 from typing import NamedTuple
 
 import kernel
-from walls import DIRECTORY, NAMESPACES, PATH, RESULT, Walls, confine, seccomp
+from walls import DIRECTORY, PATH, RESULT, TOLD, Walls, confine, seccomp
 
 RECURSION_LIMIT = 65_536  # contest programs recurse 50 000 deep; container.STACK_BYTES is large enough for it
 MESSAGE_CHARACTERS = 300
@@ -41,6 +41,7 @@ def prepare() -> None:
     builtins.help = _sitebuiltins._Helper()
     sys.modules["random"].seed(0)
     open_standard_streams()
+    reserve_descriptors()
     sys.set_int_max_str_digits(0)
     sys.setrecursionlimit(RECURSION_LIMIT)
     sys.argv = [PATH]
@@ -55,9 +56,10 @@ class Prepared(NamedTuple):
     module: types.ModuleType  # the code runs in it
     source: bytes
     limits: dict  # see ``scoring.limits_of``, and whether the interpreter's own teardown is needed
+    walls: Walls
 
 
-def run(prepared: Prepared, descriptors: list[int], told: int, walls: Walls = NAMESPACES) -> None:
+def run(prepared: Prepared, descriptors: list[int], told: int) -> None:
     """Become the test process. Ends by ``os._exit`` or ``SystemExit``; never returns.
 
     Args:
@@ -65,7 +67,7 @@ def run(prepared: Prepared, descriptors: list[int], told: int, walls: Walls = NA
         told: the pipe on which the server is told that the walls stand.
     """
     try:
-        arguments = confine(walls, prepared.source, prepared.limits, descriptors, told)
+        arguments = confine(prepared.walls, prepared.source, prepared.limits, descriptors, told)
     except BaseException as error:  # a failure in here is the sandbox's, and must not look like the program's
         os.write(told, f"{type(error).__name__}: {error}".encode())
         os._exit(1)
@@ -102,6 +104,15 @@ def open_standard_streams() -> None:
     for name, stream in (("stdin", sys.stdin), ("stdout", sys.stdout), ("stderr", sys.stderr)):
         stream.buffer.raw.name = f"<{name}>"
         stream.mode = "r" if name == "stdin" else "w"
+
+
+def reserve_descriptors() -> None:
+    """Occupy the numbers that a test needs, so that none of the files that come for it has one of them."""
+    nowhere = os.open("/dev/null", os.O_RDWR)
+    for number in {RESULT, TOLD} - {nowhere}:
+        os.dup2(nowhere, number)
+    if nowhere > TOLD:
+        os.close(nowhere)
 
 
 def fresh_module(mode: str, prelude: str | None) -> types.ModuleType:

@@ -9,13 +9,14 @@ files that the supervisor made, so neither the server nor the program process ev
 
 from __future__ import annotations
 
+import _socket  # not socket: that module's pages would be copied for every test
+import fcntl
 import gc
 import inspect
 import json
 import os
 import resource
 import signal
-import socket
 import sys
 import time
 import types
@@ -27,6 +28,8 @@ import watch
 
 COMPILE_MARGIN_S = 2.0
 MAX_MESSAGE = 65536
+LOWEST_OWN = 64  # number of a descriptor of this process, away from those that a test needs
+ROOM_FOR_DESCRIPTORS = _socket.CMSG_SPACE(3 * 4)
 GENERATORS = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 # With these names a program may create a file that is not flushed, or an object with a finaliser.
 FINALISERS = (
@@ -36,21 +39,21 @@ FINALISERS = (
 )
 
 
-def receive(channel: socket.socket) -> tuple[bytes, list[int]]:
-    message, descriptors, _, _ = socket.recv_fds(channel, MAX_MESSAGE, 8)
+def receive(channel: _socket.socket) -> tuple[bytes, list[int]]:
+    message, controls, _, _ = channel.recvmsg(MAX_MESSAGE, ROOM_FOR_DESCRIPTORS)
     if not message:
         os._exit(0)  # the supervisor is gone
-    return message, descriptors
+    return message, [number for _, _, numbers in controls for number in memoryview(numbers).cast("i")]
 
 
-def send(channel: socket.socket, **answer: object) -> None:
+def send(channel: _socket.socket, **answer: object) -> None:
     channel.send(json.dumps(answer).encode())
 
 
-def serve(channel: socket.socket) -> None:
+def serve(channel: _socket.socket) -> None:
     """Start one program process per rollout, one at a time; report a process that died without an answer."""
     modules: dict[tuple[str, str | None], types.ModuleType] = {}
-    own = own_namespace()
+    birth = calls_of_birth()
     send(channel, ready=True)
     while True:
         message, descriptors = receive(channel)
@@ -60,9 +63,8 @@ def serve(channel: socket.socket) -> None:
         if kind not in modules:  # once per server, because running a prelude costs more than a small test
             modules[kind] = program.fresh_module(*kind)
             freeze()
-        child = fork_into_new_namespace(own)
+        child = fork_into_new_namespace(birth)
         if child == 0:
-            os.close(own)
             enclose()
             program.register(modules[kind])
             program_process(channel, limits, source, modules[kind])
@@ -73,19 +75,17 @@ def serve(channel: socket.socket) -> None:
             send(channel, died=status)
 
 
-def own_namespace() -> int:
-    return os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
-
-
-def fork_into_new_namespace(own: int) -> int:
-    """Fork a process that is the first process of a new PID namespace.
-
-    Args:
-        own: the PID namespace of this process.
-    """
+def calls_of_birth() -> list[kernel.Call]:
+    """The calls after which the next child of this process is the first process of a new PID namespace."""
+    own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
     # The kernel refuses a second unshare until our children would again be born in our own namespace.
-    kernel.setns(own, kernel.CLONE_NEWPID)
-    kernel.unshare(kernel.CLONE_NEWPID)
+    home = kernel.Call("setns", kernel.libc.setns, (own, kernel.CLONE_NEWPID))
+    return [home, kernel.unshare_call(kernel.CLONE_NEWPID)]
+
+
+def fork_into_new_namespace(birth: list[kernel.Call]) -> int:
+    """Fork a process that is the first process of a new PID namespace; ``birth``: see ``calls_of_birth``."""
+    kernel.make(birth)
     # os.fork also runs the hooks of threading and random, which cost a third of a small test; a process without threads
     # does not need them.
     return kernel.fork()
@@ -98,18 +98,19 @@ def enclose() -> None:
     kernel.mount(b"proc", b"/proc", b"proc", kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC)
 
 
-def program_process(channel: socket.socket, limits: dict, source: str, module: types.ModuleType) -> None:
+def program_process(channel: _socket.socket, limits: dict, source: str, module: types.ModuleType) -> None:
     code, failure = compile_limited(source, limits)
     if code is not None:
         limits["needs_teardown"] = needs_teardown(code)
         script = source.encode("utf-8", "surrogatepass")
-        prepared = program.Prepared(code, module, script, limits)
+        prepared = program.Prepared(code, module, script, limits, walls.namespaces(limits))
     send(channel, compiled=failure is None, detail=failure)
     if failure is not None:
         return
-    own = own_namespace()
-    while (descriptors := receive(channel)[1]):  # the files of a test; without them, no test follows
-        send(channel, **run_test(channel, prepared, descriptors, own))
+    birth = calls_of_birth()
+    gc.freeze()  # what was made for this program joins what the server has made, see ``freeze``
+    while descriptors := receive(channel)[1]:  # the files of a test; without them, no test follows
+        send(channel, **run_test(channel, prepared, descriptors, birth))
 
 
 def compile_limited(source: str, limits: dict) -> tuple[types.CodeType | None, str | None]:
@@ -141,27 +142,30 @@ def needs_teardown(code: types.CodeType) -> bool:
     return any(needs_teardown(inner) for inner in code.co_consts if isinstance(inner, types.CodeType))
 
 
-def run_test(channel: socket.socket, prepared: program.Prepared, descriptors: list[int], own: int) -> dict:
+def run_test(channel: _socket.socket, prepared: program.Prepared, descriptors: list[int], birth: list) -> dict:
     """Run one test in a new process and PID namespace; return its report as a row."""
     confined, told = os.pipe2(os.O_NONBLOCK)
-    child = fork_into_new_namespace(own)
+    child = fork_into_new_namespace(birth)
     if child == 0:
         channel.detach()  # its descriptor is closed soon, and the number may then belong to a file of the program
         program.run(prepared, descriptors, told)
     for descriptor in (*descriptors, told):
         os.close(descriptor)
-    with os.fdopen(confined, "rb", buffering=0) as words:
-        return watch.watch(child, words, prepared.limits, watch.members_of_namespace).to_row()
+    row = watch.watch(child, confined, prepared.limits, watch.members_of_namespace).to_row()
+    os.close(confined)
+    return row
 
 
 def freeze() -> None:
-    """Hide all objects from the garbage collector, so that a test's collection copies no page that it shares with us."""
+    """Hide all objects from the garbage collector, so that its run in a test copies no page that it shares with us."""
     gc.collect()
     gc.freeze()
 
 
 def main() -> None:
-    channel = socket.socket(fileno=int(sys.argv[1]))
+    given = int(sys.argv[1])
+    channel = _socket.socket(fileno=fcntl.fcntl(given, fcntl.F_DUPFD_CLOEXEC, LOWEST_OWN))
+    os.close(given)
     kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
     kernel.set_default_thread_stack(8 << 20)
     program.prepare()

@@ -31,6 +31,7 @@ class TestReport:
 
 
 KINDS = {"bool": bool, "str": str, "int": int, "float": (int, float), "str | None": (str, type(None))}
+FIELDS = {field.name: KINDS[field.type] for field in fields(TestReport)}
 
 
 def parse_report(row: object) -> TestReport:
@@ -39,11 +40,10 @@ def parse_report(row: object) -> TestReport:
     Raises:
         ValueError: naming the field that is missing, unknown or of another type.
     """
-    kinds = {field.name: KINDS[field.type] for field in fields(TestReport)}
-    if not isinstance(row, dict) or set(row) != set(kinds):
+    if not isinstance(row, dict) or row.keys() != FIELDS.keys():
         found = sorted(row) if isinstance(row, dict) else type(row).__name__
-        raise ValueError(f"a test's report has the fields {', '.join(kinds)}, not {found}")
-    for name, kind in kinds.items():
+        raise ValueError(f"a test's report has the fields {', '.join(FIELDS)}, not {found}")
+    for name, kind in FIELDS.items():
         if not isinstance(row[name], kind) or (isinstance(row[name], bool) and kind is not bool):
             raise ValueError(f"field {name} of a test's report is {row[name]!r}")
     if row["stopped"] not in STOPPED:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import resource
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import kernel
@@ -17,6 +17,7 @@ OPEN_FILES = 256
 TMPFS_OPTIONS = b"size=%d,nr_inodes=%d,mode=755"
 TMPFS_FILES = 4096
 RESULT, TOLD = 3, 4
+NOWHERE = RESULT  # leads to /dev/null until the file of a test's result takes its number
 CONFINED = b"confined"
 
 seccomp: list[kernel.FilterProgram] = []  # made once by each server, before the first fork
@@ -25,24 +26,30 @@ seccomp: list[kernel.FilterProgram] = []  # made once by each server, before the
 class Walls(NamedTuple):
     """The two steps that separate a test from everything else; its files are put in place between them."""
 
-    leave_the_others: Callable[[dict], None]  # takes the limits
+    leave_the_others: Callable[[], None]
     give_up_rights: Callable[[], None]
 
 
-def leave_by_namespaces(limits: dict) -> None:
+ENTER = [
+    kernel.Call("setsid", kernel.libc.setsid, ()),  # else kill(0, ...) would reach the process group of the server
+    kernel.prctl_call(kernel.PR_SET_PDEATHSIG, 9),
+    # The test may read its own /proc/self; the server stays closed to it.
+    kernel.prctl_call(kernel.PR_SET_DUMPABLE, 1),
+]
+
+
+def namespaces(limits: dict) -> Walls:
+    """The walls of a test that shares its kernel with this process, for all tests of one program."""
     flags = kernel.MS_NOSUID | kernel.MS_NODEV
-    kernel.unshare(kernel.CLONE_NEWNS | kernel.CLONE_NEWIPC)
-    kernel.mount(b"tmpfs", b"/tmp", b"tmpfs", flags, TMPFS_OPTIONS % (limits["disk_bytes"], TMPFS_FILES))
     # Read-only, because a test that lowers its own oom_score_adj could make the kernel kill the server in its place.
-    kernel.mount(b"proc", b"/proc", b"proc", flags | kernel.MS_NOEXEC | kernel.MS_RDONLY, b"subset=pid,hidepid=2")
-
-
-def drop_and_filter() -> None:
-    kernel.drop_capabilities()
-    kernel.install_filter(seccomp[0])
-
-
-NAMESPACES = Walls(leave_by_namespaces, drop_and_filter)
+    proc_flags = flags | kernel.MS_NOEXEC | kernel.MS_RDONLY
+    leave = [
+        kernel.unshare_call(kernel.CLONE_NEWNS | kernel.CLONE_NEWIPC),
+        kernel.mount_call(b"tmpfs", b"/tmp", b"tmpfs", flags, TMPFS_OPTIONS % (limits["disk_bytes"], TMPFS_FILES)),
+        kernel.mount_call(b"proc", b"/proc", b"proc", proc_flags, b"subset=pid,hidepid=2"),
+    ]
+    give_up = [*kernel.calls_to_drop_capabilities(), kernel.filter_call(seccomp[0])]
+    return Walls(partial(kernel.make, leave), partial(kernel.make, give_up))
 
 
 def write_file(path: str, content: bytes) -> None:
@@ -63,11 +70,9 @@ def confine(walls: Walls, source: bytes, limits: dict, descriptors: list[int], t
     Returns:
         The argument lines of functional mode, else nothing.
     """
-    os.setsid()  # else kill(0, ...) would reach the process group of the server
-    kernel.prctl(kernel.PR_SET_PDEATHSIG, 9)
-    kernel.prctl(kernel.PR_SET_DUMPABLE, 1)  # the test may read its own /proc/self; the server stays closed to it
+    kernel.make(ENTER)
     write_file("/proc/self/oom_score_adj", b"1000")  # out of memory, the kernel kills the test and not the server
-    walls.leave_the_others(limits)
+    walls.leave_the_others()
     os.chdir(DIRECTORY)
     write_file(PATH, source)
     arguments = arrange_descriptors(descriptors, limits["mode"] == "functional", told)
@@ -81,19 +86,20 @@ def confine(walls: Walls, source: bytes, limits: dict, descriptors: list[int], t
 def arrange_descriptors(descriptors: list[int], functional: bool, told: int) -> list[bytes]:
     """Leave open 0 (input), 1 (output), 2 (nowhere), 3 (result) and ``told``; in functional mode 0 and 1 lead nowhere.
 
+    No descriptor that it is given is one of these numbers, see ``program.reserve_descriptors``.
+
     Returns:
         The argument lines of functional mode, else nothing.
     """
-    source, output, result, told = (fcntl.fcntl(descriptor, fcntl.F_DUPFD, 64) for descriptor in (*descriptors, told))
+    source, output, result = descriptors
     arguments = []
     if functional:
         with os.fdopen(source, "rb", closefd=False) as lines:
             arguments = lines.read().split(b"\n")
-    nowhere = os.open("/dev/null", os.O_RDWR)
-    os.dup2(nowhere if functional else source, 0)
-    os.dup2(nowhere if functional else output, 1)
-    os.dup2(nowhere, 2)
-    os.dup2(result, RESULT)
+    os.dup2(NOWHERE, 2)
+    os.dup2(NOWHERE if functional else source, 0)
+    os.dup2(NOWHERE if functional else output, 1)
+    os.dup2(result, RESULT)  # NOWHERE has this number until now
     os.dup2(told, TOLD)
     os.closerange(TOLD + 1, 1024)  # all that the server had open, above all its channel to the supervisor
     return arguments

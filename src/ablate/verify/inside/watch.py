@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import resource
 import select
@@ -29,12 +28,12 @@ def members_of_namespace() -> list[str]:
     return [name for name in os.listdir("/proc") if name.isdigit() and name != "1"]
 
 
-def watch(child: int, words: io.FileIO, limits: dict, members: Members) -> TestReport:
+def watch(child: int, words: int, limits: dict, members: Members) -> TestReport:
     """Wait until a test ends or reaches a limit and is stopped; reap its first process.
 
     Args:
         child: the test's first process.
-        words: the reading end of the pipe on which the test says that its sandbox is complete; it does not block.
+        words: the reading end of the pipe on which the test says that its sandbox is complete. It does not block.
         limits: see ``scoring.limits_of``.
     """
     test = RunningTest(child, words, limits, members)
@@ -57,7 +56,7 @@ def watch(child: int, words: io.FileIO, limits: dict, members: Members) -> TestR
 class RunningTest:
     """One test's first process and what the whole test has used so far."""
 
-    def __init__(self, child: int, words: io.FileIO, limits: dict, members: Members) -> None:
+    def __init__(self, child: int, words: int, limits: dict, members: Members) -> None:
         self.child = child
         self.words = words
         self.limits = limits
@@ -72,7 +71,10 @@ class RunningTest:
 
         The writing end is closed before that line runs, so the program can neither write to the pipe nor read from it.
         """
-        said = self.words.read(1000) or b""
+        try:
+            said = os.read(self.words, 1000)
+        except BlockingIOError:  # it has not said it yet
+            return
         if said.startswith(walls.CONFINED):
             self.began = float(said.removeprefix(walls.CONFINED))
         elif said:
