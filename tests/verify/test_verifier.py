@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import sys
 from dataclasses import replace
@@ -165,11 +164,11 @@ def running_test(monkeypatch):
     def make(used_s: float, is_asleep: bool, run_wait_s: float | None):
         monkeypatch.setattr(watch, "usage_of", lambda pids: (used_s, 0, is_asleep))
         monkeypatch.setattr(watch, "run_queue_wait_s", lambda child: run_wait_s)
-        silent = io.FileIO(os.open(os.devnull, os.O_RDONLY))
-        test = watch.RunningTest(1, silent, LIMITS, members=list)
+        test = watch.RunningTest(1, silent.fileno(), LIMITS, members=list)
         return test, lambda elapsed_s: monkeypatch.setattr(watch.time, "monotonic", lambda: test.forked + elapsed_s)
 
-    return make
+    with Path(os.devnull).open("rb") as silent:
+        yield make
 
 
 @pytest.mark.parametrize("name", LOOKS)

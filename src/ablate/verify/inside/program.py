@@ -133,6 +133,13 @@ def fresh_module(mode: str, prelude: str | None) -> types.ModuleType:
     return module
 
 
+def unfrozen(module: types.ModuleType) -> types.ModuleType:
+    """A copy whose names the interpreter's teardown can collect; it cannot collect what ``gc.freeze`` has hidden."""
+    copied = types.ModuleType(module.__name__)
+    copied.__dict__.update(module.__dict__)
+    return copied
+
+
 def register(module: types.ModuleType) -> None:
     """Make it the module of the program in this process."""
     sys.modules.pop("solution", None)

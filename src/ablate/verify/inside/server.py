@@ -66,7 +66,6 @@ def serve(channel: _socket.socket) -> None:
         child = fork_into_new_namespace(birth)
         if child == 0:
             enclose()
-            program.register(modules[kind])
             program_process(channel, limits, source, modules[kind])
             os._exit(0)
         del source
@@ -100,15 +99,16 @@ def enclose() -> None:
 
 def program_process(channel: _socket.socket, limits: dict, source: str, module: types.ModuleType) -> None:
     code, failure = compile_limited(source, limits)
-    if code is not None:
-        limits["needs_teardown"] = needs_teardown(code)
-        script = source.encode("utf-8", "surrogatepass")
-        prepared = program.Prepared(code, module, script, limits, walls.namespaces(limits))
     send(channel, compiled=failure is None, detail=failure)
-    if failure is not None:
+    if code is None:
         return
+    limits["needs_teardown"] = needs_teardown(code)
+    if limits["needs_teardown"]:
+        module = program.unfrozen(module)
+    program.register(module)
+    script = source.encode("utf-8", "surrogatepass")
+    prepared = program.Prepared(code, module, script, limits, walls.namespaces(limits))
     birth = calls_of_birth()
-    gc.freeze()  # what was made for this program joins what the server has made, see ``freeze``
     while descriptors := receive(channel)[1]:  # the files of a test; without them, no test follows
         send(channel, **run_test(channel, prepared, descriptors, birth))
 
