@@ -9,6 +9,7 @@ import random
 import shutil
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from ablate.objectives.laws.cases import replay_file
 from ablate.records import RunDirectory
 from ablate.records.rollouts import read_step
 from ablate.verify.verdict_file import keep_finished
-from benchmarks.faults.kills import unbroken
+from benchmarks.faults.kills import unbroken, unbroken_outputs
 from benchmarks.faults.runs import ROOT, run_directory
 from benchmarks.faults.table import Trial, TrialFile
 
@@ -179,11 +180,10 @@ def put(path: Path, content: bytes) -> Path:
 
 
 def run_malformed(file: TrialFile, count: int, seed: int, work: Path) -> None:
-    """``count`` inputs, the same number of each kind."""
-    done = [path for path in sorted((work / "unbroken").glob("*")) if run_directory(path).status == "done"]
-    if not done:
-        unbroken("single process", work)
-    run = run_directory(done[0] if done else work / "unbroken" / "single_process")
+    """``count`` inputs, the same number of each kind; those that are in the file already are not made again."""
+    unbroken("single process", work)
+    run = run_directory(unbroken_outputs("single process", work))
+    done = Counter(trial.fault for trial in file.read() if trial.part == "malformed")
     kinds: dict[str, Callable[[Path, random.Random], Callable[[], object]]] = {
         "configurations": configuration,
         "task lists": task_list,
@@ -196,7 +196,7 @@ def run_malformed(file: TrialFile, count: int, seed: int, work: Path) -> None:
     }
     share = -(-count // (len(kinds) + 1))
     for kind, make in kinds.items():
-        for number in range(share):
+        for number in range(done[kind], share):
             with tempfile.TemporaryDirectory() as scratch:
                 draw = random.Random(f"{seed}/{kind}/{number}")
                 read = make(Path(scratch), draw)
@@ -205,7 +205,7 @@ def run_malformed(file: TrialFile, count: int, seed: int, work: Path) -> None:
                 if outcome != "accepted" and contents(Path(scratch)) != before:
                     outcome = "refused, and a file was changed"
                 file.append(Trial("malformed", kind, True, outcome, f"{number}: {said}"))
-    run_checkpoints(file, share, seed)
+    run_checkpoints(file, range(done["checkpoints"], share), seed)
 
 
 def contents(directory: Path) -> dict[str, bytes]:
@@ -227,7 +227,7 @@ def outcome_of(read: Callable[[], object]) -> tuple[str, str]:
     return "accepted", ""
 
 
-def run_checkpoints(file: TrialFile, count: int, seed: int) -> None:
+def run_checkpoints(file: TrialFile, numbers: range, seed: int) -> None:
     """Damage the newest of two checkpoints: the trainer must skip it in a sentence and load the other, or load it."""
     from ablate.trainer.open import open_trainer
     from ablate.warm_start import ensure_model
@@ -239,7 +239,7 @@ def run_checkpoints(file: TrialFile, count: int, seed: int) -> None:
         for step in (1, 2):
             trainer.checkpoints.save(root, step, {"step": step}, keep=2, best=None)
         trainer.checkpoints.finish_save()
-        for number in range(count):
+        for number in numbers:
             draw = random.Random(f"{seed}/checkpoints/{number}")
             damaged = Path(directory, "damaged")
             shutil.copytree(root, damaged)
