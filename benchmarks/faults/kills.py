@@ -81,8 +81,10 @@ def span_seconds(mode: str, work: Path, name: str) -> float:
     """
     if name == TARGETS["checkpoint write"] and mode == "asynchronous checkpoints":
         mode = "single process"
-    outputs = unbroken_outputs(mode, work).with_suffix(".forked")
-    whole(outputs, mode, may_fork=True)
+    outputs = unbroken_outputs(mode, work)
+    if not MODES[mode][0]:
+        outputs = outputs.with_suffix(".forked")
+        whole(outputs, mode, may_fork=True)
     spans = run_directory(outputs).trace.spans()
     seconds = [span["dur"] / 1e6 for span in spans if span["name"] == name and span["tid"] == 0]
     return seconds[0] if name == "engine" else min(seconds)
