@@ -209,6 +209,16 @@ def words_of(pid: int) -> str:
         return "?"
 
 
+def threads_of(pid: int) -> str:
+    """What each thread of a process waits for in the kernel: a disk keeps a killed process until it has written."""
+    tasks = []
+    for task in Path(f"/proc/{pid}/task").glob("*"):
+        with suppress(OSError):
+            state = (task / "stat").read_text().rpartition(")")[2].split()[0]
+            tasks.append(f"{(task / 'comm').read_text().strip()} {state} {(task / 'wchan').read_text()}")
+    return ", ".join(tasks)
+
+
 def described(pid: int) -> str:
     return words_of(pid)[:90]
 
@@ -237,7 +247,7 @@ def remains_of(attempt: Attempt, before: dict[int, str], shm_before: set[str], k
         is_launcher = pid == attempt.process.pid != attempt.leader
         left.append("torchrun itself: it has nothing of the run" if is_launcher else f"process: {described(pid)}")
     if run_directory(attempt.outputs).owner.is_locked():
-        left.append("lock: of the run directory")
+        left.append(f"lock: of the run directory; threads of the leader: {threads_of(attempt.leader)}")
     left += [f"socket: {name}" for name in attempt.sockets()]
     left += [f"shared memory: {name}" for name in sorted(shared_memory() - shm_before)]
     groups = [
