@@ -184,15 +184,11 @@ def fit(run: RunDirectory, config: RunConfig) -> tuple[DeviceConfig, Assumptions
         for step, seconds in traced.steps.items()
         if step > FIRST_STEPS
     ]
-    # While the engine samples, programs share ``free_cores``; alone they share every core, at most one each.
-    cores = min(config.verify.workers, device.per_node)
     num_programs = sum(args["programs"] for args, _ in traced.judged)
-    seconds = sum(args["busy_seconds"] for args, _ in traced.judged) * assumptions.free_cores
-    seconds += sum(alone for _, alone in traced.judged_alone) * (cores - assumptions.free_cores)
     return device, replace(
         assumptions,
         kept_share=kept_share,
-        verify_s=seconds / num_programs,
+        verify_s=program_s(traced, min(config.verify.workers, device.per_node), assumptions.free_cores),
         cached_share=1 - num_programs / sum(args["requests"] for args, _ in traced.sampled),
         weights_s=statistics.median(s for step, s in traced.trainer["weights"].items() if step > FIRST_STEPS),
         weights_gb_s=1e9,
@@ -200,6 +196,17 @@ def fit(run: RunDirectory, config: RunConfig) -> tuple[DeviceConfig, Assumptions
         record_token_s=0.0,
         step_s=max(0.0, statistics.median(others)),
     )
+
+
+def program_s(traced: Traced, cores: float, free_cores: float) -> float:
+    """Seconds of a program with a core of its own, from the batches of training: an evaluation has other problems.
+
+    While the engine samples, the programs that run share ``free_cores``; alone they share ``cores``.
+    """
+    judged = [args for args, _ in traced.judged if "context" not in args]
+    alone_s = sum(seconds for args, seconds in traced.judged_alone if "context" not in args)
+    seconds = sum(args["busy_seconds"] for args in judged) * free_cores + alone_s * (cores - free_cores)
+    return seconds / sum(args["programs"] for args in judged)
 
 
 def least_squares(rows: Sequence[Sequence[float]], seconds: Sequence[float]) -> NDArray[np.float64]:

@@ -76,10 +76,24 @@ def test_a_batch_ends_with_the_last_verdict():
 
 
 def test_programs_get_the_cores_of_the_engine_once_it_has_sampled():
-    pool = Pool(SPEED, num_servers=1, max_num_seqs=64, num_sandboxes=2, slow_down=2.0, slow_down_alone=1.0)
+    pool = Pool(SPEED, num_servers=1, max_num_seqs=64, num_sandboxes=2, cores=1, cores_alone=2)
     few, many = (collect(pool, work(count, 1, lambda: (0, 10), verify_s=lambda: 3.0)) for count in (2, 8))
     assert few.exposed_verification_s == pytest.approx(3.0)  # both start when the engine has ended
     assert many.exposed_verification_s == pytest.approx(3.0 * 8 / 2)
+
+
+def test_a_program_that_runs_alone_is_as_fast_while_the_engine_samples():
+    lengths = iter([(0, 0), (0, 1), (0, 0), (0, 50)])
+    pool = Pool(SPEED, num_servers=1, max_num_seqs=64, num_sandboxes=2, cores=1, cores_alone=2)
+    collected = collect(pool, work(2, 1, lambda: next(lengths), verify_s=lambda: 3.0))
+    assert collected.sandbox_busy_s == collected.program_s == pytest.approx(6.0)
+
+
+def test_where_cores_are_shared_a_step_takes_its_work_even_at_lag_1():
+    step = StepSeconds(sample=3.0, verify=1.0, batch=0.0, old_logp=0.0, update=2.0, record=0.0, weights=0.5)
+    assert step.seconds(1) == 4.5
+    assert step.seconds(1, core_s=5.0) == 5.5
+    assert step.seconds(0, core_s=5.0) == 6.5
 
 
 def test_more_servers_never_make_a_batch_slower_and_halve_a_full_one():

@@ -29,8 +29,8 @@ class Pool:
     max_num_seqs: int  # of a server
     num_sandboxes: int
     batch_s: float = 0.0  # of every call of the engine
-    slow_down: float = 1.0  # of a sandbox while an engine samples, where they share cores
-    slow_down_alone: float = 1.0  # of a sandbox while none does
+    cores: float = math.inf  # that the running sandboxes share while an engine samples
+    cores_alone: float = math.inf  # while none does
 
     def servers(self) -> list[Server]:
         return [Server(self.speed, self.max_num_seqs) for _ in range(self.num_servers)]
@@ -57,6 +57,7 @@ class Collected:
     sampled_s: float  # until the last completion that the batch needs
     server_busy_s: float  # summed over servers
     sandbox_busy_s: float  # summed over sandboxes
+    program_s: float  # of the same programs, if each had a core of its own
     num_responses: int
     num_tokens: int  # of these responses
     num_recomputed: int  # tokens that were computed again after a preemption
@@ -90,6 +91,7 @@ class _Simulation:
     programs: deque[int] = field(default_factory=deque)  # that wait for one, by group
     number: int = 0
     sandbox_busy_s: float = 0.0
+    program_s: float = 0.0
 
     def push(self, time: float, server: int, group: int) -> None:
         self.number += 1
@@ -129,12 +131,14 @@ class _Simulation:
             self.push(time, index, -1)
 
     def start_programs(self, now: float) -> None:
-        """Run the programs that wait, while a sandbox is free."""
+        """Run the programs that wait, while a sandbox is free; those that run share the cores."""
         while self.programs and self.num_free:
             is_sampling = any(server.admitted for server in self.servers)
-            slow_down = self.pool.slow_down if is_sampling else self.pool.slow_down_alone
-            seconds = self.work.verify_s() * slow_down
+            cores = self.pool.cores if is_sampling else self.pool.cores_alone
+            own_s = self.work.verify_s()
             self.num_free -= 1
+            seconds = own_s * max(1.0, (self.pool.num_sandboxes - self.num_free) / cores)
+            self.program_s += own_s
             self.sandbox_busy_s += seconds
             self.push(now + seconds, -1, self.programs.popleft())
 
@@ -208,6 +212,7 @@ def collect(pool: Pool, work: Work) -> Collected:
         sampled_s=max((group.sampled_s for group in needed), default=0.0),
         server_busy_s=sum(server.busy_s for server in simulation.servers),
         sandbox_busy_s=simulation.sandbox_busy_s,
+        program_s=simulation.program_s,
         num_responses=len(simulation.sequences),
         num_tokens=sum(sequence.response for sequence in simulation.sequences),
         num_recomputed=sum(server.recomputed for server in simulation.servers),

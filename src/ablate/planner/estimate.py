@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Sequence
 from statistics import mean
@@ -58,15 +59,14 @@ class Planner:
 
     def pool(self, num_sandboxes: int | None = None) -> Pool:
         engine, workers, cores = self.config.rollout.engine, self.config.verify.workers, self.assumptions.free_cores
-        share_cores = cores is not None
         return Pool(
             engine_speed(self.shape, engine, self.device),
             self.num_servers,
             engine.max_num_seqs,
             workers if num_sandboxes is None else num_sandboxes,
             self.device.engine_batch_s,
-            slow_down=max(1.0, workers / cores) if share_cores else 1.0,
-            slow_down_alone=max(1.0, workers / self.device.per_node) if share_cores else 1.0,
+            cores=math.inf if cores is None else cores,
+            cores_alone=math.inf if cores is None else self.device.per_node,
         )
 
     def batch(self, context: int, purpose: str, num_sandboxes: int | None = None) -> Collected:
@@ -135,13 +135,20 @@ class Planner:
     def lag(self) -> int:
         return self.config.rollout.lag
 
+    def core_s(self, step: StepSeconds, collected: Collected) -> float:
+        """Seconds of a step by its work alone, where engine, sandboxes and trainer share cores; else 0."""
+        if self.assumptions.free_cores is None:
+            return 0.0
+        ranks_s = self.trainer.layout.world_size * (step.old_logp + step.update) + step.batch + step.record
+        return (collected.server_busy_s + collected.program_s + ranks_s) / self.device.per_node
+
     def stage(self, index: int) -> Stage:
         """The mean of a few simulated steps of one context stage."""
         stage, workers = self.config.context.stages[index], self.config.verify.workers
         batches = [self.batch(stage.length, f"stage {index} step {step}") for step in range(NUM_SIMULATED)]
         steps = [self.step_of(batch) for batch in batches]
         step = StepSeconds(*(mean(values) for values in zip(*(vars(each).values() for each in steps), strict=True)))
-        step_s = step.seconds(self.lag)
+        step_s = step.seconds(self.lag, mean(self.core_s(step, batch) for batch in batches))
         return Stage(
             stage.length,
             stage.steps,

@@ -25,10 +25,14 @@ class StepSeconds:
     def train(self) -> float:
         return self.batch + self.old_logp + self.update + self.record
 
-    def seconds(self, lag: int) -> float:
-        """At lag 1 the next batch is collected while this one trains; the weights change between batches."""
+    def seconds(self, lag: int, core_s: float = 0.0) -> float:
+        """At lag 1 the next batch is collected while this one trains; the weights change between batches.
+
+        Args:
+            core_s: what the work of a step takes at least, where both share cores.
+        """
         if lag:
-            return max(self.collect, self.train) + self.weights
+            return max(self.collect, self.train, core_s) + self.weights
         return self.collect + self.train + self.weights
 
 
