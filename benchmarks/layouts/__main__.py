@@ -71,9 +71,11 @@ class Bench:
 
     def run_alone(self) -> dict[str, Any]:
         alone = layout_runs.run_layout(self.model_dir, cases.SINGLE, None)
-        single = self.checkpoints / "single"
-        layout_runs.write_checkpoint(self.model_dir, cases.SINGLE, single, alone["logp"])
+        for name in ("single", "single_bf16"):
+            layout = cases.layout_named(name)
+            layout_runs.write_checkpoint(self.model_dir, layout, self.checkpoints / name, alone["logp"])
         torch.save(alone["logp"], self.checkpoints / "old_logp.pt")
+        single = self.checkpoints / "single"
         alone["resumed"] = layout_runs.resume(self.model_dir, cases.SINGLE, single, alone["logp"])
         return alone
 
@@ -85,7 +87,7 @@ class Bench:
         words = [kind, *has_engine, f"{self.checkpoints}={self.model_dir}={layout}"]
         codes = jobs.wait_for_ranks([jobs.start_forked_ranks(size, words, out)], out, LIMIT_S)
         if codes != [0]:
-            sys.exit(f"{layout} failed:\n{jobs.logs(out)}")
+            sys.exit(f"{layout} failed:\n{jobs.logs(out)[:4000]}")
         found = torch.load(out / f"{self.checkpoints.name}_{layout}.pt", weights_only=False)
         calls = [torch.load(out / f"collectives{rank}.pt", weights_only=False) for rank in range(size)]
         return found, first_disagreement(calls)

@@ -88,11 +88,12 @@ def largest_relative_gap(left: dict[str, torch.Tensor], right: dict[str, torch.T
 
 
 def parity(model_dir: Path, layout: str, checkpoints: Path, log: CollectiveLog) -> dict[str, Any]:
-    """Everything that a layout finds, and what becomes of one process's checkpoint and of its own."""
+    """Everything that a layout finds, and what becomes of its own checkpoint and of one process's (same precision)."""
     log.phase = layout
     old_logp_BT, parallel = torch.load(checkpoints / "old_logp.pt"), layout_named(layout)
     found = run_layout(model_dir, parallel, old_logp_BT)
-    found["resumed"] = resume(model_dir, parallel, checkpoints / "single", old_logp_BT)
+    single = checkpoints / ("single_bf16" if parallel.precision == "bf16" else "single")
+    found["resumed"] = resume(model_dir, parallel, single, old_logp_BT)
     write_checkpoint(model_dir, parallel, checkpoints / layout, old_logp_BT)
     found["resumed_own"] = resume(model_dir, parallel, checkpoints / layout, old_logp_BT)
     return found

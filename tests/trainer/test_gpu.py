@@ -112,9 +112,10 @@ def run_on_gpus(size: int, kind: str, model_dir: Path, layout: str, out: Path) -
 
 
 def prepared(model_dir: Path, out: Path) -> dict:
-    """What one process finds in fp32, and its checkpoint for others to continue."""
+    """What one process finds in fp32, and its checkpoints for others to continue."""
     alone = layout_runs.run_layout(model_dir, cases.SINGLE, None)
-    layout_runs.write_checkpoint(model_dir, cases.SINGLE, out / "model" / "single", alone["logp"])
+    for name in ("single", "single_bf16"):
+        layout_runs.write_checkpoint(model_dir, cases.layout_named(name), out / "model" / name, alone["logp"])
     torch.save(alone["logp"], out / "model" / "old_logp.pt")
     return alone
 
