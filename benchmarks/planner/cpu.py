@@ -92,7 +92,8 @@ def main(words: Sequence[str]) -> None:
         outputs = Path(scratch)
         run, config = make_run(outputs, "traced", TRACED)
         device, assumptions = fit(run, config)
-        print(*(f"{name}: {getattr(device, name):.3g}" for name in FITTED), f"verify_s: {assumptions.verify_s:.3g}")
+        print(*(f"{name}: {getattr(device, name):.3g}" for name in FITTED))
+        print(*(f"{name}: {getattr(assumptions, name):.3g}" for name in ("verify_s", "program_share", "kept_share")))
         lengths = lengths_of(run, steps=range(6, 11))
         rows = []
         for name in options.cases:
@@ -184,18 +185,25 @@ def fit(run: RunDirectory, config: RunConfig) -> tuple[DeviceConfig, Assumptions
         for step, seconds in traced.steps.items()
         if step > FIRST_STEPS
     ]
-    num_programs = sum(args["programs"] for args, _ in traced.judged)
     return device, replace(
         assumptions,
         kept_share=kept_share,
         verify_s=program_s(traced, min(config.verify.workers, device.per_node), assumptions.free_cores),
-        cached_share=1 - num_programs / sum(args["requests"] for args, _ in traced.sampled),
+        program_share=share_with_program(traced, run),
         weights_s=statistics.median(s for step, s in traced.trainer["weights"].items() if step > FIRST_STEPS),
         weights_gb_s=1e9,
         batch_token_s=0.0,
         record_token_s=0.0,
         step_s=max(0.0, statistics.median(others)),
     )
+
+
+def share_with_program(traced: Traced, run: RunDirectory) -> float:
+    """Of the responses of training that ended before the context did: the share that held a program."""
+    judged = [args for args, _ in traced.judged if "context" not in args]
+    files = [run.steps.rollouts_file(args["step"]) for args in judged]
+    ended = sum(row["finished"] for file in files for row in iterate_parquet(file, ("finished",), 64))
+    return min(1.0, sum(args["programs"] for args in judged) / ended)
 
 
 def program_s(traced: Traced, cores: float, free_cores: float) -> float:

@@ -89,6 +89,19 @@ def test_a_program_that_runs_alone_is_as_fast_while_the_engine_samples():
     assert collected.sandbox_busy_s == collected.program_s == pytest.approx(6.0)
 
 
+def test_a_response_that_the_context_cuts_has_no_program_to_wait_for():
+    pool = Pool(SPEED, num_servers=1, max_num_seqs=64, num_sandboxes=1)
+    lengths = [(5, 10), (5, 20), (5, 30), (5, 40)]
+    given = (iter([(5, 0), *((5, length) for _, length in lengths)]) for _ in range(2))
+    every, cut = (
+        collect(pool, Work(1, 4, lambda pairs=pairs: next(pairs), verify_s=lambda: 3.0, context=context))
+        for pairs, context in zip(given, (None, 35), strict=True)
+    )
+    assert (every.program_s, cut.program_s) == (pytest.approx(12.0), pytest.approx(6.0))
+    assert cut.sampled_s == every.sampled_s
+    assert cut.seconds < every.seconds
+
+
 def test_where_cores_are_shared_a_step_takes_its_work_even_at_lag_1():
     step = StepSeconds(sample=3.0, verify=1.0, batch=0.0, old_logp=0.0, update=2.0, record=0.0, weights=0.5)
     assert step.seconds(1) == 4.5

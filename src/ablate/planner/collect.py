@@ -47,6 +47,7 @@ class Work:
     keeps: Callable[[], bool] = lambda: True
     kept_share: float = 1.0
     max_draws: int = 1_000_000
+    context: int | None = None  # where a response is cut; one that was cut has no program, and its verdict is at once
 
 
 @dataclass(frozen=True)
@@ -148,24 +149,28 @@ class _Simulation:
         while self.events and not self.is_complete():
             now, number, index, group = heapq.heappop(self.events)
             if index < 0:
+                self.num_free += 1
+                self.start_programs(now)
                 self.decide(group, now)
             elif self.stamps[index] == number:
                 self.end(index)
 
     def end(self, index: int) -> None:
-        server = self.servers[index]
+        server, cut = self.servers[index], []
         for sequence in server.change():
             group = sequence.index // self.work.group_size
             self.groups[group].sampled_s = server.now
-            self.programs.append(group)
+            was_cut = self.work.context is not None and sequence.prompt + sequence.response >= self.work.context
+            (cut if was_cut else self.programs).append(group)
         self.start_programs(server.now)
+        for group in cut:
+            self.decide(group, server.now)
         if self.queue:
             self.fill(server.now)
         self.schedule(index)
 
     def decide(self, index: int, now: float) -> None:
-        self.num_free += 1
-        self.start_programs(now)
+        """Count a verdict, and draw more once the last of its group is there."""
         group = self.groups[index]
         group.missing -= 1
         if group.missing:

@@ -74,6 +74,7 @@ class AssumptionsConfig:
     lengths: LengthsConfig
     kept_share: float  # of groups with both outcomes: dynamic sampling drops the others, and they have no gradient
     eval_problems: int  # where eval.expected_problems does not say
+    program_share: float  # of the responses that end before the context does: they hold a program
     verify_s: float  # mean seconds of a program in its sandbox
     verify_sigma: float  # of their logarithm: some programs take ten times as long
     cached_share: float  # of programs whose verdict is known, with verify.cache
@@ -95,7 +96,7 @@ class AssumptionsConfig:
 def check_settings(device: DeviceConfig, assumptions: AssumptionsConfig) -> None:
     """Raise ``UserError`` for a share outside 0 to 1, and for a count or a rate that is not above 0."""
     shares = {f"device.{name}": getattr(device, name) for name in SHARES}
-    shares["planner.kept_share"] = assumptions.kept_share
+    shares |= {f"planner.{name}": getattr(assumptions, name) for name in ("kept_share", "program_share")}
     for key, value in shares.items():
         if not 0 < value <= 1:
             raise UserError(f"{key} must be above 0 and at most 1, not {value}: give a share")

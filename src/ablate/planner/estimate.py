@@ -82,6 +82,7 @@ class Planner:
             keeps=lambda: outcomes.random() < kept_share,
             kept_share=kept_share,
             max_draws=rollout.max_draws,
+            context=context,
         )
         return collect(self.pool(num_sandboxes), work)
 
@@ -89,14 +90,15 @@ class Planner:
         assumed, rng = self.assumptions, random.Random(f"{self.assumptions.seed} programs {purpose}")
         run_s = programs(assumed.verify_s, assumed.verify_sigma, rng)
         cached_share = assumed.cached_share if self.config.verify.cache else 0.0
-        return run_s if cached_share == 0 else lambda: 0.0 if rng.random() < cached_share else run_s()
+        run_share = assumed.program_share * (1 - cached_share)
+        return run_s if run_share == 1 else lambda: run_s() if rng.random() < run_share else 0.0
 
     def evaluation(self, context: int) -> Collected:
         """One simulated evaluation."""
         config, purpose = self.config.eval, f"evaluation {context}"
         count = config.expected_problems or self.assumptions.eval_problems
-        work = Work(count, config.samples_per_problem, self.lengths(context, purpose), self.programs(purpose))
-        return collect(self.pool(), work)
+        lengths, run_s = self.lengths(context, purpose), self.programs(purpose)
+        return collect(self.pool(), Work(count, config.samples_per_problem, lengths, run_s, context=context))
 
     def step_of(self, collected: Collected) -> StepSeconds:
         """The stages of a step that trains on ``collected``."""
