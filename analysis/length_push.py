@@ -33,22 +33,26 @@ def laboratory_rows(runs: Sequence[Run]) -> pd.DataFrame:
 
 
 def length_table(cell: str, name: str, rows: pd.DataFrame) -> Table:
-    """One line per objective and overlong mode, one column per step: the mean over seeds and its interval."""
-    steps = sorted(rows["step"].unique())
+    """One line per objective and overlong mode: the mean over steps and seeds, and the paired difference by mode."""
+    value = rows.pivot_table(index="seed", columns=["objective", "toggle"], values="value", sort=False)
     lines = []
-    for (objective, toggle), part in rows.groupby(["objective", "toggle"], sort=False):
-        means = [mean_over_seeds(part[part["step"] == step]["value"].dropna()) for step in steps]
-        lines.append((objective, toggle, *means))
+    for objective, toggle in value.columns:
+        mode = value[objective, toggle]
+        difference = NOTHING if toggle == AS_CONFIGURED else mean_over_seeds(mode - value[objective, AS_CONFIGURED])
+        lines.append((objective, toggle, mean_over_seeds(mode), difference))
+    steps = ", ".join(str(step) for step in sorted(rows["step"].unique()))
     note = (
-        f"Rollouts of the cell {name}, {rows['seed'].nunique()} seeds. Cosine between the step that an objective asks "
-        "for and the step that makes responses longer, in the space of the parameters: below 0, the step makes "
-        f"responses shorter. Mean over seeds with its {CONFIDENCE:.0%} t interval."
+        f"Rollouts of the cell {name} at steps {steps}, {len(value)} seeds. Cosine between the step that an objective "
+        "asks for and the step that makes responses longer, in the space of the parameters: below 0, the step makes "
+        f"responses shorter. Mean over steps, then over seeds with its {CONFIDENCE:.0%} t interval; a difference is "
+        "between two modes on the same rollouts."
     )
-    header = ("objective", "overlong mode", *(f"step {step}" for step in steps))
+    header = ("objective", "overlong mode", "cosine with length", "difference from as configured")
     return Table(f"length_push_{cell}", "Which way a step pushes the response length", header, tuple(lines), note)
 
 
 def mean_over_seeds(value_R: pd.Series) -> str:
+    value_R = value_R.dropna()
     if len(value_R) < 2:
         return f"{value_R.mean():+.2f}" if len(value_R) else NOTHING
     half = student.ppf((1 + CONFIDENCE) / 2, len(value_R) - 1) * value_R.sem()
