@@ -18,7 +18,7 @@ from benchmarks.faults.runs import records
 
 pytestmark = pytest.mark.timeout(900)  # the first test pays for the runs of every layout
 
-LAYOUTS = ("tp2", "pp2", "dp2")
+LAYOUTS = {"tp2": "tp2_pp1", "pp2": "tp1_pp2", "dp2": "tp1_pp1"}  # the cell of each
 LIMIT_S = 280
 # Between engine and trainer: rounding, of which only the size can be compared.
 GAPS = ("policy/mismatch_mean_abs", "policy/mismatch_abs_max", "policy/mismatch_kl")
@@ -32,7 +32,7 @@ SHORT = [
         "checkpoint.every=0",
         "eval.at_start=false",
     ),
-    *("rollout.prompts_per_step=4", "rollout.samples_per_prompt=4", "rollout.engine.placement=child"),
+    *("rollout.prompts_per_step=4", "rollout.samples_per_prompt=4"),
     *(
         "rollout.engine.kv_cache_gib=0.125",
         "eval.samples_per_problem=1",
@@ -43,11 +43,11 @@ SHORT = [
 ]
 
 
-def finish(layout: str, outputs: Path, *overrides: str) -> RunDirectory:
-    launcher = ["-m", "ablate.train"]
-    if layout != "single":
-        launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *launcher]
-    command = [sys.executable, *launcher, *SHORT, f"parallel={layout}", f"paths.outputs={outputs}", *overrides]
+def finish(outputs: Path, *words: str, processes: int = 2) -> RunDirectory:
+    """Make a run, or the runs of a sweep; return the run of the cell that has its objective's name."""
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    command = [sys.executable, *(launcher if processes > 1 else []), "-m", "ablate.train"]
+    command += [*words, *SHORT, f"paths.outputs={outputs}"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     return RunDirectory(outputs / "tiny" / "gspo" / "seed0")
@@ -55,11 +55,14 @@ def finish(layout: str, outputs: Path, *overrides: str) -> RunDirectory:
 
 @pytest.fixture(scope="module")
 def runs(tiny_model, tmp_path_factory) -> dict[str, RunDirectory]:
-    """An unbroken run by layout; two jobs at a time."""
+    """An unbroken run by layout. One job of two processes makes a sweep, with one start of everything."""
     outputs = tmp_path_factory.mktemp("layouts")
+    sweep = ("-m", f"parallel={','.join(LAYOUTS)}", "cell=tp${parallel.tensor}_pp${parallel.pipeline}")
     with ThreadPoolExecutor(2) as pool:
-        done = pool.map(lambda layout: finish(layout, outputs / layout), ("single", *LAYOUTS))
-        return dict(zip(("single", *LAYOUTS), done, strict=True))
+        single = pool.submit(finish, outputs, processes=1)
+        finish(outputs, *sweep)
+    cells = {layout: RunDirectory(outputs / "tiny" / cell / "seed0") for layout, cell in LAYOUTS.items()}
+    return {"single": single.result(), **cells}
 
 
 @pytest.fixture(scope="module")
@@ -86,4 +89,4 @@ def test_there_was_something_to_learn_from(series):
 def test_a_job_whose_leader_is_killed_while_it_writes_a_checkpoint_ends_and_continues(runs, tmp_path):
     killed, checkpoints = RunDirectory(tmp_path / "tiny" / "gspo" / "seed0"), "checkpoint.every=1"
     kill_while_a_checkpoint_is_written(killed, tmp_path, "torchrun tp2", *SHORT, checkpoints)
-    assert records(finish("tp2", tmp_path, checkpoints)) == records(runs["tp2"])
+    assert records(finish(tmp_path, "parallel=tp2", checkpoints)) == records(runs["tp2"])
