@@ -3,19 +3,40 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from ablate.importing import without_collecting_garbage
+
 sys.path.append(str(Path(__file__).parent))  # public_sets and random_models, which tests of several modules use
 
-# Files that take minutes begin first, so that the two workers of `make test` end together.
-LONGEST_FIRST = ("test_resume.py", "test_real_runs.py", "test_whole_run.py", "test_attacks.py", "test_server.py")
+# Files that take long begin first, so that the two workers of `make test` end together.
+LONGEST_FIRST = (
+    *("test_resume.py", "test_real_runs.py", "test_whole_run.py", "test_server.py", "test_parity.py", "test_loop.py"),
+    *("test_curate.py", "test_warm_start.py", "test_attacks.py", "test_pages.py", "test_report.py", "test_worlds.py"),
+    *("test_notebooks.py", "test_failure.py", "test_doctor.py", "test_benchmarks.py"),
+)
+SLOW_FIXTURES = {"tiny_model", "tiny_checkpoint", "verifier", "public_sets", "written"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Order files by how long they take; within a file nothing changes."""
-    items.sort(key=lambda item: LONGEST_FIRST.index(item.path.name) if item.path.name in LONGEST_FIRST else 99)
+    """Order files by how long they take, and end with those that use no slow fixture; within a file nothing changes."""
+    slow_files = {item.path for item in items if SLOW_FIXTURES & set(getattr(item, "fixturenames", ()))}
+
+    def place(item: pytest.Item) -> tuple[int, bool]:
+        name = item.path.name
+        return LONGEST_FIRST.index(name) if name in LONGEST_FIRST else 99, item.path not in slow_files
+
+    items.sort(key=place)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Test modules import torch, Megatron and transformers."""
+    with without_collecting_garbage():
+        yield
 
 
 @pytest.fixture(scope="session")

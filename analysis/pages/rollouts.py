@@ -16,7 +16,7 @@ from analysis.pages.tokens import TokenFiles
 
 CHUNK_CHARACTERS = 1_000_000
 COLUMNS = (
-    "problem_id", "difficulty", "statement", "prompt", "sample", "text", "finished", "reward", "verdict",
+    "group", "problem_id", "difficulty", "statement", "prompt", "sample", "text", "finished", "reward", "verdict",
     "num_passed", "num_tests", "advantage", "in_loss",
 )  # fmt: skip
 

@@ -68,10 +68,11 @@ def random_groups(rng: random.Random) -> list:
 
     groups = []
     for index in range(NUM_GROUPS):
-        problem = Problem(f"problem{index}", statement="", tests=(), difficulty="easy")
+        is_again = index == NUM_GROUPS - 1  # the problem of the group before: its samples continue the count
+        problem = Problem(f"problem{index - is_again}", statement="", tests=(), difficulty="easy")
         prompt = tuple(rng.randrange(4, 100) for _ in range(rng.randrange(5, 20)))
         completions, verdicts = [], []
-        for sample in range(GROUP_SIZE):
+        for sample in range(is_again * GROUP_SIZE, (1 + is_again) * GROUP_SIZE):
             length = rng.choice((3, 8, 20, 40, 60, 90))
             response = tuple(rng.randrange(4, 100) for _ in range(length))
             logp = tuple(-4.6 + rng.gauss(0.0, 0.3) for _ in range(length))

@@ -145,7 +145,14 @@ def test_recorded_rollouts_are_the_batch_that_was_trained_on(recorded_run):
     assert (batch.old_logp_BT[~batch.mask_BT] == 0).all()
 
 
-def test_the_same_problem_twice_in_a_step_is_two_groups():
+def test_a_problem_that_is_drawn_twice_in_a_row_is_two_groups(recorded_run):
+    recorded = read_step(run_of(recorded_run / "rollouts"), 2)
+    *_, before, last = recorded.groups
+    assert before.problem.id == last.problem.id
+    assert [each.sample for each in (*before.completions, *last.completions)] == list(range(12))
+
+
+def test_older_records_without_the_number_of_the_group_are_cut_where_samples_begin_anew():
     rows = [{"problem_id": "a", "sample": sample} for sample in (0, 1, 0, 1)] + [{"problem_id": "b", "sample": 0}]
     assert [len(group) for group in cut_into_groups(rows)] == [2, 2, 1]
 

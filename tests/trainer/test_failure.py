@@ -22,7 +22,7 @@ LIMIT_S = 120  # a busy machine takes long to start processes; the job's own lim
 
 @pytest.fixture(scope="module")
 def ended(tmp_path_factory):
-    """Exit codes and outputs of both ranks, by case; two jobs at a time."""
+    """Exit codes and outputs of both ranks, by case; four jobs at a time, because they mostly wait."""
 
     def run(what: str) -> tuple[list[int], list[str]]:
         logs = tmp_path_factory.mktemp(what)
@@ -34,7 +34,7 @@ def ended(tmp_path_factory):
         codes = jobs.wait_for_ranks(ranks, logs, LIMIT_S)
         return codes, [Path(logs / f"rank{rank}.log").read_text() for rank in range(2)]
 
-    with ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(4) as pool:
         return dict(zip(CASES, pool.map(run, CASES), strict=True))
 
 

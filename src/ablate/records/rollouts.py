@@ -49,7 +49,7 @@ def rows_of_step(
     Args:
         rows_of_updates: the rows of ``batch`` that each update trained on.
     """
-    sampled = [row for group in groups for row in sampled_rows(group)]
+    sampled = [{"group": index} | row for index, group in enumerate(groups) for row in sampled_rows(group)]
     trained = trained_rows(batch, rows_of_updates)
     return [{"step": step} | left | right for left, right in zip(sampled, trained, strict=True)]
 
