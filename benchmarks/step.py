@@ -4,8 +4,10 @@
 sandbox, trained by Megatron-Core; every part as a run has it. Random weights write no programs, so the verifier is
 given the problem's reference (every second sample) or a wrong program in place of what was sampled.
 
---lengths equal    every response has 128 tokens, as in the peer's measurement
+--lengths equal    every response has 128 tokens
 --lengths natural  a response may end earlier (the end of sequence is one of 104 tokens)
+
+benchmarks/step_peer.py compares these steps with TRL's.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import cycle
+from itertools import count, cycle, islice
 from pathlib import Path
 
 import torch
@@ -28,8 +30,6 @@ import torch
 CONF_DIR = str(Path(__file__).resolve().parents[1] / "conf")
 NUM_PROMPTS, NUM_SAMPLES, NUM_RESPONSE_TOKENS = 8, 8, 128
 WRONG_PROGRAM = "print(input() * 7)"
-# TRL 1.16, GRPOTrainer on the same machine, equal lengths, a reward that costs nothing and no sandbox.
-PEER_S = (0.83, 1.2)
 
 
 def main() -> None:
@@ -40,29 +40,40 @@ def main() -> None:
     parser.add_argument("--json", help="also write the measurements to this file")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        clocks, tokens = measure(Path(scratch), options)
+        model_dir = Path(scratch)
+        tokenizer = save_random_model(model_dir, can_end=options.lengths == "natural")
+        config = compose(model_dir, options.override)
+        steps = open_steps(model_dir, config, prompts_of_equal_length(config, tokenizer))
+        measured = list(islice(steps, options.steps + 2))[2:]
+        steps.close()
+    clocks, tokens = [clock for clock, _ in measured], [num_tokens for _, num_tokens in measured]
     print_table(clocks, tokens, options.lengths)
     if options.json:
         steps = [{"wall_s": clock.wall_s, "cpu_s": clock.cpu_s} for clock in clocks]
         Path(options.json).write_text(json.dumps({"steps": steps, "tokens": tokens, "lengths": options.lengths}))
 
 
-def measure(model_dir: Path, options: argparse.Namespace) -> tuple[list[Clock], list[int]]:
-    """Return the clock of each measured step, and its response tokens."""
-    from ablate import objectives
+def prompts_of_equal_length(config, tokenizer) -> list[tuple]:
+    """The first problems, each with its prompt, all cut to the length of the shortest."""
     from ablate.data.problems import load_problems
     from ablate.data.prompts import make_prompts
+    from ablate.data.templates import make_templates
+
+    problems = load_problems(config.data.train)[:NUM_PROMPTS]
+    prompts = make_prompts(problems, tokenizer, make_templates(config.data))
+    length = min(len(prompt.token_ids) for prompt in prompts)
+    prompts = [replace(prompt, token_ids=prompt.token_ids[:length]) for prompt in prompts]
+    return list(zip(problems, prompts, strict=True))
+
+
+def open_steps(model_dir: Path, config, tasks: list[tuple]) -> Iterator[tuple[Clock, int]]:
+    """Take one step after the other; yields the clock of each, and its number of response tokens."""
+    from ablate import objectives
     from ablate.rollout.open import open_engine
     from ablate.trainer.trainer import Trainer
     from ablate.verify.verifier import open_verifier
 
-    tokenizer = save_random_model(model_dir, can_end=options.lengths == "natural")
-    config = compose(model_dir, options.override)
-    problems = load_problems(config.data.train)[:NUM_PROMPTS]
-    prompts = make_prompts(problems, tokenizer, config.data.template)
-    num_prompt_tokens = min(len(prompt.token_ids) for prompt in prompts)
-    prompts = [replace(prompt, token_ids=prompt.token_ids[:num_prompt_tokens]) for prompt in prompts]
-    length = num_prompt_tokens + NUM_RESPONSE_TOKENS
+    length = len(tasks[0][1].token_ids) + NUM_RESPONSE_TOKENS
     trainer = Trainer(
         model_dir,
         config.model,
@@ -74,17 +85,11 @@ def measure(model_dir: Path, options: argparse.Namespace) -> tuple[list[Clock], 
     )
     engine = open_engine(model_dir, config.rollout.engine, length, length)
     objective = objectives.build(config.objective)
-    clocks, tokens = [], []
     with open_verifier(config.verify) as opened:
         verifier = EverySecondRight(opened)
-        for step in range(options.steps + 2):
+        for step in count():
             clock = Clock()
-            tasks = list(zip(problems, prompts, strict=True))
-            num_tokens = one_step(clock, config, engine, verifier, tasks, trainer, objective, length, step)
-            if step >= 2:
-                clocks.append(clock)
-                tokens.append(num_tokens)
-    return clocks, tokens
+            yield clock, one_step(clock, config, engine, verifier, tasks, trainer, objective, length, step)
 
 
 def one_step(clock, config, engine, verifier, tasks, trainer, objective, length: int, step: int) -> int:
@@ -194,6 +199,7 @@ def compose(model_dir: Path, overrides: list[str]):
     sizes = [f"rollout.prompts_per_step={NUM_PROMPTS}", f"rollout.samples_per_prompt={NUM_SAMPLES}"]
     mine = [f"model.path={model_dir}", "model.original_context=512", "optim.updates_per_batch=1", *sizes]
     mine.append("verify.cache=false")  # every program is run; training itself remembers verdicts
+    mine.append("objective.overlong=train")  # every response is trained on, also one that was cut
     with initialize_config_dir(CONF_DIR, version_base="1.3"):
         return parse(hydra_compose("train", [*mine, *overrides]))
 
@@ -206,7 +212,6 @@ def print_table(clocks: list[Clock], tokens: list[int], lengths: str) -> None:
         print_row(stage, [clock.wall_s[stage] for clock in clocks], [clock.cpu_s[stage] for clock in clocks])
     print_row("step", [sum(clock.wall_s.values()) for clock in clocks], [sum(clock.cpu_s.values()) for clock in clocks])
     print(f"CPU: of the thread that runs the loop. Load average {load:.1f} on {os.cpu_count()} cores.")
-    print(f"peer (TRL 1.16 GRPOTrainer, equal lengths, no sandbox): {PEER_S[0]} to {PEER_S[1]} s")
 
 
 def print_row(stage: str, wall_s: list[float], cpu_s: list[float]) -> None:
