@@ -65,6 +65,9 @@ CASES: dict[str, tuple[str, ...]] = {
     "lag 1": ("rollout.lag=1", "rollout.engine.placement=child"),
 }
 FIRST_STEPS = 1  # of a process: compilation, first touch
+# Of the traced run, the steps that train in the context of the runs that are predicted. Later more programs pass, and a
+# program that fails ends at its first failing test.
+FIRST_STAGE = range(FIRST_STEPS + 1, 6)
 PARTS = ("weights", "wait_batch", "old_logp", "update")
 BETWEEN_STEPS = ("evaluate", "checkpoint")  # spans between two steps, which are no part of them
 
@@ -207,14 +210,18 @@ def share_with_program(traced: Traced, run: RunDirectory) -> float:
 
 
 def program_s(traced: Traced, cores: float, free_cores: float) -> float:
-    """Seconds of a program with a core of its own, from the batches of training: an evaluation has other problems.
+    """Seconds of a program with a core of its own, from the first stage: an evaluation has other problems.
 
     While the engine samples, the programs that run share ``free_cores``; alone they share ``cores``.
     """
-    judged = [args for args, _ in traced.judged if "context" not in args]
-    alone_s = sum(seconds for args, seconds in traced.judged_alone if "context" not in args)
+    judged = [args for args, _ in traced.judged if is_of_first_stage(args)]
+    alone_s = sum(seconds for args, seconds in traced.judged_alone if is_of_first_stage(args))
     seconds = sum(args["busy_seconds"] for args in judged) * free_cores + alone_s * (cores - free_cores)
     return seconds / sum(args["programs"] for args in judged)
+
+
+def is_of_first_stage(args: dict[str, Any]) -> bool:
+    return "context" not in args and args["step"] in FIRST_STAGE
 
 
 def least_squares(rows: Sequence[Sequence[float]], seconds: Sequence[float]) -> NDArray[np.float64]:
