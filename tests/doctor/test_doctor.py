@@ -10,6 +10,7 @@ import time
 from dataclasses import replace
 
 import pytest
+from ramp_up import PYTHON, words_after
 
 from ablate.cli import compose
 from ablate.config import parse
@@ -23,8 +24,12 @@ def config():
     return parse(compose([]))
 
 
-def test_the_command_runs_every_check_of_this_machine_and_all_are_well():
-    command = [sys.executable, "-m", "ablate.doctor", "json=true"]
+ON_A_CPU = ["parallel=single", "parallel.max_tokens_per_micro_batch=40960", "rollout=tiny", "verify=local"]
+
+
+def test_the_command_of_the_ramp_up_runs_every_check_of_this_machine_and_all_are_well():
+    words = words_after(f"{PYTHON} ablate.doctor")
+    command = [sys.executable, "-m", "ablate.doctor", *words, *ON_A_CPU, "json=true"]
     result = subprocess.run(command, capture_output=True, text=True, timeout=280)
     assert result.returncode == 0, result.stdout + result.stderr
     status = {row["check"]: row["status"] for row in json.loads(result.stdout)}

@@ -2,16 +2,19 @@
 
 import itertools
 import random
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from ramp_up import PYTHON, words_after
 
 from ablate.cli import compose
 from ablate.config import parse
 from ablate.errors import UserError
 from ablate.parquet import read_parquet
 from ablate.plan import estimates
+from ablate.plan.__main__ import main
 from ablate.plan.estimates import planner_settings
 from ablate.planner.collect import Pool, Work, collect, num_to_draw
 from ablate.planner.decode import EngineSpeed
@@ -238,9 +241,10 @@ def test_a_rank_of_the_reference_holds_its_share_of_18_bytes_a_parameter(layout)
     )
 
 
-def test_the_page_of_the_reference_run_names_what_limits_it(capsys):
-    words = ["experiment=nouscoder_14b", "objective=gspo", "seed=0,1,2"]
-    estimates.show_estimate(plan(words), *estimates.planner_settings(["device=b200"]), None)
+def test_the_page_of_the_reference_run_names_what_limits_it(capsys, monkeypatch):
+    words = words_after(f"{PYTHON} ablate.plan")
+    monkeypatch.setattr(sys, "argv", ["ablate.plan", *words, "objective=gspo", "seed=0,1,2"])
+    main()
     shown = capsys.readouterr().out
     for phrase in ("old log-probabilities", "device hours", "gpu16", "limits the run", "rows of 40,960", "sandboxes"):
         assert phrase in shown

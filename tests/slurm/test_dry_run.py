@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
+import ramp_up
+from ramp_up import words_after
 
 from ablate import sweep
 
@@ -71,7 +73,8 @@ def test_several_processes_on_a_node_are_started_by_torchrun(tmp_path):
 
 def test_the_reference_run_has_two_trainer_nodes_and_a_server_on_every_gpu_of_four_more(tmp_path):
     settings = {"ABLATE_GPUS_PER_NODE": "8", "ABLATE_PROCESSES_PER_NODE": "8"}
-    lines = dry_run(tmp_path, "--multinode", "experiment=nouscoder_14b", "objective=dapo", "seed=0", **settings)
+    words = ("--multinode", *words_after("slurm/submit.sh --multinode"))
+    lines = dry_run(tmp_path, *words, "objective=dapo", "seed=0", **settings)
     (sbatch,) = [shlex.split(line) for line in lines if line.startswith("sbatch ")]
     assert {"--nodes=6", "--gpus-per-node=8"} <= set(sbatch)
 
@@ -101,6 +104,24 @@ def test_without_generation_nodes_the_leader_has_an_engine_of_its_own(tmp_path):
     assert commands(lines, "vllm.entrypoints") == []
     (trainer,) = commands(lines, "ablate.train")
     assert trainer[-1] == "rollout.engine.placement=child"
+
+
+def test_the_sweep_on_small_models_is_an_array_with_a_task_for_every_run(tmp_path):
+    words = ("experiment=main", *words_after("slurm/submit.sh experiment=main"), "objective=dapo", "seed=0")
+    (command,) = commands(dry_run(tmp_path, *words), "ablate.train")
+    assert {"experiment=main", "objective=dapo", "seed=0"} <= set(command)
+
+
+def test_the_doctor_of_an_allocation_runs_once_on_each_of_its_nodes(tmp_path):
+    (line,) = dry_run(tmp_path, "--doctor", *words_after("slurm/submit.sh --doctor"))
+    words = shlex.split(line)
+    assert words[0] == "srun"
+    assert {"--nodes=6", "--ntasks-per-node=1", "ablate.doctor", "experiment=nouscoder_14b"} <= set(words)
+
+
+def test_every_command_of_the_ramp_up_is_executed_by_one_test():
+    for words in ramp_up.commands():
+        assert sum(" ".join(words).startswith(beginning) for beginning in ramp_up.EXECUTED) == 1, words
 
 
 @pytest.mark.parametrize(
@@ -139,12 +160,22 @@ def test_a_known_device_makes_a_short_stop_lead_a_warning(tmp_path):
 
 
 def test_on_one_node_the_first_gpus_train_and_the_others_generate(tmp_path):
-    lines = dry_run(
-        tmp_path,
-        *("--onenode", "experiment=nouscoder_14b", "model=qwen3_8b", "parallel=gpu4", "objective=dapo", "seed=0"),
-        ABLATE_GPUS_PER_NODE="8",
-        ABLATE_PROCESSES_PER_NODE="4",
-    )
+    settings = dict(word.split("=") for word in words_after("export"))
+    words = ("--onenode", *words_after("slurm/submit.sh --onenode"), "objective=dapo", "seed=0")
+    check_one_node(dry_run(tmp_path, *words, **settings))
+
+
+def test_the_template_of_one_node_does_the_same_without_slurm():
+    settings = dict(word.split("=") for word in words_after("export"))
+    environment = os.environ | {"ABLATE_PYTHON": sys.executable, "ABLATE_DRY_RUN": "1", **settings}
+    command = ["slurm/onenode.sbatch", *words_after("slurm/onenode.sbatch")]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, env=environment)
+    assert result.returncode == 0, result.stderr
+    check_one_node(result.stdout.splitlines())
+
+
+def check_one_node(lines: list[str]) -> None:
+    """Of eight GPUs the first four train, and each of the others has a server."""
     (served,) = commands(lines, "ablate.serve")
     assert {"run=true", "first_gpu=4", "port=8000"} <= set(served)
     (trained,) = commands(lines, "ablate.train")

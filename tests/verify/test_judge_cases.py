@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from ramp_up import PYTHON, words_after
 
 from ablate.errors import UserError
 from ablate.verify.verdict_file import keep_finished
@@ -22,9 +23,9 @@ CASES = Path(__file__).parent / "judge_cases.jsonl"
 SCALED = ["verify.time_limit_s=1.5", "verify.cache_dir=unused"]
 
 
-def run_judge(*arguments: object, expect: int = 0) -> str:
-    command = [sys.executable, "-m", "ablate.judge", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=280, env={**os.environ, "COLUMNS": "200"})
+def run_judge(*arguments: object, expect: int = 0, cwd: Path | None = None) -> str:
+    command, environment = [sys.executable, "-m", "ablate.judge", *map(str, arguments)], os.environ | {"COLUMNS": "200"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280, env=environment, cwd=cwd)
     assert done.returncode == expect, done.stderr
     return done.stderr
 
@@ -35,8 +36,10 @@ def read_rows(path: Path) -> list[dict]:
 
 @pytest.fixture(scope="module")
 def judged(tmp_path_factory):
-    out = tmp_path_factory.mktemp("judge") / "out.jsonl"
-    return out, run_judge(f"cases={CASES}", f"out={out}", *SCALED)
+    """The file of verdicts, by the command of docs/cluster.md."""
+    directory = tmp_path_factory.mktemp("judge")
+    (directory / "tests").symlink_to(CASES.parents[1])
+    return directory / "verdicts.jsonl", run_judge(*words_after(f"{PYTHON} ablate.judge"), *SCALED, cwd=directory)
 
 
 def test_real_submissions_get_their_contests_verdict(judged):
