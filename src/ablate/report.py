@@ -19,11 +19,11 @@ from ablate.sweep import run_names
 def main() -> None:
     """Write the report of one experiment, and print in a few lines what it found and where it is."""
     words = read_words(__doc__, own=(), required=("experiment",))
+    values = compose(words.overrides, config_name="report")
     from omegaconf import OmegaConf
 
     from analysis.report import ReportConfig, write_report
 
-    values = compose(words.overrides, config_name="report")
     config = ReportConfig(**OmegaConf.to_container(values.report, resolve=True))
     declared = section(ComparisonConfig, values.comparison, "comparison")
     outputs = Path(values.paths.outputs) / values.experiment

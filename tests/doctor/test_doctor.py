@@ -24,7 +24,10 @@ def config():
     return parse(compose([]))
 
 
-ON_A_CPU = ["parallel=single", "parallel.max_tokens_per_micro_batch=40960", "rollout=tiny", "verify=local"]
+ON_A_CPU = [
+    *("parallel=single", "parallel.max_tokens_per_micro_batch=40960", "rollout=tiny"),
+    *("verify.backend=local", "verify.workers=2"),
+]
 
 
 def test_the_command_of_the_ramp_up_runs_every_check_of_this_machine_and_all_are_well():
