@@ -16,7 +16,8 @@ sys.path.append(str(Path(__file__).parent))  # public_sets and random_models, wh
 LONGEST_FIRST = (
     *("test_resume.py", "test_real_runs.py", "test_whole_run.py", "test_server.py", "test_parity.py", "test_loop.py"),
     *("test_curate.py", "test_warm_start.py", "test_attacks.py", "test_pages.py", "test_report.py", "test_worlds.py"),
-    *("test_notebooks.py", "test_failure.py", "test_doctor.py", "test_benchmarks.py", "test_modal.py"),
+    *("test_notebooks.py", "test_failure.py", "test_doctor.py", "test_benchmarks.py"),
+    *("test_one_node.py", "test_modal.py"),
     *("test_judge_cases.py", "test_lifecycle.py", "test_export.py", "test_estimates.py", "test_walkthrough.py"),
 )
 SLOW_FIXTURES = {"tiny_model", "tiny_checkpoint", "verifier", "public_sets", "written"}
