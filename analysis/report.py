@@ -145,7 +145,6 @@ def about_finished_runs(
     experiment: Experiment, config: ReportConfig, declared: ComparisonConfig, warned: Sequence[str]
 ) -> Finished:
     """Compare the finished runs, and write their figures and the tables that are not in the page."""
-    note = [declared.note] if declared.note else []
     labels = check_one_factor(experiment, declared.factors, config.on_extra_factor)
     settings = Settings(
         declared.baseline,
@@ -169,7 +168,8 @@ def about_finished_runs(
     first = next((plot for plot in plotted if plot.name == "differences"), plotted[0])
     others = [plot for plot in plotted if plot is not first]
     shown = [main, *tables.published_tables(), *more]
-    write_text_tables(folder, experiment, comparison, shown, root, [*warned, *note, *labels, *said])
+    sentences = [*filter(None, [*warned, declared.note]), *labels, *said]
+    write_text_tables(folder, experiment, comparison, shown, root, sentences)
     runs = Section("pages", "Runs", render.to_html(tables.runs_table(experiment, root, config.run_pages)))
     method = Markup('<p class="note">{}</p>').format(METHOD)
     sections = [
@@ -184,7 +184,7 @@ def about_finished_runs(
     ]
     return Finished(
         baseline_name=comparison.baseline_name,
-        note=" ".join(note),
+        note=declared.note or "",
         answer=answer(experiment, comparison, fixed),
         labels=labels,
         findings=said,

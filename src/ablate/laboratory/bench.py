@@ -65,8 +65,9 @@ def examine(policy: Policy, batch_for: BatchFor, variants: Variants, settings: L
     ref_logp_BT = policy.reference_logp(plain) if needs_reference else None
     buckets = measures.cut_buckets(plain.mask_BT, settings.num_buckets)
     rows = [labelled(entry, "", "") for entry in measures.ratio_histograms(logp_BT, plain, settings.num_bins)]
-    _, longer_BT = loss_and_gradient(EXPECTED_LENGTH, logp_BT, length_batch(plain))
-    longer = policy.gradient(length_batch(plain), EXPECTED_LENGTH) if settings.parameter_space else None
+    about_length = length_batch(plain)
+    _, longer_BT = loss_and_gradient(EXPECTED_LENGTH, logp_BT, about_length)
+    longer = policy.gradient(about_length, EXPECTED_LENGTH) if settings.parameter_space else None
     rollouts: list[dict[str, Any]] = []
     in_logp, in_parameters = {}, {}
     for name, toggles in variants.items():
