@@ -60,7 +60,7 @@ test: setup ## run the whole test suite
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 15
 
 notebooks: setup ## make every table and figure of experiment=NAME, from the runs in outputs/
-	@$(BIN)/python -m analysis.notebooks experiment=$(experiment)
+	@$(BIN)/python -m ablate_analysis.notebooks experiment=$(experiment)
 
 campaign: setup ## break real runs on purpose, then compare every layout: hours, see docs/reliability.md
 	@$(BIN)/python -m benchmarks.faults all

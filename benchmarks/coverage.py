@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from analysis.simulate import Design, coverage
+from ablate_analysis.simulate import Design, coverage
 
 
 def main() -> None:

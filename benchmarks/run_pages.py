@@ -22,8 +22,8 @@ from omegaconf import OmegaConf
 
 from ablate.cli import compose
 from ablate.records import RunDirectory
-from analysis.load import load_experiment
-from analysis.pages.run_page import write_run_page
+from ablate_analysis.load import load_experiment
+from ablate_analysis.pages.run_page import write_run_page
 
 WORDS = ("the", "sum", "of", "all", "primes", "below", "n", "is", "kept", "in", "a", "sieve", "and", "printed", "for")
 CHARACTERS_PER_TOKEN = 3.3

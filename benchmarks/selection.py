@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from analysis.selection import selection_gain
+from ablate_analysis.selection import selection_gain
 
 PROBLEMS, SAMPLES, EVALUATIONS, SCORE = 454, 16, 13, 0.67
 CONCENTRATIONS = (0.4, 0.7, 1.0)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from analysis import simulate, stats
+from ablate_analysis import simulate, stats
 
 PROBLEMS, SAMPLES, RESAMPLES, SEEDS, ARMS, REPEATS = 454, 16, 10_000, 3, 4, 3
 

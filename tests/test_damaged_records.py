@@ -16,7 +16,7 @@ from ablate.config import parse
 from ablate.errors import UserError
 from ablate.objectives import build, canonical
 from ablate.records import RunDirectory
-from analysis.load import load_experiment
+from ablate_analysis.load import load_experiment
 
 FIXTURE = Path(__file__).parent / "analysis" / "fixture_outputs" / "tiny"
 

@@ -25,7 +25,7 @@ from ablate.verify.jobs import Job
 from ablate.verify.local import LocalBackend
 from ablate.verify.verifier import open_verifier
 from ablate.warm_start import ensure_model
-from analysis.infrastructure import infrastructure_sentences
+from ablate_analysis.infrastructure import infrastructure_sentences
 from benchmarks.faults.table import Trial, TrialFile
 
 Fault = Callable[[Job, int, random.Random], bool]  # the job, how many attempts came before it, a draw

@@ -21,7 +21,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from analysis.overlap import hidden
+from ablate_analysis.overlap import hidden
 from benchmarks.overlap.measure import SCHEDULES, Measured, longest_stage, measure, table
 from benchmarks.overlap.servers import sleeping_servers, vllm_servers
 

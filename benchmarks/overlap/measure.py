@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from ablate.records.trace import TRAINER
-from analysis.load import read_run
-from analysis.overlap import hidden
-from analysis.timeline import StepSeconds, mean, measured_steps, read_spans
+from ablate_analysis.load import read_run
+from ablate_analysis.overlap import hidden
+from ablate_analysis.timeline import StepSeconds, mean, measured_steps, read_spans
 
 SAMPLE_EVERY_S = 0.02
 WARM_UP_STEPS = 2

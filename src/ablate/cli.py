@@ -31,6 +31,8 @@ def run_main(main: Callable[[], object]) -> None:
     # Without this, Hydra prints a shortened traceback and exits with code 1 before we can print our sentence.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
+        if not Path(CONF_DIR).is_dir():
+            raise UserError(f"{CONF_DIR} does not exist: ablate reads its YAML from a clone, so install it with pip -e")
         check_words(sys.argv[1:])
         main()
     except MissingConfigException as error:

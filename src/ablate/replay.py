@@ -62,7 +62,7 @@ def replay_cases(own: dict[str, str], overrides: Sequence[str]) -> int:
 def replay_rollouts(own: dict[str, str], overrides: Sequence[str]) -> int:
     """The laboratory."""
     from ablate.laboratory.command import run_command
-    from analysis.gradient_plots import write_figures
+    from ablate_analysis.gradient_plots import write_figures
 
     out, paths = run_command(own, overrides, objective_with, print)
     print(*paths, *write_figures(out, lambda name: objective_with(name, searchpath_of(overrides))["label"]), sep="\n")

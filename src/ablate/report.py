@@ -4,7 +4,7 @@
 
 Writes report.html, table.md, table.tex, scores.csv, every figure as PNG and SVG, and a page for each run with its saved
 rollouts (runs/) into outputs/<experiment>/report/. Open report.html from the disk: it needs no server and no network.
-An unfinished sweep has a report too, which says so. The work is done by the package ``analysis``.
+An unfinished sweep has a report too, which says so. The work is done by the package ``ablate_analysis``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def main() -> None:
     values = compose(words.overrides, config_name="report")
     from omegaconf import OmegaConf
 
-    from analysis.report import ReportConfig, write_report
+    from ablate_analysis.report import ReportConfig, write_report
 
     config = ReportConfig(**OmegaConf.to_container(values.report, resolve=True))
     declared = section(ComparisonConfig, values.comparison, "comparison")

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from analysis.compare import Settings
-from analysis.load import Experiment, load_experiment
+from ablate_analysis.compare import Settings
+from ablate_analysis.load import Experiment, load_experiment
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

@@ -10,10 +10,10 @@ import pytest
 
 from ablate.errors import UserError
 from ablate.types import VerdictKind
-from analysis.compare import clip_liveness, compare
-from analysis.effects import crossed_keys, factor_levels, two_by_two
-from analysis.longer_context import context_gains
-from analysis.outcomes import WARM_START, arm_of, arms_after_training, matched_arms, warm_start_arms
+from ablate_analysis.compare import clip_liveness, compare
+from ablate_analysis.effects import crossed_keys, factor_levels, two_by_two
+from ablate_analysis.longer_context import context_gains
+from ablate_analysis.outcomes import WARM_START, arm_of, arms_after_training, matched_arms, warm_start_arms
 
 
 def changed(experiment, **frames):

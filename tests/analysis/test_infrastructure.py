@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.infrastructure import infrastructure_sentences, recurrences
+from ablate_analysis.infrastructure import infrastructure_sentences, recurrences
 
 NUM_PROBLEMS, NUM_EVALUATIONS = 100, 12
 NO_METRICS = pd.DataFrame({"name": [], "value": []})

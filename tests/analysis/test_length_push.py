@@ -4,8 +4,8 @@ import math
 
 import pandas as pd
 
-from analysis.length_push import length_tables, mean_over_seeds
-from analysis.load import load_experiment
+from ablate_analysis.length_push import length_tables, mean_over_seeds
+from ablate_analysis.load import load_experiment
 
 
 def laboratory(values):

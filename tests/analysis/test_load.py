@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from ablate.errors import UserError
-from analysis.load import load_experiment, printed_name, seconds_by_step, swept_keys, wide_metrics
+from ablate_analysis.load import load_experiment, printed_name, seconds_by_step, swept_keys, wide_metrics
 
 
 def test_every_finished_run_is_in_both_frames(main_runs):

@@ -9,8 +9,8 @@ import sys
 import nbformat
 import pytest
 
-from analysis import notebooks
-from analysis.notebooks import NOTEBOOKS, execute
+from ablate_analysis import notebooks
+from ablate_analysis.notebooks import NOTEBOOKS, execute
 
 NAMES = ["01_main_table", "02_learning_curves", "03_ratio_x_weight", "04_clipping_and_truncation", "05_same_rollouts"]
 

@@ -10,8 +10,8 @@ from ablate import sweep
 from ablate.cli import compose
 from ablate.errors import UserError
 from ablate.provenance import flatten
-from analysis.load import is_under, load_experiment, may_be_a_factor
-from analysis.one_factor import check_one_factor, what_differs
+from ablate_analysis.load import is_under, load_experiment, may_be_a_factor
+from ablate_analysis.one_factor import check_one_factor, what_differs
 
 EXPERIMENTS = ("main", "ratio_x_weight", "clip_higher", "overlong", "dynamic_sampling", "updates_per_batch")
 

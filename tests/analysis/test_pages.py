@@ -13,8 +13,8 @@ import pytest
 from hostile_runs import ATTACKS, NUM_ROLLOUTS, OBJECTIVES, PROGRAM, attack, rollout, write_hostile_runs
 
 from ablate.config import ComparisonConfig
-from analysis.pages.rollouts import chosen_steps, chunks_of
-from analysis.report import ReportConfig, write_report
+from ablate_analysis.pages.rollouts import chosen_steps, chunks_of
+from ablate_analysis.report import ReportConfig, write_report
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

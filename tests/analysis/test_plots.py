@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
-from analysis import plots, style
-from analysis.compare import compare
-from analysis.curves import compute_spent, curve, curve_band
+from ablate_analysis import plots, style
+from ablate_analysis.compare import compare
+from ablate_analysis.curves import compute_spent, curve, curve_band
 
 # Linear-light RGB as a person without L, M or S cones sees it (Machado et al. 2009, severity 1).
 DEFICIENCIES = {

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats as distributions
 
-from analysis import power, stats
+from ablate_analysis import power, stats
 
 DESIGN = power.DifferenceVariance(
     seed=4e-4, sample=0.2, problem=0.01, num_arms=4, num_seeds=3, num_problems=40, num_samples=8

@@ -16,16 +16,16 @@ import pytest
 
 from ablate.config import ComparisonConfig, LongerContextConfig
 from ablate.errors import UserError
-from analysis import render, tables
-from analysis import report as report_module
-from analysis.answer import answer
-from analysis.compare import compare
-from analysis.figures import score_by_context
-from analysis.findings import caveats, findings, published_caveat, second_comparison_sentences
-from analysis.load import load_experiment
-from analysis.longer_context import context_gains, fixed_sentences
-from analysis.report import Report, ReportConfig, write_report
-from analysis.why import reasons
+from ablate_analysis import render, tables
+from ablate_analysis import report as report_module
+from ablate_analysis.answer import answer
+from ablate_analysis.compare import compare
+from ablate_analysis.figures import score_by_context
+from ablate_analysis.findings import caveats, findings, published_caveat, second_comparison_sentences
+from ablate_analysis.load import load_experiment
+from ablate_analysis.longer_context import context_gains, fixed_sentences
+from ablate_analysis.report import Report, ReportConfig, write_report
+from ablate_analysis.why import reasons
 
 CONFIG = ReportConfig(
     folder="",
@@ -241,8 +241,8 @@ def test_the_command_finds_the_analysis_from_any_folder(copied_runs):
     [
         (("ablate.report", "experiment=main"), "outputs/main holds no run"),
         (("ablate.report", "experiment=nope"), "experiment/nope"),
-        (("analysis.notebooks", "experiment=main"), "outputs/main does not exist"),
-        (("analysis.notebooks", "main"), "main is not of the form key=value"),
+        (("ablate_analysis.notebooks", "experiment=main"), "outputs/main does not exist"),
+        (("ablate_analysis.notebooks", "main"), "main is not of the form key=value"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_exit_code_2(arguments, sentence, tmp_path):

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from ablate.records import RunDirectory
-from analysis.compare import compare
-from analysis.findings import findings
-from analysis.load import load_experiment
-from analysis.selection import selected_scores, selection_gain, selection_table
+from ablate_analysis.compare import compare
+from ablate_analysis.findings import findings
+from ablate_analysis.load import load_experiment
+from ablate_analysis.selection import selected_scores, selection_gain, selection_table
 
 
 def select(runs, step: int, held_out: str | None = None) -> None:

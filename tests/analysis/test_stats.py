@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ablate.errors import UserError
-from analysis import stats
-from analysis.simulate import Coverage, Design, coverage, hierarchical_bootstrap
+from ablate_analysis import stats
+from ablate_analysis.simulate import Coverage, Design, coverage, hierarchical_bootstrap
 
 
 def rng() -> np.random.Generator:

@@ -12,11 +12,11 @@ import yaml
 from ablate.activity import ENGINE, VERIFIER, Work
 from ablate.records.timeline import span
 from ablate.records.trace import Trace, name_of_row
-from analysis import gantt, overlap
-from analysis.figures import timeline
-from analysis.load import load_experiment, read_run
-from analysis.render import plain
-from analysis.timeline import (
+from ablate_analysis import gantt, overlap
+from ablate_analysis.figures import timeline
+from ablate_analysis.load import load_experiment, read_run
+from ablate_analysis.render import plain
+from ablate_analysis.timeline import (
     both,
     mean,
     measured_steps,

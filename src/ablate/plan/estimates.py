@@ -89,7 +89,7 @@ def layouts_like(config: RunConfig) -> dict[str, ParallelConfig]:
 
 def detectable_sentence(runs: Sequence[PlannedRun], assumptions: AssumptionsConfig) -> str:
     """The difference of Pass@1 between two cells that the seeds and problems of this sweep detect."""
-    from analysis.power import DifferenceVariance, minimum_detectable
+    from ablate_analysis.power import DifferenceVariance, minimum_detectable
 
     config, assumed = runs[0].config, assumptions.power
     num_problems = config.eval.expected_problems or assumptions.eval_problems

@@ -1,4 +1,4 @@
-"""``python -m analysis.notebooks experiment=tiny``: run every notebook on an experiment's runs.
+"""``python -m ablate_analysis.notebooks experiment=tiny``: run every notebook on an experiment's runs.
 
 The executed notebooks go to outputs/<experiment>/notebooks/; the notebooks in analysis/ stay without outputs. In
 Jupyter, set ABLATE_RUNS to an experiment's directory, or start it in the repository after ``make ablation``.
@@ -15,15 +15,15 @@ from omegaconf import OmegaConf
 
 from ablate.cli import CONF_DIR, read_words, run_main
 from ablate.errors import UserError
-from analysis.compare import Settings
-from analysis.load import Experiment
-from analysis.style import styled
+from ablate_analysis.compare import Settings
+from ablate_analysis.load import Experiment
+from ablate_analysis.style import styled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from nbformat import NotebookNode
 
-NOTEBOOKS = sorted(Path(__file__).parent.glob("0*.ipynb"))
+NOTEBOOKS = sorted(Path(__file__).parents[1].glob("0*.ipynb"))
 CELL_TIMEOUT_S = 300
 
 

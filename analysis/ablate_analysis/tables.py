@@ -8,11 +8,11 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from analysis.compare import Comparison
-from analysis.load import Experiment
-from analysis.outcomes import WARM_START
-from analysis.pages.run_page import page_of
-from analysis.render import NOTHING, Link, Table, Target, Text
+from ablate_analysis.compare import Comparison
+from ablate_analysis.load import Experiment
+from ablate_analysis.outcomes import WARM_START
+from ablate_analysis.pages.run_page import page_of
+from ablate_analysis.render import NOTHING, Link, Table, Target, Text
 
 PUBLISHED = Path(__file__).with_name("published.yaml")
 

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Mapping
 
 import pandas as pd
 
-from analysis import power
-from analysis.compare import Comparison
-from analysis.infrastructure import infrastructure_sentences
-from analysis.load import Experiment
-from analysis.outcomes import WARM_START
-from analysis.selection import selection_caveat
-from analysis.tables import never_live, points, probability, published_rows, with_interval
+from ablate_analysis import power
+from ablate_analysis.compare import Comparison
+from ablate_analysis.infrastructure import infrastructure_sentences
+from ablate_analysis.load import Experiment
+from ablate_analysis.outcomes import WARM_START
+from ablate_analysis.selection import selection_caveat
+from ablate_analysis.tables import never_live, points, probability, published_rows, with_interval
 
 
 def findings(experiment: Experiment, comparison: Comparison) -> list[str]:

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from analysis import power
-from analysis.compare import Comparison
-from analysis.findings import listed
-from analysis.load import Experiment
-from analysis.outcomes import WARM_START
-from analysis.tables import points, probability, with_interval
+from ablate_analysis import power
+from ablate_analysis.compare import Comparison
+from ablate_analysis.findings import listed
+from ablate_analysis.load import Experiment
+from ablate_analysis.outcomes import WARM_START
+from ablate_analysis.tables import points, probability, with_interval
 
 
 def answer_context(experiment: Experiment, comparison: Comparison) -> int:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis import alt_texts, effects, gantt, plots
-from analysis.compare import Comparison
-from analysis.curves import compute_spent
-from analysis.load import Experiment, Run, printed_name, tidy_metrics
+from ablate_analysis import alt_texts, effects, gantt, plots
+from ablate_analysis.compare import Comparison
+from ablate_analysis.curves import compute_spent
+from ablate_analysis.load import Experiment, Run, printed_name, tidy_metrics
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from analysis import stats
-from analysis.compare import Comparison
-from analysis.outcomes import WARM_START, Arm
-from analysis.render import Table
-from analysis.tables import points, with_interval
+from ablate_analysis import stats
+from ablate_analysis.compare import Comparison
+from ablate_analysis.outcomes import WARM_START, Arm
+from ablate_analysis.render import Table
+from ablate_analysis.tables import points, with_interval
 
 
 def context_gains(comparison: Comparison) -> pd.DataFrame:

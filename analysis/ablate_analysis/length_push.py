@@ -9,8 +9,8 @@ from scipy.stats import t as student
 
 from ablate.laboratory import AS_CONFIGURED
 from ablate.laboratory.run import ROWS_FILE
-from analysis.load import Experiment, Run
-from analysis.render import NOTHING, Table
+from ablate_analysis.load import Experiment, Run
+from ablate_analysis.render import NOTHING, Table
 
 MEASURE = "length_cosine_parameters"
 CONFIDENCE = 0.95

@@ -12,18 +12,18 @@ from markupsafe import Markup
 
 from ablate.config import ComparisonConfig
 from ablate.errors import UserError
-from analysis import effects, longer_context, render, selection, tables
-from analysis.answer import answer
-from analysis.compare import Comparison, Settings, compare
-from analysis.figures import all_figures, partial_curves
-from analysis.findings import findings, published_caveat
-from analysis.length_push import length_tables
-from analysis.load import Experiment, load_experiment
-from analysis.one_factor import check_one_factor
-from analysis.overlap import overlap_tables
-from analysis.pages.document import render_page
-from analysis.pages.run_page import write_run_page
-from analysis.sections import (
+from ablate_analysis import effects, longer_context, render, selection, tables
+from ablate_analysis.answer import answer
+from ablate_analysis.compare import Comparison, Settings, compare
+from ablate_analysis.figures import all_figures, partial_curves
+from ablate_analysis.findings import findings, published_caveat
+from ablate_analysis.length_push import length_tables
+from ablate_analysis.load import Experiment, load_experiment
+from ablate_analysis.one_factor import check_one_factor
+from ablate_analysis.overlap import overlap_tables
+from ablate_analysis.pages.document import render_page
+from ablate_analysis.pages.run_page import write_run_page
+from ablate_analysis.sections import (
     Section,
     bullets,
     differs_section,
@@ -33,8 +33,8 @@ from analysis.sections import (
     scores_section,
     why_section,
 )
-from analysis.states import states_table, warning
-from analysis.why import Reason, reasons
+from ablate_analysis.states import states_table, warning
+from ablate_analysis.why import Reason, reasons
 
 SCRIPTS = ("core.js", "tables.js", "report.js")
 METHOD = (

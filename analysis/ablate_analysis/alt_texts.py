@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from analysis.compare import Comparison
-from analysis.tables import points, with_interval
+from ablate_analysis.compare import Comparison
+from ablate_analysis.tables import points, with_interval
 
 
 def of_scores(comparison: Comparison) -> str:

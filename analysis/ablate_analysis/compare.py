@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 
 from ablate.errors import UserError
-from analysis import power, stats
-from analysis.load import Experiment, wide_metrics
-from analysis.outcomes import WARM_START, Arm, arms_after_training, check_problems, matched_arms, warm_start_arms
+from ablate_analysis import power, stats
+from ablate_analysis.load import Experiment, wide_metrics
+from ablate_analysis.outcomes import WARM_START, Arm, arms_after_training, check_problems, matched_arms, warm_start_arms
 
 
 @dataclass(frozen=True)

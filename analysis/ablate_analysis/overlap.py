@@ -5,9 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from analysis.load import Experiment, Run
-from analysis.render import NOTHING, Table
-from analysis.timeline import StepSeconds, has_rows, mean, measured_steps, read_spans, speed_up_bound, trained_steps
+from ablate_analysis.load import Experiment, Run
+from ablate_analysis.render import NOTHING, Table
+from ablate_analysis.timeline import (
+    StepSeconds,
+    has_rows,
+    mean,
+    measured_steps,
+    read_spans,
+    speed_up_bound,
+    trained_steps,
+)
 
 LAG = "rollout.lag"
 

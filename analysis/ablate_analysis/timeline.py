@@ -15,7 +15,7 @@ from typing import Any
 from ablate.activity import VERIFIER
 from ablate.records.timeline import Interval, length, union, without
 from ablate.records.trace import TRAINER
-from analysis.load import Run
+from ablate_analysis.load import Run
 
 NOT_OF_A_STEP = ("evaluate", "checkpoint", "engine")
 OLD_NAMES = {"rollout": "wait_batch", "select": "evaluate"}  # of traces that have no rows

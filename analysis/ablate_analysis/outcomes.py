@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ablate.errors import UserError
 from ablate.types import VerdictKind
-from analysis.stats import score_table
+from ablate_analysis.stats import score_table
 
 WARM_START = "warm start"
 

@@ -10,10 +10,10 @@ from matplotlib.patches import Patch
 
 from ablate.activity import VERIFIER
 from ablate.records.trace import TRAINER
-from analysis import style
-from analysis.load import Experiment, Run
-from analysis.overlap import LAG, room_of_engines
-from analysis.timeline import Span, engines, has_rows, of_step, read_spans, step_seconds, trained_steps
+from ablate_analysis import style
+from ablate_analysis.load import Experiment, Run
+from ablate_analysis.overlap import LAG, room_of_engines
+from ablate_analysis.timeline import Span, engines, has_rows, of_step, read_spans, step_seconds, trained_steps
 
 COLOURS = {
     "sample": style.BLUE,

@@ -1,7 +1,7 @@
 """Figures of gradients on the same rollouts: how alike objectives are, which rollouts they move, where they clip.
 
 The laboratory's figures read ``laboratory.parquet`` and ``rollouts.parquet`` (docs/laboratory.md); the last two read
-the frames of ``analysis.same_rollouts``. ``names`` maps each objective or cell to its printed name.
+the frames of ``ablate_analysis.same_rollouts``. ``names`` maps each objective or cell to its printed name.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ablate.laboratory import AS_CONFIGURED
-from analysis.plots import legend_below
-from analysis.style import GREY, WIDTH, looks, new_figure, percent_label, save, styled
+from ablate_analysis.plots import legend_below
+from ablate_analysis.style import GREY, WIDTH, looks, new_figure, percent_label, save, styled
 
 SPACES = {"cosine_logp": "log-probability space", "cosine_parameters": "parameter space"}
 

@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.compare import Comparison
-from analysis.load import Experiment, Run
-from analysis.outcomes import arm_of
-from analysis.render import NOTHING, Table
+from ablate_analysis.compare import Comparison
+from ablate_analysis.load import Experiment, Run
+from ablate_analysis.outcomes import arm_of
+from ablate_analysis.render import NOTHING, Table
 
 SIMULATIONS = 1000
 

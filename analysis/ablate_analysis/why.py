@@ -8,12 +8,12 @@ import pandas as pd
 
 from ablate.records import read_columns
 from ablate.types import VerdictKind
-from analysis.answer import answer_context
-from analysis.compare import Comparison
-from analysis.load import Experiment, Run
-from analysis.outcomes import WARM_START
-from analysis.pages.rollouts import saved_steps
-from analysis.tables import points
+from ablate_analysis.answer import answer_context
+from ablate_analysis.compare import Comparison
+from ablate_analysis.load import Experiment, Run
+from ablate_analysis.outcomes import WARM_START
+from ablate_analysis.pages.rollouts import saved_steps
+from ablate_analysis.tables import points
 
 LAST_STEPS = 5  # of training, for what goes with a lower score
 

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 
 from ablate.errors import UserError
-from analysis import stats
-from analysis.compare import Comparison
-from analysis.load import Experiment
-from analysis.outcomes import Arm
+from ablate_analysis import stats
+from ablate_analysis.compare import Comparison
+from ablate_analysis.load import Experiment
+from ablate_analysis.outcomes import Arm
 
 
 def crossed_keys(experiment: Experiment) -> tuple[str, str] | None:

@@ -22,7 +22,7 @@ from ablate.objectives.laws.step import loss_and_gradient
 from ablate.objectives.metrics import step_metrics
 from ablate.records.rollouts import RecordedStep, read_step
 from ablate.types import TrainBatch
-from analysis.load import Experiment
+from ablate_analysis.load import Experiment
 
 
 def objectives_of(experiment: Experiment) -> dict[str, Objective]:

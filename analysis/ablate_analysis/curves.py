@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from analysis.load import Experiment, Run, seconds_by_step, wide_metrics
-from analysis.stats import seed_variance
+from ablate_analysis.load import Experiment, Run, seconds_by_step, wide_metrics
+from ablate_analysis.stats import seed_variance
 
 
 def curve(metrics: pd.DataFrame, name: str, window: int) -> pd.DataFrame:

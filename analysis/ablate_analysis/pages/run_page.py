@@ -13,14 +13,14 @@ from urllib.parse import quote
 
 from ablate.provenance import flatten
 from ablate.verify.extract import EXTRACTIONS
-from analysis.load import Experiment, Run, printed_name
-from analysis.one_factor import what_differs
-from analysis.pages.document import render_page
-from analysis.pages.payload import pack
-from analysis.pages.rollouts import StepSummary, chosen_steps, saved_steps, write_step
-from analysis.pages.timeline import timelines
-from analysis.pages.tokens import write_tokens
-from analysis.render import NOTHING, SAFE, Table, to_html
+from ablate_analysis.load import Experiment, Run, printed_name
+from ablate_analysis.one_factor import what_differs
+from ablate_analysis.pages.document import render_page
+from ablate_analysis.pages.payload import pack
+from ablate_analysis.pages.rollouts import StepSummary, chosen_steps, saved_steps, write_step
+from ablate_analysis.pages.timeline import timelines
+from ablate_analysis.pages.tokens import write_tokens
+from ablate_analysis.render import NOTHING, SAFE, Table, to_html
 
 SCRIPTS = (
     "core.js", "tables.js", "highlight.js", "charts.js", "browser.js", "detail.js", "tokens.js", "run.js",

@@ -1,6 +1,6 @@
 """Simulated experiments with a known truth: how often do the intervals contain it?
 
-Shapes as in ``analysis.stats``: A arms, S seeds, P problems, N samples.
+Shapes as in ``ablate_analysis.stats``: A arms, S seeds, P problems, N samples.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis import stats
+from ablate_analysis import stats
 
 
 @dataclass(frozen=True)

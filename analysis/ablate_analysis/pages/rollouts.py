@@ -10,9 +10,9 @@ from typing import Any
 
 from ablate.records import read_columns
 from ablate.records.groups import cut_into_groups
-from analysis.load import Run
-from analysis.pages.payload import write_side_file
-from analysis.pages.tokens import TokenFiles
+from ablate_analysis.load import Run
+from ablate_analysis.pages.payload import write_side_file
+from ablate_analysis.pages.tokens import TokenFiles
 
 CHUNK_CHARACTERS = 1_000_000
 COLUMNS = (

@@ -10,13 +10,13 @@ from urllib.parse import quote
 
 from markupsafe import Markup
 
-from analysis import style
-from analysis.figures import Plot
-from analysis.load import Experiment
-from analysis.one_factor import what_differs
-from analysis.pages.run_page import page_of
-from analysis.render import SAFE, Table, to_html
-from analysis.why import Reason
+from ablate_analysis import style
+from ablate_analysis.figures import Plot
+from ablate_analysis.load import Experiment
+from ablate_analysis.one_factor import what_differs
+from ablate_analysis.pages.run_page import page_of
+from ablate_analysis.render import SAFE, Table, to_html
+from ablate_analysis.why import Reason
 
 
 @dataclass(frozen=True)

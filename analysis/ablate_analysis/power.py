@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.stats import matched_seed_variance
+from ablate_analysis.stats import matched_seed_variance
 
 LARGEST_PLAN = 10_000  # seeds, problems or samples; a larger plan is not realistic
 

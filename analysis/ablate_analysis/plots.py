@@ -1,4 +1,4 @@
-"""One function per figure. Each takes tidy frames and returns a figure; ``analysis.style.save`` writes it.
+"""One function per figure. Each takes tidy frames and returns a figure; ``ablate_analysis.style.save`` writes it.
 
 ``names`` maps each cell to its printed name; a cell's place in it decides the cell's colour, marker and dash.
 """
@@ -13,10 +13,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
-from analysis.curves import curve, curve_band
-from analysis.effects import short_name
-from analysis.outcomes import WARM_START
-from analysis.style import BLACK, GREY, PALE_GREY, WIDTH, looks, new_figure, percent_label, styled
+from ablate_analysis.curves import curve, curve_band
+from ablate_analysis.effects import short_name
+from ablate_analysis.outcomes import WARM_START
+from ablate_analysis.style import BLACK, GREY, PALE_GREY, WIDTH, looks, new_figure, percent_label, styled
 
 SEED_ALPHA, BAND_ALPHA = 0.45, 0.18
 

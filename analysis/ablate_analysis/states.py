@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from analysis.load import Experiment
-from analysis.pages.run_page import page_of
-from analysis.render import NOTHING, Link, Table
+from ablate_analysis.load import Experiment
+from ablate_analysis.pages.run_page import page_of
+from ablate_analysis.render import NOTHING, Link, Table
 
 
 def warning(experiment: Experiment, planned: Sequence[str]) -> list[str]:

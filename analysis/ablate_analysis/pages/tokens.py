@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ablate.records.token_values import TokenFile, token_files
-from analysis.load import Run
-from analysis.pages.payload import write_side_file
+from ablate_analysis.load import Run
+from ablate_analysis.pages.payload import write_side_file
 
 CHUNK_TOKENS = 50_000
 

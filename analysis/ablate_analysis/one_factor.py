@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ablate.errors import UserError
-from analysis.load import Experiment, Run, is_under, swept_keys
+from ablate_analysis.load import Experiment, Run, is_under, swept_keys
 
 
 def undeclared(experiment: Experiment, factors: Sequence[str]) -> list[str]:
