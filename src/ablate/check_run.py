@@ -37,6 +37,7 @@ def check_run(
     Raises:
         UserError: naming the first rule that the configuration breaks.
     """
+    from ablate.objectives.laws.trial import check_outside_parts
     from ablate.planner.machine import check_machine
     from ablate.trainer.parallel.layout import check_layout, check_world_size
     from ablate.verify.choices import check_verify
@@ -44,6 +45,7 @@ def check_run(
     settle_spelling(values, hydra)
     config = parse(values)
     check_scored(config)
+    check_outside_parts(config.objective)
     check_verify(config.verify)
     if machine is not None:
         check_machine(config, machine, known_shape(config))
@@ -65,15 +67,14 @@ def settle_spelling(values: Any, hydra: Any) -> None:
     """
     from omegaconf import DictConfig, OmegaConf
 
-    from ablate.objectives import SLOTS, canonical, outside_knobs, without_removed_knobs
+    from ablate.objectives import SLOTS, canonical
 
     if not isinstance(values.get("objective"), DictConfig):
         return  # parse says what is wrong
-    objective = OmegaConf.to_container(values.objective, resolve=True)
-    if outside_knobs(objective):
-        base = objective_config(hydra.runtime.choices.objective, searchpath_of(hydra.overrides.hydra))
-        objective = without_removed_knobs(objective, base)
-    objective = canonical(objective)
+    objective = canonical(
+        OmegaConf.to_container(values.objective, resolve=True),
+        base=lambda: objective_config(hydra.runtime.choices.objective, searchpath_of(hydra.overrides.hydra)),
+    )
     short = {key: Path(value).name if key in SLOTS else value for key, value in objective.items()}
     OmegaConf.update(values, "objective", short, merge=False, force_add=True)
     cell = values.cell
@@ -82,10 +83,10 @@ def settle_spelling(values: Any, hydra: Any) -> None:
 
 
 def objective_with(name: str, overrides: Sequence[str]) -> dict[str, Any]:
-    """The configuration of an objective with overrides, null for a knob whose part an override has replaced."""
-    from ablate.objectives import without_removed_knobs
+    """The configuration of an objective with overrides, as a run records it."""
+    from ablate.objectives import canonical
 
-    return without_removed_knobs(objective_config(name, overrides), objective_config(name, searchpath_of(overrides)))
+    return canonical(objective_config(name, overrides), base=lambda: objective_config(name, searchpath_of(overrides)))
 
 
 def known_architecture(config: RunConfig) -> Any:

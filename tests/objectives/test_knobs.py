@@ -4,11 +4,13 @@ import pytest
 from omegaconf import OmegaConf
 
 from ablate.check_run import check_run, objective_with
-from ablate.cli import compose, objective_config, objective_names
+from ablate.cli import CONF_DIR, compose, objective_config, objective_names
 from ablate.errors import UserError
 from ablate.objectives import build, canonical, outside_files
+from ablate.objectives.knobs import KNOBS
 from ablate.objectives.laws.cases import replay
 from ablate.objectives.parts import PARTS
+from ablate.objectives.registry import knobs_of
 from ablate.provenance import file_changes
 
 MISTAKES = [
@@ -196,3 +198,51 @@ def test_a_bad_case_says_what_is_wrong(change, sentence):
     with pytest.raises(UserError) as caught:
         replay({**case, **change}, objective_config)
     assert sentence in str(caught.value)
+
+
+def own(tmp_path, text, *words, slot="surrogate"):
+    """Check a run of GRPO whose slot is filled by the function ``own`` of a user's file."""
+    (tmp_path / "mine.py").write_text(f"from ablate.objectives.parts import waives\n{text}\n")
+    values = compose([f"objective.{slot}={tmp_path}/mine.py:own", *words], with_hydra=True)
+    return check_run(values, values.hydra)
+
+
+BONUS = """def own(ratio_BT, advantage_B1, logp_BT):
+    return ratio_BT * advantage_B1 - 0.01 * logp_BT.exp() * logp_BT"""
+
+
+@pytest.mark.parametrize("words", [[], ["objective.keep=mixed_outcomes", "objective.overlong=mask"]])
+def test_a_part_outside_that_pulls_on_rows_without_advantage_must_waive_the_law(tmp_path, words):
+    """An entropy-like bonus: without the waiver, training would leave these rows out and lose the bonus silently."""
+    with pytest.raises(UserError) as caught:
+        own(tmp_path, BONUS, *words)
+    assert f"objective.surrogate={tmp_path}/mine.py:own pulls on rollouts whose advantage is 0" in str(caught.value)
+    assert '@waives(gradient_vanishes_without_advantage="the reason")' in str(caught.value)
+    assert "\n" not in str(caught.value)
+    own(tmp_path, f'@waives(gradient_vanishes_without_advantage="a bonus")\n{BONUS}', *words)
+
+
+def test_a_penalty_outside_that_is_0_on_policy_is_found_too(tmp_path):
+    text = "def own(logp_BT, ref_logp_BT, *, kl_coef):\n    return kl_coef * (logp_BT - ref_logp_BT) ** 4"
+    with pytest.raises(UserError, match="pulls on rollouts whose advantage is 0"):
+        own(tmp_path, text, "objective.kl_coef=0.1", slot="kl")
+
+
+def test_a_part_outside_that_keeps_the_law_needs_no_waiver(tmp_path):
+    own(tmp_path, "def own(ratio_BT, advantage_B1, logp_BT):\n    return ratio_BT * advantage_B1")
+
+
+def test_a_part_outside_that_raises_or_gives_nan_is_refused_before_a_run(tmp_path):
+    with pytest.raises(UserError, match=r"cannot be evaluated on random rollouts \(NameError: .*correct the function"):
+        own(tmp_path, "def own(ratio_BT, advantage_B1, logp_BT):\n    return ratio * advantage_B1")
+    with pytest.raises(UserError, match="pulls on rollouts whose advantage is 0"):
+        own(tmp_path, "def own(ratio_BT, advantage_B1, logp_BT):\n    return advantage_B1 / advantage_B1 * logp_BT")
+
+
+def test_every_knob_of_a_part_stands_in_the_one_table_and_in_the_toggles():
+    read = {knob for named in PARTS.values() for part in named.values() for knob in knobs_of(part)}
+    assert read == set(KNOBS)
+    toggles = OmegaConf.load(f"{CONF_DIR}/objective/_toggles.yaml")
+    assert set(toggles) == {*KNOBS, "kl", "correction"}
+    assert set(toggles.values()) == {None}
+    assert all(knob.holds(knob.example) for knob in KNOBS.values())

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from ablate.cli import objective_config, objective_names
 from ablate.objectives import build, laws, parts
+from ablate.objectives.knobs import KNOBS
 from ablate.objectives.laws import closed_form
 from ablate.objectives.laws.synthetic import Shape, random_rollouts
 
@@ -35,7 +36,8 @@ TOGGLES = st.fixed_dictionaries(
 
 def toggled(name, toggles):
     """An objective with toggles, and the numbers that they need."""
-    config = {**objective_config(name), **toggles, "max_length": 8, "buffer": 4, "kl_coef": 0.05, "correction_cap": 2.0}
+    of_toggles = {key: NUMBERS[key] for key in ("max_length", "buffer", "kl_coef", "correction_cap")}
+    config = {**objective_config(name), **toggles, **of_toggles}
     clip = config.pop("clip")
     if clip:
         config["clip_low"], config["clip_high"] = clip
@@ -53,16 +55,7 @@ def test_law_holds_unless_a_part_declares_why_not(name, law, shape, toggles):
         assert deviation <= laws.LAWS[law].tolerance, laws.LAWS[law].says
 
 
-NUMBERS = {
-    "clip_low": 0.2,
-    "clip_high": 0.2,
-    "eps": 1e-6,
-    "constant_length": 100,
-    "max_length": 8,
-    "buffer": 4,
-    "kl_coef": 0.05,
-    "correction_cap": 2.0,
-}
+NUMBERS = {name: knob.example for name, knob in KNOBS.items()}
 WAIVERS = [
     (slot, name, law)
     for slot, named in parts.PARTS.items()

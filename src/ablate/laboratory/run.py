@@ -17,7 +17,7 @@ from ablate.laboratory.bench import BatchFor, LaboratoryConfig, Results, Variant
 from ablate.laboratory.recorded import recorded_batch
 from ablate.laboratory.table import markdown
 from ablate.laboratory.tokens import Decode, token_parts
-from ablate.objectives import Objective, build, canonical, without_removed_knobs
+from ablate.objectives import Objective, build, canonical
 from ablate.objectives.batch import update_batch
 from ablate.parquet import write_parts
 from ablate.records import RunDirectory, checkpoint_directory, write_parquet
@@ -98,8 +98,8 @@ def built_variants(
         variants[name] = {AS_CONFIGURED: build(config)}
         for toggle, changes in toggles.items():
             try:
-                changed = without_removed_knobs({**config, **changes}, config)
-                if canonical(changed) != canonical(config):
+                changed = canonical({**config, **changes}, base=lambda config=config: config)
+                if changed != canonical(config):
                     variants[name][toggle] = build(changed)
             except UserError as error:
                 say(f"{name} is left out of '{toggle}': {error}")

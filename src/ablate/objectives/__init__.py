@@ -1,7 +1,7 @@
 """Objectives: pure torch, built from small named parts. ``build(config)`` is the way in."""
 
 from ablate.objectives.base import SLOTS, Objective, Slots
-from ablate.objectives.registry import build, canonical, outside_files, outside_knobs, without_removed_knobs
+from ablate.objectives.registry import build, canonical, outside_files, outside_parts
 
 __all__ = [
     "SLOTS",
@@ -10,6 +10,5 @@ __all__ = [
     "build",
     "canonical",
     "outside_files",
-    "outside_knobs",
-    "without_removed_knobs",
+    "outside_parts",
 ]

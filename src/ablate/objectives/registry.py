@@ -15,21 +15,11 @@ from typing import Any
 
 from ablate.errors import UserError
 from ablate.objectives.base import SLOTS, Objective, Slots
+from ablate.objectives.knobs import KNOBS, check_knob, in_order
 from ablate.objectives.parts import PARTS
 
 TERMS = ("kl", "correction")
-
-# knob -> (test of its value, the rule in words). A knob of a user's own part has no rule here.
-KNOB_RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "clip_low": (lambda value: 0 <= value <= 1, "between 0 and 1"),
-    "clip_high": (lambda value: value >= 0, "0 or above"),
-    "eps": (lambda value: value >= 0, "0 or above"),
-    "constant_length": (lambda value: value > 0, "above 0"),
-    "max_length": (lambda value: value > 0, "above 0"),
-    "buffer": (lambda value: value > 0, "above 0"),
-    "kl_coef": (lambda value: value >= 0, "0 or above"),
-    "correction_cap": (lambda value: value > 0, "above 0"),
-}
+FIXED = ("name", "label", *SLOTS, *TERMS)  # the keys that are no knobs
 
 
 def build(config: Mapping[str, Any]) -> Objective:
@@ -58,8 +48,13 @@ def build(config: Mapping[str, Any]) -> Objective:
     )
 
 
-def canonical(config: Mapping[str, Any]) -> dict[str, Any]:
+def canonical(config: Mapping[str, Any], base: Callable[[], Mapping[str, Any]] | None = None) -> dict[str, Any]:
     """The configuration as a run records it: one spelling of every part, and null for a knob that no part reads.
+
+    Args:
+        base: gives the objective before some of its parts were replaced: its YAML file without overrides. It is called
+            for a knob of a user's own part that no part of ``config`` reads; where a part of ``base`` reads it, the
+            knob left with its part.
 
     Example:
         ``{"overlong": "off", "weight": "mine.py:w", "max_length": 9, ...}`` becomes ``{"overlong": "train", "weight":
@@ -68,55 +63,33 @@ def canonical(config: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         UserError: as ``build`` does.
     """
+    _, parts = find_parts(config)
+    left = {key for key, value in config.items() if value is not None} - {*FIXED, *KNOBS, *knobs_of_all(parts)}
+    if left and base is not None:
+        left &= set(knobs_of_all(find_parts(base())[1]))
+        config = {key: None if key in left else value for key, value in config.items()}
     names, _, knobs = resolve(config)
-    numbers = dict.fromkeys(KNOB_RULES) | knobs
-    terms = {"kl_coef": "kl", "correction_cap": "correction"}
     record = {"name": config["name"], "label": config.get("label") or config["name"]}
     record |= {slot: names[slot] for slot in SLOTS}
-    for knob, value in numbers.items():
-        if knob in terms:
-            record[terms[knob]] = names.get(terms[knob])
+    for knob, value in in_order(dict.fromkeys(KNOBS) | knobs).items():
+        if knob in KNOBS and KNOBS[knob].of is not None:
+            record[KNOBS[knob].of] = names.get(KNOBS[knob].of)
         record[knob] = value
-    return record | {key: None for key in config if key not in record}  # such as what without_removed_knobs nulls
-
-
-def without_removed_knobs(config: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
-    """``config`` with null for each knob that a part of ``base`` reads and no part of ``config``.
-
-    Only knobs of a user's own parts are concerned: the knobs of this package's parts are known without ``base``.
-
-    Args:
-        base: the objective before some of its parts were replaced: its YAML file without overrides.
-
-    Example:
-        ``weight: token_mean, power: 0.5`` with a base whose weight reads ``power`` becomes ``power: None``.
-
-    Raises:
-        UserError: for an unknown part.
-    """
-    candidates = outside_knobs(config)
-    if not candidates:
-        return dict(config)
-    (_, parts), (_, base_parts) = find_parts(config), find_parts(base)
-    removed = candidates & knobs_of_all(base_parts) - knobs_of_all(parts)
-    return {key: None if key in removed else value for key, value in config.items()}
-
-
-def outside_knobs(config: Mapping[str, Any]) -> set[str]:
-    """The keys with a value that only a user's own part can read."""
-    own = {"name", "label", *SLOTS, *TERMS, *KNOB_RULES}
-    return {key for key, value in config.items() if value is not None and key not in own}
+    return record | {key: None for key in config if key not in record}
 
 
 def outside_files(config: Mapping[str, Any]) -> dict[str, str]:
     """Path -> SHA-256 of every file outside this package that a part of the objective comes from."""
-    _, parts, _ = resolve(config)
-    paths = {inspect.getfile(inspect.unwrap(part)) for part in parts.values() if not is_own(part)}
+    _, parts = find_parts(config)
+    paths = {inspect.getfile(inspect.unwrap(parts[slot])) for slot in outside_parts(config)}
     return {path: hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in sorted(paths)}
 
 
-def is_own(part: Callable) -> bool:
-    return any(part in named.values() for named in PARTS.values())
+def outside_parts(config: Mapping[str, Any]) -> dict[str, str]:
+    """Slot or term -> name of its part, where the part is a user's own."""
+    names, parts = find_parts(config)
+    own = [part for named in PARTS.values() for part in named.values()]
+    return {slot: names[slot] for slot, part in parts.items() if part not in own}
 
 
 def resolve(config: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, Callable], dict[str, Any]]:
@@ -181,15 +154,15 @@ def load_module(source: str) -> ModuleType:
 
 
 def read_knobs(config: Mapping[str, Any], names: Mapping[str, str], parts: Mapping[str, Callable]) -> dict[str, Any]:
-    """The knobs that the parts read, in the order of KNOB_RULES, then a user's own.
+    """The knobs that the parts read, in the order of KNOBS, then a user's own.
 
     Raises:
         UserError: for a knob that no part of any slot reads, a knob that is missing, or a value out of its range.
     """
-    known = dict.fromkeys(KNOB_RULES) | {knob: None for part in parts.values() for knob in knobs_of(part)}
+    known = dict.fromkeys((*KNOBS, *knobs_of_all(parts)))
     given = {key: value for key, value in config.items() if value is not None}
     for key in given:
-        if key not in {"name", "label", *SLOTS, *TERMS, *known}:
+        if key not in {*FIXED, *known}:
             raise UserError(
                 f"objective.{key}={given[key]}: no part reads {key}: the knobs are {', '.join(known)}; "
                 "remove it or set it to null"
@@ -205,7 +178,7 @@ def read_knobs(config: Mapping[str, Any], names: Mapping[str, str], parts: Mappi
             )
     for knob, value in read.items():
         check_knob(knob, value)
-    return {knob: read[knob] for knob in known if knob in read}
+    return in_order(read)
 
 
 def knobs_of(part: Callable) -> dict[str, Any]:
@@ -215,14 +188,5 @@ def knobs_of(part: Callable) -> dict[str, Any]:
     return {knob.name: None if knob.default is knob.empty else knob.default for knob in knobs}
 
 
-def knobs_of_all(parts: Mapping[str, Callable]) -> set[str]:
-    return {knob for part in parts.values() for knob in knobs_of(part)}
-
-
-def check_knob(knob: str, value: Any) -> None:
-    if knob not in KNOB_RULES:
-        return
-    holds, rule = KNOB_RULES[knob]
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not is_number or not holds(value):
-        raise UserError(f"objective.{knob} must be a number {rule}, not {value!r}")
+def knobs_of_all(parts: Mapping[str, Callable]) -> list[str]:
+    return [knob for part in parts.values() for knob in knobs_of(part)]

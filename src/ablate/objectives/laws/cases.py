@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ablate.errors import UserError
 from ablate.objectives.laws.step import StepRollouts, loss_and_gradient, step_batch
-from ablate.objectives.registry import build, without_removed_knobs
+from ablate.objectives.registry import build, canonical
 
 ConfigOf = Callable[[str], Mapping[str, Any]]
 FIELDS = ("objective", "num_groups", "group_size", "reward", "truncated", "length", "old_logp", "logp")
@@ -82,7 +82,7 @@ def case_config(case: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str,
         knobs["keep"] = "mixed_outcomes" if is_on else "all"
     if knobs.get("overlong") == "soft_penalty":
         knobs |= {"overlong": "train", "shape": "soft_overlong_penalty"}
-    return without_removed_knobs({**config, **knobs, "name": case["objective"]}, config)
+    return canonical({**config, **knobs, "name": case["objective"]}, base=lambda: config)
 
 
 def case_rollouts(case: Mapping[str, Any]) -> StepRollouts:

@@ -5,6 +5,7 @@ python -m ablate.laws laws=my_objective
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from ablate.objectives.base import Objective
@@ -31,7 +32,8 @@ def examine(objective: Objective, num_batches: int) -> list[Finding]:
         elif name in objective.waived_laws:
             findings.append(Finding(name, "waived", objective.waived_laws[name]))
         else:
-            worst = max(law.deviation(objective, random_rollouts(shape)) for shape in shapes(num_batches))
+            found = [law.deviation(objective, random_rollouts(shape)) for shape in shapes(num_batches)]
+            worst = math.nan if any(map(math.isnan, found)) else max(found)
             status = "holds" if worst <= law.tolerance else "broken"
             findings.append(Finding(name, status, f"{law.says} (worst {worst:.1e}, allowed {law.tolerance:.0e})"))
     return findings

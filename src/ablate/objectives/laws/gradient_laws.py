@@ -15,7 +15,7 @@ from ablate.objectives.batch import select_rows
 from ablate.objectives.laws import closed_form
 from ablate.objectives.laws.invariance_laws import relative
 from ablate.objectives.laws.law import EXACT, ROUNDING, law
-from ablate.objectives.laws.step import StepRollouts, loss_and_gradient, step_batch
+from ablate.objectives.laws.step import StepRollouts, loss_and_gradient, step_batch, with_every_row
 from ablate.objectives.metrics import step_metrics
 from ablate.types import TrainBatch
 
@@ -66,8 +66,7 @@ def why_no_saturation(objective: Objective) -> str | None:
 @law(EXACT, "beyond the clip the pessimistic side has gradient 0, the other side has not", why_no_saturation)
 def saturation(objective: Objective, rollouts: StepRollouts) -> float:
     """Outside the clip: gradient exactly 0 on the pessimistic side for both signs of A, and not 0 on the other side."""
-    every_row = replace(objective.slots, keep=partial(parts.all_groups), overlong=partial(parts.train))
-    objective = replace(objective, slots=every_row, correction=None, kl=None)
+    objective = replace(with_every_row(objective), correction=None, kl=None)
     batch = step_batch(objective, rollouts)
     deviation = 0.0
     for bound in finite_bounds(objective):

@@ -5,12 +5,14 @@ Shape suffixes: P prompts, G samples of one prompt, B = P G rows in row-major or
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from ablate.errors import UserError
+from ablate.objectives import parts
 from ablate.objectives.base import Objective
 from ablate.objectives.batch import build_batch
 from ablate.types import TrainBatch
@@ -39,6 +41,12 @@ class StepRollouts:
             **per_group,
             **{name: None if getattr(self, name) is None else getattr(self, name)[row_B] for name in names},
         )
+
+
+def with_every_row(objective: Objective) -> Objective:
+    """The objective with every row in the loss, whatever its group's outcomes and however it ended."""
+    every_row = replace(objective.slots, keep=partial(parts.all_groups), overlong=partial(parts.train))
+    return replace(objective, slots=every_row)
 
 
 def step_batch(objective: Objective, rollouts: StepRollouts) -> TrainBatch:
