@@ -20,8 +20,7 @@ from ablate.verify.verdict_file import keep_finished
 
 CASES = Path(__file__).parent / "judge_cases.jsonl"
 # The programs that run out of 15 s do so at 1.5 s too. An accepted program of these problems needs at most 0.03 s, a
-# fiftieth, so a slow or busy machine changes no verdict; hotdogdeals, whose accepted program needs 0.4 to 2 s, has a limit
-# of its own.
+# fiftieth, so a slow or busy machine changes no verdict. The one of hotdogdeals needs 0.4 to 2 s; its limit is its own.
 SCALED = ["verify.time_limit_s=1.5", "verify.cache_dir=unused"]
 
 
