@@ -152,10 +152,20 @@ def test_a_process_that_outlives_its_run_with_the_lock_can_be_found(run, outlive
 def test_a_directory_belongs_to_one_configuration(run):
     old, new = "optim: {lr: 0.1}\nverify: {workers: 2}\n", "optim: {lr: 0.2}\nverify: {workers: 4}\n"
     run.claim(old, [])
+    fill(run, 1)
     assert config_changes(old, new) == ["optim.lr: 0.1 -> 0.2"], "where it runs may change, what it computes may not"
     with pytest.raises(UserError, match=r"optim\.lr: 0\.1 -> 0\.2.*cell=NAME"):
         run.claim(new, config_changes(old, new))
     assert run.config_path.read_text() == old
+
+
+def test_a_start_that_failed_before_its_first_step_does_not_block_the_corrected_command(run):
+    run.claim("data: {train: empty.jsonl}\n", [])
+    run.begin_attempt({"commit": "abc"}, "")
+    run.end_attempt("failed", "data.train=empty.jsonl holds no problems")
+    run.claim("data: {train: full.jsonl}\n", ["data.train: empty.jsonl -> full.jsonl"])
+    assert run.config() == {"data": {"train": "full.jsonl"}}
+    assert run.manifest.read() == {}
 
 
 @pytest.mark.parametrize("change", ["transformer_engine: true", "attention: fused", "fp8: e4m3", "precision: bf16"])
@@ -165,6 +175,7 @@ def test_a_run_continues_with_the_kernels_and_the_rounding_it_began_with(run, ch
     began = yaml.safe_load(old)["parallel"]
     new = yaml.safe_dump({"parallel": began | {key: yaml.safe_load(value), "tensor": 2}})
     run.claim(old, [])
+    fill(run, 1)
     with pytest.raises(UserError, match=rf"parallel\.{key}: {began[key]} -> .*cell=NAME"):
         run.claim(new, config_changes(old, new))
 

@@ -25,6 +25,7 @@ from ablate.data.tokenizer import load_tokenizer
 from ablate.evals.expected import check_count
 from ablate.evals.scores import eval_rows
 from ablate.open_files import allow_open_files
+from ablate.records.eval_texts import EvalTexts
 from ablate.records.trace import Trace
 from ablate.rollout.collect import collect_groups
 from ablate.rollout.draws import Conditions, Decode, Task, VerifiedDraw, draw_samples
@@ -171,6 +172,7 @@ class Sampling:
         context_length: int,
         is_held_out: bool = False,
         kept_samples: Path | None = None,
+        texts: EvalTexts | None = None,
         on_verified: Callable[[VerifiedDraw], None] | None = None,
     ) -> list[EvalRow]:
         """Sample and verify the evaluation problems with the weights of this context's engine.
@@ -182,6 +184,7 @@ class Sampling:
             is_held_out: sample the problems that select the best checkpoint instead.
             kept_samples: a file of finished samples of the same weights. They are verified but not sampled again, and
                 each new sample is added.
+            texts: where the samples are written for readers.
             on_verified: is told of every problem's answers and verdicts, which the rows leave out.
         """
         config, retries = self.config.eval, self.config.rollout.infrastructure_retries
@@ -197,6 +200,8 @@ class Sampling:
                 ),
                 Conditions(context_length, config.temperature, config.top_p, retries),
             )
+        if texts is not None:
+            texts.write(step, context_length, verified)
         for each in verified if on_verified is not None else ():
             on_verified(each)
         return [

@@ -13,6 +13,7 @@ from ablate.cli import compose
 from ablate.config import parse
 from ablate.data.tokenizer import load_tokenizer
 from ablate.preemption import Preempted, noted_signals
+from ablate.records.eval_texts import EvalTexts
 from ablate.sampling import Sampling
 from ablate.seeding import derive_seed
 from ablate.types import Problem, Prompt, TestCase, Verdict, VerdictKind
@@ -135,6 +136,23 @@ def test_an_evaluation_that_was_stopped_samples_only_the_rest_and_leaves_equal_r
     again_sampling, again = make_sampling()
     assert again_sampling.evaluate(9, 60, kept_samples=kept) == rows
     assert again.requests == []
+
+
+def test_the_texts_of_an_evaluation_are_kept_in_the_order_of_its_rows(make_sampling, tmp_path):
+    sampling, _ = make_sampling()
+    texts = EvalTexts(tmp_path)
+    rows = sampling.evaluate(9, 60, texts=texts)
+    kept = texts.rows(9, 60)
+    shared = ("problem_id", "difficulty", "sample", "num_tokens", "finished", "verdict")
+    assert [[row[name] for name in shared] for row in kept] == [[getattr(row, name) for name in shared] for row in rows]
+    assert all(row["text"] and row["statement"] == "add two" for row in kept)
+    before = texts.file(9, 60).read_bytes()
+    sampling.evaluate(9, 60, texts=texts)
+    assert texts.file(9, 60).read_bytes() == before
+    sampling.evaluate(12, 60, texts=texts)
+    sampling.evaluate(15, 60, texts=texts)
+    texts.keep({0, 12})
+    assert texts.kept() == [(12, 60)]
 
 
 def test_a_kept_sample_answers_only_the_very_same_request(make_sampling, tmp_path):

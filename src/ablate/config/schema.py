@@ -186,6 +186,7 @@ class EvalConfig:
     select_on: str | None = MISSING  # JSONL of held-out problems that choose it; null: the evaluation problems
     expected_problems: int | None = MISSING  # problems that data.eval must hold; null: any number
     samples_per_problem: int = MISSING
+    save_samples: bool = MISSING  # keep the samples' texts: of the start, the selected and the last step
     temperature: float = MISSING
     top_p: float = MISSING
     pass_at: list[int] = MISSING

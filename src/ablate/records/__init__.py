@@ -9,6 +9,8 @@
     rollouts/step_00012.parquet, eval.parquet
     failed_tests/step_00012.parquet    what each program answered to the first test that it failed; may differ between
                               equal runs, because a program may print the time
+    eval_texts/step_00012_320.parquet    the evaluation samples of step 12 at 320 tokens (eval.save_samples): kept are
+                              those of the start, the selected and the last step
     eval_samples/             finished samples of the evaluation that is going on; removed when the run is done
     checkpoints/              written by the trainer
     laboratory/               written by ablate.replay

@@ -11,6 +11,7 @@ from typing import Any
 from ablate.config import RunConfig
 from ablate.errors import UserError
 from ablate.files import read_json, read_yaml, write_atomic
+from ablate.records.eval_texts import EvalTexts
 from ablate.records.manifest import Manifest
 from ablate.records.owner import Owner
 from ablate.records.steps import StepRecords
@@ -43,6 +44,7 @@ class RunDirectory:
         self.owner = Owner(path)
         self.manifest = Manifest(path)
         self.steps = StepRecords(path)
+        self.eval_texts = EvalTexts(path)
         self.trace = Trace(path)
 
     def config(self) -> dict[str, Any]:
@@ -65,14 +67,20 @@ class RunDirectory:
             config_yaml: the resolved configuration.
             changes: ``key: old -> new`` for every key in which the configuration already here differs.
         """
-        if changes:
+        if changes and self.holds_work():
             shown = "; ".join(changes[:4]) + (f" and {len(changes) - 4} more" if len(changes) > 4 else "")
             raise UserError(
                 f"{self.path} holds a run with another configuration ({shown}): give this one its own cell=NAME, "
                 "or remove that directory"
             )
-        if not self.config_path.exists():
+        if changes:
+            self.manifest.path.unlink(missing_ok=True)  # it is about attempts with the other configuration
+        if changes or not self.config_path.exists():
             write_atomic(self.config_path, config_yaml)
+
+    def holds_work(self) -> bool:
+        """Whether a step or a checkpoint is here: a start that failed before the first one may be made differently."""
+        return bool(self.steps.metrics()) or any(self.checkpoints_path.glob("step_*"))
 
     def state(self, waiting_tasks: Set[str] = frozenset()) -> StateOnDisk:
         """Look at the directory without touching it: the lock distinguishes a running process from a killed one.

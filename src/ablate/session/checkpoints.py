@@ -14,13 +14,18 @@ def restore(session: Session) -> RunState:
     """Continue at the newest whole checkpoint, and drop the records of later steps: they will be made again."""
     plain = session.trainer.checkpoints.load_newest(session.run.checkpoints_path, session.display.say)
     state = RunState.of_plain(plain) if plain else RunState()
+    repeated = ""
     if session.is_leader:
         step, is_evaluated = (state.step, state.unrecorded is None) if plain else (-1, True)
-        for repair in session.run.steps.keep_through(step, is_evaluated):
-            session.display.say(f"repaired {repair}")
+        later = {row["step"] for row in session.run.steps.metrics() if row["step"] > max(0, step - (not is_evaluated))}
+        repeated = f"; steps without a checkpoint are repeated: {len(later)}" if later else ""
+        session.run.steps.keep_through(step, is_evaluated)
+        session.run.eval_texts.keep_through(step)
     if plain:
         session.saved = (state.step, state.unrecorded is None)
-        session.display.say(f"continuing after step {state.step}")
+        session.display.say(f"continuing after step {state.step}{repeated}")
+    elif repeated:
+        session.display.say(f"beginning again, because no checkpoint was written{repeated}")
     return state
 
 

@@ -52,7 +52,8 @@ def begin_part(session: Session, version: WeightsVersion, step: int, context: in
     kept = session.run.steps.eval_samples_file(step, context)
     if session.is_leader:
         session.run.steps.drop_eval_samples(keep_step=step)
-    return Part(context, is_held_out, session.start("evaluate", step, context, is_held_out, kept))
+    texts = session.run.eval_texts if session.config.eval.save_samples and not is_held_out else None
+    return Part(context, is_held_out, session.start("evaluate", step, context, is_held_out, kept, texts))
 
 
 def end(session: Session, state: RunState) -> None:
@@ -71,6 +72,8 @@ def end(session: Session, state: RunState) -> None:
     if evaluation.step > 0 and score is not None:  # no checkpoint holds the weights before training
         state.scores[evaluation.step] = score
     session.record(evaluation.step, metrics)
+    if session.is_leader:
+        session.run.eval_texts.keep({0, evaluation.step, state.best_step})
     if state.step == evaluation.step:
         state.unrecorded = None
     checkpoints.add_scores(session, evaluation.step, state)
