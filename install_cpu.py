@@ -1,8 +1,8 @@
 """Install the pinned CPU packages into an environment: ``python install_cpu.py VENV``, which `make setup` calls.
 
-uv installs them, where it is on PATH or can be installed; else pip does. Neither may bring the CUDA build of torch, which
-the package index serves to Linux on x86-64 under the same version, with 3 GB of NVIDIA libraries. So this script first
-resolves torch alone, without a download, and goes on only with a CPU build:
+uv installs them, where it is on PATH or can be installed; else pip does. Neither may bring the CUDA build of torch,
+which the package index serves to Linux on x86-64 under the same version, with 3 GB of NVIDIA libraries. So this script
+first resolves torch alone, without a download, and goes on only with a CPU build:
 
 1. from the indexes, find-links and constraints of the user's pip configuration, if it has any;
 2. from PyTorch's own index of CPU builds, which uv knows by name (``--torch-backend cpu``).
@@ -120,8 +120,8 @@ def main() -> int:
             [*command, "--quiet", "--no-deps", TORCH, "-r", str(PINNED)], env=environment, check=False
         ).returncode
     print(
-        f"error: no CPU build of {TORCH} was found ({'; '.join(seen)}): let this machine reach PyTorch's index, or put the "
-        "wheel of the CPU build into a directory and set PIP_FIND_LINKS to that directory",
+        f"error: no CPU build of {TORCH} was found ({'; '.join(seen)}): let this machine reach PyTorch's index, or put "
+        "the wheel of the CPU build into a directory and set PIP_FIND_LINKS to that directory",
         file=sys.stderr,
     )
     return 1

@@ -39,7 +39,7 @@ def dry_run(venv: Path, wheels: Path, path: str | None = None) -> subprocess.Com
 
 @pytest.fixture(params=["uv", "pip"])
 def path(request, tmp_path):
-    """A PATH with uv of this environment, and one without: then pip installs, because no index is there to get uv from."""
+    """A PATH with uv of this environment, and one without it: pip then installs, because no index offers uv."""
     if request.param == "uv":
         (tmp_path / "bin").mkdir()
         (tmp_path / "bin" / "uv").symlink_to(Path(sys.executable).parent / "uv")
