@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ablate.data.store import PROBLEMS_FILE, TESTS_FILE, write_store
-from ablate.stored_tests import PackedTests, pack_tests
+from ablate.files.stored_tests import PackedTests, pack_tests
 from ablate.types import Problem, TestCase
 
 NUM_WORDS, NUM_TESTS, TEST_BYTES, DRAWN = 350, 30, 10_000, 512

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ablate.importing import without_collecting_garbage
+from ablate.process.importing import without_collecting_garbage
 
 sys.path.append(str(Path(__file__).parent))  # public_sets and random_models, which tests of several modules use
 

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from ablate.parquet import write_parts
+from ablate.files.parquet import write_parts
 from ablate.records import RunDirectory
 from ablate.records.token_values import token_file
 

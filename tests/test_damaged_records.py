@@ -149,7 +149,7 @@ OPEN_FILES = """
 import resource, sys
 from ablate.cli import compose, run_main
 from ablate.config import parse
-from ablate.open_files import allow_open_files
+from ablate.config.open_files import allow_open_files
 soft, hard, *sys.argv[1:] = (int(word) if word.isdecimal() else word for word in sys.argv[1:])
 resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 run_main(lambda: allow_open_files(parse(compose(sys.argv[1:]))))

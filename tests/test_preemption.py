@@ -9,7 +9,14 @@ from concurrent.futures import Future
 
 import pytest
 
-from ablate.preemption import STOP_SIGNALS, Preempted, noted_signals, result_of, stop_if_asked, unless_asked_to_stop
+from ablate.process.preemption import (
+    STOP_SIGNALS,
+    Preempted,
+    noted_signals,
+    result_of,
+    stop_if_asked,
+    unless_asked_to_stop,
+)
 
 
 @pytest.mark.parametrize("number", STOP_SIGNALS)

@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from ablate.errors import UserError
-from ablate.provenance import config_changes, facts
 from ablate.records import RunDirectory, owner
+from ablate.records.provenance import config_changes, facts
 from ablate.types import EvalRow
 
 

@@ -13,7 +13,7 @@ from trainer.cases import rollout_groups
 
 from ablate.display import SilentDisplay
 from ablate.errors import UserError
-from ablate.preemption import Preempted
+from ablate.process.preemption import Preempted
 from ablate.records import RunDirectory
 from ablate.sampling import RolloutBatch
 from ablate.session import Session

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from ablate.activity import ENGINE, VERIFIER, Work, note_work, noted_work
+from ablate.process.activity import ENGINE, VERIFIER, Work, note_work, noted_work
 from ablate.records.timeline import batch_events, union, without
 from ablate.records.trace import Trace
-from ablate.rollout.running import Running
+from ablate.rollout.vllm.running import Running
 
 # Two servers sample from 0 to 10 and from 2 to 8; programs run from 4 to 6 and, when nothing samples, from 12 to 15.
 WORK = [

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from ablate.activity import VERIFIER
+from ablate.process.activity import VERIFIER
 from ablate.records.trace import TRAINER
 from ablate_analysis import style
 from ablate_analysis.load import Experiment, Run

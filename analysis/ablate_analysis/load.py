@@ -18,8 +18,8 @@ from typing import Any
 import pandas as pd
 
 from ablate.errors import UserError
-from ablate.provenance import flatten, is_execution_key
 from ablate.records import RunDirectory
+from ablate.records.provenance import flatten, is_execution_key
 from ablate.records.timeline import Interval, length, union
 
 # Keys that name a run. Like the keys of how it is executed (provenance.EXECUTION_KEYS) they may differ between runs.

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass, fields
 from typing import Any
 
-from ablate.activity import VERIFIER
+from ablate.process.activity import VERIFIER
 from ablate.records.timeline import Interval, length, union, without
 from ablate.records.trace import TRAINER
 from ablate_analysis.load import Run

@@ -70,7 +70,7 @@ def import_what_a_run_imports() -> None:
     Raises:
         RuntimeError: if an import has started a thread, because a fork would lack it.
     """
-    from ablate.rollout.process import QUIET
+    from ablate.rollout.vllm.process import QUIET
 
     os.environ.update(QUIET, TORCHDYNAMO_DISABLE="1", OMP_NUM_THREADS="1")
     for name in MODULES:

@@ -22,7 +22,7 @@ from ablate.types import Problem, RolloutGroup, Verdict
 from ablate.verify.backend import BackendError
 from ablate.verify.choices import BACKENDS
 from ablate.verify.jobs import Job
-from ablate.verify.local import LocalBackend
+from ablate.verify.local.backend import LocalBackend
 from ablate.verify.verifier import open_verifier
 from ablate.warm_start import ensure_model
 from ablate_analysis.infrastructure import infrastructure_sentences

@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 
 from ablate.config import VerifyConfig
 from ablate.types import Problem, TestCase, Verdict, VerdictKind
-from ablate.verify import local
+from ablate.verify.local import backend as local
 from ablate.verify.verifier import Verifier, open_verifier
 from benchmarks.faults.runs import ROOT
 from benchmarks.faults.table import Trial, TrialFile

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from ablate.cli import compose
 from ablate.config import RunConfig, parse, section
-from ablate.parquet import iterate_parquet
+from ablate.files.parquet import iterate_parquet
 from ablate.planner.collect import Pool, Work, collect
 from ablate.planner.decode import EngineSpeed, engine_speed
 from ablate.planner.device import AssumptionsConfig, DeviceConfig

@@ -127,8 +127,8 @@ def tracked_bytes(architecture: dict[str, Any], parallel: Any, optim: Any) -> fl
     from torch._subclasses.fake_tensor import FakeTensorMode
     from torch.distributed._tools.mem_tracker import MemTracker
 
+    from ablate.models.architecture import pinned_architecture
     from ablate.trainer import cpu
-    from ablate.trainer.architecture import pinned_architecture
     from ablate.trainer.model.policy import build_model
     from ablate.trainer.optimizer import build_optimizer, wrap_data_parallel
 

@@ -96,7 +96,7 @@ def known_architecture(config: RunConfig) -> Any:
         UserError: when the model is of no family that can be trained, or config.json is not what conf/model pins. The
             pin of a model with ``build`` is what would be built; a path replaces that model.
     """
-    from ablate.trainer.architecture import check_same, pinned_architecture, read_architecture
+    from ablate.models.architecture import check_same, pinned_architecture, read_architecture
 
     pinned = found = None
     if config.model.architecture is not None:

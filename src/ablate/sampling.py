@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from ablate import objectives
-from ablate.activity import noted_work
 from ablate.config import RunConfig
+from ablate.config.open_files import allow_open_files
 from ablate.data.pass_counts import difference, trained_under, within_pass_rate
 from ablate.data.problems import load_problems
 from ablate.data.prompts import make_prompts, within
@@ -24,7 +24,7 @@ from ablate.data.templates import make_templates
 from ablate.data.tokenizer import load_tokenizer
 from ablate.evals.expected import check_count
 from ablate.evals.scores import eval_rows
-from ablate.open_files import allow_open_files
+from ablate.process.activity import noted_work
 from ablate.records.eval_texts import EvalTexts
 from ablate.records.trace import Trace
 from ablate.rollout.collect import collect_groups

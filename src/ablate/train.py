@@ -110,7 +110,7 @@ def make_run(values: DictConfig) -> str:
 def claim_and_train(config: RunConfig, config_yaml: str, run: RunDirectory) -> str:
     """Take the directory, refuse it if it belongs to another configuration, and train."""
     from ablate.objectives import outside_files
-    from ablate.provenance import config_changes, file_changes
+    from ablate.records.provenance import config_changes, file_changes
 
     for sweep in sweep_clocks:
         sweep.begin_run()
@@ -137,8 +137,8 @@ def attempt(config: RunConfig, config_yaml: str, run: RunDirectory, is_leader: b
     """Train one run and record in its manifest how the attempt ended."""
     from ablate.loop import train
     from ablate.objectives import outside_files
-    from ablate.preemption import Preempted
-    from ablate.provenance import dirty_diff, facts
+    from ablate.process.preemption import Preempted
+    from ablate.records.provenance import dirty_diff, facts
     from ablate.rollout.engine import TooFewServers
     from ablate.session import open_session
 

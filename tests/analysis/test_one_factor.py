@@ -9,7 +9,7 @@ import pytest
 from ablate import sweep
 from ablate.cli import compose
 from ablate.errors import UserError
-from ablate.provenance import flatten
+from ablate.records.provenance import flatten
 from ablate_analysis.load import is_under, load_experiment, may_be_a_factor
 from ablate_analysis.one_factor import check_one_factor, what_differs
 

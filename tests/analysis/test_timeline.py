@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ablate.activity import ENGINE, VERIFIER, Work
+from ablate.process.activity import ENGINE, VERIFIER, Work
 from ablate.records.timeline import span
 from ablate.records.trace import Trace, name_of_row
 from ablate_analysis import gantt, overlap

@@ -19,7 +19,7 @@ from ablate.curate.run import curate
 from ablate.curate.settings import EvaluationConfig
 from ablate.data.problems import load_problems
 from ablate.errors import UserError
-from ablate.parquet import read_parquet
+from ablate.files.parquet import read_parquet
 from ablate.records import RunDirectory
 
 # What curation says about rows that their source accepts. The word "program" stands for the other rows.

@@ -6,7 +6,7 @@ from ablate.cli import compose
 from ablate.config import parse
 from ablate.data.pass_counts import counted_under, difference, read_pass_counts, trained_under, within_pass_rate
 from ablate.errors import UserError
-from ablate.parquet import write_parquet
+from ablate.files.parquet import write_parquet
 from ablate.types import Problem, TestCase
 
 PROBLEMS = [Problem(name, "s", (TestCase("", "1"),), "easy") for name in ("always", "mostly", "never")]

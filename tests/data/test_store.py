@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from ablate.data.problems import load_problems
 from ablate.data.store import PROBLEMS_FILE, TESTS_FILE, write_store
 from ablate.errors import UserError
-from ablate.parquet import iterate_parquet, write_row_groups
-from ablate.stored_tests import pack_tests, unpack_tests
+from ablate.files.parquet import iterate_parquet, write_row_groups
+from ablate.files.stored_tests import pack_tests, unpack_tests
 from ablate.types import Problem, TestCase
 
 TESTS = tuple(TestCase(f"{a} 1\n", f"{a + 1}\n") for a in range(5))

@@ -13,7 +13,7 @@ from ablate.config import parse
 from ablate.errors import UserError
 from ablate.evals.samples_file import read_samples_file, write_samples
 from ablate.evaluate import check_own
-from ablate.parquet import read_parquet
+from ablate.files.parquet import read_parquet
 from ablate.types import Problem, TestCase
 
 PROBLEMS = [Problem(name, "", (TestCase("", "1 2\n"),), "easy") for name in ("b", "a")]

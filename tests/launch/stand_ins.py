@@ -18,7 +18,7 @@ from ablate.launch.display import PlainSweepDisplay
 from ablate.launch.failures import note_failure
 from ablate.launch.pool import Pool
 from ablate.launch.worker import serve
-from ablate.preemption import Preempted, noted_signals, stop_if_asked
+from ablate.process.preemption import Preempted, noted_signals, stop_if_asked
 
 
 def work(descriptor: int, pool: int, has_bars: bool) -> None:

@@ -11,7 +11,7 @@ from ablate.objectives.knobs import KNOBS
 from ablate.objectives.laws.cases import replay
 from ablate.objectives.parts import PARTS
 from ablate.objectives.registry import knobs_of
-from ablate.provenance import file_changes
+from ablate.records.provenance import file_changes
 
 MISTAKES = [
     ({"name": None}, "objective.name=None must be a name"),

@@ -12,7 +12,7 @@ from ramp_up import PYTHON, words_after
 from ablate.cli import compose
 from ablate.config import parse
 from ablate.errors import UserError
-from ablate.parquet import read_parquet
+from ablate.files.parquet import read_parquet
 from ablate.plan import estimates
 from ablate.plan.__main__ import main
 from ablate.plan.estimates import planner_settings

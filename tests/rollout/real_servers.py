@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ablate.hf_config import read_hf_config
-from ablate.rollout.settings import engine_arguments, server_command
+from ablate.models.hf_config import read_hf_config
+from ablate.rollout.vllm.settings import engine_arguments, server_command
 
 from .conftest import CONTEXT, small_engine_config
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from ablate.rollout.buckets import Layout, buckets, open_group, unpacked
+from ablate.rollout.weights.buckets import Layout, buckets, open_group, unpacked
 
 CPU = torch.device("cpu")
 

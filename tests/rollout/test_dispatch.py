@@ -7,9 +7,9 @@ from collections import Counter
 import pytest
 
 from ablate.errors import UserError
-from ablate.rollout.dispatch import Queue
 from ablate.rollout.engine import Change, Request, TooFewServers
 from ablate.rollout.open import close_engines, open_engine
+from ablate.rollout.servers.dispatch import Queue
 
 from .conftest import CONTEXT, small_engine_config
 from .stand_in_servers import stand_ins

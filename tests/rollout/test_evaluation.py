@@ -12,7 +12,7 @@ import pytest
 from ablate.cli import compose
 from ablate.config import parse
 from ablate.data.tokenizer import load_tokenizer
-from ablate.preemption import Preempted, noted_signals
+from ablate.process.preemption import Preempted, noted_signals
 from ablate.records.eval_texts import EvalTexts
 from ablate.sampling import Sampling
 from ablate.seeding import derive_seed

@@ -9,7 +9,7 @@ import pytest
 
 from ablate.cli import compose
 from ablate.config import RunConfig, parse
-from ablate.rollout.settings import engine_arguments
+from ablate.rollout.vllm.settings import engine_arguments
 from ablate.serve.lines import hf_config, servers_of
 
 ON_SERVERS = (

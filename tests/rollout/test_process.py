@@ -16,11 +16,11 @@ from types import SimpleNamespace
 import pytest
 
 from ablate.errors import UserError
-from ablate.rollout import child
+from ablate.rollout.vllm import child
 
 LEADER = """
 import multiprocessing, sys, time
-from ablate.rollout.process import children_end_with_us
+from ablate.rollout.vllm.process import children_end_with_us
 
 if __name__ == "__main__":
     with children_end_with_us():
@@ -56,7 +56,7 @@ def test_a_child_that_is_still_starting_ends_with_a_killed_leader(tmp_path):
 
 SOCKETS = """
 import os, pathlib, signal
-from ablate.rollout.process import directory_that_ends_with_us
+from ablate.rollout.vllm.process import directory_that_ends_with_us
 
 directory = pathlib.Path(directory_that_ends_with_us())
 (directory / "socket").touch()

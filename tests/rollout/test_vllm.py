@@ -15,11 +15,11 @@ from transformers import AutoConfig, AutoModelForCausalLM, Qwen3ForCausalLM
 
 from ablate.config.checks import CHOICES
 from ablate.errors import UserError
-from ablate.hf_config import read_hf_config, yarn_factor
+from ablate.models.hf_config import read_hf_config, yarn_factor
 from ablate.rollout.engine import Change, Request
 from ablate.rollout.open import OPENERS, open_engine
-from ablate.rollout.settings import CPU_TOKENS_PER_STEP, engine_arguments, eos_ids, yarn_of
-from ablate.rollout.vllm import VllmEngine, start
+from ablate.rollout.vllm.engine import VllmEngine, start
+from ablate.rollout.vllm.settings import CPU_TOKENS_PER_STEP, engine_arguments, eos_ids, yarn_of
 
 from .conftest import small_engine_config
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ablate.rollout.weights_file import weights_file
+from ablate.rollout.weights.file import weights_file
 
 SHM = Path("/dev/shm")
 

@@ -85,7 +85,7 @@ def test_the_reference_run_has_two_trainer_nodes_and_a_server_on_every_gpu_of_fo
     (same_words,) = {tuple(server[server.index("-m") : server.index("--host")]) for server in servers}
     assert same_words[same_words.index("--max-model-len") + 1] == "81920"  # the longest context that is evaluated
     assert json.loads(same_words[same_words.index("--hf-overrides") + 1]) == {"max_position_embeddings": 81_920}
-    assert same_words[same_words.index("--middleware") + 1] == "ablate.rollout.server_token.RequireToken"
+    assert same_words[same_words.index("--middleware") + 1] == "ablate.rollout.servers.token.RequireToken"
     assert all(server[server.index("bash") + 1].endswith("slurm/server.sh") for server in servers)  # restarts it
 
     (trainer,) = commands(lines, "ablate.train")

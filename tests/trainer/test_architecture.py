@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 from ablate import sweep
 from ablate.errors import UserError
-from ablate.trainer.architecture import pinned_architecture, read_architecture
+from ablate.models.architecture import pinned_architecture, read_architecture
 
 CONF = Path(__file__).parents[2] / "conf"
 # config.json of deepseek-ai/DeepSeek-R1-Distill-Qwen-14B, as transformers 4 wrote it

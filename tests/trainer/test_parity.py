@@ -20,8 +20,8 @@ from collectives import first_disagreement
 from layout_runs import largest_gap, largest_relative_gap
 
 from ablate.errors import UserError
+from ablate.models.families import FAMILIES, Family
 from ablate.trainer.batching import make_batch
-from ablate.trainer.model.families import FAMILIES, Family
 
 JOBS = {  # (processes, whether they have the double of Transformer Engine); benchmarks/layouts has more
     (2, False): (

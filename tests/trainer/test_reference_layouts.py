@@ -84,7 +84,7 @@ def share_of(rank: int, parallel: ParallelConfig, shape: dict) -> Share:
     """Build rank ``rank``'s part of the model, on the meta device and with no other process."""
     from megatron.core import parallel_state
 
-    from ablate.trainer.architecture import Architecture
+    from ablate.models.architecture import Architecture
     from ablate.trainer.model.policy import build_model
 
     dist.init_process_group("fake", store=FakeStore(), rank=rank, world_size=parallel.world_size)

@@ -247,7 +247,7 @@ def test_a_layout_that_cannot_work_is_refused_in_one_sentence(tiny_checkpoint, b
     ],
 )
 def test_a_layout_by_which_the_model_is_not_divisible_is_refused(tiny_checkpoint, changes, sentence):
-    from ablate.trainer.architecture import read_architecture
+    from ablate.models.architecture import read_architecture
     from ablate.trainer.parallel.layout import check_layout
 
     with pytest.raises(UserError, match=sentence):
@@ -266,7 +266,7 @@ ENGINE = replace(cases.SINGLE, transformer_engine=True, precision="bf16", fp8="h
     ],
 )
 def test_what_transformer_engine_cannot_do_is_refused(tiny_checkpoint, monkeypatch, parallel, installed, sentence):
-    from ablate.trainer.architecture import read_architecture
+    from ablate.models.architecture import read_architecture
     from ablate.trainer.parallel import layout
 
     monkeypatch.setattr(layout.importlib.util, "find_spec", lambda name: name if name in installed else None)
@@ -275,7 +275,7 @@ def test_what_transformer_engine_cannot_do_is_refused(tiny_checkpoint, monkeypat
 
 
 def test_fp8_and_the_attention_kernel_reach_megatron(tiny_checkpoint):
-    from ablate.trainer.architecture import Yarn, read_architecture
+    from ablate.models.architecture import Yarn, read_architecture
     from ablate.trainer.model.policy import transformer_config
 
     architecture = read_architecture(tiny_checkpoint)

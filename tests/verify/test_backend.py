@@ -16,9 +16,9 @@ from ablate.errors import UserError
 from ablate.types import Problem, TestCase, VerdictKind
 from ablate.verify import choices
 from ablate.verify.backend import Backend, BackendError
-from ablate.verify.container import memory_file
 from ablate.verify.inside.test_report import TestReport, parse_report
 from ablate.verify.jobs import Job, infrastructure_error, make_job
+from ablate.verify.local.container import memory_file
 from ablate.verify.scoring import Outcome, run_in_order, score
 from ablate.verify.verifier import open_verifier
 

@@ -17,7 +17,7 @@ import pytest
 
 from ablate.errors import UserError
 from ablate.types import Problem, TestCase, VerdictKind
-from ablate.verify import local
+from ablate.verify.local import backend as local
 from ablate.verify.verifier import open_verifier
 
 SRC = Path(__file__).parents[2] / "src"
@@ -99,7 +99,10 @@ def test_a_supervisor_that_was_stopped_is_replaced(make_config, monkeypatch):
 
 
 def test_a_supervisor_that_works_for_long_is_not_replaced(make_config, monkeypatch):
-    sabotage(monkeypatch, "supervisor.ALIVE_EVERY_S = sys.modules['ablate.verify.container'].ALIVE_EVERY_S = 0.1")
+    sabotage(
+        monkeypatch,
+        "supervisor.ALIVE_EVERY_S = sys.modules['ablate.verify.local.container'].ALIVE_EVERY_S = 0.1",
+    )
     monkeypatch.setattr(local, "SILENCE_S", 1.5)
     with open_verifier(make_config(workers=1, retries=0)) as verifier:
         verdict = verifier.submit(ADD, f"import time\ntime.sleep(1)\n{HONEST}").result()
@@ -135,13 +138,13 @@ FAULTS = {
         "did not answer",
     ),
     "a test's walls cannot be built": (
-        "from ablate.verify import container\n"
+        "from ablate.verify.local import container\n"
         "container.SOURCES['walls.py'] = container.SOURCES['walls.py'].replace(b'subset=pid', b'subset=nonsense')",
         HONEST,
         "could not be confined",
     ),
     "a test's filter cannot be installed": (
-        "from ablate.verify import container\n"
+        "from ablate.verify.local import container\n"
         "container.SOURCES['kernel.py'] = container.SOURCES['kernel.py'].replace(b'PR_SET_SECCOMP, 2', b'PR_SET_SECCOMP, 9')",
         HONEST,
         "could not be confined",
@@ -161,7 +164,7 @@ def test_a_fault_of_the_machine_is_an_infrastructure_error(make_config, monkeypa
 
 
 STARTS = {
-    "a missing interpreter": "from dataclasses import replace\nfrom ablate.verify import sandbox_view\n"
+    "a missing interpreter": "from dataclasses import replace\nfrom ablate.verify.local import sandbox_view\n"
     "find = sandbox_view.find_view\nsandbox_view.find_view = lambda: replace(find(), executable='/python/bin/nowhere')",
     "an end before the start": "sys.exit(3)",
 }
@@ -287,7 +290,7 @@ import sys
 sys.path.insert(0, {src!r})
 from ablate.types import TestCase
 from ablate.verify.jobs import Job
-from ablate.verify.local import LocalBackend
+from ablate.verify.local.backend import LocalBackend
 worker = LocalBackend()
 worker.start()
 limits = dict(time_limit_s=2, wall_limit_s=9, memory_limit_mib=256, output_limit_kib=64, max_processes=16, max_tests=None)

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from ablate.verify.inside import kernel
-from ablate.verify.sandbox_view import find_view
-from ablate.verify.staging import STAGES, free_directory
+from ablate.verify.local.sandbox_view import find_view
+from ablate.verify.local.staging import STAGES, free_directory
 
 
 def test_the_view_holds_the_interpreter_its_library_and_shared_libraries_only():

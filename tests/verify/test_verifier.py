@@ -11,7 +11,7 @@ import pytest
 from test_lifecycle import children
 
 from ablate.errors import UserError
-from ablate.stored_tests import StoredTests, pack_tests
+from ablate.files.stored_tests import StoredTests, pack_tests
 from ablate.types import Problem, TestCase, VerdictKind
 from ablate.verify.jobs import hardest_first, make_job
 from ablate.verify.verifier import open_verifier

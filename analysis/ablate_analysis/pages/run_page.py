@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from ablate.provenance import flatten
+from ablate.records.provenance import flatten
 from ablate.verify.extract import EXTRACTIONS
 from ablate_analysis.load import Experiment, Run, printed_name
 from ablate_analysis.one_factor import what_differs

@@ -17,8 +17,8 @@ import torch
 
 from ablate.collector.process import TAKEN, packed, serve
 from ablate.config import RunConfig
-from ablate.preemption import POLL_S, Preempted, is_asked_to_stop
-from ablate.rollout.process import children_end_with_us, environment_for_children, prepare_environment
+from ablate.process.preemption import POLL_S, Preempted, is_asked_to_stop
+from ablate.rollout.vllm.process import children_end_with_us, environment_for_children, prepare_environment
 from ablate.sampling import Started, WeightsVersion
 
 if TYPE_CHECKING:

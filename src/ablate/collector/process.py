@@ -15,7 +15,7 @@ import torch
 
 from ablate.config import RunConfig
 from ablate.errors import UserError
-from ablate.preemption import STOP_SIGNALS, Preempted
+from ablate.process.preemption import STOP_SIGNALS, Preempted
 from ablate.records.trace import Trace
 from ablate.rollout.open import close_engines
 from ablate.sampling import Sampling, WeightsVersion, open_sampling

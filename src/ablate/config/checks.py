@@ -7,7 +7,7 @@ from typing import Any
 
 from ablate.config.schema import ContextConfig, EvalConfig, ParallelConfig, RunConfig
 from ablate.errors import UserError
-from ablate.hf_config import yarn_factor
+from ablate.models.hf_config import yarn_factor
 
 CHOICES = {
     "rollout.lag": (0, 1),

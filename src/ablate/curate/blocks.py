@@ -22,9 +22,9 @@ from ablate.curate.statements import several_answers, statement_fault
 from ablate.curate.tests import Caps, Unusable, clean_tests, keys_of_all, pair_keys
 from ablate.curate.text import digest_of, marks_of, signature_of, words_of
 from ablate.files import write_atomic
+from ablate.files.stored_tests import PackedTests, StoredTests, pack_tests
 from ablate.sources.base import RawRow, Rejected, Row, SourceConfig, decoded, raw_rows
 from ablate.sources.choices import SOURCES
-from ablate.stored_tests import PackedTests, StoredTests, pack_tests
 from ablate.verify.inside import kernel
 
 BLOCK_ROWS = 64

@@ -9,8 +9,8 @@ from pathlib import Path
 from sys import intern
 from typing import Any
 
+from ablate.files.stored_tests import PackedTests, StoredTests
 from ablate.sources.base import Row
-from ablate.stored_tests import PackedTests, StoredTests
 from ablate.types import Problem
 
 

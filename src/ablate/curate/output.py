@@ -20,7 +20,7 @@ from ablate.curate.inputs import Input, file_digest, file_digests
 from ablate.curate.overlap import overlap_report
 from ablate.curate.settings import CurateConfig, EvaluationConfig
 from ablate.data.store import write_store
-from ablate.stored_tests import PackedTests
+from ablate.files.stored_tests import PackedTests
 from ablate.types import Problem
 
 TRAIN, EVALUATION = "train", "eval"

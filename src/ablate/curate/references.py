@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from ablate.curate.candidate import Candidate
-from ablate.stored_tests import StoredTests
+from ablate.files.stored_tests import StoredTests
 from ablate.types import Problem, TestCase, VerdictKind
 from ablate.verify.verifier import Verifier
 

@@ -17,7 +17,7 @@ from typing import Any
 from ablate.config import RunConfig
 from ablate.data.templates import make_templates
 from ablate.errors import UserError
-from ablate.parquet import iterate_parquet, read_facts
+from ablate.files.parquet import iterate_parquet, read_facts
 from ablate.types import Problem, VerdictKind
 
 ROWS_PER_BATCH = 8192

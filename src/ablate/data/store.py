@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from ablate.errors import UserError
-from ablate.parquet import iterate_parquet, write_row_groups
-from ablate.stored_tests import PackedTests, StoredTests
+from ablate.files.parquet import iterate_parquet, write_row_groups
+from ablate.files.stored_tests import PackedTests, StoredTests
 from ablate.types import Problem
 
 PROBLEMS_FILE = "problems.parquet"

@@ -18,10 +18,10 @@ from netrc import NetrcParseError, netrc
 from pathlib import Path
 
 from ablate.config import RunConfig
+from ablate.config.open_files import allow_open_files
 from ablate.doctor.finding import FAILED, NOT_NEEDED, OK, WARNING, Finding
 from ablate.errors import UserError
-from ablate.open_files import allow_open_files
-from ablate.provenance import PACKAGES, REPOSITORY
+from ablate.records.provenance import PACKAGES, REPOSITORY
 
 PIN = re.compile(r"^([A-Za-z0-9._-]+)==(\S+)")
 SHOWN_PACKAGES = 4

@@ -11,7 +11,7 @@ from dataclasses import replace
 from ablate.config import RunConfig
 from ablate.doctor.finding import FAILED, OK, WARNING, Finding
 from ablate.types import Problem, TestCase, VerdictKind
-from ablate.verify.cgroups import NO_GROUP
+from ablate.verify.local.cgroups import NO_GROUP
 from ablate.verify.verifier import open_verifier
 
 HONEST = "a, b = map(int, input().split())\nprint(a + b)\n"

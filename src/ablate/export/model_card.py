@@ -7,8 +7,8 @@ from typing import Any
 
 from ablate.config import RunConfig
 from ablate.evals.scores import summarise
-from ablate.provenance import flatten
 from ablate.records import RunDirectory
+from ablate.records.provenance import flatten
 from ablate.types import EvalRow
 
 

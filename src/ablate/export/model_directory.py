@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ablate.cli import recorded
 from ablate.errors import UserError
 from ablate.files import read_json
-from ablate.hf_config import read_hf_config, stretched
+from ablate.models.hf_config import read_hf_config, stretched
 from ablate.warm_start.build import MAX_FILE_BYTES
 
 if TYPE_CHECKING:

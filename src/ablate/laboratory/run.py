@@ -12,6 +12,7 @@ from ablate.config import RunConfig
 from ablate.data.tokenizer import load_tokenizer
 from ablate.errors import UserError
 from ablate.files import write_atomic
+from ablate.files.parquet import write_parts
 from ablate.laboratory import AS_CONFIGURED
 from ablate.laboratory.bench import BatchFor, LaboratoryConfig, Results, Variants, examine
 from ablate.laboratory.recorded import recorded_batch
@@ -19,7 +20,6 @@ from ablate.laboratory.table import markdown
 from ablate.laboratory.tokens import Decode, token_parts
 from ablate.objectives import Objective, build, canonical
 from ablate.objectives.batch import update_batch
-from ablate.parquet import write_parts
 from ablate.records import RunDirectory, checkpoint_directory, write_parquet
 from ablate.records.rollouts import RecordedStep, read_step
 from ablate.records.token_values import token_file

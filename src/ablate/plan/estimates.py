@@ -71,7 +71,7 @@ def estimates_of(
 def layouts_like(config: RunConfig) -> dict[str, ParallelConfig]:
     """The layouts of conf/parallel for this precision whose sizes divide this model."""
     from ablate.config import ParallelConfig, section
-    from ablate.trainer.architecture import pinned_architecture
+    from ablate.models.architecture import pinned_architecture
     from ablate.trainer.parallel.layout import check_layout
 
     layouts = {}

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ablate.config import RunConfig
+from ablate.config.open_files import check_open_files
 from ablate.errors import UserError
-from ablate.open_files import check_open_files
 from ablate.planner.decode import kv_room
 from ablate.planner.device import DeviceConfig
 from ablate.planner.memory import rank_memory

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ablate.architecture import Architecture
+from ablate.models.architecture import Architecture
 
 
 class Shape(Architecture):

@@ -21,7 +21,7 @@
 A record of step k is trusted once a checkpoint of a step >= k exists; resuming drops the rest and makes it again.
 """
 
-from ablate.parquet import read_columns, read_parquet, write_parquet
+from ablate.files.parquet import read_columns, read_parquet, write_parquet
 from ablate.records.checkpoints import checkpoint_directory
 from ablate.records.run import RunDirectory, StateOnDisk, run_path
 

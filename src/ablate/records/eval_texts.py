@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from ablate.parquet import read_columns, read_parquet, write_parquet
+from ablate.files.parquet import read_columns, read_parquet, write_parquet
 from ablate.types import Completion, Problem, Verdict
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ablate.errors import UserError
-from ablate.parquet import read_parquet
+from ablate.files.parquet import read_parquet
 from ablate.records.groups import cut_into_groups
 from ablate.records.run import RunDirectory
 from ablate.types import Completion, Problem, RolloutGroup, TrainBatch, Verdict, VerdictKind

@@ -11,7 +11,7 @@ from typing import Any
 
 from ablate.errors import UserError
 from ablate.files import write_atomic
-from ablate.parquet import read_parquet, write_parquet
+from ablate.files.parquet import read_parquet, write_parquet
 from ablate.types import EvalRow
 
 

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ablate.activity import VERIFIER, Work
+from ablate.process.activity import VERIFIER, Work
 
 NUM_BINS = 60  # of a batch's counters; every bin holds a mean, so that sums over time stay exact
 Interval = tuple[float, float]

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ablate.parquet import column_names, iterate_parquet
+from ablate.files.parquet import column_names, iterate_parquet
 
 FOLDER = "tokens"
 NAME = re.compile(r"step_(\d+)_checkpoint_(\d+)\.parquet")

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ablate.activity import Work
 from ablate.files import write_atomic
+from ablate.process.activity import Work
 from ablate.records.timeline import batch_events, span
 
 TRAINER = "trainer"  # its row is tid 0, as every span was before there were rows

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from ablate.preemption import Preempted
+from ablate.process.preemption import Preempted
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-from ablate.preemption import POLL_S, stop_if_asked
+from ablate.process.preemption import POLL_S, stop_if_asked
 from ablate.rollout.draws import Conditions, Decode, Draw, Key, VerifiedDraw, completion_of, requests_of
 from ablate.rollout.engine import Engine, Request, Sampled
 from ablate.types import Completion, Verdict

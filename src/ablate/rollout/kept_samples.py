@@ -9,7 +9,7 @@ from collections.abc import Hashable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ablate.preemption import stop_if_asked
+from ablate.process.preemption import stop_if_asked
 from ablate.rollout.engine import Engine, OnFinish, Request, Sampled
 
 if TYPE_CHECKING:

@@ -17,10 +17,10 @@ import torch.distributed
 
 from ablate.config import EngineConfig
 from ablate.errors import UserError
-from ablate.hf_config import read_hf_config
+from ablate.models.hf_config import read_hf_config
 from ablate.rollout.engine import Engine
-from ablate.rollout.settings import eos_ids, yarn_of
-from ablate.rollout.vllm import open_vllm
+from ablate.rollout.vllm.engine import open_vllm
+from ablate.rollout.vllm.settings import eos_ids, yarn_of
 
 # By rollout.engine.kind. Each takes (model_dir, config, longest context, original context); placement is never auto.
 OPENERS: dict[str, Callable[[Path, EngineConfig, int, int], Engine]] = {"vllm": open_vllm}

@@ -9,8 +9,8 @@ from typing import Any
 
 from ablate.config import RunConfig
 from ablate.errors import UserError
-from ablate.hf_config import read_hf_config
-from ablate.rollout.settings import engine_arguments, server_command
+from ablate.models.hf_config import read_hf_config
+from ablate.rollout.vllm.settings import engine_arguments, server_command
 
 
 def hf_config(config: RunConfig) -> dict[str, Any]:

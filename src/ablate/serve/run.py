@@ -11,8 +11,8 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 
-from ablate.rollout.process import PR_SET_PDEATHSIG
-from ablate.rollout.server_token import server_token
+from ablate.rollout.servers.token import server_token
+from ablate.rollout.vllm.process import PR_SET_PDEATHSIG
 from ablate.serve.lines import Server
 
 POLL_S = 0.5

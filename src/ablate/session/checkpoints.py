@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ablate.preemption import Preempted
+from ablate.process.preemption import Preempted
 from ablate.session.session import Session
 from ablate.session.state import RunState
 

@@ -14,7 +14,7 @@ from ablate import objectives
 from ablate.collector import open_collector
 from ablate.config import RunConfig
 from ablate.display import Display, SilentDisplay, SweepClock, open_display
-from ablate.preemption import Preempted, noted_signals
+from ablate.process.preemption import Preempted, noted_signals
 from ablate.records import RunDirectory
 from ablate.sampling import open_sampling
 from ablate.session.session import Session

@@ -17,7 +17,7 @@ from ablate import objectives
 from ablate.collector import Collector
 from ablate.config import RunConfig
 from ablate.display import Display
-from ablate.preemption import Preempted
+from ablate.process.preemption import Preempted
 from ablate.records import RunDirectory
 from ablate.records.rollouts import failed_test_rows, rows_of_step
 from ablate.rollout.engine import TooFewServers

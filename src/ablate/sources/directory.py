@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ablate.errors import UserError
-from ablate.parquet import iterate_parquet
+from ablate.files.parquet import iterate_parquet
 
 ROWS_PER_BATCH = 1  # one row of DeepCoder's lcbv5 decodes to 189 MB
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from ablate.importing import without_collecting_garbage
+from ablate.process.importing import without_collecting_garbage
 
 MODULES = (
     "megatron.core",

@@ -17,10 +17,10 @@ from torch import Tensor
 
 from ablate.config import ModelConfig, OptimConfig, ParallelConfig
 from ablate.errors import UserError
+from ablate.models.architecture import read_architecture, yarn_for
 from ablate.objectives.base import Objective
 from ablate.objectives.metrics import step_metrics
 from ablate.trainer import batching, cpu
-from ablate.trainer.architecture import read_architecture, yarn_for
 from ablate.trainer.batching import MicroBatch
 from ablate.trainer.checkpoint.directory import Checkpoints
 from ablate.trainer.checkpoint.shards import TrainingState

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ablate.files import write_atomic
-from ablate.stored_tests import StoredTests
+from ablate.files.stored_tests import StoredTests
 from ablate.types import Verdict, VerdictKind
 from ablate.verify.jobs import Job
 

@@ -10,8 +10,8 @@ from ablate.errors import UserError
 from ablate.verify.backend import Backend
 from ablate.verify.compare import COMPARISONS
 from ablate.verify.extract import EXTRACTIONS
-from ablate.verify.local import LocalBackend
-from ablate.verify.modal import ModalBackend
+from ablate.verify.local.backend import LocalBackend
+from ablate.verify.modal.backend import ModalBackend
 
 BACKENDS: dict[str, type[Backend]] = {"local": LocalBackend, "modal": ModalBackend}
 MAX_PRELUDE_CHARACTERS = 32_768  # as JSON; the fork server receives messages of 64 KiB

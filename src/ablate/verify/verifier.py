@@ -12,16 +12,16 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ablate.activity import VERIFIER, note_work
 from ablate.config import VerifyConfig
 from ablate.errors import UserError
+from ablate.process.activity import VERIFIER, note_work
 from ablate.types import Problem, Verdict, VerdictKind
 from ablate.verify.backend import Backend, BackendError
 from ablate.verify.cache import VerdictCache, verdict_key
-from ablate.verify.cgroups import NO_GROUP
 from ablate.verify.choices import BACKENDS, check_verify
 from ablate.verify.extract import EXTRACTIONS
 from ablate.verify.jobs import CANCELLED, Job, infrastructure_error, make_job
+from ablate.verify.local.cgroups import NO_GROUP
 
 log = logging.getLogger(__name__)
 BACK_OFF_S = 0.1  # doubled at every retry

@@ -99,7 +99,7 @@ def initial_weights(model_dir: Path, config: BuildConfig) -> Iterator[tuple[str,
     """Yield norms of 1 and normal weights of standard deviation ``initializer_range``, by Hugging Face's names."""
     import torch
 
-    from ablate.trainer.architecture import read_architecture
+    from ablate.models.architecture import read_architecture
     from ablate.trainer.model.weights import megatron_weights
 
     generator = torch.Generator().manual_seed(config.seed)

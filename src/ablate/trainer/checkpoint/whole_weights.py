@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ablate.config import ParallelConfig
 from ablate.errors import UserError
-from ablate.trainer.architecture import read_architecture
+from ablate.models.architecture import read_architecture
 from ablate.trainer.checkpoint.integrity import find_damage
 from ablate.trainer.checkpoint.shards import read_weights
 from ablate.trainer.model.policy import build_model

@@ -11,11 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ablate.architecture import Architecture
 from ablate.config import ParallelConfig
+from ablate.models.architecture import Architecture, Yarn
+from ablate.models.families import FAMILIES
 from ablate.trainer import cpu
-from ablate.trainer.architecture import Yarn
-from ablate.trainer.model.families import FAMILIES
 from ablate.trainer.parallel.layout import check_layout
 
 cpu.import_megatron()

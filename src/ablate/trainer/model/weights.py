@@ -1,7 +1,7 @@
 """Weights between Hugging Face's layout and Megatron's, whole or split over tensor and pipeline ranks.
 
 A ``MegatronWeight`` is one Megatron parameter and the Hugging Face tensors that it consists of; the table of a layer's
-weights is ``ablate.trainer.model.families``. ``linear_qkv`` (weight and bias) is laid out per key/value group: its
+weights is ``ablate.models.families``. ``linear_qkv`` (weight and bias) is laid out per key/value group: its
 queries, then its key, then its value. ``linear_fc1`` per tensor rank is gate, then up.
 """
 
@@ -15,8 +15,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from ablate.architecture import Architecture
-from ablate.trainer.model.families import layer_table
+from ablate.models.architecture import Architecture
+from ablate.models.families import layer_table
 from ablate.trainer.model.policy import PolicyModel
 from ablate.trainer.model.weight_files import WeightReader
 from ablate.trainer.parallel.world import World

@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib.util
 import math
 
-from ablate.architecture import Architecture
 from ablate.config import ParallelConfig
 from ablate.errors import UserError
+from ablate.models.architecture import Architecture
 
 FP8_BLOCK = 16  # FP8 matrix products need both dimensions of a weight to be multiples of this
 FP8_TOKENS = 32  # and the number of tokens to be a multiple of this (block-scaled recipes; other recipes need 16)

@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Hashable, Iterable
 
-from ablate.activity import ENGINE, note_work
+from ablate.process.activity import ENGINE, note_work
 
 
 class Running:

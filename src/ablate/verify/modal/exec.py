@@ -14,9 +14,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ablate.types import VerdictKind
-from ablate.verify.container import memory_file
 from ablate.verify.inside.test_report import parse_report
 from ablate.verify.jobs import Job
+from ablate.verify.local.container import memory_file
 from ablate.verify.scoring import Outcome, limits_of, score
 
 if TYPE_CHECKING:

@@ -28,9 +28,9 @@ from typing import TYPE_CHECKING
 
 from ablate.errors import UserError
 from ablate.types import Verdict
-from ablate.verify.container import INSIDE
 from ablate.verify.jobs import CANCELLED, Interrupted, Job, hardest_first, infrastructure_error
-from ablate.verify.modal_exec import Execution
+from ablate.verify.local.container import INSIDE
+from ablate.verify.modal.exec import Execution
 from ablate.verify.scoring import STARVED_FACTOR, Outcome, run_in_order
 
 if TYPE_CHECKING:

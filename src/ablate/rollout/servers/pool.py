@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from ablate.config import EngineConfig
-from ablate.rollout.dispatch import ServerFailed
 from ablate.rollout.engine import TooFewServers
-from ablate.rollout.server_http import CONNECT_TIMEOUT_S, call, http_session, on_each
+from ablate.rollout.servers.dispatch import ServerFailed
+from ablate.rollout.servers.http import CONNECT_TIMEOUT_S, call, http_session, on_each
 
 
 class Pool:

@@ -16,20 +16,21 @@ import time
 from dataclasses import replace
 
 from ablate.types import Verdict, VerdictKind
-from ablate.verify import cgroups, compare, sandbox_view
-from ablate.verify.container import (
+from ablate.verify import compare
+from ablate.verify.inside import kernel
+from ablate.verify.inside.test_report import parse_report
+from ablate.verify.jobs import ALIVE, ALIVE_EVERY_S, CANCELLED, Interrupted, Job, infrastructure_error, num_tests_run
+from ablate.verify.local import cgroups, sandbox_view
+from ablate.verify.local.container import (
     Container,
     ContainerError,
     adopt_orphans,
     find_bubblewrap,
     memory_file,
 )
-from ablate.verify.inside import kernel
-from ablate.verify.inside.test_report import parse_report
-from ablate.verify.jobs import ALIVE, ALIVE_EVERY_S, CANCELLED, Interrupted, Job, infrastructure_error, num_tests_run
-from ablate.verify.messages import receive_message, send_message
+from ablate.verify.local.messages import receive_message, send_message
+from ablate.verify.local.staging import stage
 from ablate.verify.scoring import MIB, Outcome, limits_of, longest_wait_s, run_in_order, score
-from ablate.verify.staging import stage
 
 CONTAINER_MIB = 64  # the server's and the program process's own memory, in addition to the test's
 

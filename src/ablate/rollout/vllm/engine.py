@@ -22,21 +22,21 @@ import torch
 
 from ablate.config import EngineConfig
 from ablate.errors import UserError
-from ablate.hf_config import read_hf_config
-from ablate.importing import without_collecting_garbage
-from ablate.preemption import stop_if_asked
-from ablate.rollout.child import death_in_one_sentence, report_death
+from ablate.models.hf_config import read_hf_config
+from ablate.process.importing import without_collecting_garbage
+from ablate.process.preemption import stop_if_asked
 from ablate.rollout.engine import Change, Engine, OnFinish, Request, Sampled, Steer
-from ablate.rollout.process import (
+from ablate.rollout.servers.engine import ServerEngine
+from ablate.rollout.vllm.child import death_in_one_sentence, report_death
+from ablate.rollout.vllm.process import (
     caller_unchanged,
     children_end_with_us,
     environment_for_children,
     prepare_environment,
 )
-from ablate.rollout.running import Running
-from ablate.rollout.server import ServerEngine
-from ablate.rollout.settings import engine_arguments, eos_ids, server_command, yarn_of
-from ablate.rollout.weights_file import weights_file
+from ablate.rollout.vllm.running import Running
+from ablate.rollout.vllm.settings import engine_arguments, eos_ids, server_command, yarn_of
+from ablate.rollout.weights.file import weights_file
 
 if TYPE_CHECKING:
     from torch import Tensor

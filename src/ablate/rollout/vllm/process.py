@@ -123,7 +123,7 @@ def children_end_with_us(imports: str | None = None) -> Iterator[None]:
     starts would wait for it for ever. A child asks the kernel first, then looks whether its parent is still there.
 
     Args:
-        imports: a module of many modules that the child imports first, as in ``ablate.importing``.
+        imports: a module of many modules that the child imports first, as in ``ablate.process.importing``.
     """
     from multiprocessing import spawn
 

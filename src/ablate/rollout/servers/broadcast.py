@@ -13,9 +13,9 @@ from uuid import uuid4
 import torch
 import torch.distributed as dist
 
-from ablate.rollout.buckets import SENDER, Group, buckets, open_group
-from ablate.rollout.dispatch import ServerFailed
-from ablate.rollout.server_http import call, http_session, on_each
+from ablate.rollout.servers.dispatch import ServerFailed
+from ablate.rollout.servers.http import call, http_session, on_each
+from ablate.rollout.weights.buckets import SENDER, Group, buckets, open_group
 
 if TYPE_CHECKING:
     from torch import Tensor

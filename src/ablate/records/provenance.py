@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[3]
 # The packages that compute, render prompts or sample, as patterns of normalised names. cuDNN and NCCL are nvidia-*.
 PACKAGES = (
     *("ablate", "hydra-core", "modal", "numpy", "safetensors", "tokenizers", "transformers", "triton"),

@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from ablate.errors import UserError
-from ablate.rollout.dispatch import ServerFailed
-from ablate.rollout.server_token import VARIABLE, server_token
+from ablate.rollout.servers.dispatch import ServerFailed
+from ablate.rollout.servers.token import VARIABLE, server_token
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession

@@ -14,8 +14,7 @@ from vllm.distributed.weight_transfer.factory import WeightTransferEngineFactory
 from vllm.model_executor.layers.rotary_embedding.base import RotaryEmbedding, RotaryEmbeddingBase
 from vllm.model_executor.layers.rotary_embedding.yarn_scaling_rope import YaRNScalingRotaryEmbedding
 
-from ablate.rollout.process import PR_SET_PDEATHSIG
-from ablate.rollout.tied_head import repack_tied_head
+from ablate.rollout.vllm.process import PR_SET_PDEATHSIG
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
 
 # vLLM imports this module in every worker before it makes the engine that --weight-transfer-config names.
-WeightTransferEngineFactory.register_engine("ablate", "ablate.rollout.receiver", "Receiver")
+WeightTransferEngineFactory.register_engine("ablate", "ablate.rollout.vllm.receiver", "Receiver")
 
 
 class WorkerExtension:
@@ -123,3 +122,17 @@ def norm_by_kernel(norm: Module) -> Callable[..., Tensor | tuple[Tensor, Tensor]
         return out
 
     return forward
+
+
+def repack_tied_head(model: Module) -> None:
+    """Bring the output projection up to date where it shares the embedding's weights.
+
+    On a CPU vLLM 0.31 multiplies by a packed copy that it made at the first load. A reload repacks every layer that
+    a checkpoint names. No checkpoint names a tied head, so it would silently keep the old weights.
+    """
+    head = getattr(model, "lm_head", None)
+    if not model.config.tie_word_embeddings or not hasattr(head, "quant_method"):
+        return  # not tied, or on another pipeline stage
+    if head.weight.data_ptr() != model.model.embed_tokens.weight.data_ptr():
+        raise RuntimeError("vLLM untied the output projection from the embedding during a reload")
+    head.quant_method.process_weights_after_loading(head)

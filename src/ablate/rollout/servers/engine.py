@@ -19,16 +19,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from ablate.activity import note_work
 from ablate.config import EngineConfig
 from ablate.errors import UserError
-from ablate.preemption import unless_asked_to_stop
-from ablate.rollout.broadcast import Broadcast, BroadcastFailed
-from ablate.rollout.dispatch import Dispatch, ServerFailed
+from ablate.process.activity import note_work
+from ablate.process.preemption import unless_asked_to_stop
 from ablate.rollout.engine import Change, OnFinish, Request, Sampled, Steer, WeightsIncomplete
-from ablate.rollout.server_http import allow_open_files, call, http_session
-from ablate.rollout.server_pool import Pool
-from ablate.rollout.weights_file import weights_file
+from ablate.rollout.servers.broadcast import Broadcast, BroadcastFailed
+from ablate.rollout.servers.dispatch import Dispatch, ServerFailed
+from ablate.rollout.servers.http import allow_open_files, call, http_session
+from ablate.rollout.servers.pool import Pool
+from ablate.rollout.weights.file import weights_file
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession

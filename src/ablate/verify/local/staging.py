@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from ablate.verify.inside import kernel
-from ablate.verify.sandbox_view import View
+from ablate.verify.local.sandbox_view import View
 
 STAGES = ("/mnt", "/media", "/srv", "/opt", "/var/tmp", "/tmp")
 

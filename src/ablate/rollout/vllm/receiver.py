@@ -14,8 +14,8 @@ from vllm.distributed.weight_transfer.base import (
 )
 from vllm.model_executor.model_loader.reload import finalize_layerwise_reload, initialize_layerwise_reload
 
-from ablate.rollout.buckets import Group, Layout, open_group, unpacked
-from ablate.rollout.tied_head import repack_tied_head
+from ablate.rollout.vllm.worker import repack_tied_head
+from ablate.rollout.weights.buckets import Group, Layout, open_group, unpacked
 
 
 @dataclass

@@ -13,17 +13,17 @@ from pathlib import Path
 from ablate.errors import UserError
 from ablate.types import Verdict
 from ablate.verify.backend import BackendError
-from ablate.verify.container import MISSING_BUBBLEWRAP
 from ablate.verify.jobs import ALIVE, Job
-from ablate.verify.messages import receive_message, send_message
+from ablate.verify.local.container import MISSING_BUBBLEWRAP
+from ablate.verify.local.messages import receive_message, send_message
 
-SOURCE_DIR = str(Path(__file__).parents[2])
+SOURCE_DIR = str(Path(__file__).parents[3])
 SILENCE_S = 120.0  # a supervisor that says nothing for this long was stopped; one that works is heard every few seconds
 END_TIMEOUT_S = 10.0  # for a supervisor to kill its container and to remove its control group
 START = """
 import socket, sys
 sys.path.insert(0, {source!r})
-from ablate.verify import supervisor
+from ablate.verify.local import supervisor
 supervisor.main(socket.socket(fileno={line}))
 """
 

@@ -1,4 +1,4 @@
-"""What a checkpoint's config.json says, and how its positions are stretched beyond the trained context."""
+"""The shape of a model: what its config.json and ``conf/model`` say, and how its positions are stretched."""
 
 from __future__ import annotations
 
@@ -8,10 +8,29 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from ablate.architecture import Architecture
 from ablate.errors import UserError
-from ablate.hf_config import read_hf_config, rope_theta, yarn_betas, yarn_factor
-from ablate.trainer.model.families import FAMILIES, supported_families
+from ablate.models.families import FAMILIES, supported_families
+from ablate.models.hf_config import read_hf_config, rope_theta, yarn_betas, yarn_factor
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """The shape of a model, as config.json says it and as ``conf/model`` may pin it.
+
+    Example: Qwen3-14B has ``hidden_size == 5120``, ``num_layers == 40``, ``num_heads == 40``, ``num_kv_heads == 8``.
+    """
+
+    vocab_size: int
+    hidden_size: int
+    num_layers: int
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int
+    mlp_size: int
+    norm_eps: float
+    rope_theta: float
+    tied_embeddings: bool
+    family: str = "qwen3"  # a key of families.FAMILIES: model_type in config.json
 
 
 @dataclass(frozen=True)

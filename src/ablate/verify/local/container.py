@@ -16,12 +16,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ablate.verify.cgroups import Group
 from ablate.verify.inside import kernel
 from ablate.verify.jobs import ALIVE_EVERY_S, Interrupted
-from ablate.verify.sandbox_view import View
+from ablate.verify.local.cgroups import Group
+from ablate.verify.local.sandbox_view import View
 
-INSIDE = Path(__file__).parent / "inside"
+INSIDE = Path(__file__).parents[1] / "inside"
 # Read once: the files that a container runs must neither change nor vanish while the verifier runs.
 SOURCES = {
     name: (INSIDE / name).read_bytes()
