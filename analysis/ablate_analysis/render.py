@@ -55,7 +55,9 @@ def to_markdown(table: Table) -> str:
     return "\n".join([f"**{table.title}**", "", *lines, "", table.note, ""])
 
 
-LATEX = {"%": r"\%", "_": r"\_", "&": r"\&", "#": r"\#", NOTHING: "--", "†": r"\dag{}"}
+LATEX = {letter: f"\\{letter}" for letter in "%_&#{}$"}
+LATEX |= {"\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "\n": " ", "\r": " "}
+LATEX |= {NOTHING: "--", "†": r"\dag{}"}
 
 
 def to_latex(table: Table) -> str:
@@ -64,10 +66,11 @@ def to_latex(table: Table) -> str:
     def text(cell: Text) -> str:
         return "".join(LATEX.get(letter, letter) for letter in plain(cell))
 
-    header = tuple(name.replace("\n", " ") for name in table.header)
-    body = [" & ".join(map(text, row)) + r" \\" for row in [header, *table.rows]]
+    escaped = [" & ".join(map(text, row)) + r" \\" for row in [table.header, *table.rows]]
+    # LaTeX reads "[" or "*" after a line break as an option of the break, hence the empty group.
+    body = ["{}" * line.startswith(("[", "*")) + line for line in escaped]
     lines = [rf"\begin{{tabular}}{{l{'r' * (len(table.header) - 1)}}}", r"\toprule", body[0], r"\midrule", *body[1:]]
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", f"% {table.note}", ""])
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", "% " + " ".join(table.note.split()), ""])
 
 
 def to_html(table: Table) -> Markup:

@@ -208,6 +208,16 @@ def test_a_cell_of_text_cannot_break_the_page():
     assert "x\\|y" in render.to_markdown(table)
 
 
+def test_labels_of_a_table_are_text_for_latex_whatever_they_hold():
+    hostile = r"\input{/etc/passwd} $x^2$ ~ #1 50%_&" + "\n\r"
+    table = render.Table("t", "t", (hostile, "b"), ((hostile, "[1, 2]"), ("[x]", "*")), note="a\nb \\c")
+    latex = render.to_latex(table)
+    escaped = r"\textbackslash{}input\{/etc/passwd\} \$x\textasciicircum{}2\$ \textasciitilde{} \#1 50\%\_\&"
+    assert [line.count(escaped) for line in latex.splitlines()] == [0, 0, 1, 0, 1, 0, 0, 0, 0]
+    assert "{}[x] & *" in latex, "LaTeX takes a bracket after a line break as its option"
+    assert latex.splitlines()[-1] == r"% a b \c", "a note stays a comment"
+
+
 def test_cells_that_trained_on_groups_of_atropos_are_named(main_runs, settings):
     first, *others = main_runs.runs
     arrived = replace(first, manifest={**first.manifest, "groups": "from Atropos"})

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,24 +16,50 @@ RESTORE = "restore it from a copy, or remove the run that it belongs to"
 
 
 def write_atomic(path: Path, text: str, durable: bool = True) -> None:
-    """Replace ``path`` in one step: after a crash a reader finds the old text or the new text, never a part of one.
+    """Replace ``path`` by a file with this text; see ``replacing``."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path, durable) as scratch:
+        scratch.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
+    """Yield a hidden path in the same directory; the file that the block writes there replaces ``path`` in one step.
+
+    A reader finds the old file or the new one, never a part of one, also after a crash or a power cut.
 
     Args:
-        durable: wait until the disk has the text; false for what is cheap to make again.
+        durable: wait until the disk has the file and its name; false for what is cheap to make again.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     scratch = scratch_path(path)
     try:
-        with scratch.open("w", encoding="utf-8") as file:
-            file.write(text)
-            if durable:
-                file.flush()
-                os.fsync(file.fileno())
+        yield scratch
+        if durable:
+            sync(scratch)
         scratch.replace(path)
-    except OSError as error:
+        if durable:
+            sync(path.parent)
+    except BaseException as error:
         scratch.unlink(missing_ok=True)  # a full disk must not become fuller
-        error.filename = error.filename or str(path)
+        if isinstance(error, OSError):
+            error.filename = error.filename or str(path)
         raise
+
+
+def sync(path: Path) -> None:
+    """Wait until the disk has the bytes of a file, or the names in a directory."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_tree(directory: Path) -> None:
+    """Wait until the disk has every file below a directory, and their names."""
+    for path in sorted(directory.rglob("*")):
+        sync(path)
+    sync(directory)
 
 
 def scratch_path(path: Path) -> Path:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ablate.errors import UserError
-from ablate.files import scratch_path
+from ablate.files import replacing
 
 Result = TypeVar("Result")
 
@@ -27,12 +27,11 @@ def write_parquet(path: Path, rows: Sequence[Mapping[str, Any]], facts: Mapping[
     import pyarrow.parquet as pq
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = scratch_path(path)
     table = pa.Table.from_pylist(list(rows))
     if facts is not None:
         table = table.replace_schema_metadata({FACTS_KEY: json.dumps(facts)})
-    pq.write_table(table, scratch)
-    scratch.replace(path)
+    with replacing(path) as scratch:
+        pq.write_table(table, scratch)
 
 
 def read_parquet(path: Path) -> list[dict[str, Any]]:
@@ -83,7 +82,9 @@ def opened(path: Path, read: Callable[[Any], Result]) -> Result:
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:  # the file is not there, or may not be read
             raise
-        raise UserError(f"{path} is not a readable parquet file ({error}): remove it and run the step again") from error
+        raise UserError(
+            f"{path} is not a readable parquet file ({error}): restore it from a copy, or make it again"
+        ) from error
 
 
 def read_facts(path: Path) -> dict[str, Any]:
@@ -99,14 +100,12 @@ def write_parts(path: Path, parts: Iterable[Sequence[Mapping[str, Any]]]) -> Non
     import pyarrow.parquet as pq
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = scratch_path(path)
     tables = (pa.Table.from_pylist(list(part)) for part in parts)
     first = next(tables)
-    with pq.ParquetWriter(scratch, first.schema) as writer:
+    with replacing(path) as scratch, pq.ParquetWriter(scratch, first.schema) as writer:
         writer.write_table(first)
         for table in tables:
             writer.write_table(table.cast(first.schema))
-    scratch.replace(path)
 
 
 def write_row_groups(
@@ -122,12 +121,10 @@ def write_row_groups(
 
     kinds = {str: pa.string(), int: pa.int64(), float: pa.float64()}
     schema = pa.schema([(name, kinds[kind]) for name, kind in columns.items()])
-    scratch = scratch_path(path)
     remaining = iter(rows)
-    with pq.ParquetWriter(scratch, schema) as writer:
+    with replacing(path) as scratch, pq.ParquetWriter(scratch, schema) as writer:
         while group := list(islice(remaining, group_size)):
             writer.write_table(pa.Table.from_pylist(group, schema))
-    scratch.replace(path)
 
 
 def iterate_parquet(path: Path, columns: Sequence[str], batch_size: int) -> Iterator[dict[str, Any]]:

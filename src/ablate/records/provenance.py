@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import platform
 import re
@@ -123,6 +124,16 @@ def file_changes(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
 
 def config_changes(old_yaml: str, new_yaml: str) -> list[str]:
     """Return ``key: old -> new`` for every key that differs, of the keys that decide what a run computes."""
-    old, new = (dict(flatten(yaml.safe_load(text))) for text in (old_yaml, new_yaml))
-    keys = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
-    return [f"{key}: {old.get(key)} -> {new.get(key)}" for key in keys if not is_execution_key(key)]
+    return value_changes(computing_values(old_yaml), computing_values(new_yaml))
+
+
+def computing_values(config_yaml: str) -> dict[str, Any]:
+    """The keys that decide what a run computes, with their values in JSON's types; a checkpoint holds them."""
+    flat = flatten(yaml.safe_load(config_yaml))
+    return json.loads(json.dumps({key: value for key, value in flat if not is_execution_key(key)}, default=str))
+
+
+def value_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Return ``key: old -> new`` for every key that differs; a key that is absent is null."""
+    keys = sorted(key for key in old.keys() | new.keys() if repr(old.get(key)) != repr(new.get(key)))
+    return [f"{key}: {old.get(key)} -> {new.get(key)}" for key in keys]

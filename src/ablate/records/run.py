@@ -68,10 +68,9 @@ class RunDirectory:
             changes: ``key: old -> new`` for every key in which the configuration already here differs.
         """
         if changes and self.holds_work():
-            shown = "; ".join(changes[:4]) + (f" and {len(changes) - 4} more" if len(changes) > 4 else "")
             raise UserError(
-                f"{self.path} holds a run with another configuration ({shown}): give this one its own cell=NAME, "
-                "or remove that directory"
+                f"{self.path} holds a run with another configuration ({shown_changes(changes)}): give this one its own "
+                "cell=NAME, or remove that directory"
             )
         if changes:
             self.manifest.path.unlink(missing_ok=True)  # it is about attempts with the other configuration
@@ -129,3 +128,8 @@ class RunDirectory:
 def run_path(config: RunConfig) -> Path:
     """The directory is a function of the configuration, so that the same cell always finds its own records."""
     return Path(config.paths.outputs) / config.experiment / config.cell / f"seed{config.seed}"
+
+
+def shown_changes(changes: Sequence[str]) -> str:
+    """The first few of the changes, each ``key: old -> new``, in one line."""
+    return "; ".join(changes[:4]) + (f" and {len(changes) - 4} more" if len(changes) > 4 else "")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, asdict, fields
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import Any
 
 from ablate.errors import UserError
 from ablate.files import write_atomic
-from ablate.files.parquet import read_parquet, write_parquet
+from ablate.files.parquet import read_columns, read_parquet, write_parquet
 from ablate.types import EvalRow
 
 
@@ -100,6 +102,56 @@ class StepRecords:
         if keep_step is None and self.eval_samples_path.exists():
             self.eval_samples_path.rmdir()
 
+    def vouched(self, step: int, is_evaluated: bool) -> dict[str, Any]:
+        """The records that a checkpoint of ``step`` vouches for, as JSON values; ``lacking`` looks for them.
+
+        Args:
+            is_evaluated: as in ``keep_through``.
+        """
+        last = step if is_evaluated else step - 1
+        lines = {row["step"]: line for line, row in self._metric_lines() if row["step"] <= last}
+        files = [*sorted(self.rollouts_path.glob("*.parquet")), *sorted(self.failed_tests_path.glob("*.parquet"))]
+        sizes = {str(path.relative_to(self.path)): path.stat().st_size for path in files if step_of(path) <= step}
+        return {
+            "metrics": {"steps": list(lines), "digest": digest(lines.values())},
+            "rollouts": sizes,
+            "eval_rows": self._counted_eval_rows(last),
+        }
+
+    def lacking(self, vouched: Mapping[str, Any], rollouts: bool) -> str | None:
+        """What is missing of ``vouched``, in words; None if everything is here.
+
+        Args:
+            rollouts: whether the rollouts must be here as well.
+        """
+        metrics = vouched["metrics"]
+        lines = {row["step"]: line for line, row in self._metric_lines() if row["step"] in metrics["steps"]}
+        if missing := [step for step in metrics["steps"] if step not in lines]:
+            return f"{self.metrics_path.name} has no line of step {missing[0]}"
+        if digest(lines.values()) != metrics["digest"]:
+            return f"{self.metrics_path.name} does not hold the lines that were written"
+        for name, size in vouched["rollouts"].items() if rollouts else ():
+            path = self.path / name
+            if not path.is_file():
+                return f"{name} is missing"
+            if path.stat().st_size != size:
+                return f"{name} has {path.stat().st_size} bytes, {size} were written"
+        try:
+            here = self._counted_eval_rows(None) if vouched["eval_rows"] else {}
+        except UserError as error:
+            return str(error).partition(":")[0]
+        for name, count in vouched["eval_rows"].items():
+            if here.get(name, 0) < count:
+                step, context = name.split("/")
+                rows = f"{here.get(name, 0)} of {count} rows"
+                return f"{self.eval_path.name} has {rows} of step {step} at {context} tokens"
+        return None
+
+    def _counted_eval_rows(self, step: int | None) -> dict[str, int]:
+        """Rows of eval.parquet as "step/context": how many; ``step``: the last one that counts."""
+        rows = read_columns(self.eval_path, ["step", "context"]) if self.eval_path.exists() else []
+        return Counter(f"{row['step']}/{row['context']}" for row in rows if step is None or row["step"] <= step)
+
     def keep_through(self, step: int, is_evaluated: bool = True) -> list[str]:
         """Drop the records of later steps, and what a kill left half-written; return a sentence for each repair.
 
@@ -127,19 +179,34 @@ class StepRecords:
 
     def _keep_rollouts(self, step: int) -> Iterator[str]:
         for path in sorted(self.rollouts_path.glob("*.parquet")):
-            if int(path.stem.removeprefix("step_")) > step:
+            if step_of(path) > step:
                 path.unlink()
                 (self.failed_tests_path / path.name).unlink(missing_ok=True)
                 yield f"{path.name}: removed, because its step is later than {step}"
 
     def _keep_eval_rows(self, step: int) -> Iterator[str]:
-        rows = self.eval_rows()
+        try:
+            rows = self.eval_rows()
+        except UserError:
+            if any(name.startswith("eval/") for row in self.metrics() for name in row):
+                raise
+            self.eval_path.unlink()  # of an evaluation that is not recorded, and will be repeated
+            yield f"{self.eval_path.name}: removed, because it is not readable"
+            return
         early = [row for row in rows if row.step <= step]
         if len(early) < len(rows):
             self.eval_path.unlink()
             if early:
                 self.append_eval(early)
             yield f"{self.eval_path.name}: kept {len(early)} of {len(rows)} rows, up to step {step}"
+
+
+def step_of(rollouts_file: Path) -> int:
+    return int(rollouts_file.stem.removeprefix("step_"))
+
+
+def digest(lines: Iterable[str]) -> str:
+    return hashlib.blake2b("\n".join(lines).encode(), digest_size=16).hexdigest()
 
 
 def parsed(line: str) -> dict[str, Any] | None:

@@ -4,15 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
+from ablate.errors import UserError
 from ablate.process.preemption import Preempted
+from ablate.provenance import computing_values
 from ablate.session.session import Session
 from ablate.session.state import RunState
 
 
 def restore(session: Session) -> RunState:
-    """Continue at the newest whole checkpoint, and drop the records of later steps: they will be made again."""
-    plain = session.trainer.checkpoints.load_newest(session.run.checkpoints_path, session.display.say)
+    """Continue at the newest checkpoint that is whole and whose records are here; drop the records of later steps.
+
+    Raises:
+        UserError: if every checkpoint vouches for records that are missing.
+    """
+    faults: list[str] = []
+
+    def fault_of(facts: dict[str, Any]) -> str | None:
+        vouched, rollouts = facts.get("records"), session.config.logging.save_rollouts
+        fault = session.run.steps.lacking(vouched, rollouts) if vouched else None
+        faults.extend([fault] if fault else [])
+        return fault
+
+    path = session.run.checkpoints_path
+    plain = session.trainer.checkpoints.load_newest(path, session.display.say, fault_of)
+    if plain is None and faults:
+        raise UserError(
+            f"{session.run.path} cannot continue: {faults[-1]}, and every checkpoint vouches for it: restore it from a "
+            f"copy, or remove {path} to repeat the run from its first step"
+        )
     state = RunState.of_plain(plain) if plain else RunState()
     repeated = ""
     if session.is_leader:
@@ -42,6 +63,7 @@ def save(session: Session, state: RunState) -> None:
             state.as_plain(),
             keep=keep.keep,
             best=state.best_step if keep.keep_best else None,
+            facts=facts_of(session, state.step, state.unrecorded is None),
             asynchronous=keep.asynchronous,
         )
     session.saved = (state.step, state.unrecorded is None)
@@ -59,8 +81,17 @@ def add_scores(session: Session, step: int, state: RunState) -> None:
             {"scores": dict(state.scores), "unrecorded": None},
             keep=keep.keep,
             best=state.best_step if keep.keep_best else None,
+            facts=facts_of(session, step, True),
         )
     session.saved = (step, True)
+
+
+def facts_of(session: Session, step: int, is_evaluated: bool) -> dict[str, Any] | None:
+    """On the leader: the run to which a checkpoint of ``step`` belongs, and the records for which it vouches."""
+    if not session.is_leader:
+        return None
+    run = session.run
+    return {"run": computing_values(run.config_yaml()), "records": run.steps.vouched(step, is_evaluated)}
 
 
 def publish(session: Session) -> None:

@@ -1,8 +1,15 @@
 """Checkpoints on disk: they survive a kill, a damaged disk and a change of layout.
 
-A checkpoint is a directory ``step_000010`` that appears whole or not at all: Megatron's shards (any layout can read
-them), ``extra.pt`` (the loop's own state) and ``complete.json`` (the size and hash of every file). The files ``latest``
-and ``best`` name directories; a directory is checked before it is used.
+A checkpoint is a directory that appears whole or not at all, also after a power cut::
+
+    RUN/checkpoints/step_000010/
+        *.distcp, common.pt, metadata.json, .metadata    Megatron's shards of weights and optimizer, for any layout
+        extra.pt, or amended.pt    the loop's own state, ``session.state.RunState``
+        complete.json              "files": size and hash of each; "facts": the configuration of its run, and the
+                                   records up to its step, for which it vouches
+    RUN/checkpoints/latest, best   name directories
+
+A directory is checked before it is used.
 """
 
 from __future__ import annotations
@@ -19,9 +26,16 @@ import torch
 import torch.distributed as dist
 
 from ablate.errors import UserError
-from ablate.files import write_atomic
+from ablate.files import sync, sync_tree, write_atomic
 from ablate.trainer.checkpoint import shards
-from ablate.trainer.checkpoint.integrity import COMPLETE, find_damage, fingerprint, fingerprints, read_record
+from ablate.trainer.checkpoint.integrity import (
+    COMPLETE,
+    check_is_of_run,
+    find_damage,
+    fingerprint,
+    fingerprints,
+    read_record,
+)
 from ablate.trainer.parallel.world import World
 
 EXTRA, AMENDED = "extra.pt", "amended.pt"
@@ -36,6 +50,7 @@ class Pending:
     root: Path
     step: int
     extra: dict[str, Any]
+    facts: dict[str, Any]
     keep: int
     best: int | None
     writing: shards.Writing
@@ -67,12 +82,14 @@ class Checkpoints:
         *,
         keep: int,
         best: int | None,
+        facts: dict[str, Any] | None = None,
         asynchronous: bool = False,
     ) -> None:
         """Write the state after ``step`` to a directory under ``root``.
 
         Args:
             extra: the loop's state: tensors, numbers, strings, and dicts, lists and tuples of them.
+            facts: JSON values about the run and its records; only the leader's count.
             keep: number of the newest checkpoints that stay.
             best: the step whose checkpoint stays as well, and that the file ``best`` names.
             asynchronous: return while a thread still writes. The checkpoint counts after the first call of
@@ -90,20 +107,30 @@ class Checkpoints:
 
         on_leader(self.world, make_room)
         writing = shards.write(self.state, partial, asynchronous)
-        self.pending = Pending(root, step, copy.deepcopy(extra), keep, best, writing)
+        self.pending = Pending(root, step, copy.deepcopy(extra), facts or {}, keep, best, writing)
         if not asynchronous:
             self.finish_save()
 
-    def amend(self, root: Path, step: int, changes: dict[str, Any], *, keep: int, best: int | None) -> None:
+    def amend(
+        self,
+        root: Path,
+        step: int,
+        changes: dict[str, Any],
+        *,
+        keep: int,
+        best: int | None,
+        facts: dict[str, Any] | None = None,
+    ) -> None:
         """Change some of the loop's state in a checkpoint that is there; a kill leaves the old state or the new.
 
         Args:
             keep: as in ``save``, and ``best`` as well.
+            facts: replace those of ``save``; None keeps them.
         """
         self.finish_save()
 
         def change() -> None:
-            amend(Path(root) / name_of(step), changes)
+            amend(Path(root) / name_of(step), changes, facts)
             name_and_prune(Path(root), keep, best)
 
         on_leader(self.world, change)
@@ -131,24 +158,43 @@ class Checkpoints:
         """Load the state after ``step``, written under this layout or another; return the loop's state.
 
         Raises:
-            UserError: when the checkpoint is damaged.
+            UserError: when the checkpoint is damaged, or of another run than ``root``.
         """
         self.finish_save()
         directory = Path(root) / name_of(step)
+        if self.world.is_leader:
+            check_is_of_run(directory)
         damage = find_damage(directory, self.world)
         if damage is not None:
             raise UserError(f"{directory} cannot be loaded: {damage}: name another checkpoint")
         return self._read(directory)
 
-    def load_newest(self, root: Path, say: Callable[[str], None]) -> dict[str, Any] | None:
-        """Load the newest undamaged checkpoint, ``say`` which damaged ones are skipped; None if there is none."""
+    def load_newest(
+        self, root: Path, say: Callable[[str], None], fault_of: Callable[[dict[str, Any]], str | None] | None = None
+    ) -> dict[str, Any] | None:
+        """Load the newest undamaged checkpoint, ``say`` which ones are skipped and why; None if there is none.
+
+        Args:
+            fault_of: takes the facts of a checkpoint, and returns why it cannot be used; called on the leader.
+
+        Raises:
+            UserError: when one is of another run than ``root``.
+        """
         self.finish_save()
-        for name in self.world.broadcast(newest_first(Path(root))):
-            damage = find_damage(Path(root) / name, self.world)
-            if damage is None:
-                return self._read(Path(root) / name)
+        names = newest_first(Path(root))
+        for name in names if self.world.is_leader else ():
+            check_is_of_run(Path(root) / name)
+        for name in self.world.broadcast(names):
+            directory = Path(root) / name
+            fault = None
             if self.world.is_leader:
-                say(f"checkpoint {name} is skipped: {damage}")
+                record = read_record(directory / COMPLETE) if fault_of else None
+                fault = fault_of(record.get("facts", {})) if record else None
+            fault = self.world.broadcast(fault) or find_damage(directory, self.world)
+            if fault is None:
+                return self._read(directory)
+            if self.world.is_leader:
+                say(f"checkpoint {name} is skipped: {fault}")
         return None
 
     def _read(self, directory: Path) -> dict[str, Any]:
@@ -164,26 +210,30 @@ def publish(pending: Pending, world: World) -> None:
     files = fingerprints(pending.partial, world)
 
     def move_into_place() -> None:
-        record = {"step": pending.step, "files": files}
+        record = {"step": pending.step, "files": files, "facts": pending.facts}
         write_atomic(pending.partial / COMPLETE, json.dumps(record, indent=1))
+        sync_tree(pending.partial)
         final = pending.root / pending.name
         if final.exists():  # made before a resumed run came here again
             shutil.rmtree(final)
         pending.partial.rename(final)
+        sync(pending.root)
         write_atomic(pending.root / LATEST, pending.name)
         name_and_prune(pending.root, pending.keep, pending.best)
 
     on_leader(world, move_into_place)
 
 
-def amend(directory: Path, changes: dict[str, Any]) -> None:
+def amend(directory: Path, changes: dict[str, Any], facts: dict[str, Any] | None = None) -> None:
     """Write the changed state under a name of its own; it counts once ``complete.json`` says so."""
     record = read_record(directory / COMPLETE)
     old, new = extra_of(record), next(name for name in (EXTRA, AMENDED) if name != extra_of(record))
     torch.save(torch.load(directory / old, weights_only=True) | changes, directory / new)
+    sync(directory / new)
     record["files"] = {name: each for name, each in record["files"].items() if name != old}
     record["files"][new] = fingerprint(directory / new)
-    write_atomic(directory / COMPLETE, json.dumps({**record, "extra": new}, indent=1))
+    record |= {"extra": new, "facts": record.get("facts", {}) if facts is None else facts}
+    write_atomic(directory / COMPLETE, json.dumps(record, indent=1))
     (directory / old).unlink()
 
 

@@ -1,4 +1,4 @@
-"""Is a checkpoint on disk what was written? ``complete.json`` holds the size and hash of every file."""
+"""Is a checkpoint on disk what was written, and by the run in whose directory it lies? ``complete.json`` knows both."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from typing import Any
 
 import torch.distributed as dist
 
+from ablate.errors import UserError
+from ablate.provenance import computing_values, value_changes
+from ablate.records.run import CONFIG_FILE, shown_changes
 from ablate.trainer.parallel.world import World
 
 COMPLETE = "complete.json"
@@ -50,6 +53,25 @@ def find_damage(directory: Path, world: World) -> str | None:
         if found[name][1] != digest:
             return f"{name} does not hold what was written"
     return None
+
+
+def check_is_of_run(checkpoint: Path) -> None:
+    """Raise ``UserError`` for a checkpoint in a run's directory that another run wrote.
+
+    A run is what ``provenance.computing_values`` says of its configuration. A checkpoint that names no run, or lies in
+    no run's directory, is accepted.
+    """
+    config, complete = checkpoint.resolve().parents[1] / CONFIG_FILE, checkpoint / COMPLETE
+    record = read_record(complete) if complete.is_file() and config.is_file() else None
+    written_by = (record or {}).get("facts", {}).get("run")
+    if not written_by:
+        return
+    changes = value_changes(written_by, computing_values(config.read_text(encoding="utf-8")))
+    if changes:
+        raise UserError(
+            f"{checkpoint} was written by another run than {config} describes ({shown_changes(changes)}): move it to "
+            "the run that it belongs to, or remove it"
+        )
 
 
 def read_record(path: Path) -> dict[str, Any] | None:

@@ -10,7 +10,7 @@ from torch import Tensor
 from ablate.config import ParallelConfig
 from ablate.errors import UserError
 from ablate.models.architecture import read_architecture
-from ablate.trainer.checkpoint.integrity import find_damage
+from ablate.trainer.checkpoint.integrity import check_is_of_run, find_damage
 from ablate.trainer.checkpoint.shards import read_weights
 from ablate.trainer.model.policy import build_model
 from ablate.trainer.model.weights import hf_tensors
@@ -27,10 +27,11 @@ def checkpoint_tensors(
         parallel: of the run; of its layout nothing but the precision matters.
 
     Raises:
-        UserError: when the checkpoint is damaged, or this process is one of several.
+        UserError: when the checkpoint is damaged or of another run, or this process is one of several.
     """
     parallel = parallel.alone()
     world = open_world(parallel)
+    check_is_of_run(checkpoint)
     damage = find_damage(checkpoint, world)
     if damage is not None:
         raise UserError(f"{checkpoint} cannot be read: {damage}: name another checkpoint")
