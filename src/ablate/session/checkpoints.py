@@ -8,7 +8,7 @@ from typing import Any
 
 from ablate.errors import UserError
 from ablate.process.preemption import Preempted
-from ablate.provenance import computing_values
+from ablate.records.provenance import computing_values
 from ablate.session.session import Session
 from ablate.session.state import RunState
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch.distributed as dist
 
 from ablate.errors import UserError
-from ablate.provenance import computing_values, value_changes
+from ablate.records.provenance import computing_values, value_changes
 from ablate.records.run import CONFIG_FILE, shown_changes
 from ablate.trainer.parallel.world import World
 
