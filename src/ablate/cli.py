@@ -17,6 +17,7 @@ from ablate.files import read_yaml
 CONF_DIR = str(Path(__file__).resolve().parents[2] / "conf")
 FREE_FORM = ("objective", "model.build", "model.architecture")  # sections whose keys depend on the choice
 MISTAKE_EXIT_CODE = 2
+INTERRUPTED_EXIT_CODE = 130  # 128 + SIGINT, as shells have it
 HYDRA_CONFIG_OPTIONS = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn")
 
 
@@ -35,6 +36,9 @@ def run_main(main: Callable[[], object]) -> None:
             raise UserError(f"{CONF_DIR} does not exist: ablate reads its YAML from a clone, so install it with pip -e")
         check_words(sys.argv[1:])
         main()
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(INTERRUPTED_EXIT_CODE)
     except MissingConfigException as error:
         choices = f": choose one of {', '.join(error.options)}" if error.options else ""
         stop(f"there is no configuration {error.missing_cfg_file}{choices}")

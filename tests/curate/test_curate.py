@@ -97,6 +97,14 @@ def test_every_row_is_kept_or_has_one_line_in_rejected(curated):
     assert sum(counts["reasons"].values()) == len(rejected)
 
 
+def test_dropped_tests_and_references_that_nobody_can_read_are_counted(curated):
+    counts, card = curated.manifest["counts"], (curated.out / "card.md").read_text()
+    assert counts["large_tests_dropped"] == 1
+    assert counts["notes"]["unreadable_reference"] == 1
+    assert "1 tests of training problems were dropped" in card
+    assert "| unreadable_reference | 1 |" in card
+
+
 def test_the_stores_load_and_training_problems_obey_the_rules(curated):
     train, evaluation = (load_problems(str(curated.out / name)) for name in ("train", "eval"))
     assert len(train) == curated.manifest["counts"]["train"] >= 20

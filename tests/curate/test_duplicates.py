@@ -9,8 +9,10 @@ import pytest
 from datasketch import MinHash, MinHashLSH
 
 from ablate.curate.candidate import Candidate, Details, Line, Place, Reference
-from ablate.curate.duplicates import keep_one_each, similar_pairs
-from ablate.curate.text import NUM_BANDS, NUM_PERMUTATIONS, signature_of
+from ablate.curate.duplicates import drop_near, keep_one_each, similar_pairs
+from ablate.curate.tests import keys_of_all, probes_of, sketch_of
+from ablate.curate.text import NUM_BANDS, NUM_PERMUTATIONS, digest_of, marks_of, signature_of, words_of
+from ablate.types import TestCase
 
 VOCABULARY = [f"word{number}" for number in range(500)]
 
@@ -32,11 +34,30 @@ def statements(count: int) -> list[list[str]]:
 def make_candidate(tmp_path):
     def make(name: str, num_tests: int = 5, signature: bytes = b"", references: tuple[str, ...] = ()) -> Candidate:
         path = tmp_path / f"{name}.jsonl"
-        details = Details({"statement": name}, None, references, ())
+        details = Details({"statement": name}, None, references, (), {})
         path.write_text(json.dumps({"details": vars(details)}))
         line = Line(str(path), 0, path.stat().st_size)
         place, places = Place(0, 0, num_tests, 0, ""), tuple(Reference(line, each) for each in range(len(references)))
-        facts = ("s", "c", 0, "train", "stdin", None, False, (), "block", place, None, "", "", "", signature, None)
+        facts = (
+            "s",
+            "c",
+            0,
+            "train",
+            "stdin",
+            None,
+            False,
+            (),
+            "block",
+            place,
+            None,
+            "",
+            "",
+            "",
+            signature,
+            (),
+            0,
+            None,
+        )
         return Candidate(name, *facts, places, line)
 
     return make
@@ -65,3 +86,53 @@ def test_the_row_with_the_most_tests_stays_with_the_different_references_of_all(
     kept, rejected = keep_one_each(rows, [(0, 1), (1, 2)], "near_duplicate", max_references=3)
     assert [(each.id, each.reference_texts()) for each in kept] == [("most", ["c", "a", "b"]), ("alone", ["e"])]
     assert [each.detail for each in rejected] == ["of most", "of most"]
+
+
+TEXT = (
+    "A gardener has n beds in a row, each with some number of tulips, and on every day of the week she may water one "
+    "bed, after which its tulips double. Read the numbers on one line, each at most {bound}, and print the largest "
+    "total of tulips that she can have after {days} days. The beds are numbered from left to right.{more}"
+)
+TESTS = [TestCase(f"{n} {n + 1} {n + 2}\n", f"{7 * n}\n") for n in range(6)]
+OTHER_OUTPUTS = [TestCase(test.input, f"{test.output.strip()}1\n") for test in TESTS]
+OTHER_INPUTS = [TestCase(f"{n} 9 9 9\n", f"{n}\n") for n in range(6)]
+SHOWN = "\n\nExample\n\nInput\n{}\n\nOutput\n{}\n"
+
+
+def text(bound: str = "100000", days: str = "five", more: str = "") -> str:
+    return TEXT.format(bound=bound, days=days, more=more)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "are_one"),
+    [
+        ((text(), TESTS), (text(days="many"), TESTS[:5]), True),
+        ((text(), TESTS), (text(days="many"), OTHER_OUTPUTS), False),
+        ((text(), TESTS), (text(days="many"), [*OTHER_INPUTS, OTHER_OUTPUTS[0]]), False),
+        ((text(), TESTS), (text(days="many"), OTHER_INPUTS), True),
+        ((text(more=SHOWN.format("1 2", "9")), TESTS), (text(more=SHOWN.format("1 2", "8")), OTHER_INPUTS), False),
+        ((text(more=SHOWN.format("1 2", "9")), TESTS), (text(more=SHOWN.format("5 2", "9")), OTHER_INPUTS), False),
+        ((text(more=" It is the easy version."), TESTS), (text(more=" It is the hard version."), TESTS[:5]), False),
+        ((text(), TESTS), (text(bound="300"), TESTS[:4]), False),
+        ((text(), TESTS), (text(bound="300"), TESTS), True),
+        ((text(), TESTS), (text(days="many", more=" Time Limit: 2000 ms Memory limit per test: 256 MB"), TESTS), True),
+        *(
+            ((text(), TESTS), (text(bound=bound, days="many"), TESTS[:4]), True)
+            for bound in ("10^5", "10<sup>5</sup>", "10⁵", "$10^{5}$", "10**5", "1e5", "100,000", r"1 \cdot 10^5")
+        ),
+        *(((text(), TESTS), (text(bound=bound, days="many"), TESTS[:4]), False) for bound in ("2*10^5", "10^6")),
+    ],
+)
+def test_tests_decide_before_words_whether_two_rows_are_one_problem(tmp_path, first, second, are_one):
+    rows = []
+    for number, (statement, tests) in enumerate((first, second)):
+        path = tmp_path / f"{number}.jsonl"
+        details = Details({"statement": statement}, None, (), (), sketch_of(tests))
+        path.write_text(json.dumps({"details": vars(details)}))
+        words = words_of(statement)
+        place, line = Place(0, 0, len(tests), 0, ""), Line(str(path), 0, path.stat().st_size)
+        keys = ("".join(words), digest_of(marks_of(statement)), keys_of_all(tests), signature_of(words).tobytes())
+        facts = ("s", "c", number, "train", "stdin", None, False, (), "block", place, None)
+        rows.append(Candidate(str(number), *facts, *keys, probes_of(tests), 0, None, (), line))
+    kept, _ = drop_near(rows, threshold=0.8, max_references=1)
+    assert (len(kept) == 1) == are_one

@@ -25,6 +25,12 @@ def test_written_samples_are_read_back_in_the_order_of_the_problems(tmp_path):
     assert list(read_samples_file(tmp_path / "s.json", PROBLEMS).items()) == [("b", ["ü"]), ("a", ["print(1)", ""])]
 
 
+def test_problems_outside_the_evaluated_window_are_left_out_and_said(tmp_path, caplog):
+    write_samples(tmp_path / "s.json", {"a": ["1"], "b": ["2"], "old": ["3"], "older": ["4"]})
+    assert read_samples_file(tmp_path / "s.json", PROBLEMS) == {"b": ["2"], "a": ["1"]}
+    assert "2 problems are not in data.eval and are left out" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

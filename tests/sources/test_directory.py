@@ -159,3 +159,37 @@ def test_every_source_has_its_facts_and_every_fact_sheet_its_source():
         facts = section(SourceConfig, OmegaConf.load(path), f"sources.{name}")
         assert "/" in facts.hub
         assert all(number > 0 for number in facts.rows.values())
+
+
+def test_a_blank_line_of_a_jsonl_file_is_no_row(copied):
+    directory = copied("nouscoder")
+    path = directory / "rl_train.jsonl"
+    before = read_all(None, "nouscoder", directory)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n\n", 1) + b"\n  \n")
+    assert read_all(None, "nouscoder", directory) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "file"), [("deepcoder", "taco/train-00000-of-00001.parquet"), ("nouscoder", "rl_train.jsonl")]
+)
+def test_a_row_that_is_not_utf_8_is_rejected_by_name_and_no_other_row_is(copied, name, file):
+    directory = copied(name)
+    before = read_all(None, name, directory)
+    path, whole = directory / file, (directory / file).read_bytes()
+    if file.endswith("parquet"):
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        table = pq.read_table(path)
+        texts = [value.encode() for value in table["problem"].to_pylist()]
+        texts[1] = b"Print caf\xe9."
+        broken = pa.StringArray.from_buffers(len(texts), *pa.array(texts, pa.binary()).buffers()[1:])
+        pq.write_table(table.set_column(table.schema.get_field_index("problem"), "problem", broken), path)
+    else:
+        lines = whole.split(b"\n")
+        lines[1] = lines[1].replace(b"Read", b"R\xe9ad", 1)
+        path.write_bytes(b"\n".join(lines))
+    after = read_all(None, name, directory)
+    changed = [row for row in after if row not in before]
+    assert len(after) == len(before)
+    assert [(row.row, row.reason) for row in changed] == [(1, "lone_surrogate")]

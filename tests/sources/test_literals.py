@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from ablate.sources import literals
 from ablate.sources.literals import encode_value, parse_json, parse_json_or_literal
 from ablate.sources.reasons import Refused
-from ablate.sources.statements import asks_for_function, fenced_code, without_framing
+from ablate.sources.statements import asks_for_function, program_of, without_framing
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXT
@@ -105,7 +105,19 @@ def test_a_function_is_asked_for_or_not():
     assert not asks_for_function("Print the value of the function f(x) = x + 1 for each x.")
 
 
-def test_only_one_fenced_block_of_python_is_a_program():
-    assert fenced_code("```python\nprint(1)\n```\n") == "print(1)"
-    assert fenced_code("```javascript\n0\n```") is None
-    assert fenced_code("Use this: ```python\nprint(1)\n```") is None
+@pytest.mark.parametrize(
+    ("solution", "program"),
+    [
+        ("```python\nprint(1)\n```\n", "print(1)"),
+        ("```python\r\nprint(1)\r\nprint(2)\r\n```\r\n", "print(1)\nprint(2)"),
+        ("Use this:\n\n```Python3\nprint(1)\n```\n\nIt takes linear time.", "print(1)"),
+        ("A first try:\n```python\nprint(0)\n```\nand the right one:\n```\nprint(1)\n```", "print(1)"),
+        ("import sys\nprint(1)", "import sys\nprint(1)"),
+        ("```python\nprint 1\n```", "print 1"),  # of Python 2: curation says so
+        ("```javascript\n0\n```", None),
+        ("Sorting", None),
+        ("Sort the numbers first.", None),
+    ],
+)
+def test_the_program_of_a_published_solution_is_its_last_block_of_python(solution, program):
+    assert program_of(solution) == program

@@ -10,10 +10,13 @@ stands in DIR.partial. Keys of its own: shard, shards. Every other word is a key
 
 from __future__ import annotations
 
+from errno import EDQUOT, EFBIG, ENOSPC
+
 from ablate.cli import compose, read_words, run_main
 from ablate.errors import UserError
 
 OWN_KEYS = ("shard", "shards")
+NO_SPACE = (ENOSPC, EDQUOT, EFBIG)
 NOT_IN_COMMAND = ("out", "workers")  # they change no byte of the result
 
 
@@ -42,7 +45,17 @@ def main() -> None:
     config = parse_curation(values)
     shown = sorted(word for word in words.overrides if word.split("=")[0] not in NOT_IN_COMMAND)
     progress = Progress()
-    manifest = curate(config, " ".join(["python -m ablate.curate", *shown]), share, progress)
+    try:
+        manifest = curate(config, " ".join(["python -m ablate.curate", *shown]), share, progress)
+    except OSError as error:
+        if error.errno not in NO_SPACE:
+            raise
+        raise UserError(
+            f"{config.out}: {str(error.strerror).lower()}: make room and repeat this command; what is done is kept"
+        ) from error
+    except KeyboardInterrupt:
+        progress.say("what is done is kept: the same command continues")
+        raise
     if manifest is not None:
         counts = manifest["counts"]
         progress.say(

@@ -10,17 +10,19 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from signal import SIGKILL
+from signal import SIG_IGN, SIGINT, SIGKILL, signal
 from typing import Any
 
 from ablate.curate.candidate import Candidate, Details, Line, Place, Rejection, place_of, problem_fields, read_candidate
 from ablate.curate.examples import contradicting_example
 from ablate.curate.statements import several_answers, statement_fault
-from ablate.curate.tests import Caps, Unusable, clean_tests, keys_of_all, pair_keys
+from ablate.curate.tests import Caps, Unusable, clean_tests, keys_of_all, pair_keys, probes_of, sketch_of
 from ablate.curate.text import digest_of, marks_of, signature_of, words_of
+from ablate.errors import UserError
 from ablate.files import write_atomic
 from ablate.files.stored_tests import PackedTests, StoredTests, pack_tests
 from ablate.sources.base import RawRow, Rejected, Row, SourceConfig, decoded, raw_rows
@@ -77,7 +79,7 @@ def decode_blocks(
         done: called with the number of rows after each block.
 
     Raises:
-        UserError: of the reader, or of a row of an evaluation set that cannot be decoded.
+        UserError: of the reader, of a row of an evaluation set that cannot be decoded, or for a worker that was killed.
     """
     names: list[str] = []
     running: set[Future[int]] = set()
@@ -94,6 +96,11 @@ def decode_blocks(
                     done(sum(each.result() for each in finished))
             for each in running:
                 done(each.result())
+        except BrokenProcessPool as error:
+            raise UserError(
+                "a process that decodes rows was killed, most likely because memory ran out: give fewer workers=N; "
+                "what is decoded is kept"
+            ) from error
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
@@ -101,7 +108,11 @@ def decode_blocks(
 
 
 def die_with_parent(parent: int) -> None:
-    """Make the kernel end this worker with the process that started it, however that ends."""
+    """Make the kernel end this worker with the process that started it, however that ends.
+
+    A Ctrl-C at the terminal reaches every process, and only that process answers it.
+    """
+    signal(SIGINT, SIG_IGN)
     kernel.prctl(kernel.PR_SET_PDEATHSIG, SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
@@ -143,15 +154,15 @@ def line_of(row: Row, block: str, rules: Rules, store: Callable[[PackedTests], P
     Raises:
         Unusable: naming the rule that the row breaks.
     """
-    tests, other, doubt = row.tests, row.other_tests, None
+    tests, other, doubt, num_large = row.tests, row.other_tests, None, 0
     problem = problem_fields(row)
     if row.split == "train":
         problem["time_limit_s"] = rules.time_limit_s or problem["time_limit_s"]
         fault = statement_fault(row.statement)
         if fault is not None:
             raise Unusable(*fault)
-        tests = clean_tests(tests, row.kind == "stdin", rules.caps)
-        other = clean_tests(other, row.kind == "stdin", rules.caps) if other else ()
+        tests, num_large = clean_tests(tests, row.kind == "stdin", rules.caps)
+        other = clean_tests(other, row.kind == "stdin", rules.caps)[0] if other else ()
         doubt = several_answers(row.statement) or contradicting_example(row.statement, row.kind, tests)
     words = words_of(row.statement)
     candidate = {
@@ -171,9 +182,11 @@ def line_of(row: Row, block: str, rules: Rules, store: Callable[[PackedTests], P
         "marks_key": digest_of(marks_of(row.statement)),
         "tests_key": keys_of_all(tests),
         "signature": signature_of(words).tobytes().hex(),
+        "probes": probes_of(tests),
+        "num_large_tests": num_large,
         "fault": doubt,
     }
-    details = Details(problem, row.title, row.references[: rules.max_references], pair_keys(tests))
+    details = Details(problem, row.title, row.references[: rules.max_references], pair_keys(tests), sketch_of(tests))
     return {"candidate": candidate, "details": asdict(details)}
 
 

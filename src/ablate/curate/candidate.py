@@ -35,13 +35,15 @@ class Place:
 class Details:
     """The texts of a candidate, which are read from its block each time that they are needed.
 
-    Example: ``Details(problem={"id": "deepcoder/taco/7", ...}, title=None, references=("print(1)",), pair_keys=())``
+    Example: ``Details(problem={"id": "deepcoder/taco/7", ...}, title=None, references=("print(1)",), pair_keys=(),
+    sketch={})``
     """
 
     problem: dict[str, Any]  # the fields of Problem, without its tests
     title: str | None
     references: tuple[str, ...]
     pair_keys: tuple[str, ...]  # of the tests with short inputs, to find shared examples
+    sketch: dict[str, str]  # hashes of inputs and of their outputs: ``tests.sketch_of``
 
     @property
     def statement(self) -> str:
@@ -101,6 +103,8 @@ class Candidate:
     marks_key: str  # of the numbers and operators of the statement
     tests_key: str
     signature: bytes  # MinHash of the statement
+    probes: tuple[str, ...]  # hashes of a few tests, by which rows with the same tests find each other
+    num_large_tests: int  # that were dropped
     fault: tuple[str, str] | None  # reason and detail of a statement that no list of tests can judge
     references: tuple[Reference, ...]
     line: Line
@@ -119,6 +123,7 @@ def read_candidate(entry: dict[str, Any], line: Line) -> Candidate:
     other, fault = facts["other_tests"], facts["fault"]
     read = {
         "notes": tuple(facts["notes"]),
+        "probes": tuple(map(intern, facts["probes"])),
         "tests": Place(**facts["tests"]),
         "other_tests": None if other is None else Place(**other),
         "signature": bytes.fromhex(facts["signature"]),

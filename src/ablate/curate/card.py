@@ -37,6 +37,9 @@ def data_card(manifest: Mapping[str, Any], train: Sequence[Candidate], evaluatio
         ),
         "## Why rows are not in the training set\n",
         table(("reason", "rows"), counts["reasons"].items()),
+        f"{counts['large_tests_dropped']:,} tests of training problems were dropped because they are larger than "
+        f"{manifest['train']['max_test_bytes']:,} bytes.\n",
+        *([table(("note", "kept rows"), counts["notes"].items())] if counts["notes"] else []),
         *section("Training set", train),
         *section("Evaluation set", evaluation),
     ]

@@ -1,24 +1,28 @@
 """Duplicates: rows with the same statement or the same tests, and rows with nearly the same statement.
 
-Public sets hold most problems twice. Two rows whose numbers or operators differ are no duplicates, because the easy and
-the hard version of a problem differ in little else.
+Public sets hold most problems twice. Where tests do not decide, two rows whose numbers or operators differ are no
+duplicates, because the easy and the hard version of a problem differ in little else.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import combinations
 
 import numpy as np
 
-from ablate.curate.candidate import Candidate, Reference, Rejection, rejection
-from ablate.curate.text import NUM_BANDS, NUM_PERMUTATIONS, SHINGLE_WORDS, jaccard, ngrams, words_of
+from ablate.curate.candidate import Candidate, Details, Reference, Rejection, rejection
+from ablate.curate.examples import examples_of
+from ablate.curate.text import NUM_BANDS, NUM_PERMUTATIONS, SHINGLE_WORDS, VERSION_WORDS, jaccard, ngrams, words_of
 
 MIN_SHINGLES = 20  # in a shorter statement one word can be the whole difference
 KEPT_SHINGLES = 256  # statements; pairs are compared in the order of their first rows
+MIN_SHARED_TESTS = 5
+SHARED_TESTS = 0.9  # of the tests of one row that are tests of the other: what two data sets took from one contest
+MAX_ROWS_OF_A_TEST = 16
 SAME_TESTS_SIMILARITY = 0.3  # another wording of a problem; unrelated problems can share trivial tests
 
 
@@ -34,28 +38,71 @@ def drop_exact(candidates: Sequence[Candidate], max_references: int) -> tuple[li
 def drop_near(
     candidates: Sequence[Candidate], threshold: float, max_references: int
 ) -> tuple[list[Candidate], list[Rejection]]:
-    """Keep one row of all that are nearly the same; reason ``near_duplicate``.
-
-    Two rows are nearly the same when the Jaccard similarity of their 5-word shingles is at least ``threshold``, or
-    when they have the same tests and similar words. Their numbers and operators must be equal.
-    """
+    """Keep one row of all that are nearly the same; reason ``near_duplicate``. ``are_the_same`` has the rules."""
 
     @lru_cache(KEPT_SHINGLES)
-    def shingles(index: int) -> set[str]:
-        return ngrams(words_of(candidates[index].details().statement), SHINGLE_WORDS)
+    def known(index: int) -> Known:
+        return known_of(candidates[index].details())
 
     def same(left: int, right: int) -> bool:
-        first, second = candidates[left], candidates[right]
-        if (first.kind, first.marks_key) != (second.kind, second.marks_key):
-            return False
-        if first.tests_key == second.tests_key:
-            return jaccard(shingles(left), shingles(right)) >= min(threshold, SAME_TESTS_SIMILARITY)
-        if min(len(shingles(left)), len(shingles(right))) < MIN_SHINGLES:
-            return False
-        return jaccard(shingles(left), shingles(right)) >= threshold
+        return are_the_same(candidates[left], candidates[right], known(left), known(right), threshold)
 
-    suspects = sorted(similar_pairs(candidates) | pairs_with_the_same_tests(candidates))
-    return keep_one_each(candidates, [pair for pair in suspects if same(*pair)], "near_duplicate", max_references)
+    suspects = (
+        similar_pairs(candidates) | pairs_with_the_same_tests(candidates) | pairs_that_share_most_tests(candidates)
+    )
+    return keep_one_each(candidates, [p for p in sorted(suspects) if same(*p)], "near_duplicate", max_references)
+
+
+@dataclass(frozen=True)
+class Known:
+    """What two rows are compared by, read from their blocks."""
+
+    shingles: set[str]
+    versions: frozenset[str]  # words such as "easy" and "version"
+    sketch: dict[str, str]
+    examples: dict[str, list[str]]  # words of the outputs that a statement shows, by its inputs
+
+
+def known_of(details: Details) -> Known:
+    words = words_of(details.statement)
+    shown = {" ".join(given.split()): output.lower().split() for given, output in examples_of(details.statement)}
+    return Known(ngrams(words, SHINGLE_WORDS), VERSION_WORDS & set(words), details.sketch, shown)
+
+
+def are_the_same(first: Candidate, second: Candidate, one: Known, other: Known, threshold: float) -> bool:
+    """Whether two rows are one problem. Tests decide before words do.
+
+    The same tests and similar words make one problem, whatever the numbers in the statements say. A shared input with
+    different outputs makes two. So do different numbers, operators or versions, unless nearly all tests are shared;
+    and examples and tests without any in common. Then a Jaccard similarity of ``threshold`` makes one problem.
+    """
+    if first.kind != second.kind:
+        return False
+    similarity = jaccard(one.shingles, other.shingles)
+    similar = similarity >= min(threshold, SAME_TESTS_SIMILARITY)
+    if first.tests_key == second.tests_key:
+        return similar
+    shared = one.sketch.keys() & other.sketch.keys()
+    if any(one.sketch[key] != other.sketch[key] for key in shared) or shows_other_outputs(one, other):
+        return False
+    if one.versions != other.versions:
+        return False
+    num_tests = min(len(one.sketch), len(other.sketch))
+    if not one.versions and len(shared) >= max(MIN_SHARED_TESTS, SHARED_TESTS * num_tests):
+        return similar
+    if first.marks_key != second.marks_key or min(len(one.shingles), len(other.shingles)) < MIN_SHINGLES:
+        return False
+    is_apart = one.examples and other.examples and not shared and not one.examples.keys() & other.examples.keys()
+    return similarity >= threshold and not is_apart
+
+
+def shows_other_outputs(one: Known, other: Known) -> bool:
+    """Whether both statements show an example with the same input, and different outputs.
+
+    Text may follow an output, so only the words that both have are compared.
+    """
+    both = [(one.examples[given], other.examples[given]) for given in one.examples.keys() & other.examples.keys()]
+    return any(left != right for pair in both for left, right in zip(*pair, strict=False))
 
 
 def similar_pairs(candidates: Sequence[Candidate]) -> set[tuple[int, int]]:
@@ -86,6 +133,18 @@ def pairs_with_the_same_tests(candidates: Sequence[Candidate]) -> set[tuple[int,
         if first != number:
             pairs.add((first, number))
     return pairs
+
+
+def pairs_that_share_most_tests(candidates: Sequence[Candidate]) -> set[tuple[int, int]]:
+    """Pairs that share at least half of their probes, where these are not in too many rows to tell anything."""
+    rows_of: dict[str, list[int]] = defaultdict(list)
+    for number, each in enumerate(candidates):
+        for probe in each.probes:
+            rows_of[probe].append(number)
+    counts = Counter(
+        pair for rows in rows_of.values() if len(rows) <= MAX_ROWS_OF_A_TEST for pair in combinations(rows, 2)
+    )
+    return {pair for pair, count in counts.items() if 2 * count >= min(len(candidates[each].probes) for each in pair)}
 
 
 def keep_one_each(

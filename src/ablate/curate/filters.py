@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ablate.curate.candidate import Candidate, Rejection, rejection
 from ablate.curate.duplicates import drop_exact, drop_near
-from ablate.curate.overlap import Overlap, find_overlap, index_of
+from ablate.curate.overlap import Overlap, find_overlap, index_of, note_common
 from ablate.curate.settings import EVALUATION_SOURCE, EvaluationConfig, TrainConfig
 from ablate.errors import UserError
 
@@ -66,6 +66,7 @@ def drop_overlaps(
     train: Sequence[Candidate], evaluation: Sequence[Candidate], rules: TrainConfig
 ) -> tuple[list[Candidate], list[Overlap]]:
     index = index_of(evaluation)
+    note_common(index, train)
     found = [find_overlap(each, index, rules.overlap_share, rules.overlap_examples) for each in train]
     kept = [each for each, overlap in zip(train, found, strict=True) if overlap is None]
     return kept, [overlap for overlap in found if overlap is not None]

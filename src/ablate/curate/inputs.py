@@ -28,7 +28,8 @@ class Input:
     facts: SourceConfig
 
     def described(self) -> dict[str, Any]:
-        return {"source": self.name, **asdict(self.facts)}
+        """The facts that a decoded row depends on: the names of the configs, and not how many rows they have."""
+        return {**asdict(self.facts), "rows": list(self.facts.rows)}
 
 
 def find_inputs(config: CurateConfig) -> list[Input]:
@@ -63,8 +64,9 @@ def data_files(directory: Path) -> dict[str, Path]:
 
 
 def file_stamps(inputs: list[Input]) -> dict[str, list[int]]:
-    """Size in bytes and time of change of every file: cheap, and another where a file was replaced."""
-    files = {f"{each.name}/{name}": path.stat() for each in inputs for name, path in data_files(each.directory).items()}
+    """Size in bytes and time of change of every data file: cheap, and another where a file was replaced."""
+    named = {f"{each.name}/{name}": path for each in inputs for name, path in data_files(each.directory).items()}
+    files = {name: path.stat() for name, path in named.items() if path.name != FACTS}
     return {name: [status.st_size, status.st_mtime_ns] for name, status in files.items()}
 
 

@@ -19,6 +19,7 @@ from ablate.curate.filters import Selection
 from ablate.curate.inputs import Input, file_digest, file_digests
 from ablate.curate.overlap import overlap_report
 from ablate.curate.settings import CurateConfig, EvaluationConfig
+from ablate.curate.work import verdict_settings
 from ablate.data.store import write_store
 from ablate.files.stored_tests import PackedTests
 from ablate.types import Problem
@@ -47,7 +48,8 @@ def write_output(
         "sources": described_sources(inputs, config.num_workers),
         "evaluation": asdict(window),
         "train": asdict(config.train),
-        "references": asdict(config.references) | ({"verify": limits_of(config)} if config.references.run else {}),
+        "references": asdict(config.references)
+        | ({"verify": verdict_settings(config.verify)} if config.references.run else {}),
         "counts": counts_of(selection),
         "versions": {name: version(name) for name in ("pyarrow", "datasketch", "numpy")}
         | {"python": platform.python_version(), "zlib": zlib.ZLIB_RUNTIME_VERSION},
@@ -58,6 +60,10 @@ def write_output(
     }
     (out / MANIFEST).write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return manifest
+
+
+def verified_under(config: CurateConfig) -> dict[str, Any]:
+    return {"verify": verdict_settings(config.verify)} if config.references.run else {}
 
 
 def packed_problems(blocks: Path, problems: Sequence[Candidate]) -> Iterator[tuple[Problem, PackedTests]]:
@@ -81,12 +87,6 @@ def described_sources(inputs: Sequence[Input], num_threads: int) -> dict[str, di
     return {each.name: {**asdict(each.facts), "files": files[each.name]} for each in inputs}
 
 
-def limits_of(config: CurateConfig) -> dict[str, Any]:
-    """The settings of the verifier that a verdict depends on."""
-    names = ("time_limit_s", "wall_factor", "memory_limit_mib", "output_limit_kib", "max_processes", "max_tests")
-    return {name: getattr(config.verify, name) for name in (*names, "comparison", "prelude")}
-
-
 def counts_of(selection: Selection) -> dict[str, Any]:
     """How many rows were read, kept, and rejected for each reason, over all and by config."""
     rejected: dict[str, Counter[str]] = defaultdict(Counter)
@@ -100,6 +100,7 @@ def counts_of(selection: Selection) -> dict[str, Any]:
         "reasons": sorted_counts(Counter(each.reason for each in selection.rejections)),
         "by_config": {name: sorted_counts(counts) for name, counts in sorted(rejected.items())},
         "notes": sorted_counts(Counter(note for each in kept for note in each.notes)),
+        "large_tests_dropped": sum(each.num_large_tests for each in selection.train),
         "verified_references": sum(bool(each.references) for each in selection.train),
     }
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ablate.curate.candidate import Candidate
 from ablate.curate.text import ngrams, words_of
 
 NGRAM_WORDS = 13
+MAX_EVALUATION_PROBLEMS = 2  # with one 13-gram; in more of them it is a phrase of the site, such as its input format
+MAX_TRAIN_PROBLEMS = 100  # likewise; training sets hold variants of a problem, but not so many
 NUM_EXAMPLES = 3  # the first tests of an evaluation problem, which its statement shows
 COMMON_TITLE_WORDS = 1  # a title of one word, such as "Sum", says nothing
 
@@ -34,6 +36,7 @@ class EvaluationIndex:
     by_text: dict[str, int]
     by_title: dict[str, int]
     by_ngram: dict[int, list[int]]  # Python hash of the n-gram within this process: only ever compared here
+    common: set[int]  # n-grams of many problems, which say nothing about any
     by_pair: dict[str, list[int]]
 
 
@@ -52,14 +55,23 @@ def index_of(problems: Sequence[Candidate]) -> EvaluationIndex:
             by_ngram[gram].append(number)
         for key in details.pair_keys[:NUM_EXAMPLES]:
             by_pair[key].append(number)
-    return EvaluationIndex(problems, by_text, by_title, by_ngram, by_pair)
+    common = {gram for gram, numbers in by_ngram.items() if len(numbers) > MAX_EVALUATION_PROBLEMS}
+    return EvaluationIndex(problems, by_text, by_title, by_ngram, common, by_pair)
+
+
+def note_common(index: EvaluationIndex, train: Iterable[Candidate]) -> None:
+    """Add to ``index.common`` the n-grams of an evaluation problem that stand in many training problems."""
+    counts: Counter[int] = Counter()
+    for each in train:
+        counts.update(long_ngrams(each.details().statement) & index.by_ngram.keys())
+    index.common.update(gram for gram, count in counts.items() if count > MAX_TRAIN_PROBLEMS)
 
 
 def find_overlap(candidate: Candidate, index: EvaluationIndex, min_share: float, min_examples: int) -> Overlap | None:
     """The evaluation problem that a candidate meets, or None.
 
     Args:
-        min_share: of the candidate's 13-grams that stand in one evaluation problem.
+        min_share: of the candidate's 13-grams that stand in one evaluation problem; those in many do not count.
         min_examples: examples of the evaluation problem that are tests of the candidate.
     """
     details = candidate.details()
@@ -70,7 +82,7 @@ def find_overlap(candidate: Candidate, index: EvaluationIndex, min_share: float,
     named = index.by_title.get(title_of(details.title) or "")
     if named is not None:
         ways[named].append("same title")
-    grams = long_ngrams(details.statement)
+    grams = long_ngrams(details.statement) - index.common
     shared = Counter(number for gram in grams for number in index.by_ngram.get(gram, ()))
     for number, count in shared.items():
         if count / len(grams) >= min_share:

@@ -60,7 +60,7 @@ def settle(candidate: Candidate, tests: StoredTests, other: StoredTests | None, 
                 passing.append((number, index))
                 break
     if runnable and len(passing) != 1:
-        return Settled(candidate.id, *failure(kinds, len(passing), candidate.needs_reference))
+        return Settled(candidate.id, *failure(kinds, len(passing)))
     reading, reference = passing[0] if passing else (0, None)
     chosen = readings[reading]
     for name, program in vacuous_programs(details.problem, chosen[0]):
@@ -69,12 +69,11 @@ def settle(candidate: Candidate, tests: StoredTests, other: StoredTests | None, 
     return Settled(candidate.id, None, "", reference, is_other=reading == 1)
 
 
-def failure(kinds: list[VerdictKind], num_readings_passed: int, needs_reference: bool) -> tuple[str, str]:
+def failure(kinds: list[VerdictKind], num_readings_passed: int) -> tuple[str, str]:
     """The reason and the detail when no reference, or one for both readings, passes."""
     seen = ", ".join(dict.fromkeys(kind.value for kind in kinds))
-    if needs_reference:
-        readings = "both readings" if num_readings_passed else "neither reading"
-        return "ambiguous_wrapping", f"a reference passes {readings} of the outputs ({seen})"
+    if num_readings_passed:
+        return "ambiguous_wrapping", f"a reference passes both readings of the outputs ({seen})"
     slow = any(kind in LIMITS for kind in kinds)
     return "reference_too_slow" if slow else "reference_fails", seen
 

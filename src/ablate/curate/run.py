@@ -7,27 +7,25 @@ of references. The same command without ``shard`` does what is left and writes t
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ablate.curate.blocks import BLOCK_BYTES, BLOCK_ROWS, LINES, Block, Rules, blocks_of, decode_blocks, read_blocks
+from ablate.curate.blocks import LINES, Block, Rules, blocks_of, decode_blocks, read_blocks
 from ablate.curate.candidate import Candidate, Rejection, rejection
 from ablate.curate.filters import Selection, select
-from ablate.curate.inputs import Input, file_stamps, find_inputs, window_of
+from ablate.curate.inputs import Input, find_inputs, window_of
 from ablate.curate.output import in_order_of_rows, write_output
 from ablate.curate.progress import Progress
 from ablate.curate.references import with_outcome
-from ablate.curate.settings import CurateConfig
+from ablate.curate.settings import CurateConfig, EvaluationConfig
 from ablate.curate.settling import settle_all
 from ablate.curate.tests import Caps
+from ablate.curate.work import Share, locked, open_partial
 from ablate.errors import UserError
-from ablate.files import write_atomic
 
-Share = tuple[int, int]  # this job of an array, and how many there are
 WHOLE: Share = (0, 1)
 
 
@@ -46,6 +44,20 @@ def curate(config: CurateConfig, command: str, share: Share | None, progress: Pr
     inputs = find_inputs(config)
     window = window_of(inputs, config.evaluation)
     partial = out.with_name(f"{out.name}.partial")
+    with locked(out, partial, share):
+        return curate_alone(config, command, share, progress, out, partial, inputs, window)
+
+
+def curate_alone(
+    config: CurateConfig,
+    command: str,
+    share: Share | None,
+    progress: Progress,
+    out: Path,
+    partial: Path,
+    inputs: list[Input],
+    window: EvaluationConfig,
+) -> dict[str, Any] | None:
     blocks = open_partial(partial, config, inputs)
     names = decode(config, inputs, blocks, share or WHOLE, progress)
     if not all((blocks / f"{name}{LINES}").exists() for name in names):
@@ -63,32 +75,6 @@ def curate(config: CurateConfig, command: str, share: Share | None, progress: Pr
     result.replace(out)
     shutil.rmtree(partial)
     return manifest
-
-
-def open_partial(partial: Path, config: CurateConfig, inputs: list[Input]) -> Path:
-    """Begin or continue the work in ``partial`` and return the directory of its blocks.
-
-    Raises:
-        UserError: when another configuration or other data began it.
-    """
-    described = {
-        "sources": [each.described() for each in inputs],
-        "files": file_stamps(inputs),
-        "train": asdict(config.train),
-        "references": asdict(config.references),
-        "block": [BLOCK_ROWS, BLOCK_BYTES],
-    }
-    text = json.dumps(described, indent=2, default=str) + "\n"
-    path = partial / "work.json"
-    if path.exists() and path.read_text(encoding="utf-8") != text:
-        raise UserError(
-            f"{partial} holds the work of another configuration, or of files that have changed since: repeat that "
-            "command, or remove it"
-        )
-    (partial / "blocks").mkdir(parents=True, exist_ok=True)
-    if not path.exists():
-        write_atomic(path, text)
-    return partial / "blocks"
 
 
 def decode(config: CurateConfig, inputs: list[Input], blocks: Path, share: Share, progress: Progress) -> list[str]:

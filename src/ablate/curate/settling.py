@@ -12,6 +12,7 @@ from ablate.config import VerifyConfig
 from ablate.curate.blocks import stored_tests
 from ablate.curate.candidate import Candidate
 from ablate.curate.references import Settled, Unverified, settle
+from ablate.curate.work import verdict_identity
 from ablate.errors import UserError
 from ablate.verify.verifier import Verifier, open_verifier
 
@@ -19,14 +20,18 @@ JOURNALS = "references-*.jsonl"
 MAX_UNVERIFIED = 20  # problems without a verdict: then the sandbox is broken, and the rest would fail as well
 
 
-def read_journals(directory: Path) -> dict[str, Settled]:
-    """Every decision so far, by id; a line that was being written when a process was killed is left out."""
+def read_journals(directory: Path, identity: str) -> dict[str, Settled]:
+    """Every decision so far under these settings of the verifier, by id.
+
+    A line that was being written when a process was killed is left out.
+    """
     settled: dict[str, Settled] = {}
     for path in sorted(directory.glob(JOURNALS)):
         for line in path.read_bytes().splitlines(keepends=True):
             if line.endswith(b"\n"):
-                entry = Settled(**json.loads(line))
-                settled[entry.id] = entry
+                values = json.loads(line)
+                if values.pop("verify") == identity:
+                    settled[values["id"]] = Settled(**values)
     return settled
 
 
@@ -42,7 +47,8 @@ def settle_all(
     Raises:
         UserError: when the verifier had no verdict for some problems; the others are kept for the next run.
     """
-    settled = read_journals(directory)
+    identity = verdict_identity(config)
+    settled = read_journals(directory, identity)
     waiting = [each for each in candidates if each.id not in settled]
     done(len(candidates) - len(waiting))
     if not waiting:
@@ -63,9 +69,12 @@ def settle_all(
                         break
                     continue
                 settled[entry.id] = entry
-                file.write(json.dumps(asdict(entry)) + "\n")
+                file.write(json.dumps({"verify": identity, **asdict(entry)}) + "\n")
                 file.flush()
                 done(1)
+        except BaseException:
+            verifier.close()  # the programs that run end now, and not at their limits
+            raise
         finally:
             pool.shutdown(cancel_futures=True)
     if failures:

@@ -11,6 +11,8 @@ from ablate.types import TestCase
 SHORT_INPUT = 2000  # characters; an example of a statement is shorter
 MAX_PAIR_KEYS = 64
 TELLING_INPUT = 6  # characters; a shorter input, such as "1" or "2 3", is in many problems
+SKETCH_TESTS = 64  # whose inputs and outputs are compared with those of another row
+NUM_PROBES = 8  # telling tests by which rows with the same tests find each other
 
 
 class Unusable(Exception):
@@ -26,8 +28,8 @@ class Caps:
     min_tests: int
 
 
-def clean_tests(tests: Sequence[TestCase], is_stdin: bool, caps: Caps) -> tuple[TestCase, ...]:
-    """Return the tests to train on, in their order.
+def clean_tests(tests: Sequence[TestCase], is_stdin: bool, caps: Caps) -> tuple[tuple[TestCase, ...], int]:
+    """Return the tests to train on, in their order, and how many were dropped because they are too large.
 
     Raises:
         Unusable: when two tests with one input expect different outputs, or fewer than ``min_tests`` are left.
@@ -48,7 +50,7 @@ def clean_tests(tests: Sequence[TestCase], is_stdin: bool, caps: Caps) -> tuple[
     if len(kept) < caps.min_tests:
         dropped = f", {len(tests) - len(small)} too large" if len(small) < len(tests) else ""
         raise Unusable("too_few_tests", f"{len(kept)} different tests{dropped}; {caps.min_tests} are needed")
-    return tuple(kept)
+    return tuple(kept), len(tests) - len(small)
 
 
 def lines(text: str) -> str:
@@ -58,8 +60,26 @@ def lines(text: str) -> str:
 
 def key_of(test: TestCase) -> str:
     """A short hash of a test that does not depend on its white space."""
-    words = " ".join(test.input.split()) + "\0" + " ".join(test.output.split())
+    return folded_hash(test.input, test.output)
+
+
+def folded_hash(*texts: str) -> str:
+    words = "\0".join(" ".join(text.split()) for text in texts)
     return hashlib.sha256(words.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def sketch_of(tests: Sequence[TestCase]) -> dict[str, str]:
+    """Hashes of inputs and of their outputs, for the tests whose inputs have the smallest hashes.
+
+    Two rows with the same tests have the same sketch, and so have, for most of it, two rows that share most tests.
+    """
+    outputs = {folded_hash(test.input): folded_hash(test.output.lower()) for test in tests}
+    return {key: outputs[key] for key in sorted(outputs)[:SKETCH_TESTS]}
+
+
+def probes_of(tests: Sequence[TestCase]) -> tuple[str, ...]:
+    keys = {key_of(test) for test in tests if len(test.input.strip()) >= TELLING_INPUT}
+    return tuple(sorted(keys)[:NUM_PROBES])
 
 
 def keys_of_all(tests: Sequence[TestCase]) -> str:

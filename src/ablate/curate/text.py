@@ -10,6 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ablate.sources.notation import with_plain_numbers
+
 SHINGLE_WORDS = 5
 NUM_PERMUTATIONS = 128
 NUM_BANDS = 32  # of 4 permutations each
@@ -21,12 +23,24 @@ FRAMING = re.compile(  # sentences that PrimeIntellect puts around a statement
 )
 LATEX_COMMAND = re.compile(r"\\[a-zA-Z]+")
 OPERATOR = re.compile(r"<=|>=|==|!=|&&|\|\||[<>+%^&|=]")  # no dash, star or slash: those format text as well
+LIMITS = re.compile(  # some data sets print them in the statement
+    r"(?:time|memory) limit(?: per test(?:case)?)?\s*[:=-]?\s*\d+(?:\.\d+)?\s*"
+    r"(?:ms|milliseconds?|seconds?|secs?|s|[kmg]i?b|(?:mega|kilo|giga)?bytes?)\b",
+    re.IGNORECASE,
+)
+VERSION_WORDS = frozenset(("easy", "easier", "hard", "harder", "medium", "simplified", "version", "versions"))
+TAG = re.compile(
+    r"</?(?:p|b|i|u|em|strong|code|pre|sub|var|span|div|br|ul|ol|li|center|tt|h[1-6]|table|t[drh]|font|a)"
+    r"(?:\s+[\w-]+=(?:\"[^\"]*\"|'[^']*'))*\s*/?>",
+    re.IGNORECASE,
+)
 
 
 def plain(statement: str) -> str:
-    """The statement without HTML escapes, LaTeX commands, and what a data set puts around it."""
-    text = unicodedata.normalize("NFKC", html.unescape(statement)).lower()
-    return LATEX_COMMAND.sub(" ", FRAMING.sub(" ", text))
+    """The statement without HTML, LaTeX commands, and what a data set puts around it, and with plain numbers."""
+    text = TAG.sub(" ", with_plain_numbers(html.unescape(statement)))
+    text = unicodedata.normalize("NFKC", text).lower()
+    return LATEX_COMMAND.sub(" ", LIMITS.sub(" ", FRAMING.sub(" ", text)))
 
 
 def words_of(statement: str) -> list[str]:

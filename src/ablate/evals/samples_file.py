@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ablate.errors import UserError
 from ablate.files import write_atomic
 from ablate.types import EvalRow, Problem, Verdict
+
+log = logging.getLogger(__name__)
 
 
 def write_samples(path: Path, programs: Mapping[str, Sequence[str]]) -> None:
@@ -20,8 +23,11 @@ def write_samples(path: Path, programs: Mapping[str, Sequence[str]]) -> None:
 def read_samples_file(path: Path, problems: Iterable[Problem]) -> dict[str, list[str]]:
     """Return the programs of every problem, by problem id and in the order of ``problems``.
 
+    A file may hold problems outside the window that is evaluated, as published files of a whole benchmark do: they are
+    left out, and said.
+
     Raises:
-        UserError: for a file of another format, a problem that occurs twice or is missing, and for an unknown problem.
+        UserError: for a file of another format, and for a problem that occurs twice or is missing.
     """
     form = 'a JSON list of {"question_id": ID, "code_list": [CODE, ...]}'
     try:
@@ -40,12 +46,13 @@ def read_samples_file(path: Path, problems: Iterable[Problem]) -> dict[str, list
         programs[name] = row["code_list"]
     names = [problem.id for problem in problems]
     missing, unknown = set(names) - set(programs), set(programs) - set(names)
-    if missing or unknown:
-        example = f"{min(missing)} has no samples" if missing else f"{min(unknown)} is not a problem of data.eval"
+    if missing:
         raise UserError(
             f"samples={path} lacks {len(missing)} of {len(names)} problems and has {len(unknown)} others, such as: "
-            f"{example}: use the data.eval that the samples belong to"
+            f"{min(missing)} has no samples: use the data.eval that the samples belong to"
         )
+    if unknown:
+        log.warning("samples=%s: %d problems are not in data.eval and are left out", path, len(unknown))
     return {name: programs[name] for name in names}
 
 

@@ -127,11 +127,16 @@ def write_row_groups(
             writer.write_table(pa.Table.from_pylist(group, schema))
 
 
-def iterate_parquet(path: Path, columns: Sequence[str], batch_size: int) -> Iterator[dict[str, Any]]:
+def iterate_parquet(
+    path: Path, columns: Sequence[str], batch_size: int, escape: bool = False
+) -> Iterator[dict[str, Any]]:
     """Yield the given columns of every row in order; holds ``batch_size`` rows and their pages in memory.
 
+    Args:
+        escape: read bytes that are no UTF-8 as lone surrogates, for a reader that refuses such a row by name.
+
     Raises:
-        UserError: if the file is not readable as parquet, or lacks a column.
+        UserError: if the file is not readable as parquet, or lacks a column, or has text that is not UTF-8.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -142,8 +147,51 @@ def iterate_parquet(path: Path, columns: Sequence[str], batch_size: int) -> Iter
             missing = [name for name in columns if name not in file.schema_arrow.names]
             if missing:
                 raise UserError(f"{path} has no column {missing[0]}: it is not the file that was expected here")
+            number = 0
             for batch in file.iter_batches(batch_size, columns=list(columns), use_threads=False):
-                yield from batch.to_pylist()
+                yield from python_rows(batch, path, number, escape)
+                number += len(batch)
     except (pa.ArrowInvalid, OSError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{path} is damaged or is no parquet file ({reason}): download or make it again") from error
+
+
+def python_rows(batch: Any, path: Path, first: int, escape: bool) -> list[dict[str, Any]]:
+    """The rows of a batch, the first of which is row ``first`` of the file; for the rest see ``iterate_parquet``."""
+    try:
+        return batch.to_pylist()
+    except UnicodeDecodeError as error:
+        if not escape:
+            raise UserError(
+                f"{path}, row {first} or after: text is not UTF-8 ({error}): make the file again"
+            ) from error
+    columns = {name: escaped(as_bytes(batch.column(name)).to_pylist()) for name in batch.schema.names}
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+def as_bytes(array: Any) -> Any:
+    """The array with binary values where it has text, at any depth."""
+    import pyarrow as pa
+
+    def binary(kind: Any) -> Any:
+        if pa.types.is_string(kind):
+            return pa.binary()
+        if pa.types.is_large_string(kind):
+            return pa.large_binary()
+        if pa.types.is_list(kind):
+            return pa.list_(binary(kind.value_type))
+        if pa.types.is_struct(kind):
+            return pa.struct([(field.name, binary(field.type)) for field in kind])
+        return kind
+
+    return array.cast(binary(array.type))
+
+
+def escaped(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "surrogateescape")
+    if isinstance(value, list):
+        return [escaped(each) for each in value]
+    if isinstance(value, dict):
+        return {name: escaped(each) for name, each in value.items()}
+    return value

@@ -12,6 +12,7 @@ from omegaconf import MISSING
 from ablate.errors import UserError
 from ablate.sources.literals import check_unicode
 from ablate.sources.reasons import Reason, Refused
+from ablate.sources.tolerance import tolerance_of
 from ablate.types import Problem, TestCase
 
 
@@ -24,6 +25,7 @@ class RawRow:
     row: int
     license: str | None
     fields: dict[str, Any]
+    float_tolerance: float | None = None  # of the source
 
     def text(self, name: str) -> str:
         """Return a column that must be text.
@@ -73,7 +75,8 @@ class Row:
     difficulty: str | None = None
     title: str | None = None
     license: str | None = None
-    notes: tuple[str, ...] = ()  # peculiarities that curation counts: "no_private_tests"
+    float_tolerance: float | None = None
+    notes: tuple[str, ...] = ()  # peculiarities that curation counts: "no_private_tests", "unreadable_reference"
 
     def problem(self) -> Problem:
         """Return the problem that the trainer and the evaluation use."""
@@ -85,6 +88,7 @@ class Row:
             input_mode=self.kind,
             fn_name=self.fn_name,
             starter_code=self.starter_code,
+            float_tolerance=self.float_tolerance,
             platform=self.platform,
             date=self.date,
             reference=self.references[0] if self.references else None,
@@ -115,6 +119,7 @@ class SourceConfig:
     revision: str | None = MISSING
     license: str | None = MISSING
     rows: dict[str, int] = MISSING
+    float_tolerance: float | None = None  # absolute: what the source's own graders allow for an output with a fraction
 
 
 class Source(Protocol):
@@ -149,7 +154,7 @@ def raw_rows(source: Source, directory: Path, facts: SourceConfig) -> Iterator[R
     for config, expected in facts.rows.items():
         count = 0
         for columns in source.records(directory, config):
-            yield RawRow(source.name, config, count, facts.license, columns)
+            yield RawRow(source.name, config, count, facts.license, columns, facts.float_tolerance)
             count += 1
         if count != expected:
             raise UserError(
@@ -215,4 +220,5 @@ def make_row(raw: RawRow, **values: Any) -> Row:
         raise Refused(Reason.empty_statement)
     if not row.tests:
         raise Refused(Reason.no_tests)
-    return replace(row, starter_code=row.starter_code or None)
+    tolerance = row.float_tolerance or tolerance_of(row.statement, row.tests, raw.float_tolerance)
+    return replace(row, starter_code=row.starter_code or None, float_tolerance=tolerance)

@@ -19,8 +19,7 @@ from ablate.sources.directory import find_files, parquet_rows
 from ablate.sources.literals import parse_json
 from ablate.sources.primeintellect import objects, one_kind, primeintellect_row
 from ablate.sources.reasons import Reason, Refused, shown
-from ablate.sources.statements import fenced_code
-from ablate.sources.taco import programs, taco_row
+from ablate.sources.taco import programs, taco_row, without_fences
 
 CONFIGS = {
     "primeintellect": ("primeintellect/train-*.parquet", ("problem", "solutions", "tests")),
@@ -44,11 +43,10 @@ class DeepCoder:
     def decode(self, raw: RawRow) -> Row:
         tests = parse_json(raw.text("tests"))
         if raw.config == "taco":
-            return taco_row(raw, tests, statement=raw.text("problem"), references=programs(raw, "solutions"))
+            references = without_fences(programs(raw, "solutions"))
+            return taco_row(raw, tests, statement=raw.text("problem"), references=references)
         if raw.config == "primeintellect":
-            solutions = [fenced_code(solution) for solution in programs(raw, "solutions")]
-            references = tuple(code for code in solutions if code is not None)
-            return primeintellect_row(raw, raw.text("problem"), tests, references)
+            return primeintellect_row(raw, raw.text("problem"), tests, programs(raw, "solutions"))
         if raw.config == "codeforces_test":
             pairs = [(test.get("input"), test.get("output")) for test in objects(tests)]
             return row_of_program(raw, pairs, None, statement=raw.text("problem"), platform="codeforces")

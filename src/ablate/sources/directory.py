@@ -28,25 +28,27 @@ def find_files(directory: Path, pattern: str) -> list[Path]:
 
 
 def parquet_rows(paths: Sequence[Path], columns: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Yield the given columns of every row of several parquet files, in order.
+    """Yield the given columns of every row of several parquet files, in order; bytes that are no UTF-8 are surrogates.
 
     Raises:
         UserError: for a file that is truncated or lacks a column.
     """
     for path in paths:
-        yield from iterate_parquet(path, columns, ROWS_PER_BATCH)
+        yield from iterate_parquet(path, columns, ROWS_PER_BATCH, escape=True)
 
 
 def jsonl_rows(path: Path, required: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Yield the objects of a file with one JSON object per line.
+    """Yield the objects of a file with one JSON object per line; bytes that are no UTF-8 are lone surrogates.
 
     Raises:
         UserError: for a line that is cut off or is no object, or an object that lacks a required field.
     """
     with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
+            if line.isspace():
+                continue
             try:
-                fields = json.loads(line)
+                fields = json.loads(line.decode("utf-8-sig", "surrogateescape"))
             except (ValueError, RecursionError) as error:
                 raise UserError(f"{path}, line {number} is not JSON ({error}): download the file again") from error
             yield checked_object(fields, required, f"{path}, line {number}")
@@ -65,7 +67,7 @@ def array_rows(path: Path, required: Sequence[str]) -> Iterator[dict[str, Any]]:
         with path.open("rb") as file:
             for number, fields in enumerate(ijson.items(file, "item", use_float=True), start=1):
                 yield checked_object(fields, required, f"{path}, element {number}")
-    except ijson.JSONError as error:
+    except (ijson.JSONError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not JSON after element {number} ({error}): download the file again") from error
 
 

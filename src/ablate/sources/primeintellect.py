@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from ablate.sources.cases import function_name, function_tests, row_of_function,
 from ablate.sources.directory import find_files, parquet_rows
 from ablate.sources.literals import parse_json_or_literal
 from ablate.sources.reasons import Reason, Refused, shown
-from ablate.sources.statements import fenced_code, without_framing
+from ablate.sources.statements import programs_of, without_framing
 
 COLUMNS = ("source", "task_type", "prompt", "gold_standard_solution", "verification_info")
 
@@ -31,21 +31,21 @@ class PrimeIntellect:
             raise Refused(Reason.bad_shape, "verification_info must be an object with test_cases")
         if info.get("language") != "python":
             raise Refused(Reason.other_language, f"{shown(info.get('language'))}")
-        gold = fenced_code(raw.optional_text("gold_standard_solution") or "")
-        references = () if gold is None else (gold,)
+        solutions = [raw.optional_text("gold_standard_solution") or ""]
         return primeintellect_row(
-            raw, raw.text("prompt"), info["test_cases"], references, platform=raw.optional_text("source")
+            raw, raw.text("prompt"), info["test_cases"], solutions, platform=raw.optional_text("source")
         )
 
 
-def primeintellect_row(raw: RawRow, prompt: str, tests: Any, references: tuple[str, ...], **values: Any) -> Row:
-    """Return the row of one problem whose tests are ``[{type, input, output, fn_name}]``.
+def primeintellect_row(raw: RawRow, prompt: str, tests: Any, solutions: Iterable[str], **values: Any) -> Row:
+    """Return the row of one problem whose tests are ``[{type, input, output, fn_name}]``; solutions stand in fences.
 
     Raises:
         Refused: naming the rule that the tests break.
     """
     statement, starter_code = without_framing(prompt)
-    values |= {"statement": statement, "references": references}
+    references, notes = programs_of(solutions)
+    values |= {"statement": statement, "references": references, "notes": notes}
     kind = one_kind(tests, "type", {"stdin_stdout", "function_call"})
     pairs = [(test.get("input"), test.get("output")) for test in tests]
     if kind == "stdin_stdout":

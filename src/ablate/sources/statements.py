@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import re
+import warnings
+from collections.abc import Iterable
+
+from ablate.verify.extract import EXTRACTIONS
 
 PREAMBLE = re.compile(r"\A\s*Solve the following coding problem using the programming language python:\s*")
 TRAILERS = (
@@ -24,7 +29,8 @@ ASKS_FOR_FUNCTION = re.compile(
     r"|class Solution\b|you are required to complete the function",
     re.IGNORECASE,
 )
-FENCED = re.compile(r"\A\s*```(?:python|py|Python)\d?[ \t]*\n(?P<code>.*?)\n?```\s*\Z", re.DOTALL)
+TAGS = re.compile(r"^[ \t]*(?:```+|~~~+)[ \t]*(?P<tag>[\w+#.-]+)", re.MULTILINE)
+PYTHON_TAGS = ("python", "py", "python3", "python2", "py3", "py2")
 
 
 def without_framing(prompt: str) -> tuple[str, str | None]:
@@ -43,7 +49,35 @@ def asks_for_function(statement: str, starter_code: str | None = None) -> bool:
     return bool(starter_code) or ASKS_FOR_FUNCTION.search(statement) is not None
 
 
-def fenced_code(solution: str) -> str | None:
-    """Return the program of a solution that is one fenced Python block, or None for anything else."""
-    match = FENCED.match(solution)
-    return match["code"] if match else None
+def program_of(solution: str) -> str | None:
+    """Return the program of a published solution, or None where it holds no Python.
+
+    It is the last block by the verifier's own rule for answers, whatever text stands around its fence; without a fence
+    it is the whole text, if that is Python.
+    """
+    text = solution.replace("\r\n", "\n")
+    tags = [found["tag"].lower() for found in TAGS.finditer(text)]
+    if tags and not any(tag in PYTHON_TAGS for tag in tags):
+        return None
+    code = EXTRACTIONS["last_block"](text)
+    if code is not None:
+        return code.removesuffix("\n")
+    return text if is_program(text) else None
+
+
+def is_program(text: str) -> bool:
+    """Whether a text is Python that does something: a single word would parse as well."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SyntaxWarning)
+            body = ast.parse(text).body
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        return False
+    return any(not isinstance(each, ast.Expr) or isinstance(each.value, ast.Call) for each in body)
+
+
+def programs_of(solutions: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the programs of published solutions, and the note of a row whose solutions hold none."""
+    texts = [each for each in solutions if each.strip()]
+    found = tuple(code for code in map(program_of, texts) if code is not None)
+    return found, ("unreadable_reference",) if texts and not found else ()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from ablate.sources.base import RawRow, Row
 from ablate.sources.cases import function_name, function_tests, paired, row_of_function, row_of_program
 from ablate.sources.literals import check_unicode
 from ablate.sources.reasons import Reason, Refused
+from ablate.sources.statements import program_of
 
 
 def taco_row(raw: RawRow, tests: Any, starter_code: str | None = None, **values: Any) -> Row:
@@ -27,7 +29,7 @@ def taco_row(raw: RawRow, tests: Any, starter_code: str | None = None, **values:
 
 
 def programs(raw: RawRow, column: str) -> tuple[str, ...]:
-    """Return a column that is a list of programs, or nothing.
+    """Return a column that is a list of texts, or nothing.
 
     Raises:
         Refused: bad_column for anything else.
@@ -35,4 +37,9 @@ def programs(raw: RawRow, column: str) -> tuple[str, ...]:
     value = raw.fields.get(column) or []
     if not isinstance(value, list) or not all(isinstance(program, str) for program in value):
         raise Refused(Reason.bad_column, f"{column} is not a list of programs")
-    return tuple(check_unicode(program) for program in value if program.strip())
+    return tuple(check_unicode(program.replace("\r\n", "\n")) for program in value if program.strip())
+
+
+def without_fences(texts: Iterable[str]) -> tuple[str, ...]:
+    """Return programs as they are, or what stands in their fences where they have any."""
+    return tuple((program_of(text) if "```" in text else None) or text for text in texts)

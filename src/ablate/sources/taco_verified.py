@@ -9,7 +9,7 @@ from typing import Any
 from ablate.sources.base import RawRow, Row
 from ablate.sources.directory import array_rows, find_files
 from ablate.sources.literals import parse_json_or_literal
-from ablate.sources.taco import programs, taco_row
+from ablate.sources.taco import programs, taco_row, without_fences
 
 UNKNOWN_DIFFICULTY = "unknown_difficulty"
 
@@ -29,7 +29,7 @@ class TacoVerified:
             parse_json_or_literal(raw.text("input_output")),
             raw.optional_text("starter_code"),
             statement=raw.text("question"),
-            references=programs(raw, "solutions"),
+            references=without_fences(programs(raw, "solutions")),
             difficulty=None if difficulty == UNKNOWN_DIFFICULTY else difficulty,
             platform=raw.optional_text("source"),
             title=raw.optional_text("name"),
