@@ -67,5 +67,7 @@ def test_phrases_of_a_site_are_no_overlap_and_a_story_is(make):
     kept, overlaps = drop_overlaps(train, evaluation, rules)
     assert [each.id for each in kept] == ["own", "site"]
     assert {each.candidate.id: each.other.id for each in overlaps} == {"copied": "eval1", "both": "eval2"}
-    kept, _ = drop_overlaps([make(f"variant{n}", STORIES[0].format(7, n)) for n in range(40)], evaluation, rules)
+    kept, _ = drop_overlaps(
+        [make(f"variant{n}", f"{STORIES[0].format(7, 8)} Add {n}.") for n in range(40)], evaluation, rules
+    )
     assert not kept  # forty variants of a story do not make it a phrase of the site

@@ -96,6 +96,8 @@ def decode_blocks(
                     done(sum(each.result() for each in finished))
             for each in running:
                 done(each.result())
+        except UserError:  # what is being decoded is finished and kept
+            raise
         except BrokenProcessPool as error:
             raise UserError(
                 "a process that decodes rows was killed, most likely because memory ran out: give fewer workers=N; "
