@@ -31,14 +31,14 @@ SLOW = "import time\nwhile time.process_time() < 0.4: pass\n"
 def small(public_sets, tmp_path):
     """The words of a curation of two programs, the second of which takes 0.4 s of CPU time a test."""
     source = tmp_path / "source"
-    rows = [taco_program(TRAIN[n].statement, stdin_pairs(TRAIN[n])[:2], f"{TRAIN[n].program}") for n in (0, 1)]
+    rows = [taco_program(TRAIN[n].statement, stdin_pairs(TRAIN[n])[:4], f"{TRAIN[n].program}") for n in (0, 1)]
     rows[1]["solutions"] = [SLOW + each for each in rows[1]["solutions"]]
     write_parquet(source / "taco" / "train-00000-of-00001.parquet", rows)
     (source / "source.json").write_text(json.dumps({"revision": "made", "rows": {"taco": 2}}))
     benchmark = shutil.copytree(public_sets["livecodebench"], tmp_path / "benchmark")
     return [
         *(f"source.deepcoder={source}", f"source.livecodebench={benchmark}"),
-        *(f"out={tmp_path / 'set'}", f"verify.cache_dir={tmp_path / 'verdicts'}"),
+        *(f"out={tmp_path / 'set'}", f"verify.cache_dir={tmp_path / 'verdicts'}", "train.min_tests=2"),
     ]
 
 
