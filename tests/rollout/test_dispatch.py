@@ -12,7 +12,9 @@ from ablate.rollout.open import close_engines, open_engine
 from ablate.rollout.servers.dispatch import Queue
 
 from .conftest import CONTEXT, small_engine_config
-from .stand_in_servers import stand_ins
+from .stand_in_servers import response_to, stand_ins
+
+EOS = 2  # of the character tokenizer
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +53,7 @@ def sample(engine, requests):
 
 def assert_all_sampled(results, requests):
     assert {key: tuple(result.response_ids) for key, result in results.items()} == {
-        request.key: (request.seed,) for request in requests
+        request.key: tuple(response_to(request.seed, EOS)) for request in requests
     }
 
 
@@ -154,7 +156,7 @@ def test_a_request_that_every_server_refuses_is_an_error_and_no_reason_to_retire
     engine = open_client(tiny_checkpoint, servers, min_live_share=0.1)
     for server in servers:
         server.is_refusing = True
-    with pytest.raises(RuntimeError, match=r"3 servers refused the request \(0, 0\)"):
+    with pytest.raises(UserError, match=r"3 servers gave no answer to the request \(0, 0\).*: no more"):
         sample(engine, requests_for(1, group_size=1))
 
 

@@ -19,7 +19,7 @@ from ablate.models.hf_config import read_hf_config, yarn_factor
 from ablate.rollout.engine import Change, Request
 from ablate.rollout.open import OPENERS, open_engine
 from ablate.rollout.vllm.engine import VllmEngine, start
-from ablate.rollout.vllm.settings import CPU_TOKENS_PER_STEP, engine_arguments, eos_ids, yarn_of
+from ablate.rollout.vllm.settings import CPU_TOKENS_PER_STEP, answer_check_of, engine_arguments, yarn_of
 
 from .conftest import small_engine_config
 
@@ -163,7 +163,7 @@ def test_another_seed_gives_another_response(engine):
 
 
 def test_a_response_is_finished_exactly_if_it_ends_with_the_end_of_sequence_token(engine, tiny_checkpoint):
-    (eos,) = eos_ids(tiny_checkpoint, read_hf_config(tiny_checkpoint))
+    (eos,) = answer_check_of(tiny_checkpoint, read_hf_config(tiny_checkpoint)).stop_ids
     results = sample(engine, requests_for(48, max_new_tokens=100)).values()
     assert {result.finished for result in results} == {True, False}
     for result in results:
@@ -262,7 +262,7 @@ def sample_with_vllms_own_yarn(model_dir, requests):
     hf_config = read_hf_config(model_dir)
     arguments = engine_arguments(config, 2 * CONTEXT, hf_config, on_cpu=True)
     arguments["hf_overrides"]["rope_parameters"] = yarn_of(hf_config, 2 * CONTEXT, CONTEXT)
-    own = VllmEngine(start(model_dir, config, arguments), config, lambda _: None, eos_ids(model_dir, hf_config))
+    own = VllmEngine(start(model_dir, config, arguments), config, lambda _: None, answer_check_of(model_dir, hf_config))
     results = sample(own, requests)
     own.close()
     return results
@@ -290,8 +290,11 @@ def test_opening_the_same_settings_again_gives_the_open_engine_and_its_weights(e
 def test_a_closed_engine_lets_go_of_its_memory_and_of_nothing_else(engine, engine_config, tiny_checkpoint):
     config = replace(engine_config, placement="inline")
     expected = sample(engine, requests_for(4))
-    arguments = engine_arguments(config, 64, read_hf_config(tiny_checkpoint), on_cpu=True)
-    other = VllmEngine(start(tiny_checkpoint, config, arguments), config, lambda _: None, [])
+    hf_config = read_hf_config(tiny_checkpoint)
+    arguments = engine_arguments(config, 64, hf_config, on_cpu=True)
+    other = VllmEngine(
+        start(tiny_checkpoint, config, arguments), config, lambda _: None, answer_check_of(tiny_checkpoint, hf_config)
+    )
     runner = other._llm.engine_core.engine_core.model_executor.driver_worker.worker.model_runner
     held = [weakref.ref(runner.get_model()), *map(weakref.ref, runner.kv_caches)]
     del runner

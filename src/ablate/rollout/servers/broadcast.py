@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -15,6 +16,7 @@ import torch.distributed as dist
 
 from ablate.rollout.servers.dispatch import ServerFailed
 from ablate.rollout.servers.http import call, http_session, on_each
+from ablate.rollout.servers.protocol import read_world_size
 from ablate.rollout.weights.buckets import SENDER, Group, buckets, open_group
 
 if TYPE_CHECKING:
@@ -70,11 +72,12 @@ class Broadcast:
         """Open the group of this process and the workers of all servers."""
         async with http_session() as session:
             route = "/get_world_size"
-            answers = await on_each(self.urls, lambda url: call(session, url + route, timeout_s=self._timeout_s))
+            ask = partial(call, session, timeout_s=self._timeout_s, read=read_world_size)
+            answers = await on_each(self.urls, lambda url: ask(url + route))
         failures = {url: answer for url, answer in answers.items() if isinstance(answer, ServerFailed)}
         if failures:
             raise BroadcastFailed(failures)
-        sizes = [answers[url]["world_size"] for url in self.urls]
+        sizes = [answers[url].world_size for url in self.urls]
         size = 1 + sum(sizes)
         host, timeout = address_towards(self.urls[0]), timedelta(seconds=self._timeout_s)
         store = dist.TCPStore(host, 0, size, is_master=True, timeout=timeout, wait_for_workers=False)

@@ -7,9 +7,10 @@ from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Collection, Hashable, Sequence
 from itertools import groupby
 
+from ablate.errors import UserError
 from ablate.rollout.engine import STEER_EVERY_S, Change, OnFinish, Request, Sampled, Steer
 
-MAX_REFUSALS = 3  # if this many servers answer a request with an error, the request is at fault and not the servers
+MAX_ERRORS = 3  # if this many servers answer a request with an error, the request is at fault and not the servers
 
 
 class ServerFailed(Exception):
@@ -17,11 +18,12 @@ class ServerFailed(Exception):
 
     Args:
         answered: the server still answers, but with an error.
+        is_refusal: it gave an answer that it will give again: it refused the request, or broke the protocol.
     """
 
-    def __init__(self, message: str, *, answered: bool = False) -> None:
+    def __init__(self, message: str, *, answered: bool = False, is_refusal: bool = False) -> None:
         super().__init__(message)
-        self.answered = answered
+        self.answered, self.is_refusal = answered or is_refusal, is_refusal
 
 
 class Queue:
@@ -95,13 +97,14 @@ class Dispatch:
         self.running: dict[str, dict[asyncio.Task, Request]] = {url: {} for url in urls}
         self.watchers: dict[str, asyncio.Task] = {}
         self.ended: asyncio.Queue[tuple[str, asyncio.Task]] = asyncio.Queue()
-        self.refusals: Counter[Request] = Counter()
+        self.errors: Counter[Request] = Counter()
+        self.num_servers = len(urls)
 
     async def run(self, requests: Sequence[Request], steer: Steer) -> None:
         """Sample the requests, and what ``steer`` adds; see ``Engine.sample``.
 
         Raises:
-            RuntimeError: when several servers refused the same request.
+            UserError: when several servers refused the same request.
         """
         try:
             self.watchers = {url: self._begin(url, self.watch(url)) for url in self.running}
@@ -145,9 +148,11 @@ class Dispatch:
         error, request = task.exception(), self.running[url].get(task)
         if isinstance(error, ServerFailed):
             if request is not None:
-                self.refusals[request] += error.answered
-                if self.refusals[request] == MAX_REFUSALS:
-                    raise RuntimeError(f"{MAX_REFUSALS} servers refused the request {request.key}: {error}")
+                self.errors[request] += error.answered
+                num = self.errors[request]
+                if num >= (min(MAX_ERRORS, self.num_servers) if error.is_refusal else MAX_ERRORS):
+                    servers = f"{num} servers" if num > 1 else "the only server"
+                    raise UserError(f"{servers} gave no answer to the request {request.key} that can be used: {error}")
             self._lose(url, error)
         elif error is not None:
             raise error

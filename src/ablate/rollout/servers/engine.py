@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import shlex
 import time
-from array import array
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,11 +22,20 @@ from ablate.config import EngineConfig
 from ablate.errors import UserError
 from ablate.process.activity import note_work
 from ablate.process.preemption import unless_asked_to_stop
+from ablate.rollout.answer import AnswerCheck
 from ablate.rollout.engine import Change, OnFinish, Request, Sampled, Steer, WeightsIncomplete
 from ablate.rollout.servers.broadcast import Broadcast, BroadcastFailed
 from ablate.rollout.servers.dispatch import Dispatch, ServerFailed
 from ablate.rollout.servers.http import allow_open_files, call, http_session
 from ablate.rollout.servers.pool import Pool
+from ablate.rollout.servers.protocol import (
+    max_answer_bytes,
+    read_cache_reset,
+    read_models,
+    read_sampled,
+    read_weight_info,
+)
+from ablate.rollout.servers.same_weights import SameWeights, other_weights
 from ablate.rollout.weights.file import weights_file
 
 if TYPE_CHECKING:
@@ -41,6 +49,7 @@ class ServerEngine:
     Args:
         yarn: YaRN's parameters for a context length, or None; see ``settings.yarn_of``.
         longest: tokens of the longest context that every server has to serve.
+        answer_check: what every answer has to obey.
         server_command: the words after ``python`` that start such a server, for the error message.
 
     Raises:
@@ -53,7 +62,7 @@ class ServerEngine:
         *,
         yarn: Callable[[int], dict[str, Any] | None],
         longest: int,
-        stop_ids: list[int],
+        answer_check: AnswerCheck,
         server_command: Sequence[str],
     ) -> None:
         if not config.urls:
@@ -62,23 +71,29 @@ class ServerEngine:
         self._config = config
         self._yarn = yarn
         self._longest = longest
-        self._stop_ids = stop_ids
+        self._answer_check = answer_check
         self._pool = Pool(config)
-        models = self._pool.ask(config.urls, "/v1/models")
-        for url, answer in models.items():
-            if isinstance(answer, ServerFailed):
-                raise UserError(f"no server answers at {url} ({answer}): start it, or fix rollout.engine.urls")
-            served = answer["data"][0]["max_model_len"]
-            if served < longest:
+        models = {url: answer.data[0] for url, answer in self._first_answers("/v1/models", read_models).items()}
+        for url, model in models.items():
+            if model.max_model_len < longest:
                 raise UserError(
-                    f"{url} serves {served} tokens, and the run's longest context is {longest}: start it with "
-                    f"VLLM_SERVER_DEV_MODE=1 python {shlex.join(server_command)}"
+                    f"{url} serves {model.max_model_len} tokens, and the run's longest context is {longest}: start it "
+                    f"with VLLM_SERVER_DEV_MODE=1 python {shlex.join(server_command)}"
                 )
-        self._models = {url: answer["data"][0]["id"] for url, answer in models.items()}
+        self._first_answers("/weight_info", read_weight_info)  # a server without development routes is named now
+        self._models = {url: model.id for url, model in models.items()}
         self._positions: dict[str, dict[str, Any] | None] = {}  # YaRN's parameters as each server has them now
         self._context = longest
         self._version: str | None = None  # of the weights; None until this client has loaded any
         self._broadcast: Broadcast | None = None
+
+    def _first_answers(self, route: str, read: Callable[[bytes], Any]) -> dict[str, Any]:
+        answers = self._pool.ask(self._config.urls, route, read=read)
+        for url, answer in answers.items():
+            if isinstance(answer, ServerFailed):
+                reason = "answers" if not answer.answered else "of this run answers"
+                raise UserError(f"no server {reason} at {url} ({answer}): start it, or fix rollout.engine.urls")
+        return answers
 
     # --- sampling ---------------------------------------------------------------------------------------------------
 
@@ -117,11 +132,26 @@ class ServerEngine:
     async def _sample(self, requests: Sequence[Request], on_finish: OnFinish, steer: Steer) -> None:
         async with http_session() as session:
 
+            async def version_of(url: str) -> str:
+                limit_s = self._config.silence_s
+                answer = await call(session, f"{url}/weight_info", timeout_s=limit_s, read=read_weight_info)
+                return answer.weight_version
+
+            same_weights = SameWeights(self._version, version_of)
+
             async def send(url: str, request: Request) -> Sampled:
                 start, sampled = time.time(), None
                 try:
-                    answer = await call(session, f"{url}/v1/completions", self._body(self._models[url], request))
-                    sampled = sampled_of(answer["choices"][0], url)
+                    answer = await call(
+                        session,
+                        f"{url}/v1/completions",
+                        self._body(self._models[url], request),
+                        timeout_s=self._limit_s(request),
+                        read=read_sampled(url, request, self._answer_check),
+                        max_bytes=max_answer_bytes(request),
+                    )
+                    await same_weights.confirm(url)
+                    sampled = answer
                 finally:
                     tokens = len(sampled.response_ids) if sampled else 0
                     note_work(url, start, tokens=tokens, is_aborted=sampled is None)
@@ -141,6 +171,11 @@ class ServerEngine:
             )
             await dispatch.run(requests, steer)
 
+    def _limit_s(self, request: Request) -> float:
+        """How long a server may take for a request: one that never answers it may still answer ``is_alive``."""
+        num_tokens = len(request.prompt_ids) + request.max_new_tokens
+        return self._config.silence_s + num_tokens / self._config.min_tokens_per_s
+
     async def _watch(self, session: ClientSession, url: str) -> None:
         """Raise ``ServerFailed`` once the server's workers have not answered for ``silence_s``."""
         while True:
@@ -155,7 +190,8 @@ class ServerEngine:
             "max_tokens": request.max_new_tokens,
             "temperature": request.temperature,
             "top_p": request.top_p,
-            "stop_token_ids": self._stop_ids,
+            "stop_token_ids": list(self._answer_check.stop_ids),
+            "ignore_eos": True,  # the tokens above end a response, and no other
             "logprobs": 0,  # of the sampled token only
             "return_token_ids": True,
             # Keys and values of other weights or positions must not serve this prompt.
@@ -211,34 +247,19 @@ class ServerEngine:
             raise WeightsIncomplete(str(error)) from error
 
     def _drop_cached_prefixes(self, urls: Sequence[str]) -> None:
-        for url, answer in self._pool.post(urls, "/reset_prefix_cache", {}).items():
-            if not answer["success"]:  # a request still holds blocks of the cache
+        for url, answer in self._pool.post(urls, "/reset_prefix_cache", {}, read=read_cache_reset).items():
+            if not answer.success:  # a request still holds blocks of the cache
                 self._pool.retire(url, ServerFailed(f"{url} kept its prefix cache"))
 
     def _retire_other_weights(self) -> None:
         """A server that was restarted, or missed an update, reports another version of the weights."""
         if self._version is None:
             return
-        for url, answer in self._pool.ask(self._pool.live, "/weight_info").items():
+        for url, answer in self._pool.ask(self._pool.live, "/weight_info", read=read_weight_info).items():
             if isinstance(answer, ServerFailed):
                 self._pool.retire(url, answer)
-            elif answer["weight_version"] != self._version:
-                self._pool.retire(url, ServerFailed(f"{url} has other weights: it was started again"))
+            elif answer.weight_version != self._version:
+                self._pool.retire(url, other_weights(url))
 
     def close(self) -> None:
         """There is nothing to close: the servers do not belong to this process."""
-
-
-def sampled_of(choice: dict[str, Any], url: str) -> Sampled:
-    """Read one choice of a completion's answer.
-
-    Raises:
-        ServerFailed: if the server ended the request for a reason of its own.
-    """
-    if choice["finish_reason"] not in ("stop", "length"):
-        raise ServerFailed(f"{url} ended a request for the reason {choice['finish_reason']}")
-    return Sampled(
-        response_ids=array("i", choice["token_ids"]),
-        logp=array("d", choice["logprobs"]["token_logprobs"]),
-        finished=choice["finish_reason"] == "stop",
-    )

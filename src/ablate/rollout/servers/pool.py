@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from ablate.config import EngineConfig
+from ablate.errors import UserError
 from ablate.rollout.engine import TooFewServers
 from ablate.rollout.servers.dispatch import ServerFailed
-from ablate.rollout.servers.http import CONNECT_TIMEOUT_S, call, http_session, on_each
+from ablate.rollout.servers.http import CONNECT_TIMEOUT_S, call, http_session, ignore, on_each
 
 
 class Pool:
@@ -20,15 +22,15 @@ class Pool:
     def __init__(self, config: EngineConfig) -> None:
         self.urls = list(config.urls)
         self.live = list(config.urls)
-        self.retired: list[str] = []
+        self.retired: dict[str, ServerFailed] = {}  # and why
         self._silence_s = config.silence_s
         self._min_live_share = config.min_live_share
 
     def rejoin(self) -> list[str]:
         """Let retired servers that answer take part again, and return them: they need weights and positions."""
-        alive = self.ask(self.retired, "/collective_rpc", {"method": "is_alive"}, timeout_s=CONNECT_TIMEOUT_S)
+        alive = self.ask(list(self.retired), "/collective_rpc", {"method": "is_alive"}, timeout_s=CONNECT_TIMEOUT_S)
         back = [url for url, answer in alive.items() if not isinstance(answer, ServerFailed)]
-        self.retired = [url for url in self.retired if url not in back]
+        self.retired = {url: error for url, error in self.retired.items() if url not in back}
         self.live = [url for url in self.urls if url in self.live or url in back]
         return back
 
@@ -36,11 +38,18 @@ class Pool:
         """Ask nothing more of a server until it rejoins."""
         if url in self.live:
             self.live.remove(url)
-            self.retired.append(url)
+            self.retired[url] = error
             print(f"a server is out until the next weight update: {error}", file=sys.stderr, flush=True)
 
     def check_enough(self) -> None:
-        """Raise ``TooFewServers`` if fewer are alive than ``rollout.engine.min_live_share`` asks for."""
+        """Raise ``TooFewServers`` if fewer are alive than ``rollout.engine.min_live_share`` asks for.
+
+        Raises:
+            UserError: if every server gave an answer that it would give again: it would do so in the next job too.
+        """
+        if not self.live and all(error.is_refusal for error in self.retired.values()):
+            last = list(self.retired.values())[-1]
+            raise UserError(f"no server is left, because each gave a wrong answer: {last}")
         floor = max(1, math.ceil(self._min_live_share * len(self.urls)))
         if len(self.live) < floor:
             raise TooFewServers(
@@ -49,27 +58,36 @@ class Pool:
             )
 
     def ask(
-        self, urls: Sequence[str], route: str, body: dict[str, Any] | None = None, *, timeout_s: float | None = None
+        self,
+        urls: Sequence[str],
+        route: str,
+        body: dict[str, Any] | None = None,
+        *,
+        timeout_s: float | None = None,
+        read: Callable[[bytes], Any] = ignore,
     ) -> dict[str, Any]:
-        """What each server answers, or the ``ServerFailed`` that came in its place."""
+        """What ``read`` makes of each server's answer, or the ``ServerFailed`` that came in its place."""
 
         async def ask_all() -> dict[str, Any]:
             async with http_session() as session:
                 limit_s = timeout_s or self._silence_s
-                return await on_each(urls, lambda url: call(session, f"{url}{route}", body, timeout_s=limit_s))
+                ask = partial(call, session, body=body, timeout_s=limit_s, read=read)
+                return await on_each(urls, lambda url: ask(f"{url}{route}"))
 
         return asyncio.run(ask_all()) if urls else {}
 
-    def post(self, urls: Sequence[str], route: str, body: dict[str, Any]) -> dict[str, Any]:
+    def post(
+        self, urls: Sequence[str], route: str, body: dict[str, Any], *, read: Callable[[bytes], Any] = ignore
+    ) -> dict[str, Any]:
         """POST to these servers; retire those that fail and return the answers of the others.
 
         Raises:
-            RuntimeError: if every server answers with an error, for then the request is wrong and not the servers.
+            UserError: if every live server answers with an error, for then the request is wrong and not the servers.
         """
-        answers = self.ask(list(urls), route, body)
+        answers = self.ask(list(urls), route, body, read=read)
         failures = {url: answer for url, answer in answers.items() if isinstance(answer, ServerFailed)}
-        if failures and len(failures) == len(answers) and all(error.answered for error in failures.values()):
-            raise RuntimeError("; ".join(map(str, failures.values())))
+        if failures and failures.keys() >= set(self.live) and all(error.answered for error in failures.values()):
+            raise UserError("; ".join(map(str, failures.values())))
         for url, error in failures.items():
             self.retire(url, error)
         return {url: answer for url, answer in answers.items() if url not in failures}

@@ -25,6 +25,7 @@ from ablate.errors import UserError
 from ablate.models.hf_config import read_hf_config
 from ablate.process.importing import without_collecting_garbage
 from ablate.process.preemption import stop_if_asked
+from ablate.rollout.answer import AnswerCheck, WrongAnswer
 from ablate.rollout.engine import Change, Engine, OnFinish, Request, Sampled, Steer
 from ablate.rollout.servers.engine import ServerEngine
 from ablate.rollout.vllm.child import death_in_one_sentence, report_death
@@ -35,24 +36,25 @@ from ablate.rollout.vllm.process import (
     prepare_environment,
 )
 from ablate.rollout.vllm.running import Running
-from ablate.rollout.vllm.settings import engine_arguments, eos_ids, server_command, yarn_of
+from ablate.rollout.vllm.settings import answer_check_of, engine_arguments, server_command, yarn_of
 from ablate.rollout.weights.file import weights_file
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from vllm.outputs import RequestOutput
     from vllm.v1.engine.llm_engine import LLMEngine
 
 
 def open_vllm(model_dir: Path, config: EngineConfig, longest: int, original_context: int) -> Engine:
     """Start vLLM on ``model_dir``, or connect to its servers; see ``ablate.rollout.open.open_engine``."""
     hf_config = read_hf_config(model_dir)
-    stop_ids = eos_ids(model_dir, hf_config)
+    answer_check = answer_check_of(model_dir, hf_config)
     arguments = engine_arguments(config, longest, hf_config, on_cpu=not torch.cuda.is_available())
     yarn = partial(yarn_of, hf_config, original_context=original_context)
     if config.placement == "servers":
         command = server_command(model_dir, arguments)
-        return ServerEngine(config, yarn=yarn, longest=longest, stop_ids=stop_ids, server_command=command)
-    return VllmEngine(start(model_dir, config, arguments), config, yarn, stop_ids)
+        return ServerEngine(config, yarn=yarn, longest=longest, answer_check=answer_check, server_command=command)
+    return VllmEngine(start(model_dir, config, arguments), config, yarn, answer_check)
 
 
 class VllmEngine:
@@ -63,7 +65,11 @@ class VllmEngine:
     """
 
     def __init__(
-        self, llm: LLMEngine, config: EngineConfig, yarn: Callable[[int], dict[str, Any] | None], stop_ids: list[int]
+        self,
+        llm: LLMEngine,
+        config: EngineConfig,
+        yarn: Callable[[int], dict[str, Any] | None],
+        answer_check: AnswerCheck,
     ) -> None:
         self._llm = llm
         self._placement = config.placement
@@ -71,7 +77,7 @@ class VllmEngine:
         self._max_num_seqs = config.max_num_seqs
         self._yarn = yarn
         self._used_yarn: dict[str, Any] | None = None
-        self._stop_ids = stop_ids
+        self._answer_check = answer_check
 
     def use_context(self, context_length: int) -> None:
         """Stretch positions as this context needs it; see ``Engine``."""
@@ -112,7 +118,7 @@ class VllmEngine:
 
     def _sample(self, requests: Sequence[Request], on_finish: OnFinish, steer: Steer) -> None:
         ids: dict[Hashable, str] = {}  # of the requests that run, by their keys
-        keys: dict[str, Hashable] = {}
+        of_number: dict[str, Request] = {}
         numbers = count()
         running = Running(self._max_num_seqs)
         try:
@@ -120,7 +126,7 @@ class VllmEngine:
             while True:
                 for request in change.added:
                     number = str(next(numbers))
-                    ids[request.key], keys[number] = number, request.key
+                    ids[request.key], of_number[number] = number, request
                     self._add(number, request)
                     running.add(number)
                 aborted = [ids.pop(key) for key in change.aborted if key in ids]
@@ -131,22 +137,32 @@ class VllmEngine:
                     return
                 stop_if_asked()
                 for output in self._llm.step():
-                    completion = output.outputs[0]
-                    sampled = Sampled(
-                        response_ids=array("i", completion.token_ids),
-                        logp=array("d", completion.logprobs.logprobs),
-                        finished=completion.finish_reason == "stop",
-                    )
-                    key = keys[output.request_id]
-                    del ids[key]
+                    request = of_number.pop(output.request_id)
+                    del ids[request.key]
+                    sampled = self._sampled(request, output)
                     running.end(output.request_id, len(sampled.response_ids))
-                    on_finish(key, sampled)
+                    on_finish(request.key, sampled)
                 change = steer()
         finally:
             # Requests are left only after an exception; the engine must be clean for the next caller.
             if ids:
                 self._llm.abort_request(list(ids.values()))
                 running.abort(ids.values())
+
+    def _sampled(self, request: Request, output: RequestOutput) -> Sampled:
+        completion = output.outputs[0]
+        sampled = Sampled(
+            response_ids=array("i", completion.token_ids),
+            logp=array("d", completion.logprobs.logprobs),
+            finished=completion.finish_reason == "stop",
+        )
+        try:
+            return self._answer_check.check(request, sampled, output.prompt_token_ids)
+        except WrongAnswer as error:
+            raise UserError(
+                f"the engine gave {error} for the request {request.key}: the weights may be damaged or have diverged; "
+                "continue from an older checkpoint, and lower optim.lr if they diverged"
+            ) from error
 
     def _add(self, request_id: str, request: Request) -> None:
         from vllm import SamplingParams
@@ -158,7 +174,8 @@ class VllmEngine:
             top_p=request.top_p,
             seed=request.seed,
             max_tokens=request.max_new_tokens,
-            stop_token_ids=self._stop_ids,
+            stop_token_ids=list(self._answer_check.stop_ids),
+            ignore_eos=True,  # vLLM's own choice of an end token: a server has one, and this engine has none
             logprobs=0,  # of the sampled token only
             flat_logprobs=True,
             detokenize=False,

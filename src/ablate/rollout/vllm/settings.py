@@ -9,6 +9,7 @@ from typing import Any
 from ablate.config import EngineConfig
 from ablate.errors import UserError
 from ablate.models.hf_config import stretched, yarn_factor
+from ablate.rollout.answer import AnswerCheck
 
 GIB = 1024**3
 CPU_TOKENS_PER_STEP = 8192  # prompt tokens and next tokens of one engine step; any whole prompt must fit
@@ -62,6 +63,13 @@ def server_command(model_dir: Path | str, arguments: dict[str, Any]) -> list[str
         else:
             words += [f"--{option}", json.dumps(value) if isinstance(value, dict) else str(value)]
     return words
+
+
+def answer_check_of(model_dir: Path, hf_config: dict[str, Any]) -> AnswerCheck:
+    """What the answers of an engine with this model obey."""
+    if not isinstance(hf_config.get("vocab_size"), int):
+        raise UserError(f"{model_dir}/config.json names no vocab_size, so no answer could be checked: add it")
+    return AnswerCheck(eos_ids(model_dir, hf_config), hf_config["vocab_size"])
 
 
 def eos_ids(model_dir: Path, hf_config: dict[str, Any]) -> list[int]:
