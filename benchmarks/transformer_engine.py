@@ -3,7 +3,7 @@
     python -m benchmarks.transformer_engine site=DIR
 
 DIR is a site-packages with the pinned nvidia-* packages (default: that of this environment, which `make setup-gpu`
-fills). pip fetches the sources. Each file is compiled with the include directories of the project's own setup.py and the
+fills). pip fetches the sources. Each file is compiled with the include directories of their own setup.py and the
 variables of ``install_gpu.build_environment``, and once more without them, which must fail.
 """
 

@@ -73,7 +73,7 @@ read_completions = Decoder(Completions).decode
 
 
 def read_sampled(url: str, request: Request, answer_check: AnswerCheck) -> Callable[[bytes], Sampled]:
-    """The reader of a completion's answer: see ``server_http.call``."""
+    """The reader of a completion's answer: see ``http.call``."""
 
     def read(content: bytes) -> Sampled:
         choice = read_completions(content).choices[0]
