@@ -1,16 +1,28 @@
 # Shared by train.sbatch, onenode.sbatch, multinode.sbatch and node.sh: start a program, forward signals to it, queue the task again.
 # With ABLATE_DRY_RUN set, commands are printed with their environment instead of run.
 
+words_of() { # words_of JSON: sets `words` to the strings of a JSON list, whatever they hold; bash evaluates none of them
+  mapfile -d '' -t words < <("$ABLATE_PYTHON" -c 'import json, os, sys
+os.write(1, b"".join(os.fsencode(word) + b"\0" for word in json.loads(sys.argv[1])))' "$1")
+}
+
 overrides_of_task() { # sets `overrides` to line SLURM_ARRAY_TASK_ID (from 0) of the list that ablate.plan wrote
-  eval "overrides=($(sed -n "$((SLURM_ARRAY_TASK_ID + 1))p" "$ABLATE_TASKS"))" # quoted by ablate.plan
-  if [ "${#overrides[@]}" = 0 ]; then
+  local line
+  line=$(sed -n "$((SLURM_ARRAY_TASK_ID + 1))p" "$ABLATE_TASKS")
+  if [ -z "$line" ]; then
     echo "error: $ABLATE_TASKS has no line for task $SLURM_ARRAY_TASK_ID" >&2
     exit 2
   fi
+  words_of "$line"
+  overrides=("${words[@]}")
+  [ "${#overrides[@]}" -gt 0 ] || exit 2 # Python has said why
 }
 
 show_environment() {
-  env | grep -E '^(ABLATE_|OMP_|HF_|VLLM_|NCCL_|SLURM_ARRAY_TASK_ID)' | sort | sed 's/^/export /'
+  local name
+  for name in $(compgen -e | grep -E '^(ABLATE_|OMP_|HF_|VLLM_|NCCL_|SLURM_ARRAY_TASK_ID)' | sort); do
+    printf 'export %s=%q\n' "$name" "${!name}"
+  done
 }
 
 start() { # start NAME=VALUE ... COMMAND ... in the background, in a process group of its own; `child` is its process id

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from ablate.cli import compose
 from ablate.config import parse
 from ablate.display import SilentDisplay
 from ablate.errors import UserError
-from ablate.files import replacing, write_atomic
+from ablate.files import replacing, scratch_path, write_atomic
 from ablate.files.parquet import write_parquet, write_parts, write_row_groups
 from ablate.process.preemption import Preempted
 from ablate.records import RunDirectory
@@ -227,3 +228,14 @@ def test_a_stop_in_a_run_that_continued_says_which_checkpoint_is_the_newest(sess
     with pytest.raises(Preempted), checkpoints.written_when_preempted(session, state):
         raise Preempted
     assert session.display.said[-1] == "asked to stop: checkpoint written after step 3"
+
+
+def test_a_scratch_file_of_a_killed_process_is_removed_and_that_of_a_living_one_stays(tmp_path):
+    path, ended = tmp_path / "file", subprocess.Popen(["true"])
+    ended.wait()
+    killed = path.with_name(scratch_path(path).name.replace(str(os.getpid()), str(ended.pid), 1))
+    living = path.with_name(scratch_path(path).name.replace(str(os.getpid()), "1", 1))
+    for leftover in (killed, living):
+        leftover.write_text("half")
+    write_atomic(path, "whole")
+    assert sorted(tmp_path.iterdir()) == sorted([living, path])

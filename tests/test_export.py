@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from ablate.cli import compose
 from ablate.config import parse
 from ablate.errors import UserError
 from ablate.export import model_card
-from ablate.export.model_directory import export, model_config
+from ablate.export.model_directory import export, model_config, unfinished
 from ablate.trainer.model.weight_files import WeightReader, write_weight_files
 
 SCRIPT = Path(__file__).parent / "trainer" / "export_in_one_process.py"
@@ -97,6 +98,22 @@ def test_a_directory_that_exists_is_not_overwritten(exported):
     directory, _ = exported
     with pytest.raises(UserError, match="exists already"):
         export(directory.parent / "run" / "checkpoints" / "latest", directory)
+
+
+def test_the_scratch_of_a_killed_export_is_taken_over_and_that_of_a_living_one_refused(tmp_path):
+    out = tmp_path / "exported"
+    with unfinished(out) as scratch:
+        (scratch / "config.json").write_text("whole")
+        with pytest.raises(UserError, match="another process writes"), unfinished(out):
+            pass
+    assert [path.name for path in out.iterdir()] == ["config.json"]
+    shutil.rmtree(out)
+    killed = tmp_path / ".exported.unfinished"
+    killed.mkdir()
+    (killed / "model.safetensors").write_text("half")
+    with unfinished(out):
+        pass
+    assert list(tmp_path.rglob("*")) == [out]
 
 
 def test_a_checkpoint_without_its_run_is_refused_in_one_sentence(tmp_path):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
-import shlex
 import signal
 import socket
 import subprocess
@@ -31,7 +31,7 @@ def vllm_servers(count: int, overrides: Sequence[str], logs: Path) -> Iterator[l
     """Start ``count`` vLLM servers with the words that ablate.serve gives for this configuration; yield their urls."""
     command = [sys.executable, "-m", "ablate.serve", "1", "0", *overrides]
     line = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    words = shlex.split(line)[3:]
+    words = json.loads(line.split(" ", 3)[3])
     ports = [free_port() for _ in range(count)]
     with servers([[*words, "--host", "127.0.0.1", "--port", str(port)] for port in ports], ports, logs) as urls:
         yield urls

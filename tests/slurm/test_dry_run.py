@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -55,6 +56,50 @@ def test_an_override_with_spaces_and_quotes_reaches_its_task_whole(tmp_path):
     lines = dry_run(tmp_path, "experiment=tiny", "objective=grpo", "seed=0", template)
     (command,) = commands(lines, "ablate.train")
     assert template in command
+
+
+def hostile(directory: Path) -> str:
+    """A value with every kind of quoting, of which a shell that evaluates any part would make a file."""
+    touch = f"touch {directory}/executed"
+    pieces = [f"$({touch})", f"`{touch}`", f"; {touch};", f"& {touch} &", f"| {touch}", f"a[$({touch})]", "${HOME}"]
+    return "p" + "\n".join([*pieces, "$HOME", "'", '"', "\\", "#", "*", "~", "{a,b}", "\t", "é", "%n"]) + "\\"
+
+
+def quoted(value: str) -> str:
+    """The value as a quoted string of Hydra's grammar; "$" of an interpolation is escaped for OmegaConf."""
+    text = re.sub(r"(\\*)'", r"\1\1\\'", value.replace("${", "\\${"))
+    return "'" + re.sub(r"(\\+)$", r"\1\1", text) + "'"
+
+
+@pytest.mark.parametrize("template", ["one task", "several nodes"])
+def test_a_task_is_one_run_and_nothing_is_executed_whatever_a_value_holds(template, tmp_path):
+    directory, value = tmp_path / "a b'c", hostile(tmp_path)
+    words = [
+        "experiment=tiny",
+        "objective=grpo",
+        "seed=0",
+        f"logging.wandb_project={quoted(value)}",
+        "cell='$(x) `y`'",
+    ]
+    options, settings = [], {"ABLATE_LOGS": f"{directory}/$(touch {tmp_path}/executed)", "ABLATE_PARTITION": value}
+    if template == "several nodes":
+        options, settings = ["--multinode"], settings | {"ABLATE_TRAINER_NODES": "1", "ABLATE_GENERATION_NODES": "1"}
+        words += [f"model.path={quoted(str(tmp_path) + value)}"]
+    shown = finished_dry_run(tmp_path, *options, *words, **settings).stdout
+    assert not (tmp_path / "executed").exists()
+    (planned,) = sweep.expand([*words, f"paths.outputs={tmp_path / 'outputs'}"])
+    scripts = re.findall(r"^env .*", shown, flags=re.MULTILINE)
+    trained = [words_of_bash(script) for script in scripts if "ablate.train" in script]
+    assert [set(planned) - set(each) for each in trained] == [set()]
+    if template == "several nodes":
+        (server,) = [words_of_bash(script) for script in scripts if "vllm.entrypoints" in script]
+        assert str(tmp_path) + value in server
+
+
+def words_of_bash(line: str) -> list[str]:
+    """The words of a command that bash's ``printf %q`` has quoted."""
+    shown = subprocess.run(["bash", "-c", f"printf '%s\\0' {line}"], capture_output=True, text=True, check=True)
+    return shown.stdout.split("\0")[:-1]
 
 
 def test_every_task_shows_the_environment_of_its_commands(tmp_path):

@@ -14,9 +14,13 @@ import sys
 from ablate.serve import run
 from ablate.serve.lines import Server
 run.PAUSE_S = 0.1
-words = ("-c", "import os, sys, time; open(sys.argv[1], 'a').write(f'{os.getpid()}\\\\n'); time.sleep(600)")
+words = ("-c", sys.argv[2])
 run.run_servers([Server(0, "none", place, (*words, f"{sys.argv[1]}{place}")) for place in range(2)], "127.0.0.1", 1)
 """
+
+
+SERVER = "import os, sys, time; open(sys.argv[1], 'a').write(f'{os.getpid()}\\n'); time.sleep(600)"
+WITH_CHILD = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {SERVER!r}, sys.argv[1]]); {SERVER}"
 
 
 def wait_for(condition, seconds: float = 30.0):
@@ -34,7 +38,9 @@ def ids(path: Path) -> list[int]:
 def test_a_server_that_ends_is_started_again_and_all_end_with_the_command(tmp_path):
     environment = {**os.environ, "ABLATE_SERVER_TOKEN": "secret"}
     log = tmp_path / "server"
-    process = subprocess.Popen([sys.executable, "-c", PROGRAM, str(log)], env=environment, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, str(log), SERVER], env=environment, stderr=subprocess.DEVNULL
+    )
     first, second = tmp_path / "server0", tmp_path / "server1"
     try:
         wait_for(lambda: ids(first) and ids(second))
@@ -47,6 +53,16 @@ def test_a_server_that_ends_is_started_again_and_all_end_with_the_command(tmp_pa
         process.kill()
         process.wait()
     assert not any(Path(f"/proc/{number}").exists() for number in [*ids(first), *ids(second)])
+
+
+def test_servers_and_the_processes_that_they_started_end_with_a_command_that_is_killed(tmp_path):
+    command = [sys.executable, "-c", PROGRAM, str(tmp_path / "server"), WITH_CHILD]
+    process = subprocess.Popen(command, env={**os.environ, "ABLATE_SERVER_TOKEN": "secret"})
+    wait_for(lambda: len(ids(tmp_path / "server0")) == len(ids(tmp_path / "server1")) == 2)
+    process.kill()
+    process.wait()
+    started = [*ids(tmp_path / "server0"), *ids(tmp_path / "server1")]
+    wait_for(lambda: not any(Path(f"/proc/{number}").exists() for number in started))
 
 
 def test_servers_without_a_token_are_refused_in_one_sentence():

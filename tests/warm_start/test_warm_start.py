@@ -1,9 +1,16 @@
 """Two short builds, each in a process of its own as always, serve all tests of this file."""
 
+import fcntl
+import os
+import select
 import shutil
+import signal
+import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -30,10 +37,48 @@ def short_config(cache, *overrides):
     return config
 
 
+BUILD = """
+import sys
+from ablate.warm_start import cache
+sys.path.insert(0, {tests!r})
+from test_warm_start import short_config
+cache.ensure_model(short_config(sys.argv[1]))
+"""
+
+
+def begin_build(cache: Path) -> tuple[subprocess.Popen, int]:
+    """A process that waits for a build, and a descriptor that is readable once the builder has ended."""
+    command = [sys.executable, "-c", BUILD.format(tests=str(Path(__file__).parent)), str(cache)]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    return process, os.pidfd_open(builder_of(process))
+
+
+def builder_of(process: subprocess.Popen) -> int:
+    """The process that builds, once it runs."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    deadline = time.monotonic() + 60
+    while process.poll() is None and time.monotonic() < deadline:
+        for child in children.read_text().split():
+            if b"ablate.warm_start.build" in Path(f"/proc/{child}/cmdline").read_bytes():
+                return int(child)
+        time.sleep(0.01)
+    raise AssertionError("nothing builds")
+
+
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    config = short_config(tmp_path_factory.mktemp("cache"))
-    return config, ensure_model(config)
+    """A model whose build finished while the process that waited for it was stopped, and then killed."""
+    cache = tmp_path_factory.mktemp("cache")
+    process, builder = begin_build(cache)
+    process.send_signal(signal.SIGSTOP)
+    assert select.select([builder], [], [], 100)[0]
+    os.close(builder)
+    process.kill()
+    process.wait()
+    config = short_config(cache)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "executable", shutil.which("false"))
+        return config, ensure_model(config)
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +110,20 @@ def test_two_that_ask_at_once_get_one_model_and_a_killed_build_leaves_none(conte
     assert first == second
     assert [path for path in cache.iterdir() if not path.name.startswith(".")] == [first]
     assert list(cache.glob("*.unfinished")) + list(cache.glob(".*.unfinished")) == []
+
+
+def test_a_build_ends_with_the_process_that_waits_for_it_and_frees_the_cache(tmp_path):
+    process, builder = begin_build(tmp_path)
+    process.kill()
+    process.wait()
+    assert select.select([builder], [], [], 60)[0], "the build lives on"
+    os.close(builder)
+    with (next(tmp_path.glob(".*.lock"))).open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_a_build_that_finished_is_used_although_the_process_that_waited_for_it_was_killed(built):
+    assert (built[1] / "model.safetensors").is_file()
 
 
 def test_a_model_in_the_cache_is_not_built_again(built, monkeypatch):

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
-import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ablate.cli import recorded
 from ablate.errors import UserError
-from ablate.files import read_json
+from ablate.files import read_json, sync, sync_tree
 from ablate.models.hf_config import read_hf_config, stretched
 from ablate.warm_start.build import MAX_FILE_BYTES
 
@@ -42,9 +44,7 @@ def export(checkpoint: Path, out: Path, max_file_bytes: int = MAX_FILE_BYTES) ->
     run = RunDirectory(checkpoint.resolve().parents[1])
     config = parse(recorded(run.config_path, []))
     model_dir = ensure_model(config)
-    scratch = out.with_name(f".{out.name}.{os.getpid()}")
-    scratch.mkdir(parents=True)
-    try:
+    with unfinished(out) as scratch:
         write_weights(config, model_dir, checkpoint, scratch, max_file_bytes)
         write_json(scratch / "config.json", model_config(config, read_hf_config(model_dir)))
         write_json(scratch / "generation_config.json", generation_config(config, model_dir))
@@ -52,10 +52,36 @@ def export(checkpoint: Path, out: Path, max_file_bytes: int = MAX_FILE_BYTES) ->
             if (model_dir / name).is_file():
                 shutil.copyfile(model_dir / name, scratch / name)
         (scratch / "README.md").write_text(model_card(config, run, step_of(checkpoint.name)))
-        scratch.rename(out)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
     return checkpoint
+
+
+@contextmanager
+def unfinished(out: Path) -> Iterator[Path]:
+    """Yield a directory next to ``out`` that gets its name when the block ends; a killed export's is taken over.
+
+    Raises:
+        UserError: while another process writes it.
+    """
+    scratch = out.with_name(f".{out.name}.unfinished")
+    scratch.mkdir(parents=True, exist_ok=True)
+    lock = scratch / "lock"
+    with lock.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"another process writes out={out} now: wait for it, or name another directory") from None
+        try:
+            for leftover in scratch.iterdir():
+                if leftover != lock:
+                    leftover.unlink()
+            yield scratch
+            lock.unlink()
+            sync_tree(scratch)
+            scratch.rename(out)
+            sync(out.parent)
+        except BaseException:
+            shutil.rmtree(scratch, ignore_errors=True)
+            raise
 
 
 def write_weights(config: RunConfig, model_dir: Path, checkpoint: Path, directory: Path, max_file_bytes: int) -> None:

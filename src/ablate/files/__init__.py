@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,8 @@ def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
         durable: wait until the disk has the file and its name; false for what is cheap to make again.
     """
     scratch = scratch_path(path)
+    if durable:
+        remove_leftovers(path)
     try:
         yield scratch
         if durable:
@@ -64,7 +68,15 @@ def sync_tree(directory: Path) -> None:
 
 def scratch_path(path: Path) -> Path:
     """A hidden name in the same directory, of this thread alone."""
-    return path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
+    return path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.{socket.gethostname()}")
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove the scratch files for ``path`` of this machine's processes that have been killed."""
+    for leftover in path.parent.glob(f".{escape(path.name)}.[0-9]*-*.{escape(socket.gethostname())}"):
+        pid = leftover.name.removeprefix(f".{path.name}.").partition("-")[0]
+        if not Path("/proc", pid).exists():
+            leftover.unlink(missing_ok=True)
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -7,9 +7,7 @@ them as ``ablate.plan`` does, and sends back ``Ended``. When the connection is c
 from __future__ import annotations
 
 import copy
-import ctypes
 import os
-import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -21,9 +19,9 @@ from ablate.cli import compose
 from ablate.display import send_display
 from ablate.errors import UserError
 from ablate.launch.failures import failed_runs
+from ablate.process.parents import end_with
 
 INTERRUPT_EXIT_CODE = 130
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 @dataclass(frozen=True)
@@ -54,14 +52,6 @@ def serve(make_run: Callable[[Any], str], descriptor: int, pool: int, has_bars: 
             connection.send(ended(make_run, overrides))
     except KeyboardInterrupt:  # between two runs: a run turns it into an exit code of its own
         sys.exit(INTERRUPT_EXIT_CODE)
-
-
-def end_with(pool: int) -> None:
-    """Let this process be killed when the pool's process ends."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != pool:  # it ended before we asked
-        os._exit(1)
 
 
 def received(connection: Connection[Any, Any]) -> list[str] | None:

@@ -1,7 +1,7 @@
 """``python -m ablate.plan``: the runs of an experiment, their states, and the overrides of every array task.
 
     python -m ablate.plan experiment=tiny                     every run and its state: a grid on a terminal
-    python -m ablate.plan experiment=tiny out=tasks.txt       one line of overrides per run that is missing or failed
+    python -m ablate.plan experiment=tiny out=tasks.txt       a JSON list of overrides per run that is missing or failed
     python -m ablate.plan experiment=tiny seed=0,1,2 model=…  any override of ablate.train, sweeps included
     python -m ablate.plan experiment=nouscoder_14b estimate=true device=b200
                                                               seconds by stage, hours, device hours, memory, disk
@@ -21,7 +21,7 @@ a run that will hardly fit its memory or its times is a warning.
 
 from __future__ import annotations
 
-import shlex
+import json
 import sys
 from pathlib import Path
 
@@ -69,13 +69,13 @@ def main() -> None:
     states = [RunDirectory(run.directory).state(in_queue) for run in runs]
     waiting = [run for run, state in zip(runs, states, strict=True) if state.needs_a_run]
     if "queued" in own:
-        by_line = {shlex.join(run.overrides): run for run in runs}
+        of_task = {json.dumps(run.overrides): run for run in runs}
         for task, line in enumerate(Path(own["out"]).read_text().splitlines()):
-            RunDirectory(by_line[line].directory).owner.mark_queued(f"{own['queued']}_{task}")
+            RunDirectory(of_task[line].directory).owner.mark_queued(f"{own['queued']}_{task}")
         return
     show_states(runs, states, with_errors=own.get("status", "false").lower() == "true")
     if "out" in own:
-        Path(own["out"]).write_text("".join(shlex.join(run.overrides) + "\n" for run in waiting))
+        Path(own["out"]).write_text("".join(json.dumps(run.overrides) + "\n" for run in waiting))
         print(f"{own['out']}: {len(waiting)} tasks, one line each")
 
 

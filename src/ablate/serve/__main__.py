@@ -3,9 +3,10 @@
     python -m ablate.serve NUM_NODES GPUS_PER_NODE experiment=nouscoder_14b objective=dapo
     python -m ablate.serve 1 4 run=true first_gpu=4 port=8000 experiment=nouscoder_14b
 
-Prints one line for each server: the index of its node, its GPUs, its port offset, then the words after ``python``. All
-servers are the same: each serves the longest context of the run, and so every other one. With 0 GPUs a node has
-servers=N CPU servers (default 1). The servers need VLLM_SERVER_DEV_MODE=1 and ABLATE_SERVER_TOKEN in their environment.
+Prints one line for each server: the index of its node, its GPUs, its port offset, then the words after ``python``
+as a JSON list. All servers are the same: each serves the longest context of the run, and so every other one. With 0
+GPUs a node has servers=N CPU servers (default 1). The servers need VLLM_SERVER_DEV_MODE=1 and ABLATE_SERVER_TOKEN in
+their environment.
 
 run=true runs the servers of one node instead, on host=127.0.0.1 from port=8000 on, and starts a server again that ends.
 first_gpu=N leaves the GPUs below N to the trainer. SIGTERM or Ctrl-C ends them all.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ class Server:
     words: tuple[str, ...]
 
     def line(self) -> str:
-        return f"{self.node} {self.devices} {self.offset} {shlex.join(self.words)}"
+        return f"{self.node} {self.devices} {self.offset} {json.dumps(self.words)}"
 
 
 def servers_of(

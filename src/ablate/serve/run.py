@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import subprocess
@@ -10,9 +9,10 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 
+from ablate.process.parents import guarded
 from ablate.rollout.servers.token import server_token
-from ablate.rollout.vllm.process import PR_SET_PDEATHSIG
 from ablate.serve.lines import Server
 
 POLL_S = 0.5
@@ -30,7 +30,9 @@ def run_servers(servers: Sequence[Server], host: str, first_port: int) -> None:
     asked: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _: asked.append(number))
-    running = {server: start(server, host, first_port) for server in servers}
+    ends_with_us, ours = os.pipe()  # the kernel closes ``ours`` with this process, however that ends
+    start = partial(start_guarded, ends_with_us, host, first_port)
+    running = {server: start(server) for server in servers}
     due: dict[Server, float] = {}  # when an ended server is started again
     try:
         while not asked:
@@ -42,23 +44,21 @@ def run_servers(servers: Sequence[Server], host: str, first_port: int) -> None:
                     due[server] = time.monotonic() + PAUSE_S
             for server in [server for server, when in due.items() if when <= time.monotonic()]:
                 del due[server]
-                running[server] = start(server, host, first_port)
+                running[server] = start(server)
     finally:
         end(running.values())
+        os.close(ours)
+        os.close(ends_with_us)
 
 
-def start(server: Server, host: str, first_port: int) -> subprocess.Popen:
+def start_guarded(ends_with_us: int, host: str, first_port: int, server: Server) -> subprocess.Popen:
+    """Start a server that is killed with its engine's process when ``ends_with_us`` closes."""
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": server.devices, "VLLM_SERVER_DEV_MODE": "1"}
     if server.devices == "none":
         environment["CUDA_VISIBLE_DEVICES"] = ""
     words = [*server.words, "--host", host, "--port", str(first_port + server.offset)]
-    return subprocess.Popen(
-        [sys.executable, *words], env=environment, start_new_session=True, preexec_fn=end_with_parent
-    )
-
-
-def end_with_parent() -> None:
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    command = guarded([sys.executable, *words])
+    return subprocess.Popen(command, env=environment, start_new_session=True, stdin=ends_with_us)
 
 
 def end(processes: Sequence[subprocess.Popen]) -> None:

@@ -1,4 +1,6 @@
-"""Build the tiny model: ``python -m ablate.warm_start.build DIR``, where DIR/build.json says how.
+"""Build the tiny model: ``python -m ablate.warm_start.build DIR OUT``, where DIR/build.json says how.
+
+DIR gets the name OUT when the model is complete and on disk.
 
 A model of random weights learns the demonstrations of a problem family with the project's own trainer.
 """
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING
 from ablate.config import ModelConfig, ParallelConfig, section
 from ablate.data.demonstration import Demonstration
 from ablate.data.families import FAMILIES
+from ablate.files import sync_tree
 from ablate.warm_start.recipe import BuildConfig, build_config
 
 if TYPE_CHECKING:
@@ -155,7 +158,7 @@ def supervised_batch(rows: list[tuple[tuple[int, ...], tuple[int, ...]]], object
     )
 
 
-def main(directory: str) -> None:
+def main(directory: str, out: str) -> None:
     def say(line: str) -> None:
         # A terminal shows one line that is overwritten; a file gets one line after another.
         print(line, end="\r" if sys.stderr.isatty() else "\n", file=sys.stderr, flush=True)
@@ -165,6 +168,8 @@ def main(directory: str) -> None:
     build(model, section(ParallelConfig, sections["parallel"], "parallel"), Path(directory), say)
     if sys.stderr.isatty():
         print(file=sys.stderr)
+    sync_tree(Path(directory))
+    Path(directory).rename(out)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from ablate.config import ModelConfig, ParallelConfig, RunConfig
 from ablate.errors import UserError
+from ablate.process.parents import ending_with_us
 from ablate.warm_start.recipe import build_config, digest, make_recipe
 
 LAUNCHER_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
@@ -57,11 +57,11 @@ def locked(path: Path) -> Iterator[int]:
 
 
 def build_in_child(model: ModelConfig, parallel: ParallelConfig, path: Path, lock: int) -> None:
-    """Build into a directory next to ``path`` and rename it when it is complete. The caller holds ``lock``.
+    """Build into a directory next to ``path``, which the builder renames when it is complete.
 
     The build runs in a process of its own, so that neither the threads of this process nor its rank in a job can change
-    a bit of the weights. The child inherits the lock: if only this process is killed, no other process builds while the
-    child still writes.
+    a bit of the weights. It ends with this process. It inherits ``lock``, which the caller holds, so that no other
+    process builds before it has ended.
     """
     scratch = path.with_name(f".{path.name}.unfinished")
     shutil.rmtree(scratch, ignore_errors=True)  # left by a build that was killed
@@ -72,8 +72,7 @@ def build_in_child(model: ModelConfig, parallel: ParallelConfig, path: Path, loc
     (scratch / "build.json").write_text(json.dumps(sections, indent=1) + "\n")
     environment = {name: value for name, value in os.environ.items() if name not in LAUNCHER_VARIABLES}
     environment |= {"OMP_NUM_THREADS": str(layout.num_threads), "CUDA_VISIBLE_DEVICES": ""}
-    command = [sys.executable, "-m", "ablate.warm_start.build", str(scratch)]
+    command = ending_with_us("ablate.warm_start.build", str(scratch), str(path))
     result = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, pass_fds=(lock,), check=False)
     if result.returncode != 0:
         raise RuntimeError(f"the warm start ended with exit status {result.returncode}: its own message is above")
-    scratch.rename(path)

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ablate.config import EngineConfig
+from ablate.process.parents import PR_SET_PDEATHSIG
 
 # A launcher (torchrun, srun) sets these for the trainer's world. vLLM's processes make a world of their own; a process
 # that inherits the trainer's addresses would join the trainer's world, and both would hang.
@@ -33,7 +34,6 @@ LAUNCHER_VARIABLES = (
     "TORCHELASTIC_USE_AGENT_STORE",
 )
 
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
 SOCKETS_PREFIX = "ablate-sockets-"
 _open_pipes: list[int] = []  # one: the kernel closes it with this process
 QUIET = {

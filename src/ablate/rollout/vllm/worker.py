@@ -14,7 +14,7 @@ from vllm.distributed.weight_transfer.factory import WeightTransferEngineFactory
 from vllm.model_executor.layers.rotary_embedding.base import RotaryEmbedding, RotaryEmbeddingBase
 from vllm.model_executor.layers.rotary_embedding.yarn_scaling_rope import YaRNScalingRotaryEmbedding
 
-from ablate.rollout.vllm.process import PR_SET_PDEATHSIG
+from ablate.process.parents import PR_SET_PDEATHSIG
 
 if TYPE_CHECKING:
     from torch import Tensor
