@@ -24,7 +24,7 @@ ORDER = {
     "L3.2": ["collector", "atropos"],
     "L3.3": ["session", "sweep"],
     "L3.4": ["loop", "laboratory"],
-    "L4": ["train", "evaluate", "judge", "replay", "laws", "export", "plan", "report", "serve", "doctor"],
+    "L4": ["train", "evaluate", "judge", "replay", "laws", "export", "plan", "report", "compare", "serve", "doctor"],
 }
 LAYER = {part: layer for layer, parts in enumerate(ORDER.values()) for part in parts}
 ENTRY_POINTS = ORDER["L4"]
@@ -155,4 +155,4 @@ def test_analysis_reads_records_and_needs_no_trainer_or_engine(path):
 def test_only_the_commands_that_draw_or_plan_import_ablate_analysis(path):
     roots = {name.split(".")[0] for name in imports_of(path)}
     assert not roots & {"benchmarks", "tests"}
-    assert "ablate_analysis" not in roots or part_of(path) in ("report", "replay", "plan")
+    assert "ablate_analysis" not in roots or part_of(path) in ("report", "replay", "plan", "compare")

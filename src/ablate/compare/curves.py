@@ -56,7 +56,7 @@ def read_curves(path: Path, metric: str | None, axis: str) -> list[Curve]:
     if path.suffix == ".csv":
         return csv_curves(path, metric, axis)
     if path.suffix == ".parquet":
-        from ablate.parquet import column_names, iterate_parquet
+        from ablate.files.parquet import column_names, iterate_parquet
 
         rows: Iterable[Mapping[str, Any]] = iterate_parquet(path, column_names(path), 4096)
         return [curve_of(path.stem, list(rows), metric, axis, path)]

@@ -62,9 +62,9 @@ class Document:
 
     def page(self) -> str:
         """One HTML file that needs no network; every text in it is escaped."""
-        from ablate_analysis import pages
+        import ablate_analysis
 
-        style = (Path(pages.__file__).parent / "page.css").read_text(encoding="utf-8")
+        style = (Path(ablate_analysis.__file__).parent / "pages" / "page.css").read_text(encoding="utf-8")
         body = [f"<h1>{html.escape(self.title)}</h1>"]
         body += ['<div class="answer">', *(f"<p>{html.escape(line)}</p>" for line in self.answer), "</div>"]
         if self.warnings:

@@ -84,6 +84,8 @@ def needs(each: Difference, settings: Settings) -> str:
     size = f"{percent(each.target)} points"
     said = [f"To find a difference of {size} it would take {', or '.join(enough)}."] if enough else []
     more = [f"No number of {' or of '.join(never)} alone would show a difference of {size}."] if never else []
+    if not said and not more and each.target >= each.detectable:
+        return f"A difference of {size} would have been found."
     return " ".join([*said, *more])
 
 
@@ -223,5 +225,5 @@ def strata_tables(paired: Paired, settings: Settings) -> list[Table]:
             ]
             rows.append((each.name, str(each.num_problems), percent(each.points[0]), *cells))
         tables.append(Table(f"By {kind}", head, tuple(rows), ""))
-    note = "These groups were not chosen before the numbers were seen, and their intervals are not adjusted for their number."
+    note = "These groups were not chosen before the numbers were seen, and their intervals are not adjusted for that."
     return [*tables[:-1], replace(tables[-1], note=note)] if tables else []

@@ -8,7 +8,7 @@ from typing import Any
 
 from ablate.compare.samples import Options, Results, Sample, choose, number_of
 from ablate.errors import UserError
-from ablate.parquet import column_names, iterate_parquet
+from ablate.files.parquet import column_names, iterate_parquet
 
 NAME = "lighteval"
 BATCH = 64

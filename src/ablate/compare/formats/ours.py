@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ablate.compare.samples import Options, Results, Sample, choose
 from ablate.errors import UserError
-from ablate.parquet import read_parquet
+from ablate.files.parquet import read_parquet
 from ablate.types import VerdictKind
 
 NAME = "ablate"

@@ -9,7 +9,7 @@ from typing import Any
 from ablate.compare.files import csv_rows, first_line, json_lines
 from ablate.compare.samples import Options, Results, Sample, number_of, whole_number
 from ablate.errors import UserError
-from ablate.parquet import column_names, iterate_parquet
+from ablate.files.parquet import column_names, iterate_parquet
 
 NAME = "table"
 BATCH = 4096

@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 from ablate.compare.samples import Options, Results, Sample, choose, number_of
-from ablate.parquet import column_names, iterate_parquet
+from ablate.files.parquet import column_names, iterate_parquet
 
 NAME = "trl"
 BATCH = 1024
