@@ -20,6 +20,7 @@ from ablate.process.preemption import Preempted
 from ablate.records import RunDirectory
 from ablate.session import RunState, Session, checkpoints
 from ablate.tracking import NoMirror
+from ablate.train import close_attempt, disk_faults_in_one_sentence
 from ablate.trainer.checkpoint.whole_weights import checkpoint_tensors
 from ablate.types import EvalRow
 
@@ -239,3 +240,22 @@ def test_a_scratch_file_of_a_killed_process_is_removed_and_that_of_a_living_one_
         leftover.write_text("half")
     write_atomic(path, "whole")
     assert sorted(tmp_path.iterdir()) == sorted([living, path])
+
+
+def test_a_run_whose_directory_is_renamed_says_so_and_does_not_bring_the_old_one_back(session):
+    run = session.run
+    run.owner.lock()
+    run.begin_attempt({}, "")
+    run.path.rename(run.path.with_name("renamed"))
+    for work in (
+        lambda: session.record(4, {"train/loss": 0.5}),
+        lambda: checkpoints.save(session, RunState(step=4)),
+        lambda: run.steps.metrics_path.read_text(),
+    ):
+        with pytest.raises(UserError, match=r"was renamed or removed.*its name"), disk_faults_in_one_sentence(run):
+            work()
+    close_attempt(run, True, "failed", "it was renamed")
+    assert not run.path.exists()
+    run.path.with_name("renamed").rename(run.path)
+    session.record(4, {"train/loss": 0.5})
+    run.owner.unlock()

@@ -11,7 +11,7 @@ from ablate.errors import UserError
 from ablate.files import write_atomic
 from ablate.records import RunDirectory
 from ablate.records.trace import Trace
-from ablate.train import full_disk_in_one_sentence
+from ablate.train import disk_faults_in_one_sentence
 from benchmarks.faults import malformed
 from benchmarks.faults.table import Trial, TrialFile, table
 
@@ -57,7 +57,7 @@ def test_a_full_disk_is_one_sentence_where_torch_hides_it(tmp_path):
     full.symlink_to("/dev/full")  # every write to it fails as on a full disk
     with (
         pytest.raises(UserError, match="no space is left for"),
-        full_disk_in_one_sentence(RunDirectory(tmp_path)),
+        disk_faults_in_one_sentence(RunDirectory(tmp_path)),
         full.open("wb") as file,
     ):
         torch.save({"weights": torch.zeros(1 << 20)}, file)

@@ -27,7 +27,7 @@ import hydra
 from ablate.cli import CONF_DIR, is_sweep, report, run_main
 from ablate.display import SweepClock
 from ablate.errors import UserError
-from ablate.launch.failures import failed_runs, note_failure, print_failures
+from ablate.launch.failures import RunFailed, failed_runs, note_failure, print_failures
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -103,7 +103,7 @@ def make_run(values: DictConfig) -> str:
     config = check_run(values, HydraConfig.get(), num_processes, trains_here=True, machine=this_machine())
     config_yaml = OmegaConf.to_yaml(values, resolve=True)
     run = RunDirectory(run_path(config))
-    with full_disk_in_one_sentence(run):  # here too: the records of how an attempt begins and ends
+    with disk_faults_in_one_sentence(run):  # here too: the records of how an attempt begins and ends
         return claim_and_train(config, config_yaml, run)
 
 
@@ -149,7 +149,7 @@ def attempt(config: RunConfig, config_yaml: str, run: RunDirectory, is_leader: b
         run.begin_attempt(about, dirty_diff())
     opening = config, config_yaml, run, is_leader, next(iter(sweep_clocks), None)
     try:
-        with full_disk_in_one_sentence(run), open_session(*opening) as session, full_disk_in_one_sentence(run):
+        with disk_faults_in_one_sentence(run), open_session(*opening) as session, disk_faults_in_one_sentence(run):
             train(session)  # inside the session too: the rank whose disk is full says so to the others
     except Preempted as error:
         close_attempt(run, is_leader, "preempted", str(error) or None)
@@ -176,16 +176,19 @@ def ask_to_be_queued_again() -> None:
 
 
 @contextmanager
-def full_disk_in_one_sentence(run: RunDirectory) -> Iterator[None]:
-    """Turn a full disk into a ``UserError``, also where another exception hides it (torch.save raises RuntimeError).
+def disk_faults_in_one_sentence(run: RunDirectory) -> Iterator[None]:
+    """Turn a full disk or a renamed run into a ``UserError``, also where another exception hides it.
+
+    A full disk is a RuntimeError of torch.save, and a renamed directory anything that a missing file causes.
 
     No record is lost: files are replaced as a whole, and resuming drops a half-written line.
     """
     try:
         yield
-    except UserError:
-        raise
     except Exception as error:
+        run.owner.check_is_here()
+        if isinstance(error, UserError):
+            raise
         full = next((each for each in with_causes(error) if getattr(each, "errno", None) in FULL_DISK), None)
         if full is None:
             raise
@@ -203,7 +206,7 @@ def with_causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def close_attempt(run: RunDirectory, is_leader: bool, status: str, error: str | None = None) -> None:
-    if is_leader:
+    if is_leader and run.owner.is_here():
         run.end_attempt(status, error)
 
 
@@ -215,6 +218,8 @@ def check_and_make() -> None:
 if __name__ == "__main__":
     try:
         run_main(check_and_make)
+    except RunFailed:  # in a process of its own, which has said why
+        sys.exit(1)
     except Exception:
         traceback.print_exc()  # here and not in the interpreter, so that the summary of a sweep comes last
         sys.exit(1)

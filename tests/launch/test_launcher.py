@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -27,3 +28,14 @@ def test_a_sweep_that_cannot_be_shared_out_is_refused(variables, words, said, tm
     result = subprocess.run(command, capture_output=True, text=True, timeout=60, env=os.environ | variables)
     assert result.returncode == 2
     assert said in result.stderr.splitlines()[-1]
+
+
+def test_a_worker_that_is_killed_fails_its_run_in_one_sentence_and_no_other(tmp_path):
+    words = ["hydra.launcher.task=stand_ins:work", "cell=crashes,done-1", f"paths.outputs={tmp_path}"]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+    result = subprocess.run([*SWEEP, *words], capture_output=True, text=True, timeout=60, env=environment)
+    assert result.returncode == 1
+    assert (tmp_path / "done-1").exists()
+    said = [line for line in result.stderr.splitlines() if "the process of this run was killed by signal 9" in line]
+    assert [line[:5] for line in said] == ["error", "  hyd"], "at once, and in the last lines"
+    assert "Traceback" not in result.stderr

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import sys
 
+
+class RunFailed(Exception):
+    """A run of a sweep failed in a process of its own, which has printed why."""
+
+
 failed_runs: list[str] = []
 
 

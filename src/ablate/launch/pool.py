@@ -21,7 +21,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from ablate.launch.display import SweepDisplay
-from ablate.launch.failures import failed_runs, note_failure
+from ablate.launch.failures import RunFailed, failed_runs, note_failure
 from ablate.launch.worker import Ended
 
 EXIT_CODES = {signal.SIGTERM: 75, signal.SIGUSR1: 75, signal.SIGINT: 130}  # of a run that got the signal
@@ -202,7 +202,7 @@ class Pool:
             how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
             sentence = f"{' '.join(self.runs[worker.run])}: the process of this run {how}"
             note_failure(sentence)
-            self.note(worker, Ended(error=RuntimeError(sentence)))
+            self.note(worker, Ended(error=RunFailed(sentence)))
 
     def show_output(self, worker: Worker) -> None:
         """Show the whole lines that a worker has printed."""

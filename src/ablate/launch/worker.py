@@ -18,7 +18,7 @@ from typing import Any
 from ablate.cli import compose
 from ablate.display import send_display
 from ablate.errors import UserError
-from ablate.launch.failures import failed_runs
+from ablate.launch.failures import RunFailed, failed_runs
 from ablate.process.parents import end_with
 
 INTERRUPT_EXIT_CODE = 130
@@ -69,7 +69,7 @@ def ended(make_run: Callable[[Any], str], overrides: Sequence[str]) -> Ended:
         return Ended(error=UserError(str(error)), failures=taken_failures())
     except Exception as error:
         traceback.print_exc()
-        return Ended(error=RuntimeError(f"{type(error).__name__}: {error}"), failures=taken_failures())
+        return Ended(error=RunFailed(f"{type(error).__name__}: {error}"), failures=taken_failures())
 
 
 def composed(overrides: Sequence[str]) -> Any:

@@ -58,6 +58,7 @@ class Owner:
         self.heartbeat_path = path / "heartbeat.json"
         self.queued_path = path / "queued"
         self._lock: IO[str] | None = None
+        self._directory: int | None = None  # a descriptor, which stays with the directory when that is renamed
 
     def lock(self) -> None:
         """Take the directory for this process; wait some seconds for a lock whose process is gone.
@@ -88,12 +89,28 @@ class Owner:
         file.truncate(0)
         file.write(str(Holder(os.getpid(), socket.gethostname())))
         file.flush()
-        self._lock = file
+        self._lock, self._directory = file, os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
 
     def unlock(self) -> None:
         if self._lock is not None:
             self._lock.close()
-            self._lock = None
+            os.close(self._directory)
+            self._lock = self._directory = None
+
+    def check_is_here(self) -> None:
+        """Raise ``UserError`` if the directory that this process holds has another name now, or was removed."""
+        if not self.is_here():
+            raise UserError(
+                f"{self.path} was renamed or removed while this run worked in it: give it its name back and repeat the "
+                "command, which continues at the newest checkpoint"
+            )
+
+    def is_here(self) -> bool:
+        """Whether the directory that this process holds, if it holds one, still has its name."""
+        try:
+            return self._directory is None or os.path.samestat(os.fstat(self._directory), self.path.stat())
+        except OSError:
+            return False
 
     def is_locked(self) -> bool:
         """Whether a living process holds the directory."""

@@ -60,7 +60,11 @@ class Session:
         return self.sampling is not None
 
     def timed(self, name: str, step: int, **facts: Any) -> AbstractContextManager[None]:
-        return self.run.trace.timed(name, step, **facts) if self.is_leader else nullcontext()
+        """A span of the trainer's row in the trace; what the block writes goes to a directory that is still there."""
+        if not self.is_leader:
+            return nullcontext()
+        self.run.owner.check_is_here()
+        return self.run.trace.timed(name, step, **facts)
 
     # --- the leader's work ------------------------------------------------------------------------------------------
 
@@ -153,6 +157,7 @@ class Session:
             return
 
         def write() -> None:
+            self.run.owner.check_is_here()
             self.run.steps.write_failed_tests(step, failed_test_rows(groups))
             self.run.steps.write_rollouts(step, rows_of_step(step, groups, batch, rows_of_updates))
 
