@@ -13,8 +13,8 @@ IN_A_SENTENCE = re.compile(r"`(slurm/submit\.sh [^`]+)`")
 PYTHON = ".venv/bin/python -m"
 EXECUTED = (  # each is the beginning of one command, which a test executes; the GPU forms as dry runs
     f"{PYTHON} ablate.doctor",  # tests/doctor
-    f"{PYTHON} ablate.judge",  # tests/verify/test_judge_cases.py
-    f"{PYTHON} ablate.plan",  # tests/planner/test_estimates.py
+    f"{PYTHON} ablate.verify",  # tests/verify/test_judge_cases.py
+    f"{PYTHON} ablate.estimate",  # tests/estimate/test_estimates.py
     "slurm/submit.sh --doctor",  # this and what follows: tests/slurm/test_dry_run.py
     "export",
     "slurm/onenode.sbatch",

@@ -18,13 +18,28 @@ ORDER = {
     "L0.3": ["config"],
     "L0.4": ["cli"],
     "L1": ["objectives", "data", "verify", "evals", "records", "display", "tracking"],
-    "L2.1": ["rollout", "trainer", "sources", "planner"],
+    "L2.1": ["rollout", "trainer", "sources", "estimate"],
     "L2.2": ["curate"],
     "L3.1": ["check_run", "launch", "sampling", "warm_start"],
     "L3.2": ["collector", "atropos"],
     "L3.3": ["session", "sweep"],
     "L3.4": ["loop", "laboratory"],
-    "L4": ["train", "evaluate", "judge", "replay", "laws", "export", "plan", "report", "compare", "serve", "doctor"],
+    "L4": [
+        "train",
+        "evaluate",
+        "verify/__main__",
+        "replay",
+        "laboratory/__main__",
+        "laws",
+        "export",
+        "plan",
+        "estimate/__main__",
+        "report",
+        "compare",
+        "serve",
+        "doctor",
+        "judge",
+    ],
 }
 LAYER = {part: layer for layer, parts in enumerate(ORDER.values()) for part in parts}
 ENTRY_POINTS = ORDER["L4"]
@@ -68,8 +83,12 @@ def imports_of(path: Path) -> set[str]:
 
 
 def part_of(path: Path) -> str:
-    """The package or top-level module that a file belongs to: ``objectives``, ``loop``."""
-    return path.relative_to(SRC).parts[0].removesuffix(".py")
+    """The package or top-level module that a file belongs to: ``objectives``, ``loop``.
+
+    A package of a lower layer can have a command, which stands with the other commands: ``verify/__main__``.
+    """
+    parts = path.relative_to(SRC).with_suffix("").parts
+    return name if (name := "/".join(parts)) in ENTRY_POINTS else parts[0]
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(SRC)))
@@ -110,7 +129,7 @@ def test_rollout_and_trainer_never_meet():
 @pytest.mark.parametrize("module", ENTRY_POINTS)
 def test_an_entry_point_imports_without_the_heavy_packages(module):
     code = (
-        f"import sys, ablate.{module}; "
+        f"import sys, ablate.{module.replace('/', '.')}; "
         "print([m for m in ('torch', 'vllm', 'megatron', 'transformers', 'modal', 'wandb', 'pandas', 'matplotlib') "
         "if m in sys.modules])"
     )
@@ -152,7 +171,7 @@ def test_analysis_reads_records_and_needs_no_trainer_or_engine(path):
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(SRC)))
-def test_only_the_commands_that_draw_or_plan_import_ablate_analysis(path):
+def test_only_the_commands_that_draw_or_estimate_import_ablate_analysis(path):
     roots = {name.split(".")[0] for name in imports_of(path)}
     assert not roots & {"benchmarks", "tests"}
-    assert "ablate_analysis" not in roots or part_of(path) in ("report", "replay", "plan", "compare")
+    assert "ablate_analysis" not in roots or part_of(path) in ("report", "compare", "laboratory/__main__", "estimate/__main__")

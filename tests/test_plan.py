@@ -9,8 +9,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from ablate.cli import compose
 from ablate.errors import UserError
-from ablate.planner.machine import Machine
-from ablate.sweep import expand, plan, run_names
+from ablate.estimate.machine import Machine
+from ablate.sweep import expand, planned_runs, run_names
 
 SWEEPS = [
     ["experiment=tiny"],
@@ -31,7 +31,7 @@ def test_the_expansion_is_hydras_own(overrides):
 
 @pytest.mark.parametrize("spelling", ["off", "train"])
 def test_one_cell_has_one_directory_however_its_part_is_spelled(spelling):
-    (run,) = plan(["experiment=overlong", "overlong=train", f"objective.overlong={spelling}", "seed=0"])
+    (run,) = planned_runs(["experiment=overlong", "overlong=train", f"objective.overlong={spelling}", "seed=0"])
     assert run.directory.parent.name == "overlong=train-shape=verdict"
     assert run.config.objective["overlong"] == "train"
 
@@ -39,7 +39,7 @@ def test_one_cell_has_one_directory_however_its_part_is_spelled(spelling):
 def test_a_part_outside_is_in_the_directory_by_its_short_name(tmp_path):
     (tmp_path / "mine.py").write_text("def heavy(mask_BT, in_loss_B):\n    return mask_BT / mask_BT.sum()\n")
     weight = f"objective.weight={tmp_path}/mine.py:heavy"
-    (run,) = plan(["experiment=ratio_x_weight", "ratio=token", weight, "seed=0"])
+    (run,) = planned_runs(["experiment=ratio_x_weight", "ratio=token", weight, "seed=0"])
     assert run.directory.parent.name == "ratio=token-weight=mine.py:heavy"
     assert run.config.objective["weight"] == f"{tmp_path}/mine.py:heavy"
 
@@ -67,7 +67,7 @@ def test_a_wrong_configuration_is_refused_and_leaves_nothing(tmp_path, sweep):
 )
 def test_a_run_that_could_not_train_is_refused(word, sentence):
     with pytest.raises(UserError, match=sentence):
-        plan(["experiment=main", "seed=0", word], 1, machine=Machine(nodes=1, processes_per_node=1, gpus_per_node=0))
+        planned_runs(["experiment=main", "seed=0", word], 1, machine=Machine(1, 1, gpus_per_node=0))
 
 
 def test_a_missing_file_is_a_warning_until_the_run_is_submitted(tmp_path):
@@ -86,11 +86,11 @@ def test_a_missing_file_is_a_warning_until_the_run_is_submitted(tmp_path):
 
 def test_the_names_of_a_sweeps_runs_are_their_directories():
     overrides = ["experiment=tiny", "seed=0,1", "objective=gspo,dapo"]
-    assert run_names(overrides) == [f"{run.config.cell}/{run.directory.name}" for run in plan(overrides)]
+    assert run_names(overrides) == [f"{run.config.cell}/{run.directory.name}" for run in planned_runs(overrides)]
 
 
 def test_two_runs_never_share_a_directory():
     with pytest.raises(UserError, match=r"two runs share .*put every swept key into `cell`"):
-        plan(["experiment=tiny", "optim.lr=1e-3,1e-4"])
-    runs = plan(["experiment=tiny", "optim.lr=1e-3,1e-4", "cell='${objective.name}_lr${optim.lr}'"])
+        planned_runs(["experiment=tiny", "optim.lr=1e-3,1e-4"])
+    runs = planned_runs(["experiment=tiny", "optim.lr=1e-3,1e-4", "cell='${objective.name}_lr${optim.lr}'"])
     assert len({run.directory for run in runs}) == 16

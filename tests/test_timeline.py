@@ -39,21 +39,23 @@ def seconds(event: dict) -> tuple[float, float]:
 
 def test_every_engine_and_the_verifier_has_a_span_with_its_step_version_and_counts():
     spans = spans_of(WORK)
-    (a,), (b,), (judge,) = (spans[key] for key in [("http://a", "sample"), ("http://b", "sample"), (VERIFIER, "judge")])
-    assert (seconds(a), seconds(b), seconds(judge)) == ((0, 10), (2, 9), (4, 15))
+    (a,), (b,), (verify,) = (
+        spans[key] for key in [("http://a", "sample"), ("http://b", "sample"), (VERIFIER, "verify")]
+    )
+    assert (seconds(a), seconds(b), seconds(verify)) == ((0, 10), (2, 9), (4, 15))
     counts = {"requests": 1, "aborted": 0, "tokens": 100, "request_seconds": 10}
     assert a["args"] == {"step": 3, "version": 2, "began": 0.0, **counts}
     assert (b["args"]["requests"], b["args"]["aborted"], b["args"]["request_seconds"]) == (2, 1, 7)
-    assert (judge["args"]["programs"], judge["args"]["program_seconds"], judge["args"]["busy_seconds"]) == (3, 6, 5)
+    assert (verify["args"]["programs"], verify["args"]["program_seconds"], verify["args"]["busy_seconds"]) == (3, 6, 5)
 
 
 def test_programs_that_run_while_no_engine_samples_are_shown_alone():
-    assert [seconds(event) for event in spans_of(WORK)[VERIFIER, "judge_alone"]] == [(12, 15)]
+    assert [seconds(event) for event in spans_of(WORK)[VERIFIER, "verify_alone"]] == [(12, 15)]
 
 
 def test_a_request_that_was_aborted_hides_no_verification():
     work = [Work(ENGINE, 0, 4, tokens=1), Work(ENGINE, 4, 9, is_aborted=True), Work(VERIFIER, 3, 6)]
-    assert [seconds(event) for event in spans_of(work)[VERIFIER, "judge_alone"]] == [(4, 6)]
+    assert [seconds(event) for event in spans_of(work)[VERIFIER, "verify_alone"]] == [(4, 6)]
 
 
 @pytest.mark.parametrize(("name", "expected"), [("running requests", 17), ("running sandboxes", 6), ("tokens/s", 160)])
@@ -88,7 +90,7 @@ def test_rows_keep_their_names_and_places_when_a_run_continues(tmp_path):
     assert len(names) == sum(event["ph"] == "M" for event in events) == 5
     assert names[0] == "trainer"
     assert {names[span["tid"]] for span in trace.spans()} == {"trainer", "http://a", "http://b", "http://c", VERIFIER}
-    assert {names[span["tid"]] for span in trace.spans() if span["name"] == "judge"} == {VERIFIER}
+    assert {names[span["tid"]] for span in trace.spans() if span["name"] == "verify"} == {VERIFIER}
 
 
 def test_work_is_noted_only_while_somebody_listens():

@@ -17,8 +17,8 @@ from ablate_analysis.timeline import Span, engines, has_rows, of_step, read_span
 
 COLOURS = {
     "sample": style.BLUE,
-    "judge": style.GREEN,
-    "judge_alone": "#005f43",
+    "verify": style.GREEN,
+    "verify_alone": "#005f43",
     "wait_batch": style.PALE_GREY,
     "weights": style.ORANGE,
     "old_logp": style.SKY,
@@ -88,10 +88,10 @@ def gantt(run: Run) -> tuple[Figure, int]:
 def draw_bar(axis: Axes, span: Span, row: int, start: float, stop: float) -> None:
     """One span; a bar that is wide enough carries its step."""
     colour = COLOURS[span.name]
-    height = 0.35 if span.name == "judge_alone" else 0.7  # it lies inside the verifier's bar
+    height = 0.35 if span.name == "verify_alone" else 0.7  # it lies inside the verifier's bar
     axis.barh(row, span.stop - span.start, left=span.start - start, height=height, color=colour, edgecolor="white")
     visible = min(span.stop, stop) - max(span.start, start)
-    if visible > 0.06 * (stop - start) and span.name in ("sample", "judge", "wait_batch", "update", "old_logp"):
+    if visible > 0.06 * (stop - start) and span.name in ("sample", "verify", "wait_batch", "update", "old_logp"):
         middle = (min(span.stop, stop) + max(span.start, start)) / 2 - start
         ink = style.BLACK if span.name == "wait_batch" else "white"
         axis.text(middle, row, str(span.step), ha="center", va="center", fontsize=8, color=ink, zorder=5)

@@ -1,6 +1,6 @@
 """What each objective does with the same rollouts in log-probability space, without checkpoint, trainer or engine.
 
-``ablate.replay rollouts=...`` does the same with a checkpoint's own log-probabilities (docs/laboratory.md). Here the
+``ablate.laboratory`` does the same with a checkpoint's own log-probabilities (docs/laboratory.md). Here the
 policy is moved by hand: normal noise on the log-probability of every recorded token. Shapes as in ``ablate.types``.
 """
 

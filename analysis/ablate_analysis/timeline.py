@@ -18,7 +18,8 @@ from ablate.records.trace import TRAINER
 from ablate_analysis.load import Run
 
 NOT_OF_A_STEP = ("evaluate", "checkpoint", "engine")
-OLD_NAMES = {"rollout": "wait_batch", "select": "evaluate"}  # of traces that have no rows
+OLD_NAMES = {"judge": "verify", "judge_alone": "verify_alone"}  # of version 0.1
+OLDER_NAMES = {"rollout": "wait_batch", "select": "evaluate"}  # of traces that have no rows
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def read_spans(run: Run) -> list[Span]:
 def name_today(name: str) -> str:
     """An old trace has the context in the name of an evaluation: ``evaluate_160``."""
     first = name.partition("_")[0]
-    return OLD_NAMES.get(first, first if first == "evaluate" else name)
+    return OLD_NAMES.get(name) or OLDER_NAMES.get(first, first if first == "evaluate" else name)
 
 
 def has_rows(spans: Iterable[Span]) -> bool:
@@ -116,9 +117,9 @@ def step_seconds(spans: Sequence[Span], step: int) -> StepSeconds:
     if not has_rows(mine):
         return StepSeconds(wall, length(waits), length(waits), *[math.nan] * 6)
     batch = [span for span in mine if span.row != TRAINER]
-    judges = [span for span in batch if span.name == "judge"]
+    verifications = [span for span in batch if span.name == "verify"]
     sampled = [span for span in batch if span.name == "sample"]
-    alone = intervals(batch, VERIFIER, "judge_alone")
+    alone = intervals(batch, VERIFIER, "verify_alone")
     sampling = without(union([(span.start, span.stop) for span in sampled]), alone)
     return StepSeconds(
         wall=wall,
@@ -126,10 +127,10 @@ def step_seconds(spans: Sequence[Span], step: int) -> StepSeconds:
         generation=max(span.stop for span in batch) - min(span.start for span in batch),
         sampling=length(sampling),
         sampling_exposed=length(both(sampling, waits)),
-        verification=sum(span.args["busy_seconds"] for span in judges),
+        verification=sum(span.args["busy_seconds"] for span in verifications),
         verification_exposed=length(both(alone, waits)),
         requests=sum(span.args["request_seconds"] for span in sampled),
-        programs=sum(span.args["program_seconds"] for span in judges),
+        programs=sum(span.args["program_seconds"] for span in verifications),
     )
 
 

@@ -13,8 +13,8 @@ from ablate.config.checks import check_scored
 from ablate.errors import UserError
 
 if TYPE_CHECKING:
-    from ablate.planner.machine import Machine
-    from ablate.planner.shape import Shape
+    from ablate.estimate.machine import Machine
+    from ablate.estimate.shape import Shape
 
 
 def check_run(
@@ -37,8 +37,8 @@ def check_run(
     Raises:
         UserError: naming the first rule that the configuration breaks.
     """
+    from ablate.estimate.machine import check_machine
     from ablate.objectives.laws.trial import check_outside_parts
-    from ablate.planner.machine import check_machine
     from ablate.trainer.parallel.layout import check_layout, check_world_size
     from ablate.verify.choices import check_verify
 
@@ -109,8 +109,8 @@ def known_architecture(config: RunConfig) -> Any:
 
 
 def known_shape(config: RunConfig) -> Shape | None:
-    """The shape of the model for the planner; None where it is not known yet."""
-    from ablate.planner.shape import shape_of
+    """The shape of the model for the estimate; None where it is not known yet."""
+    from ablate.estimate.shape import shape_of
 
     architecture = known_architecture(config)
     return None if architecture is None else shape_of(vars(architecture))
@@ -120,7 +120,7 @@ def this_machine() -> Machine:
     """The machine of this process, in the job that torchrun has started, if it has."""
     import torch
 
-    from ablate.planner.machine import Machine
+    from ablate.estimate.machine import Machine
 
     num_processes = int(os.environ.get("WORLD_SIZE", "1"))
     of_node = int(os.environ.get("LOCAL_WORLD_SIZE", num_processes))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import runpy
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -52,6 +53,13 @@ def run_main(main: Callable[[], object]) -> None:
         if error.filename is None or error.strerror is None or is_sweep():
             raise  # in a sweep a run has failed, and the last lines say which
         stop(f"{error.filename}: {error.strerror.lower()}: name a path that exists and can be used")
+
+
+def hand_over(old: str, new: str, words: Sequence[str]) -> None:
+    """Run the command ``new`` with ``words``, after one line that says so: ``old`` was its name in version 0.1."""
+    print(f"note: {old} is now {new}", file=sys.stderr)
+    sys.argv = [new, *words]
+    runpy.run_module(new, run_name="__main__", alter_sys=True)
 
 
 def report(error: Exception) -> NoReturn:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
 
     from ablate.config import RunConfig
-    from ablate.planner.machine import Machine
+    from ablate.estimate.machine import Machine
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def overrides_of_one(overrides: Sequence[str]) -> list[str]:
     return [choices_of(override)[0] for override in OverridesParser.create().parse_overrides(list(overrides))]
 
 
-def plan(
+def planned_runs(
     overrides: Sequence[str],
     num_processes: int | None = None,
     trains_here: bool = False,

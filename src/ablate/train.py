@@ -80,13 +80,13 @@ def check_sweep() -> None:
     from hydra.core.global_hydra import GlobalHydra
 
     from ablate.check_run import this_machine
-    from ablate.sweep import plan
+    from ablate.sweep import planned_runs
 
     options = {word for word in sys.argv[1:] if word.startswith("-")}
     if options and options <= {"-m", "--multirun"}:
         words = [word for word in sys.argv[1:] if word not in options]
         num_processes = int(os.environ.get("WORLD_SIZE", "1"))
-        runs = plan(words, num_processes, trains_here=True, machine=this_machine())
+        runs = planned_runs(words, num_processes, trains_here=True, machine=this_machine())
         sweep_clocks.append(SweepClock(len(runs)))
         GlobalHydra.instance().clear()  # Hydra's own command line refuses to start where configurations were composed
 

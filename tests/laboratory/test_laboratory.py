@@ -9,11 +9,11 @@ import pytest
 import torch
 from omegaconf.errors import OmegaConfBaseException
 
-from ablate import replay
 from ablate.cli import objective_config
 from ablate.data.tokenizer import VOCABULARY
 from ablate.errors import UserError
 from ablate.laboratory import AS_CONFIGURED, measures
+from ablate.laboratory import __main__ as laboratory
 from ablate.laboratory.recorded import recorded_batch, run_of
 from ablate.objectives import build
 from ablate.records.groups import cut_into_groups
@@ -29,7 +29,7 @@ def results(recorded_run, tmp_path_factory):
     """One run of the command line, in a process of its own: the tidy rows, the rollouts, its folder and its output."""
     out = tmp_path_factory.mktemp("laboratory")
     code = (
-        "import sys; from ablate import replay; replay.main(); "
+        "import sys; from ablate.laboratory.__main__ import main; main(); "
         "print('forbidden:', [m for m in ('vllm', 'modal') if m in sys.modules])"
     )
     words = [f"rollouts={recorded_run}/rollouts", f"checkpoint={recorded_run}/checkpoints", f"objectives={FOUR}"]
@@ -179,9 +179,9 @@ def test_length_buckets_hold_equally_many_rows_and_cover_every_length():
 )
 def test_a_wrong_word_is_refused_in_one_sentence(monkeypatch, recorded_run, tmp_path, change, sentence):
     words = {"rollouts": recorded_run, "checkpoint": recorded_run, "objectives": "[grpo]", "out": tmp_path} | change
-    monkeypatch.setattr(sys, "argv", ["replay", *(f"{key}={value}" for key, value in words.items())])
+    monkeypatch.setattr(sys, "argv", ["laboratory", *(f"{key}={value}" for key, value in words.items())])
     with pytest.raises((UserError, OmegaConfBaseException)) as caught:  # run_main makes a sentence of either
-        replay.main()
+        laboratory.main()
     assert sentence in str(caught.value)
 
 

@@ -47,9 +47,8 @@ def test_a_bad_case_file_is_one_sentence_with_the_case_number_and_exit_code_2(tm
 @pytest.mark.parametrize(
     ("module", "words", "sentence"),
     [
-        (replay, ["cases=in.json"], "also needs out="),
-        (replay, ["cases=in.json", "out=x", "moment=after"], "does not know moment"),
-        (replay, ["objective.clip_high=0.3"], "replay needs cases= or rollouts="),
+        (replay, ["cases=in.json"], "out=… is needed"),
+        (replay, ["objective.clip_high=0.3"], "cases=… is needed"),
         (replay, ["grpo"], "grpo is not of the form key=value"),
         (replay, ["cases=not_there.json", "out=x.json"], "case file not_there.json does not exist"),
         (laws, ["laws=nope"], "objective 'nope' is unknown: use one of cispo, dapo, dr_grpo, grpo"),

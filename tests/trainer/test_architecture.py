@@ -68,7 +68,7 @@ def test_deepseek_r1_distill_qwen_14b_is_what_its_file_of_conf_model_pins(tmp_pa
 def test_another_model_is_refused_when_the_run_is_planned(tmp_path, changes, said):
     model_dir = written(tmp_path, DEEPSEEK | changes)
     with pytest.raises(UserError, match=said):
-        sweep.plan([MODEL, f"model.path={model_dir}", "seed=0"])
+        sweep.planned_runs([MODEL, f"model.path={model_dir}", "seed=0"])
 
 
 def test_a_value_that_config_json_lacks_is_named(tmp_path):
@@ -79,4 +79,4 @@ def test_a_value_that_config_json_lacks_is_named(tmp_path):
 
 def test_an_unknown_family_in_the_configuration_is_refused():
     with pytest.raises(UserError, match=r"model\.architecture\.family='qwen4' .* choose one of qwen2"):
-        sweep.plan([MODEL, "model.architecture.family=qwen4", "seed=0"])
+        sweep.planned_runs([MODEL, "model.architecture.family=qwen4", "seed=0"])

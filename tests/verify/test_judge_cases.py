@@ -1,4 +1,4 @@
-"""Real contest submissions get the verdict that their contest gave them, through ``python -m ablate.judge``.
+"""Real contest submissions get the verdict that their contest gave them, through ``python -m ablate.verify``.
 
 judge_cases.jsonl: problems and submissions of Kodsport, KEPPNI and the Kattis export repositories, CC BY-SA; each row
 names its source and licence.
@@ -24,8 +24,11 @@ CASES = Path(__file__).parent / "judge_cases.jsonl"
 SCALED = ["verify.time_limit_s=1.5", "verify.cache_dir=unused"]
 
 
-def run_judge(*arguments: object, expect: int = 0, cwd: Path | None = None) -> str:
-    command, environment = [sys.executable, "-m", "ablate.judge", *map(str, arguments)], os.environ | {"COLUMNS": "200"}
+def verify(*arguments: object, expect: int = 0, cwd: Path | None = None) -> str:
+    command, environment = (
+        [sys.executable, "-m", "ablate.verify", *map(str, arguments)],
+        os.environ | {"COLUMNS": "200"},
+    )
     done = subprocess.run(command, capture_output=True, text=True, timeout=280, env=environment, cwd=cwd)
     assert done.returncode == expect, done.stderr
     return done.stderr
@@ -40,7 +43,7 @@ def judged(tmp_path_factory):
     """The file of verdicts, by the command of docs/cluster.md."""
     directory = tmp_path_factory.mktemp("judge")
     (directory / "tests").symlink_to(CASES.parents[1])
-    return directory / "verdicts.jsonl", run_judge(*words_after(f"{PYTHON} ablate.judge"), *SCALED, cwd=directory)
+    return directory / "verdicts.jsonl", verify(*words_after(f"{PYTHON} ablate.verify"), *SCALED, cwd=directory)
 
 
 def test_real_submissions_get_their_contests_verdict(judged):
@@ -61,7 +64,7 @@ def test_an_output_line_says_what_happened(judged):
 def test_a_second_run_verifies_nothing_twice(judged):
     out, _ = judged
     before = out.read_text()
-    assert "28 known from before" in run_judge(f"cases={CASES}", f"out={out}", *SCALED)
+    assert "28 known from before" in verify(f"cases={CASES}", f"out={out}", *SCALED)
     assert out.read_text() == before
 
 
@@ -80,7 +83,7 @@ def test_broken_lines_are_named_and_the_rest_goes_on(tmp_path):
     ]
     cases, out = tmp_path / "cases.jsonl", tmp_path / "out.jsonl"
     cases.write_text("\n".join(lines), encoding="utf-8", errors="surrogateescape")
-    said = run_judge(f"cases={cases}", f"out={out}", *SCALED)
+    said = verify(f"cases={cases}", f"out={out}", *SCALED)
     for number, word in ((2, "not JSON"), (3, "tests"), (4, "input"), (5, "fn_name"), (6, "code"), (7, "not JSON")):
         assert any(f"cases.jsonl:{number}:" in line and word in line for line in said.splitlines()), said
     assert [(row["id"], row["file"], row["passed"]) for row in read_rows(out)] == [
@@ -93,7 +96,7 @@ def test_a_half_written_line_and_an_infrastructure_error_are_verified_again(tmp_
     cases, out = tmp_path / "cases.jsonl", tmp_path / "out.jsonl"
     cases.write_text(json.dumps(ROW))
     out.write_text('{"key": "k", "verdict": "infrastructure_error"}\n{"key": "x", "verd')
-    run_judge(f"cases={cases}", f"out={out}", *SCALED)
+    verify(f"cases={cases}", f"out={out}", *SCALED)
     assert [row["verdict"] for row in read_rows(out)] == ["accepted"]
 
 
@@ -109,7 +112,7 @@ def test_answers_with_fences_are_extracted_on_request(tmp_path):
     cases, out = tmp_path / "cases.jsonl", tmp_path / "out.jsonl"
     answers = [{"file": "a", "code": "So:\n```python\nprint(3)\n```"}, {"file": "b", "code": "print(3)"}]
     cases.write_text(json.dumps({**ROW, "submissions": answers}))
-    run_judge(f"cases={cases}", f"out={out}", "extract=true", *SCALED)
+    verify(f"cases={cases}", f"out={out}", "extract=true", *SCALED)
     assert [row["verdict"] for row in read_rows(out)] == ["accepted", "no_code"]
 
 
@@ -117,7 +120,7 @@ def test_a_flake_rate_is_measured_on_demand(tmp_path):
     cases, out = tmp_path / "cases.jsonl", tmp_path / "out.jsonl"
     coin = {"file": "coin", "code": "import os\nprint(3 + os.urandom(1)[0] % 2)"}
     cases.write_text(json.dumps({**ROW, "submissions": [*ROW["submissions"], coin]}))
-    said = run_judge(f"cases={cases}", f"out={out}", "recheck=24", *SCALED)
+    said = verify(f"cases={cases}", f"out={out}", "recheck=24", *SCALED)
     assert "flake rate: 0.5000 of 2 submissions" in said
     assert len(read_rows(out)) == 2
 
@@ -134,7 +137,7 @@ def test_a_flake_rate_is_measured_on_demand(tmp_path):
 )
 def test_a_users_mistake_is_one_sentence(tmp_path, monkeypatch, arguments, words):
     monkeypatch.chdir(tmp_path)
-    said = run_judge(*arguments, expect=2)
+    said = verify(*arguments, expect=2)
     assert words in said
     assert "Traceback" not in said
     assert len(said.strip().splitlines()) == 1

@@ -69,13 +69,13 @@ def double(fault: str = "", cold_s: float = 0.0):
         process.stdin.close()
 
 
-def judge(
+def verify_rows(
     tmp_path: Path, rows: list[dict], environment: dict[str, str], *changes: str, said: list[str] | None = None
 ) -> list[dict]:
     cases, out = tmp_path / "cases.jsonl", tmp_path / "out.jsonl"
     cases.write_text("".join(json.dumps(row) + "\n" for row in rows))
     limits = ["verify.backend=modal", "verify.workers=2", "verify.memory_limit_mib=256", "verify.output_limit_kib=64"]
-    command = [sys.executable, "-m", "ablate.judge", f"cases={cases}", f"out={out}", *limits, *changes]
+    command = [sys.executable, "-m", "ablate.verify", f"cases={cases}", f"out={out}", *limits, *changes]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
     assert done.returncode == 0, done.stderr
     if said is not None:
@@ -100,7 +100,7 @@ WORKERS, NUM_PROGRAMS = 2, 11
 def test_modal_gives_the_same_verdicts_in_a_sandbox_and_an_exec_per_rollout(tmp_path):
     said: list[str] = []
     with double() as (process, environment):
-        rows = judge(tmp_path, ROWS, environment, said=said)
+        rows = verify_rows(tmp_path, ROWS, environment, said=said)
         counts = counts_of(process)
     assert wrong_verdicts(rows) == []
     assert len(rows) == counts["execs"] == NUM_PROGRAMS
@@ -118,7 +118,7 @@ def test_modal_gives_the_same_verdicts_in_a_sandbox_and_an_exec_per_rollout(tmp_
 )
 def test_the_other_containers_give_the_same_verdicts(tmp_path, container, sandboxes, execs):
     with double() as (process, environment):
-        rows = judge(tmp_path, ROWS[:1], environment, f"verify.container={container}", "verify.workers=1")
+        rows = verify_rows(tmp_path, ROWS[:1], environment, f"verify.container={container}", "verify.workers=1")
         counts = counts_of(process)
     assert wrong_verdicts(rows) == []
     assert counts["execs"] == execs
@@ -132,7 +132,7 @@ ONE = [{"id": "add", "tests": TESTS[:1], "submissions": [{"file": "a", "code": S
 @pytest.mark.parametrize("fault", ["reaped", "torn", "timeout", "starved"])
 def test_what_the_platform_breaks_is_never_scored(tmp_path, fault):
     with double(fault) as (_, environment):
-        rows = judge(tmp_path, ONE, environment, "verify.retries=0", "verify.workers=1")
+        rows = verify_rows(tmp_path, ONE, environment, "verify.retries=0", "verify.workers=1")
     assert [row["verdict"] for row in rows] == ["infrastructure_error"]
 
 
@@ -140,7 +140,7 @@ def test_what_the_platform_breaks_is_never_scored(tmp_path, fault):
 @pytest.mark.parametrize("fault", ["reaped", "torn"])
 def test_a_program_that_the_platform_broke_once_is_verified_again(tmp_path, fault):
     with double(fault) as (_, environment):
-        rows = judge(tmp_path, ONE, environment, "verify.retries=1", "verify.workers=1")
+        rows = verify_rows(tmp_path, ONE, environment, "verify.retries=1", "verify.workers=1")
     assert [row["verdict"] for row in rows] == ["accepted"]
 
 
@@ -156,7 +156,7 @@ LARGE = [
 @needs_root
 def test_inputs_and_outputs_larger_than_a_pipe_do_not_wait_for_each_other(tmp_path):
     with double() as (_, environment):
-        rows = judge(
+        rows = verify_rows(
             tmp_path, LARGE, environment, "verify.retries=0", "verify.workers=1", "verify.output_limit_kib=512"
         )
     assert [row["verdict"] for row in rows] == ["accepted"]
@@ -166,7 +166,7 @@ def test_inputs_and_outputs_larger_than_a_pipe_do_not_wait_for_each_other(tmp_pa
 def test_a_cold_start_is_no_fault_of_the_program(tmp_path):
     """Neither does it count towards the program's wall time (1 s here, with wall_factor and margin 2 s)."""
     with double(cold_s=3.0) as (_, environment):
-        rows = judge(
+        rows = verify_rows(
             tmp_path,
             ONE,
             environment,
@@ -182,7 +182,7 @@ def test_a_cold_start_is_no_fault_of_the_program(tmp_path):
 @needs_root
 def test_a_limited_rate_of_creation_is_waited_for(tmp_path):
     with double("rate_limited") as (process, environment):
-        rows = judge(tmp_path, ONE, environment, "verify.retries=0", "verify.workers=1")
+        rows = verify_rows(tmp_path, ONE, environment, "verify.retries=0", "verify.workers=1")
         counts = counts_of(process)
     assert counts["creations"] > counts["sandboxes"]
     assert [row["verdict"] for row in rows] == ["accepted"]

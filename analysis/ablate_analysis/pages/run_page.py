@@ -107,7 +107,7 @@ def steps_sentence(saved: int, shown: int) -> str:
 def replay_command(run: Run) -> str:
     path = shlex.quote(str(run.directory.path))
     return (
-        f"python -m ablate.replay rollouts={path}/rollouts checkpoint={path}/checkpoints "
+        f"python -m ablate.laboratory rollouts={path}/rollouts checkpoint={path}/checkpoints "
         "objectives=[grpo,dapo,gspo,gspo_plus] tokens=true"
     )
 

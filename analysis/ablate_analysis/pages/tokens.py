@@ -1,4 +1,4 @@
-"""Per-token values that ``ablate.replay tokens=true`` left in a run, as side files."""
+"""Per-token values that ``ablate.laboratory tokens=true`` left in a run, as side files."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ TEXTS = (
     *("platform", "date", "reference", "source", "license"),
 )
 OPTIONAL = (*TEXTS, *NUMBERS)
-IGNORED = ("submissions",)  # programs of other people, which ``ablate.judge`` verifies
+IGNORED = ("submissions",)  # programs of other people, which ``ablate.verify`` verifies
 
 
 class BrokenLine(Exception):

@@ -128,7 +128,7 @@ def disk(config: RunConfig) -> list[Finding]:
         fix = "use a file system with flock for paths.outputs, because two processes could write one run"
         return [Finding("disk", FAILED, f"{says}; two processes can hold one lock", fix)]
     if free_gib < LITTLE_SPACE_GIB:
-        fix = "free space, or set paths.outputs to a larger disk: ablate.plan estimate=true says how much a cell needs"
+        fix = "free space, or set paths.outputs to a larger disk: ablate.estimate says how much a cell needs"
         return [Finding("disk", WARNING, says, fix)]
     return [Finding("disk", OK, says)]
 

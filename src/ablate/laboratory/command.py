@@ -26,7 +26,7 @@ def run_command(
     objective_config: Callable[[str, Sequence[str]], Mapping[str, Any]],
     say: Callable[[str], None],
 ) -> tuple[Path, list[Path]]:
-    """Run the laboratory as ``ablate.replay rollouts=...`` asks; return its folder and the files written.
+    """Run the laboratory for one command line; return its folder and the files written.
 
     Args:
         words: ``rollouts checkpoint objectives`` and perhaps ``out steps moment tokens``.

@@ -16,7 +16,7 @@ def batch_events(work: Sequence[Work], facts: Mapping[str, Any]) -> Iterator[tup
     """Pairs of (row, event) for a batch; counters belong to no row.
 
     An engine's row gets a span ``sample`` from its first request to its last response. The verifier's row gets a span
-    ``judge`` from its first program to its last verdict, and a span ``judge_alone`` wherever programs ran while no
+    ``verify`` from its first program to its last verdict, and a span ``verify_alone`` wherever programs ran while no
     engine sampled a response that the batch received.
 
     Args:
@@ -26,7 +26,7 @@ def batch_events(work: Sequence[Work], facts: Mapping[str, Any]) -> Iterator[tup
     if not work:
         return
     facts = {**facts, "began": round(extent(work)[0], 3)}
-    judged = [each for each in work if each.resource == VERIFIER]
+    verified = [each for each in work if each.resource == VERIFIER]
     sampled = [each for each in work if each.resource != VERIFIER]
     for resource in sorted({each.resource for each in sampled}):
         mine = [each for each in sampled if each.resource == resource]
@@ -37,26 +37,26 @@ def batch_events(work: Sequence[Work], facts: Mapping[str, Any]) -> Iterator[tup
             "request_seconds": total_seconds(mine),
         }
         yield resource, span("sample", extent(mine), {**facts, **counts})
-    if judged:
-        busy = union([(each.start, each.stop) for each in judged])
-        counts = {"programs": len(judged), "program_seconds": total_seconds(judged), "busy_seconds": length(busy)}
-        yield VERIFIER, span("judge", extent(judged), {**facts, **counts})
+    if verified:
+        busy = union([(each.start, each.stop) for each in verified])
+        counts = {"programs": len(verified), "program_seconds": total_seconds(verified), "busy_seconds": length(busy)}
+        yield VERIFIER, span("verify", extent(verified), {**facts, **counts})
         sampling = union([(each.start, each.stop) for each in sampled if not each.is_aborted])
         for interval in without(busy, sampling):
-            yield VERIFIER, span("judge_alone", interval, facts)
-    for counter in counters(sampled, judged):
+            yield VERIFIER, span("verify_alone", interval, facts)
+    for counter in counters(sampled, verified):
         yield None, counter
 
 
-def counters(sampled: Sequence[Work], judged: Sequence[Work]) -> Iterator[dict[str, Any]]:
+def counters(sampled: Sequence[Work], verified: Sequence[Work]) -> Iterator[dict[str, Any]]:
     """Running requests, running sandboxes and tokens per second; the last value of each is 0."""
-    start, stop = extent([*sampled, *judged]) if sampled or judged else (0.0, 0.0)
+    start, stop = extent([*sampled, *verified]) if sampled or verified else (0.0, 0.0)
     if stop == start:
         return
     edges = [start + (stop - start) * index / NUM_BINS for index in range(NUM_BINS + 1)]
     for name, values in (
         ("running requests", means(sampled, edges, [1.0] * len(sampled))),
-        ("running sandboxes", means(judged, edges, [1.0] * len(judged))),
+        ("running sandboxes", means(verified, edges, [1.0] * len(verified))),
         ("tokens/s", means(sampled, edges, [each.tokens / max(each.stop - each.start, 1e-6) for each in sampled])),
     ):
         for edge, value in zip(edges, [*values, 0.0], strict=True):

@@ -1,4 +1,4 @@
-"""RUN/laboratory/tokens/: what each objective does with each token. ``ablate.replay tokens=true`` writes it.
+"""RUN/laboratory/tokens/: what each objective does with each token. ``ablate.laboratory tokens=true`` writes it.
 
 One file per step and checkpoint, with one row per rollout. Lists have one entry per token of the response:
 

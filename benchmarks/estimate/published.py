@@ -1,4 +1,4 @@
-"""The planner next to figures that others measured; published.yaml says what each source leaves open."""
+"""The estimate next to figures that others measured; published.yaml says what each source leaves open."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 
 from ablate.cli import compose
 from ablate.config import parse
+from ablate.estimate.decode import EngineSpeed, engine_speed
+from ablate.estimate.estimator import Estimator, RunEstimate
+from ablate.estimate.settings import estimate_settings
+from ablate.estimate.shape import Shape, shape_of
 from ablate.files import read_yaml
-from ablate.plan.estimates import planner_settings
-from ablate.planner.decode import EngineSpeed, engine_speed
-from ablate.planner.estimate import Planner, RunEstimate
-from ablate.planner.shape import Shape, shape_of
 
 REFERENCE = ("experiment=nouscoder_14b", "objective=dapo", "seed=0", "logging.save_rollouts=false")
 
@@ -56,7 +56,7 @@ def row(what: str, device: str, measured: float, predicted: float) -> tuple[str,
 
 
 def speed_of(case: dict[str, Any], shape: Shape, device_name: str) -> EngineSpeed:
-    device, _ = planner_settings([f"device={device_name}"])
+    device, _ = estimate_settings([f"device={device_name}"])
     speed = engine_speed(shape, parse(compose(REFERENCE)).rollout.engine, device)
     factor = case.get("flops_factor", 1)
     return replace(
@@ -73,7 +73,7 @@ def speed_of(case: dict[str, Any], shape: Shape, device_name: str) -> EngineSpee
 def run_range(case: dict[str, Any], shape: Shape) -> dict[str, tuple[float, float]]:
     """The least and the largest prediction over what the source leaves open, by quantity."""
     predictions = [
-        quantities(planner_of(case, shape, {**case["known"], **corner}).run(), lag)
+        quantities(estimator_of(case, shape, {**case["known"], **corner}).run(), lag)
         for corner in case["unknown"]
         for lag in case["lags"]
     ]
@@ -83,15 +83,15 @@ def run_range(case: dict[str, Any], shape: Shape) -> dict[str, tuple[float, floa
     }
 
 
-def planner_of(case: dict[str, Any], shape: Shape, open_values: dict[str, Any]) -> Planner:
+def estimator_of(case: dict[str, Any], shape: Shape, open_values: dict[str, Any]) -> Estimator:
     words = [f"{key}={value}" for key, value in open_values.items()]
-    of_planner = [word for word in words if word.startswith("planner.")]
-    device, assumptions = planner_settings([f"device={case['device']}", *of_planner])
-    config = parse(compose([*REFERENCE, *case["words"], *(word for word in words if word not in of_planner)]))
+    of_estimate = [word for word in words if word.startswith("assumptions.")]
+    device, assumptions = estimate_settings([f"device={case['device']}", *of_estimate])
+    config = parse(compose([*REFERENCE, *case["words"], *(word for word in words if word not in of_estimate)]))
     parallel = replace(config.parallel, world_size=case["trainers"])
     architecture = {**config.model.architecture, **vars(shape)}
     config = replace(config, parallel=parallel, model=replace(config.model, architecture=architecture))
-    return Planner(config, device, replace(assumptions, servers=case["servers"]), drops_groups=case["drops_groups"])
+    return Estimator(config, device, replace(assumptions, servers=case["servers"]), drops_groups=case["drops_groups"])
 
 
 def quantities(estimate: RunEstimate, lag: int) -> dict[str, float]:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from ablate.config import RunConfig
 from ablate.config.open_files import check_open_files
 from ablate.errors import UserError
-from ablate.planner.decode import kv_room
-from ablate.planner.device import DeviceConfig
-from ablate.planner.memory import rank_memory
-from ablate.planner.run_estimate import RunEstimate
-from ablate.planner.shape import Shape
+from ablate.estimate.decode import kv_room
+from ablate.estimate.device import DeviceConfig
+from ablate.estimate.memory import rank_memory
+from ablate.estimate.run import RunEstimate
+from ablate.estimate.shape import Shape
 
 GB = 1e9
 NEAR = 0.9  # of a device's memory: the estimate may be 10 % too low

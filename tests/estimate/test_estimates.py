@@ -1,4 +1,4 @@
-"""The planner's arithmetic follows the rules of the code that it predicts."""
+"""The estimate's arithmetic follows the rules of the code that it predicts."""
 
 import itertools
 import random
@@ -12,20 +12,20 @@ from ramp_up import PYTHON, words_after
 from ablate.cli import compose
 from ablate.config import parse
 from ablate.errors import UserError
+from ablate.estimate.__main__ import main
+from ablate.estimate.cells import estimates_of
+from ablate.estimate.collect import Pool, Work, collect, num_to_draw
+from ablate.estimate.decode import EngineSpeed
+from ablate.estimate.lengths import recorded_lengths, resampled
+from ablate.estimate.memory import rank_memory, rank_parameters
+from ablate.estimate.page import number
+from ablate.estimate.run import StepSeconds
+from ablate.estimate.schedule import due_lengths, num_evaluations
+from ablate.estimate.settings import estimate_settings
+from ablate.estimate.shape import shape_of
+from ablate.estimate.training import TrainerSpeed, layout_of, num_micro_batches, rows_of_passes
 from ablate.files.parquet import read_parquet
-from ablate.plan import estimates
-from ablate.plan.__main__ import main
-from ablate.plan.estimates import planner_settings
-from ablate.planner.collect import Pool, Work, collect, num_to_draw
-from ablate.planner.decode import EngineSpeed
-from ablate.planner.lengths import recorded_lengths, resampled
-from ablate.planner.memory import rank_memory, rank_parameters
-from ablate.planner.page import number
-from ablate.planner.run_estimate import StepSeconds
-from ablate.planner.schedule import due_lengths, num_evaluations
-from ablate.planner.shape import shape_of
-from ablate.planner.training import TrainerSpeed, layout_of, num_micro_batches, rows_of_passes
-from ablate.sweep import plan
+from ablate.sweep import planned_runs
 
 README = Path(__file__).parents[2] / "experiments" / "nouscoder_14b" / "README.md"
 RECORDED = Path(__file__).parents[1] / "analysis" / "fixture_outputs" / "main" / "grpo" / "seed0"
@@ -181,7 +181,7 @@ def test_evaluations_are_due_when_the_loop_makes_them(experiment):
 
 def test_recomputing_some_layers_lies_between_recomputing_none_and_all_in_memory_and_time():
     config = configuration("experiment=nouscoder_14b", "parallel=gpu8")
-    shape, device = shape_of(config.model.architecture), planner_settings(["device=b200"])[0]
+    shape, device = shape_of(config.model.architecture), estimate_settings(["device=b200"])[0]
     changes = ({"recompute": "none"}, *({"recompute_layers": layers} for layers in (1, 20, 39, 40, None)))
     found = []
     for change in changes:
@@ -242,18 +242,18 @@ def test_a_rank_of_the_reference_holds_its_share_of_18_bytes_a_parameter(layout)
 
 
 def test_the_page_of_the_reference_run_names_what_limits_it(capsys, monkeypatch):
-    words = words_after(f"{PYTHON} ablate.plan")
-    monkeypatch.setattr(sys, "argv", ["ablate.plan", *words, "objective=gspo", "seed=0,1,2"])
+    words = words_after(f"{PYTHON} ablate.estimate")
+    monkeypatch.setattr(sys, "argv", ["ablate.estimate", *words, "objective=gspo", "seed=0,1,2"])
     main()
     shown = capsys.readouterr().out
     for phrase in ("old log-probabilities", "device hours", "gpu16", "limits the run", "rows of 40,960", "sandboxes"):
         assert phrase in shown
 
 
-def test_the_budget_in_the_readme_of_the_reference_run_is_the_planners():
-    runs = plan(["experiment=nouscoder_14b"])
-    planners = estimates.estimates_of(runs, *estimates.planner_settings(["device=b200"]), None)
-    dapo, others = (planner.run() for planner in planners.values())
+def test_the_budget_in_the_readme_of_the_reference_run_is_estimated():
+    runs = planned_runs(["experiment=nouscoder_14b"])
+    estimators = estimates_of([run.config for run in runs], *estimate_settings(["device=b200"]))
+    dapo, others = (estimator.run() for estimator in estimators.values())
     for label, of_each in {
         "seconds of a step at": lambda each: " and ".join(number(stage.step_s) for stage in each.stages),
         "hours of a run": lambda each: f"{number(each.hours)}, {each.evaluation_hours:.0f}",
@@ -265,10 +265,11 @@ def test_the_budget_in_the_readme_of_the_reference_run_is_the_planners():
     assert f"{round(3 * dapo.device_hours + 6 * others.device_hours, -3):,.0f} GPU hours" in README.read_text()
 
 
-def test_the_budget_of_the_other_recipe_is_the_planners():
-    settings = estimates.planner_settings(["device=h100", "planner.servers=16"])
-    (planner,) = estimates.estimates_of(plan(["experiment=deepcoder_14b"]), *settings, None).values()
-    run = planner.run()
+def test_the_budget_of_the_other_recipe_is_estimated():
+    settings = estimate_settings(["device=h100", "assumptions.servers=16"])
+    runs = planned_runs(["experiment=deepcoder_14b"])
+    (estimator,) = estimates_of([run.config for run in runs], *settings).values()
+    run = estimator.run()
     text = README.parents[1].joinpath("deepcoder_14b", "README.md").read_text()
     for phrase in (
         f"{run.hours:.0f} hours for a run",
@@ -281,8 +282,8 @@ def test_the_budget_of_the_other_recipe_is_the_planners():
 
 def test_a_faster_device_and_a_shorter_context_shorten_the_run():
     def hours(device, *words):
-        (run,) = plan(["experiment=nouscoder_14b", "objective=gspo", "seed=0", *words])
-        (planner,) = estimates.estimates_of([run], *estimates.planner_settings([f"device={device}"]), None).values()
-        return planner.run().hours
+        (run,) = planned_runs(["experiment=nouscoder_14b", "objective=gspo", "seed=0", *words])
+        (estimator,) = estimates_of([run.config], *estimate_settings([f"device={device}"])).values()
+        return estimator.run().hours
 
     assert hours("b200", "context.stages=[{length:16384,steps:600}]") < hours("b200") < hours("h200")

@@ -1,4 +1,4 @@
-"""Tensors of a 14B rank during an update, by torch's memory tracker, next to the planner's sum.
+"""Tensors of a 14B rank during an update, by torch's memory tracker, next to the estimate's sum.
 
 The trainer's own model, data-parallel wrapper and optimizer are built under FakeTensorMode, which allocates nothing, in
 a pretended process group. Transformer Engine's layers are those of tests/trainer/te_standin.py, because Transformer
@@ -24,7 +24,7 @@ DOUBLES = Path(__file__).parents[2] / "tests" / "trainer"
 
 @dataclass(frozen=True)
 class Measured:
-    """Bytes of the fullest moment on one rank, and the planner's."""
+    """Bytes of the fullest moment on one rank, and the estimate's."""
 
     layout: str
     stage: str  # first or last of the pipeline
@@ -65,8 +65,8 @@ def measure_stage(layout: str, stage: str, num_layers: int | None) -> Measured:
     te_standin.install()
     from ablate.cli import compose
     from ablate.config import parse
-    from ablate.planner.memory import rank_memory
-    from ablate.planner.shape import shape_of
+    from ablate.estimate.memory import rank_memory
+    from ablate.estimate.shape import shape_of
     from ablate.trainer import cpu
 
     cpu.import_megatron()

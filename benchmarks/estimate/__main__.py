@@ -1,6 +1,6 @@
-"""``python -m benchmarks.planner cpu|memory|published``: the planner's predictions next to measurements.
+"""``python -m benchmarks.estimate cpu|memory|published``: the estimate's predictions next to measurements.
 
-cpu        short real runs on this machine: fitted to one of them, the planner predicts the others (5 minutes, idle)
+cpu        short real runs on this machine: fitted to one of them, the estimate predicts the others (5 minutes, idle)
 memory     tensors of a 14B rank at 40,960 tokens under FakeTensorMode, by torch's memory tracker (a minute)
 published  engines and RL runs that others measured, from published.yaml (seconds)
 """
@@ -13,4 +13,4 @@ PARTS = ("cpu", "memory", "published")
 if __name__ == "__main__":
     if len(sys.argv) < 2 or sys.argv[1] not in PARTS:
         sys.exit(__doc__)
-    import_module(f"benchmarks.planner.{sys.argv[1]}").main(sys.argv[2:])
+    import_module(f"benchmarks.estimate.{sys.argv[1]}").main(sys.argv[2:])

@@ -10,7 +10,7 @@ import heapq
 from collections import deque
 from dataclasses import dataclass, field
 
-from ablate.planner.decode import EngineSpeed
+from ablate.estimate.decode import EngineSpeed
 
 
 @dataclass

@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ablate.errors import UserError
+from ablate.estimate.collect import Lengths
+from ablate.estimate.device import LengthsConfig
 from ablate.files.parquet import iterate_parquet
-from ablate.planner.collect import Lengths
-from ablate.planner.device import LengthsConfig
 from ablate.records import RunDirectory
 
 

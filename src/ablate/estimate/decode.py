@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ablate.config import EngineConfig
-from ablate.planner.device import GIB, DeviceConfig
-from ablate.planner.shape import Shape
+from ablate.estimate.device import GIB, DeviceConfig
+from ablate.estimate.shape import Shape
 
 NUM_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "fp32": 4, "bf16": 2}
 SUMS_PER_LAYER = 2  # tensor parallelism sums after attention and after the MLP

@@ -1,4 +1,4 @@
-"""Short real runs on this machine. The planner's costs are fitted to the trace of one, and it predicts all others.
+"""Short real runs on this machine. The estimate's costs are fitted to the trace of one, and it predicts all others.
 
 The fit uses one traced run (two contexts, so that lengths vary, and evaluations). Nothing of a run that is predicted
 enters its prediction. Seconds are wall seconds: on a busy machine they say little.
@@ -25,13 +25,13 @@ from numpy.typing import NDArray
 
 from ablate.cli import compose
 from ablate.config import RunConfig, parse, section
+from ablate.estimate.collect import Pool, Work, collect
+from ablate.estimate.decode import EngineSpeed, engine_speed
+from ablate.estimate.device import AssumptionsConfig, DeviceConfig
+from ablate.estimate.estimator import Estimator
+from ablate.estimate.shape import shape_of
+from ablate.estimate.training import TrainerSpeed, layout_of, rows_of_passes
 from ablate.files.parquet import iterate_parquet
-from ablate.planner.collect import Pool, Work, collect
-from ablate.planner.decode import EngineSpeed, engine_speed
-from ablate.planner.device import AssumptionsConfig, DeviceConfig
-from ablate.planner.estimate import Planner
-from ablate.planner.shape import shape_of
-from ablate.planner.training import TrainerSpeed, layout_of, rows_of_passes
 from ablate.records import RunDirectory
 
 SHORT = (
@@ -79,8 +79,8 @@ class Traced:
     trainer: dict[str, dict[int, float]]  # seconds
     steps: dict[int, float]  # seconds
     sampled: list[tuple[dict[str, Any], float]]  # (what the span says, seconds) of every call of the engine
-    judged: list[tuple[dict[str, Any], float]]
-    judged_alone: list[tuple[dict[str, Any], float]]
+    verified: list[tuple[dict[str, Any], float]]
+    verified_alone: list[tuple[dict[str, Any], float]]
 
     def median_step(self) -> float:
         return statistics.median(seconds for step, seconds in self.steps.items() if step > FIRST_STEPS)
@@ -101,7 +101,7 @@ def main(words: Sequence[str]) -> None:
         rows = []
         for name in options.cases:
             run, config = make_run(outputs, name, (*PREDICTED, *CASES[name]))
-            stage = Planner(config, device, assumptions, drops_groups=False, recorded=lengths).stage(0)
+            stage = Estimator(config, device, assumptions, drops_groups=False, recorded=lengths).stage(0)
             traced = read_trace(run)
             rows.append({"case": name, "measured": traced.median_step(), "predicted": stage.step_s})
             rows[-1] |= {"parts": parts_of(traced), "predicted_parts": vars(stage.step)}
@@ -150,7 +150,7 @@ def read_trace(run: RunDirectory) -> Traced:
     for name in BETWEEN_STEPS:
         for step in steps.keys() & trainer.get(name, {}).keys():
             steps[step] -= trainer[name][step]
-    return Traced(trainer, steps, others["sample"], others["judge"], others["judge_alone"])
+    return Traced(trainer, steps, others["sample"], others["verify"], others["verify_alone"])
 
 
 def parts_of(traced: Traced) -> dict[str, float]:
@@ -174,9 +174,9 @@ FITTED = ("engine_step_s", "engine_sequence_s", "engine_batch_s", "micro_batch_s
 
 def fit(run: RunDirectory, config: RunConfig) -> tuple[DeviceConfig, AssumptionsConfig]:
     """conf/device/cpu.yaml with the costs that this machine's traced run shows."""
-    values = compose(["device=cpu"], config_name="plan")
+    values = compose(["device=cpu"], config_name="estimate")
     device = section(DeviceConfig, values.device, "device")
-    assumptions = section(AssumptionsConfig, values.planner, "planner")
+    assumptions = section(AssumptionsConfig, values.assumptions, "assumptions")
     traced = read_trace(run)
     metrics = [row for row in run.steps.metrics() if row["step"] > FIRST_STEPS]
     one_outcome = sum(row["rollout/num_groups_all_right"] + row["rollout/num_groups_all_wrong"] for row in metrics)
@@ -203,10 +203,10 @@ def fit(run: RunDirectory, config: RunConfig) -> tuple[DeviceConfig, Assumptions
 
 def share_with_program(traced: Traced, run: RunDirectory) -> float:
     """Of the responses of training that ended before the context did: the share that held a program."""
-    judged = [args for args, _ in traced.judged if "context" not in args]
-    files = [run.steps.rollouts_file(args["step"]) for args in judged]
+    verified = [args for args, _ in traced.verified if "context" not in args]
+    files = [run.steps.rollouts_file(args["step"]) for args in verified]
     ended = sum(row["finished"] for file in files for row in iterate_parquet(file, ("finished",), 64))
-    return min(1.0, sum(args["programs"] for args in judged) / ended)
+    return min(1.0, sum(args["programs"] for args in verified) / ended)
 
 
 def program_s(traced: Traced, cores: float, free_cores: float) -> float:
@@ -214,10 +214,10 @@ def program_s(traced: Traced, cores: float, free_cores: float) -> float:
 
     While the engine samples, the programs that run share ``free_cores``; alone they share ``cores``.
     """
-    judged = [args for args, _ in traced.judged if is_of_first_stage(args)]
-    alone_s = sum(seconds for args, seconds in traced.judged_alone if is_of_first_stage(args))
-    seconds = sum(args["busy_seconds"] for args in judged) * free_cores + alone_s * (cores - free_cores)
-    return seconds / sum(args["programs"] for args in judged)
+    verified = [args for args, _ in traced.verified if is_of_first_stage(args)]
+    alone_s = sum(seconds for args, seconds in traced.verified_alone if is_of_first_stage(args))
+    seconds = sum(args["busy_seconds"] for args in verified) * free_cores + alone_s * (cores - free_cores)
+    return seconds / sum(args["programs"] for args in verified)
 
 
 def is_of_first_stage(args: dict[str, Any]) -> bool:

@@ -8,21 +8,21 @@ from collections.abc import Callable, Sequence
 from statistics import mean
 
 from ablate.config import RunConfig
-from ablate.planner.collect import Collected, Lengths, Pool, Work, collect
-from ablate.planner.decode import NUM_BYTES, engine_speed
-from ablate.planner.device import AssumptionsConfig, DeviceConfig
-from ablate.planner.lengths import lognormal, programs, resampled
-from ablate.planner.memory import checkpoint_bytes
-from ablate.planner.run_estimate import RunEstimate, Stage, StepSeconds
-from ablate.planner.schedule import num_checkpoints, num_evaluations
-from ablate.planner.shape import Shape, shape_of
-from ablate.planner.training import TrainerSpeed, layout_of, rows_of_passes
+from ablate.estimate.collect import Collected, Lengths, Pool, Work, collect
+from ablate.estimate.decode import NUM_BYTES, engine_speed
+from ablate.estimate.device import AssumptionsConfig, DeviceConfig
+from ablate.estimate.lengths import lognormal, programs, resampled
+from ablate.estimate.memory import checkpoint_bytes
+from ablate.estimate.run import RunEstimate, Stage, StepSeconds
+from ablate.estimate.schedule import num_checkpoints, num_evaluations
+from ablate.estimate.shape import Shape, shape_of
+from ablate.estimate.training import TrainerSpeed, layout_of, rows_of_passes
 
 NUM_SIMULATED = 3  # steps of each stage: refills differ from step to step
 BOUND_BY_SAMPLING = 1.01  # enough sandboxes make a batch at most this much slower than unlimited ones
 
 
-class Planner:
+class Estimator:
     """Estimates one run; every random number comes from ``assumptions.seed``.
 
     Args:

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ablate.config import ParallelConfig, RunConfig
-from ablate.planner.device import DeviceConfig
-from ablate.planner.memory import host_bytes, rank_memory
-from ablate.planner.run_estimate import RunEstimate, Stage
-from ablate.planner.shape import Shape
+from ablate.estimate.device import DeviceConfig
+from ablate.estimate.memory import host_bytes, rank_memory
+from ablate.estimate.run import RunEstimate, Stage
+from ablate.estimate.shape import Shape
 
 GB = 1e9
 MOSTLY_BUSY = 0.9  # of the time of a batch: then another server helps

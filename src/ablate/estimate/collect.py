@@ -13,8 +13,8 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ablate.planner.decode import EngineSpeed
-from ablate.planner.server import Sequence, Server
+from ablate.estimate.decode import EngineSpeed
+from ablate.estimate.server import Sequence, Server
 
 NUM_GUESSED = 16  # as rollout.collect: draws that weigh as much as the guess of how many are kept
 Lengths = Callable[[], tuple[int, int]]  # tokens of a prompt, and of one response to it

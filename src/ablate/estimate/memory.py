@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 from ablate.config import ParallelConfig
-from ablate.planner.decode import NUM_BYTES
-from ablate.planner.device import GIB, DeviceConfig
-from ablate.planner.shape import Shape
-from ablate.planner.training import layers_again, layout_of
+from ablate.estimate.decode import NUM_BYTES
+from ablate.estimate.device import GIB, DeviceConfig
+from ablate.estimate.shape import Shape
+from ablate.estimate.training import layers_again, layout_of
 
 MAIN_BYTES = 12  # of a parameter in bf16: an fp32 copy and Adam's two moments
 FP32_BYTES = 8  # of a parameter that is fp32 itself: the moments

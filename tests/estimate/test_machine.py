@@ -9,10 +9,11 @@ from hydra.errors import ConfigCompositionException
 from ablate.cli import compose
 from ablate.config import parse
 from ablate.errors import UserError
-from ablate.plan.estimates import machine_of, planner_settings, warnings_of
-from ablate.planner.machine import Machine, check_machine
-from ablate.planner.shape import shape_of
-from ablate.sweep import plan
+from ablate.estimate.cells import warnings_of
+from ablate.estimate.machine import Machine, check_machine
+from ablate.estimate.settings import estimate_settings, machine_of
+from ablate.estimate.shape import shape_of
+from ablate.sweep import planned_runs
 
 REFERENCE = Machine(nodes=2, processes_per_node=8, gpus_per_node=8, generation_nodes=4, gpu_bytes=80e9)
 REFERENCE_WORDS = ("experiment=nouscoder_14b", "objective=gspo", "seed=0")
@@ -73,19 +74,20 @@ def test_a_wrong_count_of_the_command_line_is_named():
 @pytest.mark.parametrize(
     ("word", "sentence"),
     [
-        ("planner.kept_share=0", "kept_share must be above 0 and at most 1, not 0"),
+        ("assumptions.kept_share=0", "kept_share must be above 0 and at most 1, not 0"),
         ("device.train_share=1.5", "train_share must be above 0 and at most 1, not 1.5"),
-        ("planner.servers=0", "servers must be above 0, not 0"),
-        ("planner.kept=0.5", "kept"),
+        ("assumptions.servers=0", "servers must be above 0, not 0"),
+        ("assumptions.kept=0.5", "kept"),
     ],
 )
 def test_an_assumption_out_of_range_is_refused(word, sentence):
     with pytest.raises((UserError, ConfigCompositionException), match=sentence):
-        planner_settings([word])
+        estimate_settings([word])
 
 
 def warned(device, own, *words):
-    return warnings_of(plan([*REFERENCE_WORDS, *words]), *planner_settings([f"device={device}"]), own)
+    configs = [run.config for run in planned_runs([*REFERENCE_WORDS, *words])]
+    return warnings_of(configs, *estimate_settings([f"device={device}"]), own)
 
 
 def test_memory_near_the_devices_is_a_warning():

@@ -1,4 +1,4 @@
-"""A device, as ``conf/device/NAME.yaml`` describes it, and what is assumed about a run, as ``conf/plan.yaml`` says."""
+"""A device (``conf/device/NAME.yaml``) and the assumptions about a run (``conf/estimate.yaml``)."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class PowerConfig:
 
 @dataclass
 class AssumptionsConfig:
-    """What no configuration says and no device knows. Every value can be overridden: ``planner.kept_share=0.3``."""
+    """What no configuration says and no device knows. Every value can be overridden: ``assumptions.kept_share=0.3``."""
 
     servers: int  # engine servers, where rollout.engine.urls does not say
     lengths: LengthsConfig
@@ -96,13 +96,13 @@ class AssumptionsConfig:
 def check_settings(device: DeviceConfig, assumptions: AssumptionsConfig) -> None:
     """Raise ``UserError`` for a share outside 0 to 1, and for a count or a rate that is not above 0."""
     shares = {f"device.{name}": getattr(device, name) for name in SHARES}
-    shares |= {f"planner.{name}": getattr(assumptions, name) for name in ("kept_share", "program_share")}
+    shares |= {f"assumptions.{name}": getattr(assumptions, name) for name in ("kept_share", "program_share")}
     for key, value in shares.items():
         if not 0 < value <= 1:
             raise UserError(f"{key} must be above 0 and at most 1, not {value}: give a share")
     rates = ("servers", "eval_problems", "verify_s", "weights_gb_s", "disk_gb_s", "pinned_gb_s")
-    positive = {f"planner.{name}": getattr(assumptions, name) for name in rates}
-    positive["planner.lengths.median"] = assumptions.lengths.median
+    positive = {f"assumptions.{name}": getattr(assumptions, name) for name in rates}
+    positive["assumptions.lengths.median"] = assumptions.lengths.median
     for key, value in positive.items():
         if not value > 0:
             raise UserError(f"{key} must be above 0, not {value}: give a larger number")

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ablate.config import ParallelConfig
-from ablate.planner.decode import NUM_BYTES
-from ablate.planner.device import DeviceConfig
-from ablate.planner.shape import Shape
+from ablate.estimate.decode import NUM_BYTES
+from ablate.estimate.device import DeviceConfig
+from ablate.estimate.shape import Shape
 
 COLLECTIVES_PER_LAYER = 4  # forward: two gathers and two reduce-scatters, or two sums that carry as much
 LOGP_COLLECTIVES = 2  # the maximum and the sums of the softmax

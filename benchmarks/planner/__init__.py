@@ -1,1 +1,0 @@
-"""How far the planner is off: ``python -m benchmarks.planner cpu|memory|published``; results in docs/cluster.md."""
