@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from ablate.types import Verdict, VerdictKind
 from ablate.verify import compare
+from ablate.verify.inside.kernel import COMPILED_TOO_LONG
 from ablate.verify.inside.test_report import TestReport
 from ablate.verify.jobs import Job, hardest_first
 from ablate.verify.shown import cut, printed, returned
@@ -16,7 +17,7 @@ from ablate.verify.shown import cut, printed, returned
 MIB = 1 << 20
 UNCOUNTED_MIB = 512  # address space that thread arenas and libraries reserve without using it
 DISK_MIB = 64
-LOOK_EVERY_S = 0.05  # without a control group memory is watched
+LOOK_EVERY_S = 0.05  # for memory where no control group limits it, and for time in which the program does not run
 STARVED_FACTOR = 5  # times the wall limit: a test that waited for a processor that long is given up, not scored
 GRACE_S = 10.0  # beyond that time, before the sandbox counts as broken
 NOT_THE_TESTS_FAULT = (VerdictKind.infrastructure_error, VerdictKind.compile_error)
@@ -48,8 +49,8 @@ def limits_of(job: Job, watched: bool) -> dict:
         "cpu_s": job.time_limit_s,
         "wall_s": job.wall_limit_s,
         "starved_s": STARVED_FACTOR * job.wall_limit_s,
-        "look_every_s": LOOK_EVERY_S if watched else job.wall_limit_s,
-        "memory_bytes": memory_bytes if watched else 1 << 62,
+        "look_every_s": LOOK_EVERY_S,
+        "memory_bytes": memory_bytes if watched else None,
         "address_space_bytes": memory_bytes + UNCOUNTED_MIB * MIB,
         "output_bytes": job.output_limit_kib * 1024,
         "max_processes": job.max_processes,
@@ -60,6 +61,13 @@ def limits_of(job: Job, watched: bool) -> dict:
 def longest_wait_s(job: Job) -> float:
     """How long one test, or the compilation, may take on the busiest machine before its sandbox counts as broken."""
     return STARVED_FACTOR * job.wall_limit_s + GRACE_S
+
+
+def compiler_stopped(code: int) -> str:
+    """Why a program whose compilation ended its process does not compile; ``code`` as of waitstatus_to_exitcode."""
+    if code == COMPILED_TOO_LONG:
+        return "the compiler took longer than the time limit"
+    return f"the compiler was stopped by signal {-code}"
 
 
 def run_in_order(job: Job, run_test: Callable[[int, int], Outcome]) -> Verdict:

@@ -13,12 +13,18 @@ from typing import NamedTuple
 CLONE_NEWNS, CLONE_NEWIPC, CLONE_NEWPID = 0x20000, 0x08000000, 0x20000000
 CLONE_NEW_ANY = 0x7E020080  # every CLONE_NEW* flag of clone(2), CLONE_NEWTIME included
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
-MS_BIND, MS_REC, MS_PRIVATE = 0x1000, 0x4000, 0x40000
+MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 0x20, 0x1000, 0x4000, 0x40000
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_CAPBSET_DROP = 1, 4, 22, 24
 PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 36, 38
-CAP_SETPCAP, CAP_SYS_ADMIN = 8, 21
+CAP_SETPCAP, CAP_SYS_CHROOT, CAP_SYS_ADMIN = 8, 18, 21
 AF_UNIX = 1
 TIOCSTI = 0x5412
+F_SETLEASE, F_NOTIFY, F_SETPIPE_SZ = 1024, 1026, 1031
+FILTER_OPTIONS = (26, 50, 51, 52)  # SO_ATTACH_FILTER and its kind
+SIGCHLD = 17
+COMPILED_TOO_LONG = 24  # SIGXCPU, and the exit status that says so
+
+DEVICES = {"/dev/null": 3, "/dev/zero": 5, "/dev/full": 7, "/dev/random": 8, "/dev/urandom": 9}  # minor, of major 1
 
 libc = ctypes.CDLL(None, use_errno=True)
 libc_holding_the_lock = ctypes.PyDLL(None, use_errno=True)
@@ -83,6 +89,7 @@ FORBIDDEN = {  # answered with EPERM
     "move_pages": (279, 239),
     "migrate_pages": (256, 238),
     "fanotify_init": (300, 262),
+    "seccomp": (317, 277),  # the kernel has one quota for all compiled filters
     "modify_ldt": (154, None),
     "ioperm": (173, None),
     "iopl": (172, None),
@@ -94,14 +101,50 @@ ABSENT = {  # answered with ENOSYS, so that the C library falls back
     "io_uring_setup": (425, 425),
     "io_uring_enter": (426, 426),
     "io_uring_register": (427, 427),
+    # Quotas of the whole machine, or of the user who has started it without root.
+    "io_setup": (206, 0),
+    "io_destroy": (207, 1),
+    "io_submit": (209, 2),
+    "io_cancel": (210, 3),
+    "io_getevents": (208, 4),
+    "io_pgetevents": (333, 292),
+    "inotify_init": (253, None),
+    "inotify_init1": (294, 26),
 }
-GUARDED = {"clone": (56, 220), "socket": (41, 198), "socketpair": (53, 199), "ioctl": (16, 29)}
+FEIGNED = {  # answered with success and not done
+    # So that a program that seems starved is starved.
+    "setpriority": (141, 140),
+    "sched_setscheduler": (144, 119),
+    "sched_setparam": (142, 118),
+    "sched_setattr": (314, 274),
+    "sched_setaffinity": (203, 122),
+    "ioprio_set": (251, 30),
+    # A program's own files need no disk; these would work on the disks and the page cache of the host.
+    "sync": (162, 81),
+    "syncfs": (306, 267),
+    "fsync": (74, 82),
+    "fdatasync": (75, 83),
+    "sync_file_range": (277, 84),
+    "fadvise64": (221, 223),
+    "readahead": (187, 213),
+}
+GUARDED = {
+    "clone": (56, 220),
+    "socket": (41, 198),
+    "socketpair": (53, 199),
+    "setsockopt": (54, 208),
+    "ioctl": (16, 29),
+    "fcntl": (72, 25),
+    "prctl": (157, 167),
+    "rt_sigaction": (13, 134),
+}
 LAST_KNOWN_CALL = 451  # cachestat, Linux 6.5: later calls do not exist here
 ARCHITECTURES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}  # column of the tables, AUDIT_ARCH
 
 LOAD, JUMP_EQUAL, JUMP_ABOVE, JUMP_BITS, RETURN = 0x20, 0x15, 0x25, 0x45, 0x06
 ALLOW, KILL, ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
-CALL_NUMBER, ARCHITECTURE, ARGUMENT_0, ARGUMENT_1 = 0, 4, 16, 24  # offsets in struct seccomp_data, low words
+FEIGN = ERRNO  # error 0: the call returns 0
+CALL_NUMBER, ARCHITECTURE, ARGUMENT_0, ARGUMENT_1, ARGUMENT_2 = 0, 4, 16, 24, 32  # in struct seccomp_data, low words
 
 
 def instruction(code: int, value: int, if_true: int = 0, if_false: int = 0) -> bytes:
@@ -112,9 +155,18 @@ def answer(value: int) -> bytes:
     return instruction(RETURN, value)
 
 
-def guard(argument: int, code: int, value: int, if_true: int, if_false: int) -> bytes:
-    """Decide a call by one of its arguments."""
-    return instruction(LOAD, argument) + instruction(code, value, 0, 1) + answer(if_true) + answer(if_false)
+def guard(argument: int, code: int, values: Sequence[int], if_true: int, if_false: int) -> bytes:
+    """Decide a call by one of its arguments: does the comparison hold for any of the values?"""
+    jumps = [instruction(code, value, len(values) - place, 0) for place, value in enumerate(values)]
+    return instruction(LOAD, argument) + b"".join(jumps) + answer(if_false) + answer(if_true)
+
+
+def keep_sigchld() -> bytes:
+    """Let a program read what it does on SIGCHLD, and feign the change: its ended children stay to be waited for."""
+    null_low = instruction(LOAD, ARGUMENT_1) + instruction(JUMP_EQUAL, 0, 0, 2)
+    null_high = instruction(LOAD, ARGUMENT_1 + 4) + instruction(JUMP_EQUAL, 0, 1, 0)
+    is_sigchld = instruction(LOAD, ARGUMENT_0) + instruction(JUMP_EQUAL, SIGCHLD, 0, 5)
+    return is_sigchld + null_low + null_high + answer(FEIGN) + answer(ALLOW)
 
 
 def decide(ranges: list[tuple[int, bytes]]) -> bytes:
@@ -133,24 +185,32 @@ def decide(ranges: list[tuple[int, bytes]]) -> bytes:
     return instruction(JUMP_ABOVE, ranges[middle][0] - 1, len(lower) // 8, 0) + lower + upper
 
 
-def build_filter(machine: str) -> bytes:
+def build_filter(machine: str, keeps_children: bool) -> bytes:
     """Return the classic BPF program: it allows what a contest program may need, and no way out of the sandbox.
+
+    Args:
+        keeps_children: whether an ended child must wait for its parent, because only then its CPU time is counted.
 
     Raises:
         KeyError: for a processor whose call numbers are not in the tables.
     """
     column, audit_architecture = ARCHITECTURES[machine]
     denied, absent = ERRNO | errno.EPERM, ERRNO | errno.ENOSYS
-    only_unix = guard(ARGUMENT_0, JUMP_EQUAL, AF_UNIX, ALLOW, ERRNO | errno.EAFNOSUPPORT)
+    only_unix = guard(ARGUMENT_0, JUMP_EQUAL, [AF_UNIX], ALLOW, ERRNO | errno.EAFNOSUPPORT)
     guards = {
-        "clone": guard(ARGUMENT_0, JUMP_BITS, CLONE_NEW_ANY, denied, ALLOW),
+        "clone": guard(ARGUMENT_0, JUMP_BITS, [CLONE_NEW_ANY], denied, ALLOW),
         "socket": only_unix,
         "socketpair": only_unix,
-        "ioctl": guard(ARGUMENT_1, JUMP_EQUAL, TIOCSTI, denied, ALLOW),
+        "setsockopt": guard(ARGUMENT_2, JUMP_EQUAL, FILTER_OPTIONS, denied, ALLOW),
+        "ioctl": guard(ARGUMENT_1, JUMP_EQUAL, [TIOCSTI], denied, ALLOW),
+        "fcntl": guard(ARGUMENT_1, JUMP_EQUAL, [F_SETLEASE, F_NOTIFY, F_SETPIPE_SZ], denied, ALLOW),
+        "prctl": guard(ARGUMENT_0, JUMP_EQUAL, [PR_SET_SECCOMP], denied, ALLOW),
+        "rt_sigaction": keep_sigchld() if keeps_children else answer(ALLOW),
     }
-    decisions = {row[column]: answer(denied) for row in FORBIDDEN.values() if row[column] is not None}
-    decisions |= {row[column]: answer(absent) for row in ABSENT.values()}
+    answers = ((FORBIDDEN, denied), (ABSENT, absent), (FEIGNED, FEIGN))
+    decisions = {row[column]: answer(value) for table, value in answers for row in table.values()}
     decisions |= {row[column]: guards[name] for name, row in GUARDED.items()}
+    decisions.pop(None, None)  # what this architecture lacks
     ranges = [(0, decisions.get(0, answer(ALLOW)))]
     for number in range(1, LAST_KNOWN_CALL + 1):
         decision = decisions.get(number, answer(ALLOW))
@@ -165,8 +225,8 @@ class FilterProgram(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p))
 
 
-def load_filter() -> FilterProgram:
-    code = build_filter(platform.machine())
+def load_filter(keeps_children: bool) -> FilterProgram:
+    code = build_filter(platform.machine(), keeps_children)
     return FilterProgram(len(code) // 8, code)
 
 
@@ -214,7 +274,7 @@ def mount_call(
 
 def calls_to_drop_capabilities() -> list[Call]:
     """Give up every capability for good, also across execve."""
-    bounds = [prctl_call(PR_CAPBSET_DROP, capability) for capability in (CAP_SYS_ADMIN, CAP_SETPCAP)]
+    bounds = [prctl_call(PR_CAPBSET_DROP, capability) for capability in (CAP_SYS_ADMIN, CAP_SYS_CHROOT, CAP_SETPCAP)]
     header = struct.pack("<Ii", 0x20080522, 0)  # _LINUX_CAPABILITY_VERSION_3, this process
     return [*bounds, Call("capset", libc.capset, (header, bytes(24))), prctl_call(PR_SET_NO_NEW_PRIVS, 1)]
 
@@ -235,11 +295,22 @@ def mount(source: bytes | None, target: bytes, kind: bytes | None, flags: int, o
     make([mount_call(source, target, kind, flags, options)])
 
 
+def make_read_only(place: str) -> None:
+    """Protect owner, mode and times of what is mounted here; a device can still be written to."""
+    kept = os.statvfs(place).f_flag & (MS_NOSUID | MS_NODEV | MS_NOEXEC)  # a user namespace may not take them off
+    mount(None, place.encode(), None, MS_REMOUNT | MS_BIND | MS_RDONLY | kept)
+
+
 def fork() -> int:
     child = libc_holding_the_lock.fork()
     if child < 0:
         raise failure("fork")
     return child
+
+
+def exit_on(number: int) -> None:
+    """Let this signal end the process at once, with its number as the status, whatever C code it runs."""
+    libc.signal(number, ctypes.cast(libc._exit, ctypes.c_void_p))
 
 
 def set_default_thread_stack(num_bytes: int) -> None:

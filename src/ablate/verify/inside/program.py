@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import _sitebuiltins
+import _socket
 import atexit
 import builtins
 import importlib
@@ -15,8 +16,7 @@ import threading
 import types
 from typing import NamedTuple
 
-import kernel
-from walls import DIRECTORY, PATH, RESULT, TOLD, Walls, confine, seccomp
+from walls import DIRECTORY, PATH, RESULT, Walls, confine
 
 RECURSION_LIMIT = 65_536  # contest programs recurse 50 000 deep; container.STACK_BYTES is large enough for it
 MESSAGE_CHARACTERS = 300
@@ -46,7 +46,6 @@ def prepare() -> None:
     sys.setrecursionlimit(RECURSION_LIMIT)
     sys.argv = [PATH]
     sys.path[:] = [DIRECTORY, *(entry for entry in sys.path if entry != os.path.dirname(__file__))]
-    seccomp.append(kernel.load_filter())
 
 
 class Prepared(NamedTuple):
@@ -59,17 +58,17 @@ class Prepared(NamedTuple):
     walls: Walls
 
 
-def run(prepared: Prepared, descriptors: list[int], told: int) -> None:
+def run(prepared: Prepared, descriptors: list[int], told: _socket.socket) -> None:
     """Become the test process. Ends by ``os._exit`` or ``SystemExit``; never returns.
 
     Args:
         descriptors: the memory files of this test: input, output, result.
-        told: the pipe on which the server is told that the walls stand.
+        told: the socket on which the watcher is told that the walls stand.
     """
     try:
         arguments = confine(prepared.walls, prepared.source, prepared.limits, descriptors, told)
     except BaseException as error:  # a failure in here is the sandbox's, and must not look like the program's
-        os.write(told, f"{type(error).__name__}: {error}".encode())
+        told.send(f"{type(error).__name__}: {error}".encode())
         os._exit(1)
     finish(status_of(prepared, arguments), prepared.limits["needs_teardown"])
 
@@ -109,9 +108,8 @@ def open_standard_streams() -> None:
 def reserve_descriptors() -> None:
     """Occupy the numbers that a test needs, so that none of the files that come for it has one of them."""
     nowhere = os.open("/dev/null", os.O_RDWR)
-    for number in {RESULT, TOLD} - {nowhere}:
-        os.dup2(nowhere, number)
-    if nowhere > TOLD:
+    if nowhere != RESULT:
+        os.dup2(nowhere, RESULT)
         os.close(nowhere)
 
 

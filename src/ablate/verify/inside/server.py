@@ -20,9 +20,11 @@ import signal
 import sys
 import time
 import types
+import warnings
 
 import kernel
 import program
+import usage
 import walls
 import watch
 
@@ -50,7 +52,7 @@ def send(channel: _socket.socket, **answer: object) -> None:
     channel.send(json.dumps(answer).encode())
 
 
-def serve(channel: _socket.socket) -> None:
+def serve(channel: _socket.socket, group: int | None) -> None:
     """Start one program process per rollout, one at a time; report a process that died without an answer."""
     modules: dict[tuple[str, str | None], types.ModuleType] = {}
     birth = calls_of_birth()
@@ -66,7 +68,7 @@ def serve(channel: _socket.socket) -> None:
         child = fork_into_new_namespace(birth)
         if child == 0:
             enclose()
-            program_process(channel, limits, source, modules[kind])
+            program_process(channel, limits, source, modules[kind], group)
             os._exit(0)
         del source
         _, status = os.waitpid(child, 0)
@@ -97,7 +99,10 @@ def enclose() -> None:
     kernel.mount(b"proc", b"/proc", b"proc", kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC)
 
 
-def program_process(channel: _socket.socket, limits: dict, source: str, module: types.ModuleType) -> None:
+def program_process(
+    channel: _socket.socket, limits: dict, source: str, module: types.ModuleType, group: int | None
+) -> None:
+    """Be a rollout. ``group``: see ``usage.CpuMeter``."""
     code, failure = compile_limited(source, limits)
     send(channel, compiled=failure is None, detail=failure)
     if code is None:
@@ -110,25 +115,30 @@ def program_process(channel: _socket.socket, limits: dict, source: str, module: 
     prepared = program.Prepared(code, module, script, limits, walls.namespaces(limits))
     birth = calls_of_birth()
     while descriptors := receive(channel)[1]:  # the files of a test; without them, no test follows
-        send(channel, **run_test(channel, prepared, descriptors, birth))
+        meter = usage.CpuMeter(group)
+        send(channel, **run_test(channel, prepared, descriptors, birth, meter))
 
 
 def compile_limited(source: str, limits: dict) -> tuple[types.CodeType | None, str | None]:
     """Compile under the limits of a test, because source text can cost time and memory too.
 
-    A program that exceeds them ends this process by a signal.
+    A program that exceeds them ends this process: by a signal, or with status ``kernel.COMPILED_TOO_LONG``. For the first
+    process of a namespace the kernel ignores SIGXCPU without a handler, and a handler of Python would wait for the compiler.
     """
     saved = {kind: resource.getrlimit(kind) for kind in (resource.RLIMIT_CPU, resource.RLIMIT_AS)}
-    used_s = time.process_time()
-    cpu_s = int(used_s + limits["cpu_s"] + COMPILE_MARGIN_S)
+    cpu_s = int(time.process_time() + limits["cpu_s"] + COMPILE_MARGIN_S)
+    kernel.exit_on(kernel.COMPILED_TOO_LONG)
     resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, saved[resource.RLIMIT_CPU][1]))
     resource.setrlimit(resource.RLIMIT_AS, (limits["address_space_bytes"], saved[resource.RLIMIT_AS][1]))
     try:
-        code = compile(source.removeprefix("\ufeff"), walls.PATH, "exec", dont_inherit=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # they would go to this process's own standard error
+            code = compile(source.removeprefix("\ufeff"), walls.PATH, "exec", dont_inherit=True)
     except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError) as error:
         return None, f"{type(error).__name__}: {error}"[:400]
     for kind, pair in saved.items():
         resource.setrlimit(kind, pair)
+    signal.signal(signal.SIGXCPU, signal.SIG_DFL)
     return code, None
 
 
@@ -142,17 +152,22 @@ def needs_teardown(code: types.CodeType) -> bool:
     return any(needs_teardown(inner) for inner in code.co_consts if isinstance(inner, types.CodeType))
 
 
-def run_test(channel: _socket.socket, prepared: program.Prepared, descriptors: list[int], birth: list) -> dict:
+def run_test(
+    channel: _socket.socket, prepared: program.Prepared, descriptors: list[int], birth: list, meter: usage.CpuMeter
+) -> dict:
     """Run one test in a new process and PID namespace; return its report as a row."""
-    confined, told = os.pipe2(os.O_NONBLOCK)
+    confined, told = walls.pair_for_words()
     child = fork_into_new_namespace(birth)
     if child == 0:
         channel.detach()  # its descriptor is closed soon, and the number may then belong to a file of the program
         program.run(prepared, descriptors, told)
-    for descriptor in (*descriptors, told):
+    for descriptor in descriptors:
         os.close(descriptor)
-    row = watch.watch(child, confined, prepared.limits, watch.members_of_namespace).to_row()
-    os.close(confined)
+    told.close()
+    row = watch.watch(child, confined, prepared.limits, watch.members_of_namespace, meter).to_row()
+    # Closing a unix socket also makes the kernel look for sockets that lie in each other's queues: a program can leave
+    # some, with all their descriptors.
+    confined.close()
     return row
 
 
@@ -162,14 +177,24 @@ def freeze() -> None:
     gc.freeze()
 
 
-def main() -> None:
-    given = int(sys.argv[1])
-    channel = _socket.socket(fileno=fcntl.fcntl(given, fcntl.F_DUPFD_CLOEXEC, LOWEST_OWN))
+def own_number(given: int) -> int:
+    """Move a descriptor away from the numbers that a test needs."""
+    number = fcntl.fcntl(given, fcntl.F_DUPFD_CLOEXEC, LOWEST_OWN)
     os.close(given)
+    return number
+
+
+def main() -> None:
+    channel = _socket.socket(fileno=own_number(int(sys.argv[1])))
+    group = own_number(int(sys.argv[2])) if len(sys.argv) > 2 else None
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # whoever started the verifier may ignore it, and that is inherited
+    for device in kernel.DEVICES:
+        kernel.make_read_only(device)
+    walls.seccomp.append(kernel.load_filter(keeps_children=group is None))
     kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
     kernel.set_default_thread_stack(8 << 20)
     program.prepare()
-    serve(channel)
+    serve(channel, group)
 
 
 if __name__ == "__main__":

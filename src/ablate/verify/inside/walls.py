@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _socket  # not socket: that module's pages would be copied for every test
 import os
 import resource
 import time
@@ -14,11 +15,12 @@ import kernel
 DIRECTORY = "/tmp"
 PATH = "/tmp/main.py"
 OPEN_FILES = 256
+QUEUED_SIGNALS = 256  # also timers; the kernel counts them for the user who started the sandbox
 TMPFS_OPTIONS = b"size=%d,nr_inodes=%d,mode=755"
 TMPFS_FILES = 4096
-RESULT, TOLD = 3, 4
-NOWHERE = RESULT  # leads to /dev/null until the file of a test's result takes its number
+RESULT = 3
 CONFINED = b"confined"
+MAX_WORDS = 1000
 
 seccomp: list[kernel.FilterProgram] = []  # made once by each server, before the first fork
 
@@ -26,7 +28,7 @@ seccomp: list[kernel.FilterProgram] = []  # made once by each server, before the
 class Walls(NamedTuple):
     """The two steps that separate a test from everything else; its files are put in place between them."""
 
-    leave_the_others: Callable[[], None]
+    leave_the_others: Callable[[], list[int]]  # returns descriptors that the watcher shall hold while the test lives
     give_up_rights: Callable[[], None]
 
 
@@ -43,13 +45,32 @@ def namespaces(limits: dict) -> Walls:
     flags = kernel.MS_NOSUID | kernel.MS_NODEV
     # Read-only, because a test that lowers its own oom_score_adj could make the kernel kill the server in its place.
     proc_flags = flags | kernel.MS_NOEXEC | kernel.MS_RDONLY
-    leave = [
+    home = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    build = [
         kernel.unshare_call(kernel.CLONE_NEWNS | kernel.CLONE_NEWIPC),
         kernel.mount_call(b"tmpfs", b"/tmp", b"tmpfs", flags, TMPFS_OPTIONS % (limits["disk_bytes"], TMPFS_FILES)),
         kernel.mount_call(b"proc", b"/proc", b"proc", proc_flags, b"subset=pid,hidepid=2"),
     ]
+    go_home = [kernel.Call("setns", kernel.libc.setns, (home, kernel.CLONE_NEWNS))]
     give_up = [*kernel.calls_to_drop_capabilities(), kernel.filter_call(seccomp[0])]
-    return Walls(partial(kernel.make, leave), partial(kernel.make, give_up))
+    return Walls(partial(leave_by_namespaces, build, go_home), partial(kernel.make, give_up))
+
+
+def leave_by_namespaces(build: list[kernel.Call], go_home: list[kernel.Call]) -> list[int]:
+    """Make a mount namespace for the test and live in its files, but as a member of another namespace.
+
+    /proc/self/mountinfo lists the mounts of the namespace whose member a process is, with their paths on the host, and
+    leaves out those that lie outside its root. So the list is empty.
+
+    Returns:
+        The descriptor that keeps the namespace, which has no member.
+    """
+    kernel.make(build)
+    root, own = os.open("/", os.O_PATH), os.open("/proc/self/ns/mnt", os.O_RDONLY)
+    kernel.make(go_home)
+    os.fchdir(root)
+    os.chroot(".")
+    return [own]
 
 
 def write_file(path: str, content: bytes) -> None:
@@ -58,50 +79,72 @@ def write_file(path: str, content: bytes) -> None:
     os.close(descriptor)
 
 
-def confine(walls: Walls, source: bytes, limits: dict, descriptors: list[int], told: int) -> list[bytes]:
+def confine(walls: Walls, source: bytes, limits: dict, descriptors: list[int], told: _socket.socket) -> list[bytes]:
     """Give up every right and every view of other processes.
 
     Args:
         source: the program's text, which it may read as its own file.
         limits: see ``scoring.limits_of``.
         descriptors: the memory files of this test: input, output, result.
-        told: the pipe on which the server is told that the walls stand.
+        told: the socket on which the watcher is told that the walls stand. It is closed before the program begins.
 
     Returns:
         The argument lines of functional mode, else nothing.
     """
     kernel.make(ENTER)
     write_file("/proc/self/oom_score_adj", b"1000")  # out of memory, the kernel kills the test and not the server
-    walls.leave_the_others()
+    held = walls.leave_the_others()
     os.chdir(DIRECTORY)
     write_file(PATH, source)
-    arguments = arrange_descriptors(descriptors, limits["mode"] == "functional", told)
+    arguments = arrange_descriptors(descriptors, limits["mode"] == "functional")
     limit_resources(limits)
     walls.give_up_rights()
-    os.write(TOLD, CONFINED + repr(time.monotonic()).encode())
-    os.close(TOLD)
+    tell(told, CONFINED + repr(time.monotonic()).encode(), held)
+    told.detach()
+    os.closerange(RESULT + 1, 1024)  # all that the server had open, above all its channel to the supervisor
     return arguments
 
 
-def arrange_descriptors(descriptors: list[int], functional: bool, told: int) -> list[bytes]:
-    """Leave open 0 (input), 1 (output), 2 (nowhere), 3 (result) and ``told``; in functional mode 0 and 1 lead nowhere.
+def pair_for_words() -> tuple[_socket.socket, _socket.socket]:
+    """Where the watcher hears a test, and where the test tells that its walls stand, or why not."""
+    words, told = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+    words.setblocking(False)
+    return words, told
 
-    No descriptor that it is given is one of these numbers, see ``program.reserve_descriptors``.
+
+def tell(told: _socket.socket, words: bytes, held: list[int]) -> None:
+    """Send the words, and descriptors that stay open in the socket, where nobody takes them out, until it is closed."""
+    rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, b"".join(number.to_bytes(4, "little") for number in held))]
+    told.sendmsg([words], rights if held else [])
+
+
+def heard(words: _socket.socket) -> bytes:
+    """What the test has said so far; the message stays in the socket, and with it what it holds."""
+    try:
+        return words.recv(MAX_WORDS, _socket.MSG_PEEK)
+    except BlockingIOError:  # it has not said it yet
+        return b""
+
+
+def arrange_descriptors(descriptors: list[int], functional: bool) -> list[bytes]:
+    """Put 0 (input), 1 (output), 2 (nowhere) and 3 (result) in place; in functional mode 0 and 1 lead nowhere.
+
+    No descriptor that it is given is one of these numbers, see ``program.reserve_descriptors``. /dev/null is opened for
+    this test: a lock or a flag on an open file would last for all that share it.
 
     Returns:
         The argument lines of functional mode, else nothing.
     """
     source, output, result = descriptors
+    nowhere = os.open("/dev/null", os.O_RDWR)
     arguments = []
     if functional:
         with os.fdopen(source, "rb", closefd=False) as lines:
             arguments = lines.read().split(b"\n")
-    os.dup2(NOWHERE, 2)
-    os.dup2(NOWHERE if functional else source, 0)
-    os.dup2(NOWHERE if functional else output, 1)
-    os.dup2(result, RESULT)  # NOWHERE has this number until now
-    os.dup2(told, TOLD)
-    os.closerange(TOLD + 1, 1024)  # all that the server had open, above all its channel to the supervisor
+    for number, target in enumerate(
+        (nowhere if functional else source, nowhere if functional else output, nowhere, result)
+    ):
+        os.dup2(target, number)
     return arguments
 
 
@@ -117,5 +160,6 @@ def limit_resources(limits: dict) -> None:
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_MEMLOCK, 0),
         (resource.RLIMIT_MSGQUEUE, 0),
+        (resource.RLIMIT_SIGPENDING, QUEUED_SIGNALS),
     ):
         resource.setrlimit(kind, (value, value))

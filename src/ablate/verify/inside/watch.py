@@ -1,23 +1,23 @@
-# ruff: noqa: PTH123, PTH208
+# ruff: noqa: PTH208
 # pathlib would be one more import in every test process.
 """Measures what a test uses and stops it at its limits. Runs in the process that forked the test, which is trusted."""
 
 from __future__ import annotations
 
+import _socket
 import os
-import resource
 import select
 import signal
 import time
 from collections.abc import Callable, Iterable
 
+import usage
 import walls
 from test_report import TestReport
 
 SHORTEST_PAUSE_S = 0.005
 LONGEST_BLIND_PAUSE_S = 0.02  # on kernels that cannot wake the watcher when a test ends
-OWN_SHARE = 0.5  # of a test's whole time: with a smaller share, the machine is why the test did not end
-TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+STARVED_SHARE = 0.5  # of a test's whole time: with a larger share, the machine is why the test did not end
 NUM_CORES = os.cpu_count() or 1
 
 Members = Callable[[], Iterable[str]]  # the ids of all processes that belong to the running test
@@ -28,17 +28,18 @@ def members_of_namespace() -> list[str]:
     return [name for name in os.listdir("/proc") if name.isdigit() and name != "1"]
 
 
-def watch(child: int, words: int, limits: dict, members: Members) -> TestReport:
+def watch(child: int, words: _socket.socket, limits: dict, members: Members, meter: usage.CpuMeter) -> TestReport:
     """Wait until a test ends or reaches a limit and is stopped; reap its first process.
 
     Args:
         child: the test's first process.
-        words: the reading end of the pipe on which the test says that its sandbox is complete. It does not block.
+        words: where the test says that its sandbox is complete, see ``walls.pair_for_words``.
         limits: see ``scoring.limits_of``.
+        meter: made before the test was forked.
     """
-    test = RunningTest(child, words, limits, members)
+    test = RunningTest(child, words, limits, members, meter)
     stopped = test.wait()
-    _, status, usage = os.wait4(child, 0)
+    _, status, used = os.wait4(child, 0)
     wall_s = time.monotonic() - test.forked
     test.hear()
     return TestReport(
@@ -46,35 +47,37 @@ def watch(child: int, words: int, limits: dict, members: Members) -> TestReport:
         complaint=test.complaint,
         status=status,
         stopped=stopped,
-        cpu_s=max(usage.ru_utime + usage.ru_stime, test.used_s),
+        cpu_s=meter.end(used.ru_utime + used.ru_stime),
         wall_s=wall_s,
-        run_wait_s=test.run_wait_s,
-        peak_kib=usage.ru_maxrss,
+        run_wait_s=test.starved_s,
+        peak_kib=used.ru_maxrss,
     )
 
 
 class RunningTest:
-    """One test's first process and what the whole test has used so far."""
+    """One test's first process, and what the whole test has used so far."""
 
-    def __init__(self, child: int, words: int, limits: dict, members: Members) -> None:
+    def __init__(
+        self, child: int, words: _socket.socket, limits: dict, members: Members, meter: usage.CpuMeter
+    ) -> None:
         self.child = child
         self.words = words
         self.limits = limits
         self.members = members
-        self.forked = time.monotonic()
+        self.meter = meter
+        self.forked = self.looked = time.monotonic()
         self.began: float | None = None  # when its sandbox was complete and the program's first line ran
         self.complaint = ""
-        self.used_s = self.run_wait_s = 0.0
+        self.used_s = 0.0
+        self.starved_s = 0.0  # it was ready to run, and others had the processors
+        self.blocked_s = 0.0  # it waited within the kernel, as for a disk
 
     def hear(self) -> None:
         """Read what the test process wrote before the program's first line.
 
-        The writing end is closed before that line runs, so the program can neither write to the pipe nor read from it.
+        The test's end is closed before that line runs, so the program can neither write to it nor read from it.
         """
-        try:
-            said = os.read(self.words, 1000)
-        except BlockingIOError:  # it has not said it yet
-            return
+        said = walls.heard(self.words)
         if said.startswith(walls.CONFINED):
             self.began = float(said.removeprefix(walls.CONFINED))
         elif said:
@@ -108,88 +111,49 @@ class RunningTest:
     def look(self) -> tuple[str | None, float]:
         """Return the limit that the test has reached, if any, and the seconds until the next look is needed.
 
-        Wall time counts from the program's first line, without the time for which the program waited for a processor.
-        It stops only a program that sleeps, because a busy machine and a blocking kernel are not the program's fault.
+        Wall time counts from the program's first line, without the time for which the machine kept the program waiting.
         """
         if self.began is None:
             self.hear()
         pids = list(self.members())
-        self.used_s, resident_bytes, is_asleep = usage_of(pids)
+        self.note_waiting(pids)
         elapsed_s = time.monotonic() - self.forked
-        self.run_wait_s = self.waited_s(elapsed_s, is_asleep)
-        own_s = 0.0 if self.began is None else time.monotonic() - self.began - self.run_wait_s
+        kept_s = self.starved_s + self.blocked_s
+        own_s = 0.0 if self.began is None else time.monotonic() - self.began - kept_s
         if self.used_s >= self.limits["cpu_s"]:
             return "cpu", 0.0
         # The first sum counts a page that forks share once for each of them; the second sum counts it once.
-        if resident_bytes > self.limits["memory_bytes"] and proportional_bytes(pids) > self.limits["memory_bytes"]:
+        memory_bytes = self.limits["memory_bytes"]
+        if memory_bytes is not None and usage.resident_bytes(pids) > memory_bytes < usage.proportional_bytes(pids):
             return "memory", 0.0
-        if own_s >= self.limits["wall_s"] and is_asleep:
+        if own_s >= self.limits["wall_s"]:
             return "wall", 0.0
         if elapsed_s >= self.limits["starved_s"]:
-            return "starved" if own_s < elapsed_s * OWN_SHARE else "wall", 0.0
+            is_starved = self.began is None or self.starved_s > elapsed_s * STARVED_SHARE
+            return "starved" if is_starved else "wall", 0.0
         left_s = self.limits["wall_s"] - own_s
         pause_s = min((self.limits["cpu_s"] - self.used_s) / NUM_CORES, left_s, self.limits["look_every_s"])
         return None, max(pause_s, SHORTEST_PAUSE_S)
 
-    def waited_s(self, elapsed_s: float, is_asleep: bool) -> float:
-        """Seconds in which the test's first process was ready to run while others had the processors.
+    def note_waiting(self, pids: list[str]) -> None:
+        """Take what the test does at this moment for what it has done since the last look.
 
-        Where the kernel does not count them (gVisor), a program that is ready to run has waited whenever it did not
-        compute, and a program that sleeps has never waited.
+        It is starved while a thread is ready to run and none has a processor. A program cannot bring that about by
+        itself: on an idle machine, a thread that is ready has a processor, or another thread of the program has it. It
+        may neither lower its priority nor choose its processors, see ``kernel.FEIGNED``.
+
+        A thread that the kernel holds (D) waits for the machine, unless there are others: then it may have called vfork.
         """
-        counted_s = run_queue_wait_s(self.child)
-        if counted_s is not None:
-            return counted_s
-        return 0.0 if is_asleep else elapsed_s - self.used_s
-
-
-def usage_of(pids: Iterable[str]) -> tuple[float, int, bool]:
-    """CPU seconds and resident bytes of these processes together, and whether all of them sleep."""
-    cpu_s, resident_bytes, is_asleep = 0.0, 0, True
-    for pid in pids:
-        try:
-            with open(f"/proc/{pid}/stat", "rb") as stat:
-                fields = stat.read().rpartition(b")")[2].split()
-            resident_bytes += resident_bytes_of(pid)
-        except (FileNotFoundError, ProcessLookupError):
-            continue  # it ended after the list was made
-        is_asleep = is_asleep and fields[0] not in (b"R", b"D")
-        cpu_s += sum(map(int, fields[11:15])) / TICKS_PER_S  # utime stime cutime cstime
-    return cpu_s, resident_bytes, is_asleep
-
-
-def resident_bytes_of(pid: str) -> int:
-    with open(f"/proc/{pid}/statm", "rb") as sizes:
-        return int(sizes.read().split()[1]) * resource.getpagesize()
-
-
-def proportional_bytes(pids: Iterable[str]) -> int:
-    """Memory of these processes together; a page that n processes share counts 1/n in each."""
-    total = 0
-    for pid in pids:
-        try:
-            total += proportional_bytes_of(pid)
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-    return total
-
-
-def proportional_bytes_of(pid: str) -> int:
-    try:
-        with open(f"/proc/{pid}/smaps_rollup", "rb") as rows:
-            return next(int(row.split()[1]) * 1024 for row in rows if row.startswith(b"Pss:"))
-    except (
-        FileNotFoundError,
-        PermissionError,
-        StopIteration,
-    ):  # gVisor has no such file, and the program may forbid it
-        return resident_bytes_of(pid)
-
-
-def run_queue_wait_s(child: int) -> float | None:
-    """Seconds in which a process was ready to run while others had the processors; None if the kernel does not say."""
-    try:
-        with open(f"/proc/{child}/schedstat", "rb") as stat:
-            return int(stat.read().split()[1]) / 1e9
-    except (FileNotFoundError, ProcessLookupError):
-        return None
+        states = usage.thread_states(pids)
+        share = usage.processor_share(pids) if b"R" in states else None
+        before_s, self.used_s = self.used_s, self.meter.look(pids)
+        now = time.monotonic()
+        since_s, self.looked = now - max(self.looked, self.began or now), now
+        if since_s <= 0:  # it has not begun
+            return
+        if b"R" in states and b"R" in usage.thread_states(pids):
+            if share is None:  # gVisor: what it did not compute, it waited
+                share = (self.used_s - before_s) / since_s
+            self.starved_s += since_s * max(0.0, 1.0 - share)
+        elif states == [b"D"]:
+            self.blocked_s += since_s

@@ -1,7 +1,9 @@
-"""Limits on the memory and processes of one backend's whole container, where the machine offers control groups."""
+"""Control groups, where the machine offers them: limits on the memory and processes of one backend's whole container,
+and the count of its CPU time, which no process can leave."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from dataclasses import dataclass
@@ -23,10 +25,15 @@ class Group:
     version: int
     memory: Path
     pids: Path
+    cpu: Path | None  # None: the machine does not count CPU time in groups
+
+    @property
+    def directories(self) -> set[Path]:
+        return {self.memory, self.pids, self.cpu} - {None}
 
     def join(self) -> None:
         """Move the calling process into the group; its children will be in it too."""
-        for directory in {self.memory, self.pids}:
+        for directory in self.directories:
             (directory / "cgroup.procs").write_text("0")
 
     def limit(self, memory_bytes: int, num_processes: int) -> None:
@@ -40,6 +47,13 @@ class Group:
         return next((int(row[1]) for row in rows if row[0] == b"oom_kill"), 0)
 
     @cached_property
+    def cpu_usage(self) -> int | None:
+        """Descriptor of the file that ``usage.group_cpu_s`` reads."""
+        if self.cpu is None:
+            return None
+        return os.open(self.cpu / ("cpu.stat" if (self.cpu / "cpu.stat").exists() else "cpuacct.usage"), os.O_RDONLY)
+
+    @cached_property
     def events(self) -> int:
         """Descriptor of the file with the kernel's counts; it is read twice in every test."""
         return os.open(self.memory / ("memory.events" if self.version == 2 else "memory.oom_control"), os.O_RDONLY)
@@ -47,7 +61,7 @@ class Group:
     def remove(self) -> None:
         """Remove the group once its last process is gone; if a process stays, a later start removes the group."""
         deadline = time.monotonic() + REMOVE_TIMEOUT_S
-        for directory in {self.memory, self.pids}:
+        for directory in self.directories:
             while not remove_directory(directory) and time.monotonic() < deadline:
                 time.sleep(0.005)
 
@@ -101,7 +115,7 @@ def make_v2() -> Group | None:
         directory.mkdir()
         if (directory / "memory.swap.max").exists():
             (directory / "memory.swap.max").write_text("0")
-        return Group(2, directory, directory)
+        return Group(2, directory, directory, directory)
     return None
 
 
@@ -109,11 +123,21 @@ def make_v1() -> Group | None:
     parents = [own_directory(controller) for controller in ("memory", "pids")]
     if None in parents:
         return None
-    made = [parent / f"{PREFIX}{os.getpid()}" for parent in parents]
-    for parent, directory in zip(parents, made, strict=True):
-        sweep(parent)
-        directory.mkdir(exist_ok=True)
-    return Group(1, *made)
+    return Group(1, *map(make_below, parents), cpu=make_cpu_v1())
+
+
+def make_cpu_v1() -> Path | None:
+    parent = own_directory("cpuacct")
+    with contextlib.suppress(OSError):  # this hierarchy may not be ours where the others are
+        return parent and make_below(parent)
+    return None
+
+
+def make_below(parent: Path) -> Path:
+    directory = parent / f"{PREFIX}{os.getpid()}"
+    sweep(parent)
+    directory.mkdir(exist_ok=True)
+    return directory
 
 
 def make_group() -> tuple[Group | None, str]:

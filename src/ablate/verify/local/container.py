@@ -25,7 +25,7 @@ INSIDE = Path(__file__).parents[1] / "inside"
 # Read once: the files that a container runs must neither change nor vanish while the verifier runs.
 SOURCES = {
     name: (INSIDE / name).read_bytes()
-    for name in ("kernel.py", "walls.py", "program.py", "test_report.py", "watch.py", "server.py")
+    for name in ("kernel.py", "walls.py", "program.py", "test_report.py", "usage.py", "watch.py", "server.py")
 }
 # Users that own nothing on the host. A container must not run as root: root has no process limit, and may read root's
 # files. Each container has its own user, because kernels before 5.14 count a user's processes over all containers.
@@ -35,7 +35,6 @@ STACK_BYTES = 1 << 30  # main thread's stack, for recursion through C code; part
 START_TIMEOUT_S = 60.0
 END_TIMEOUT_S = 0.1
 REAP_TIMEOUT_S = 5.0
-DEVICES = ("null", "zero", "full", "random", "urandom")
 ENVIRONMENT = {
     "HOME": "/tmp",
     "PATH": "/python/bin",
@@ -63,14 +62,19 @@ def find_bubblewrap() -> str:
 
 
 def arguments(
-    bwrap: str, view: View, binds: list[tuple[str, str]], module_fds: list[int], channel_fd: int
+    bwrap: str,
+    view: View,
+    binds: list[tuple[str, str]],
+    devices: list[tuple[str, str]],
+    module_fds: list[int],
+    server_fds: list[int],
 ) -> list[str]:
     """bubblewrap's command line: own user, PID, network, IPC, UTS namespaces; only a test's own tmpfs is writable."""
     line = [bwrap, "--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts"]
     line += ["--unshare-cgroup-try", "--die-with-parent", "--new-session", "--hostname", "sandbox"]
     line += ["--uid", str(SANDBOX_USER), "--gid", str(SANDBOX_USER), "--cap-drop", "ALL"]
     # The server makes a namespace for each test, and the test then drops both. They count only inside the container.
-    line += ["--cap-add", "CAP_SYS_ADMIN", "--cap-add", "CAP_SETPCAP", "--clearenv"]
+    line += ["--cap-add", "CAP_SYS_ADMIN", "--cap-add", "CAP_SETPCAP", "--cap-add", "CAP_SYS_CHROOT", "--clearenv"]
     for name, value in ENVIRONMENT.items():
         line += ["--setenv", name, value]
     for source, place in binds:
@@ -80,14 +84,14 @@ def arguments(
     for place in view.masks:
         line += ["--tmpfs", place, "--remount-ro", place]
     line += ["--proc", "/proc", "--dir", "/tmp", "--perms", "0755", "--dir", "/dev", "--symlink", "/tmp", "/dev/shm"]
-    for name in DEVICES:
-        line += ["--dev-bind", f"/dev/{name}", f"/dev/{name}"]
+    for source, place in devices:
+        line += ["--dev-bind", source, place]
     for name, target in (("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")):
         line += ["--symlink", f"/proc/self/fd{target}", f"/dev/{name}"]
     for descriptor, name in zip(module_fds, SOURCES, strict=True):
         line += ["--perms", "0444", "--file", str(descriptor), f"/sandbox/{name}"]
     line += ["--remount-ro", "/", "--chdir", "/"]
-    return [*line, view.executable, "-S", "-s", "-B", "-X", "utf8", "/sandbox/server.py", str(channel_fd)]
+    return [*line, view.executable, "-S", "-s", "-B", "-X", "utf8", "/sandbox/server.py", *map(str, server_fds)]
 
 
 def memory_file(name: str, content: bytes = b"") -> int:
@@ -132,6 +136,7 @@ class Container:
     bwrap: str
     view: View
     binds: list[tuple[str, str]]
+    devices: list[tuple[str, str]]
     group: Group | None
     line: socket.socket  # to the verifier's process
     is_cancelled: Callable[[], bool]  # called when ``line`` is readable: has the job been cancelled?
@@ -144,13 +149,15 @@ class Container:
         self.channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.complaints = memory_file("complaints")
         modules = [memory_file(name, text) for name, text in SOURCES.items()]
+        count = self.group.cpu_usage if self.group is not None else None
+        given = [theirs.fileno(), *([count] if count is not None else [])]
         try:
             self.process = subprocess.Popen(
-                arguments(self.bwrap, self.view, self.binds, modules, theirs.fileno()),
+                arguments(self.bwrap, self.view, self.binds, self.devices, modules, given),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=self.complaints,
-                pass_fds=[theirs.fileno(), *modules],
+                pass_fds=[*given, *modules],
                 preexec_fn=self.leave_root,
                 env={},
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from pathlib import Path
 
@@ -21,14 +22,14 @@ def free_directory(needed: list[str]) -> Path:
     raise OSError(f"none of {', '.join(STAGES)} is free to cover")
 
 
-def stage(bwrap: str, view: View) -> list[tuple[str, str]]:
+def stage(bwrap: str, view: View) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
     """As root, bind the files that the container shows to a place that another user can reach.
 
     The interpreter may lie under a home directory that only root may enter. The binds are made in a mount namespace of
     this process and end with it.
 
     Returns:
-        The binds (host path, path inside) with the new host paths.
+        The binds (host path, path inside) with the new host paths, and those of the device nodes.
 
     Raises:
         OSError: when the machine forbids root to mount, as an unprivileged container does.
@@ -48,4 +49,21 @@ def stage(bwrap: str, view: View) -> list[tuple[str, str]]:
         kernel.mount(f"/proc/self/fd/{descriptor}".encode(), bytes(place), None, kernel.MS_BIND)
         os.close(descriptor)
         staged.append((str(place), inside))
-    return staged
+    return staged, make_devices(stage_directory / "devices")
+
+
+def make_devices(directory: Path) -> list[tuple[str, str]]:
+    """Device nodes of our own, so that no lock on one of them is a lock on the host's; the host's where that is denied."""
+    directory.mkdir()
+    kernel.mount(b"tmpfs", bytes(directory), b"tmpfs", kernel.MS_NOSUID | kernel.MS_NOEXEC, b"mode=755,size=64k")
+    made = []
+    for place, minor in kernel.DEVICES.items():
+        node = directory / Path(place).name
+        try:
+            os.mknod(node, stat.S_IFCHR, os.makedev(1, minor))
+        except PermissionError:  # a container may not have the right
+            made.append((place, place))
+            continue
+        node.chmod(0o666)
+        made.append((str(node), place))
+    return made

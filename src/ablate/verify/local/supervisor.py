@@ -18,6 +18,7 @@ from dataclasses import replace
 from ablate.types import Verdict, VerdictKind
 from ablate.verify import compare
 from ablate.verify.inside import kernel
+from ablate.verify.inside.kernel import COMPILED_TOO_LONG
 from ablate.verify.inside.test_report import parse_report
 from ablate.verify.jobs import ALIVE, ALIVE_EVERY_S, CANCELLED, Interrupted, Job, infrastructure_error, num_tests_run
 from ablate.verify.local import cgroups, sandbox_view
@@ -30,7 +31,7 @@ from ablate.verify.local.container import (
 )
 from ablate.verify.local.messages import receive_message, send_message
 from ablate.verify.local.staging import stage
-from ablate.verify.scoring import MIB, Outcome, limits_of, longest_wait_s, run_in_order, score
+from ablate.verify.scoring import MIB, Outcome, compiler_stopped, limits_of, longest_wait_s, run_in_order, score
 
 CONTAINER_MIB = 64  # the server's and the program process's own memory, in addition to the test's
 
@@ -70,9 +71,10 @@ def open_program(container: Container, job: Job, limits: dict) -> str | None:
         os.close(source)
     answer = container.receive(longest_wait_s(job))
     if "died" in answer:
-        if not os.WIFSIGNALED(answer["died"]):
+        code = os.waitstatus_to_exitcode(answer["died"])
+        if code >= 0 and code != COMPILED_TOO_LONG:
             raise ContainerError(container.reason("the program process failed"))
-        return f"the compiler was stopped by signal {os.WTERMSIG(answer['died'])}"
+        return compiler_stopped(code)
     return None if answer["compiled"] else answer["detail"]
 
 
@@ -109,11 +111,14 @@ class Supervisor:
     def __init__(self, line: socket.socket, group: cgroups.Group | None) -> None:
         view = sandbox_view.find_view()
         bwrap = find_bubblewrap()
-        binds = stage(bwrap, view) if os.getuid() == 0 else list(view.binds)
+        if os.getuid() == 0:
+            binds, devices = stage(bwrap, view)
+        else:
+            binds, devices = list(view.binds), [(place, place) for place in kernel.DEVICES]
         self.line = line
         self.current: int | None = None
         self.problem_id: str | None = None
-        self.container = Container(bwrap, view, binds, group, line, self.is_cancelled, self.say_alive)
+        self.container = Container(bwrap, view, binds, devices, group, line, self.is_cancelled, self.say_alive)
         self.said_at = 0.0
 
     def is_cancelled(self) -> bool:
