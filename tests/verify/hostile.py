@@ -14,6 +14,24 @@ def syscall(*args):
     return libc.syscall(*[ctypes.c_long(a) if isinstance(a, int) else a for a in args])
 """
 
+BURN = """
+import os, time
+def burn(cpu_s):
+    start = time.process_time()
+    while time.process_time() - start < cpu_s: pass
+"""
+IGNORE_CHILDREN = BURN + "import signal\nsignal.signal(signal.SIGCHLD, signal.SIG_IGN)\n"
+# SA_NOCLDWAIT with the default handler
+NO_CHILD_WAIT = (
+    BURN
+    + """
+import ctypes
+class Action(ctypes.Structure):
+    _fields_ = [("handler", ctypes.c_void_p), ("mask", ctypes.c_ulong * 16), ("flags", ctypes.c_int), ("restorer", ctypes.c_void_p)]
+ctypes.CDLL(None).sigaction(17, ctypes.byref(Action(flags=2)), None)
+"""
+)
+
 EXHAUSTING = {
     "fork bomb": (
         "import os\nwhile True:\n    try:\n        os.fork()\n    except OSError:\n        pass",
@@ -178,6 +196,80 @@ EXHAUSTING = {
         "import time\ntime.process_time = time.monotonic = time.perf_counter = time.time = lambda: 0\nwhile True: pass",
         {"time_limit"},
     ),
+    "children that nobody waits for": (
+        IGNORE_CHILDREN + "for _ in range(8):\n    if os.fork() == 0: burn(0.2); os._exit(0)\n"
+        "    try: os.wait()\n    except ChildProcessError: pass\nprint('contained')",
+        {"time_limit"},
+    ),
+    "short children that nobody waits for, by a flag that /proc does not show": (
+        NO_CHILD_WAIT
+        + "for _ in range(400):\n    if os.fork() == 0: burn(0.004); os._exit(0)\n    time.sleep(0.004)\nprint('contained')",
+        {"time_limit", "runtime_error"},
+    ),
+    "grandchildren whose parents have gone": (
+        BURN
+        + "for _ in range(60):\n    if os.fork() == 0:\n        if os.fork() == 0: burn(0.02)\n        os._exit(0)\n    os.wait()\n"
+        "    time.sleep(0.02)\nprint('contained')",
+        {"time_limit", "runtime_error"},
+    ),
+    "grandchildren of a parent that ignores its children": (
+        IGNORE_CHILDREN
+        + "for _ in range(60):\n    if os.fork() == 0:\n        if os.fork() == 0: burn(0.02)\n        os._exit(0)\n"
+        "    time.sleep(0.02)\nprint('contained')",
+        {"time_limit", "runtime_error"},
+    ),
+    "children that are gone with another signal": (
+        SYSCALL
+        + IGNORE_CHILDREN
+        + "for _ in range(8):\n    if syscall(56, 0, 0, 0, 0, 0) == 0: burn(0.2); os._exit(0)\n    time.sleep(0.2)\nprint('contained')",
+        {"time_limit", "runtime_error"},
+    ),
+    "time in threads that have ended": (
+        BURN
+        + "import threading\nfor _ in range(60):\n    t = threading.Thread(target=burn, args=(0.02,))\n    t.start()\n    t.join()\nprint('contained')",
+        {"time_limit"},
+    ),
+    "the lowest priority on one processor": (
+        "import os\nfor f in (lambda: os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0)), lambda: os.nice(19), "
+        "lambda: os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})):\n    try: f()\n    except OSError: pass\n"
+        "while True: pass",
+        {"time_limit"},
+    ),
+    "children of the lowest priority that nobody waits for": (
+        IGNORE_CHILDREN
+        + "try: os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0)); os.sched_setaffinity(0, {0})\n"
+        "except OSError: pass\nwhile True:\n    try:\n        if os.fork() == 0: burn(0.05); os._exit(0)\n"
+        "    except OSError: pass\n    time.sleep(0.01)",
+        {"time_limit"},
+    ),
+    "threads that crowd at the same moment and sleep": (
+        "import threading, time\ndef f():\n    while True:\n        time.sleep(0.05 - time.monotonic() % 0.05)\n        sum(range(2000))\n"
+        "for _ in range(20): threading.Thread(target=f).start()",
+        {"time_limit", "runtime_error"},
+    ),
+    "a child of vfork that sleeps": (
+        SYSCALL + "import time\nif syscall(56, 0x4000 | 0x100 | 17, 0, 0, 0, 0) == 0: time.sleep(3600)",
+        {"time_limit"},
+    ),
+    "a brother by vfork that sleeps": (
+        SYSCALL
+        + "import time\nif os.fork() == 0:\n    if syscall(56, 0x8000 | 0x4000 | 0x100 | 17, 0, 0, 0, 0) == 0: time.sleep(3600)\n"
+        "time.sleep(3600)",
+        {"time_limit"},
+    ),
+    "stopped children": (
+        "import os, signal, time\nfor _ in range(3):\n    if os.fork() == 0:\n        os.kill(os.getpid(), signal.SIGSTOP)\n        time.sleep(3600)\n"
+        "os.wait()",
+        {"time_limit"},
+    ),
+    "a wait for a child that waits for its parent": (
+        "import os\nr, w = os.pipe()\nif os.fork() == 0: os.read(r, 1)\nos.wait()",
+        {"time_limit"},
+    ),
+    "a source that takes long to compile": (
+        "x = 1\nx = f'" + "{0}" * 80_000 + "'\nprint('contained')",
+        {"compile_error"},
+    ),
     "raises its own limits and burns": (
         "import resource\nfor k in range(16):\n    try: resource.setrlimit(k, (resource.RLIM_INFINITY,) * 2)\n"
         "    except (OSError, ValueError): pass\nwhile True: pass",
@@ -318,6 +410,55 @@ CONTAINED = {
         "import os\nfound = [p for p in ('/bin/sh', '/usr/bin/env', '/bin/bash', '/usr/bin/bwrap', '/usr/bin/gcc') if os.path.exists(p)]\n"
         "print(found or 'contained')"
     ),
+    "a lock on /dev/null that stays": (
+        "import fcntl\ntry:\n    fcntl.flock(2, fcntl.LOCK_EX | fcntl.LOCK_NB)\n    print('contained')\nexcept OSError:\n    print('locked')"
+    ),
+    "flags of the shared standard error": (
+        "import fcntl, os, signal\nkept = fcntl.fcntl(2, fcntl.F_GETFL) & (os.O_NONBLOCK | os.O_APPEND), fcntl.fcntl(2, 11), fcntl.fcntl(2, fcntl.F_GETOWN)\n"
+        "fcntl.fcntl(2, fcntl.F_SETFL, os.O_NONBLOCK | os.O_APPEND)\nfcntl.fcntl(2, 10, signal.SIGUSR1)\nfcntl.fcntl(2, fcntl.F_SETOWN, os.getpid())\n"
+        "print('contained' if kept == (0, 0, 0) else kept)"
+    ),
+    "the metadata of device nodes": (
+        "import os\nmade = []\nfor p in ('null', 'zero', 'full', 'random', 'urandom'):\n"
+        "    for f in (os.utime, lambda p: os.chmod(p, 0o600), lambda p: os.chown(p, os.getuid(), os.getgid()), "
+        "lambda p: os.setxattr(p, 'user.x', b'x'), lambda p: os.utime(os.open(p, os.O_RDWR))):\n"
+        "        try: f('/dev/' + p); made.append(p)\n        except OSError: pass\n"
+        "print(made or 'contained')"
+    ),
+    "slots for asynchronous input and output": SYSCALL
+    + "print('contained' if syscall(206, 60000, ctypes.create_string_buffer(8)) == -1 else 'took them')",
+    "quotas of the machine": (
+        SYSCALL + "import fcntl, resource, socket\n"
+        "got = [n for n in (206, 209, 253, 294, 425, 321, 298, 300, 248, 250, 240, 68, 64, 29, 319, 317, 323) if syscall(n, 1, 0, 0, 0) != -1]\n"
+        "r, w = os.pipe()\na, b = socket.socketpair()\n"
+        "def guarded(f, *args):\n    try: f(*args); got.append(args)\n    except OSError: pass\n"
+        "guarded(fcntl.fcntl, w, 1031, 1 << 20)\n"
+        "guarded(fcntl.fcntl, os.open(os.__file__, os.O_RDONLY), 1024, fcntl.F_RDLCK)\n"
+        "guarded(fcntl.fcntl, os.open('/', os.O_RDONLY), 1026, 1)\n"
+        "for option in (26, 50, 51, 52): guarded(a.setsockopt, socket.SOL_SOCKET, option, bytes(16))\n"
+        "if libc.prctl(22, 1, 0, 0, 0) != -1: got.append('seccomp')\n"
+        "for k in (resource.RLIMIT_SIGPENDING, resource.RLIMIT_NPROC, resource.RLIMIT_NOFILE):\n"
+        "    if resource.getrlimit(k)[1] > 1024: got.append(k)\nprint(got or 'contained')"
+    ),
+    "its own priority": (
+        "import os\ndef seen(): return os.sched_getscheduler(0), os.getpriority(os.PRIO_PROCESS, 0), sorted(os.sched_getaffinity(0))\n"
+        "before = seen()\nfor f in (lambda: os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0)), "
+        "lambda: os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0)), lambda: os.nice(19), lambda: os.setpriority(os.PRIO_PGRP, 0, 19), "
+        "lambda: os.setpriority(os.PRIO_USER, 0, 19), lambda: os.sched_setaffinity(0, {before[2][0]})):\n"
+        "    try: f()\n    except OSError: pass\nprint('contained' if seen() == before else seen())"
+    ),
+    "an abstract socket in a cycle of sent descriptors": (
+        "import array, os, socket, time\nunix = socket.AF_UNIX\na, b = socket.socketpair(unix, socket.SOCK_DGRAM)\nc, d = socket.socketpair(unix, socket.SOCK_DGRAM)\n"
+        "s = socket.socket(unix)\ntry:\n    s.bind('\\0left in a cycle')\n    said = 'contained'\nexcept OSError as error: said = error\n"
+        "rights = array.array('i', [a.fileno(), b.fileno(), c.fileno(), d.fileno(), s.fileno()])\n"
+        "for sender in (a, d): sender.sendmsg([b'x'], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])\nprint(said)"
+    ),
+    "the mount table of the host": (
+        "import os\ndef table(): return ''.join(open(f'/proc/self/{n}').read() for n in ('mountinfo', 'mounts', 'mountstats'))\n"
+        "seen = table()\nr, w = os.pipe()\nif os.fork() == 0:\n    os.write(w, table().encode() or b'-')\n    os._exit(0)\nos.wait()\n"
+        "seen += os.read(r, 65536).decode()\nprint('contained' if seen == '-' else seen)"
+    ),
+    "20,000 warnings of the compiler": "if 0:\n" + "    0 is 0\n" * 20_000 + "print('contained')",
     "names of the host": "import os\nprint('contained' if os.uname().nodename == 'sandbox' else os.uname())",
 }
 

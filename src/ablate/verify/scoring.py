@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 
 from ablate.types import Verdict, VerdictKind
 from ablate.verify import compare
-from ablate.verify.inside.kernel import COMPILED_TOO_LONG
 from ablate.verify.inside.test_report import TestReport
 from ablate.verify.jobs import Job, hardest_first
 from ablate.verify.shown import cut, printed, returned
@@ -61,13 +60,6 @@ def limits_of(job: Job, watched: bool) -> dict:
 def longest_wait_s(job: Job) -> float:
     """How long one test, or the compilation, may take on the busiest machine before its sandbox counts as broken."""
     return STARVED_FACTOR * job.wall_limit_s + GRACE_S
-
-
-def compiler_stopped(code: int) -> str:
-    """Why a program whose compilation ended its process does not compile; ``code`` as of waitstatus_to_exitcode."""
-    if code == COMPILED_TOO_LONG:
-        return "the compiler took longer than the time limit"
-    return f"the compiler was stopped by signal {-code}"
 
 
 def run_in_order(job: Job, run_test: Callable[[int, int], Outcome]) -> Verdict:

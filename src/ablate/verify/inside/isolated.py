@@ -1,4 +1,4 @@
-# ruff: noqa: PTH108, PTH112, PTH114, PTH116, PTH118, PTH208
+# ruff: noqa: PTH106, PTH119, PTH108, PTH112, PTH114, PTH116, PTH208
 """The tests of one program in a container that the platform isolates (Modal).
 
 The platform separates the sandbox from the world. The program runs as a user of its own, which separates it from this
@@ -15,9 +15,9 @@ import base64
 import fcntl
 import json
 import os
-import shutil
 import signal
 import sys
+from collections.abc import Callable
 
 import kernel
 import program
@@ -25,9 +25,11 @@ import server
 import usage
 import walls
 import watch
+from test_report import compiler_stopped
 
 USER = 61_938  # owns nothing in the container
 PIECE_BYTES = 1 << 16
+WRITABLE = (walls.DIRECTORY, "/dev/shm", "/var/tmp", "/run/lock", "/dev/mqueue")
 
 
 def leave_by_user() -> list[int]:
@@ -50,13 +52,43 @@ def remove_user_traces() -> None:
         os.kill(-1, signal.SIGKILL)
         os._exit(0)  # kill(-1) spares the process that calls it
     os.waitpid(killer, 0)
-    for directory in (walls.DIRECTORY, "/dev/shm", "/var/tmp"):
-        for name in os.listdir(directory) if os.path.isdir(directory) else ():
-            path = os.path.join(directory, name)
-            if os.path.isdir(path) and not os.path.islink(path):
-                shutil.rmtree(path)
-            else:
-                os.unlink(path)
+    for directory in filter(os.path.isdir, WRITABLE):
+        empty(directory)
+
+
+def empty(directory: str) -> None:
+    """Remove what tests left in a directory, however deep it is nested: no descriptor stays open, no path is long."""
+    os.chdir(directory)
+    names: list[str] = []  # from the directory to where we are
+    left = [remove_files(of_user)]  # the subdirectories on the way that are still there
+    while left:
+        if left[-1]:
+            names.append(left[-1].pop())
+            os.chdir(names[-1])
+            left.append(remove_files(lambda name: True))
+        elif names:
+            left.pop()
+            os.chdir("..")
+            os.rmdir(names.pop())
+        else:
+            break
+    os.chdir("/")
+
+
+def of_user(name: str) -> bool:
+    """Did a test put it there? Its source is written before it becomes the user."""
+    return os.lstat(name).st_uid == USER or name == os.path.basename(walls.PATH)
+
+
+def remove_files(is_ours: Callable[[str], bool]) -> list[str]:
+    """Remove what is no directory from where we are; return the names of the directories."""
+    directories = []
+    for name in filter(is_ours, os.listdir()):
+        if os.path.isdir(name) and not os.path.islink(name):
+            directories.append(name)
+        else:
+            os.unlink(name)
+    return directories
 
 
 def members_of_user() -> list[str]:
@@ -104,13 +136,24 @@ def receive_program(requests: int) -> dict:
 
 def prepared_program(source: str, limits: dict) -> tuple[program.Prepared | None, str | None]:
     """Compile; returns the program, or None and the compiler's sentence."""
-    code, failure = server.compile_limited(source, limits)
+    failure = try_compiler(source, limits)
+    code, failure = server.compile_limited(source, limits) if failure is None else (None, failure)
     if code is None:
         return None, failure
     limits["needs_teardown"] = server.needs_teardown(code)
     script = source.encode("utf-8", "surrogatepass")
     module = program.fresh_module(limits["mode"], limits["prelude"])
     return program.Prepared(code, module, script, limits, walls.Walls(leave_by_user, become_user)), None
+
+
+def try_compiler(source: str, limits: dict) -> str | None:
+    """Compile in a process of its own, which a source text may end; say how it ended if that was not its own end."""
+    child = os.fork()
+    if child == 0:
+        server.compile_limited(source, limits)
+        os._exit(0)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return compiler_stopped(code) if code else None
 
 
 def run_test(prepared: program.Prepared, requests: int, size: int) -> dict:

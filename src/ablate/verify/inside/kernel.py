@@ -22,7 +22,6 @@ TIOCSTI = 0x5412
 F_SETLEASE, F_NOTIFY, F_SETPIPE_SZ = 1024, 1026, 1031
 FILTER_OPTIONS = (26, 50, 51, 52)  # SO_ATTACH_FILTER and its kind
 SIGCHLD = 17
-COMPILED_TOO_LONG = 24  # SIGXCPU, and the exit status that says so
 
 DEVICES = {"/dev/null": 3, "/dev/zero": 5, "/dev/full": 7, "/dev/random": 8, "/dev/urandom": 9}  # minor, of major 1
 

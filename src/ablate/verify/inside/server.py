@@ -27,6 +27,7 @@ import program
 import usage
 import walls
 import watch
+from test_report import COMPILED_TOO_LONG
 
 COMPILE_MARGIN_S = 2.0
 MAX_MESSAGE = 65536
@@ -122,12 +123,12 @@ def program_process(
 def compile_limited(source: str, limits: dict) -> tuple[types.CodeType | None, str | None]:
     """Compile under the limits of a test, because source text can cost time and memory too.
 
-    A program that exceeds them ends this process: by a signal, or with status ``kernel.COMPILED_TOO_LONG``. For the first
-    process of a namespace the kernel ignores SIGXCPU without a handler, and a handler of Python would wait for the compiler.
+    A program that exceeds them ends this process: by a signal, or with status ``COMPILED_TOO_LONG``. The kernel
+    ignores SIGXCPU for the first process of a namespace, unless a handler is set; Python's own waits for the compiler.
     """
     saved = {kind: resource.getrlimit(kind) for kind in (resource.RLIMIT_CPU, resource.RLIMIT_AS)}
     cpu_s = int(time.process_time() + limits["cpu_s"] + COMPILE_MARGIN_S)
-    kernel.exit_on(kernel.COMPILED_TOO_LONG)
+    kernel.exit_on(COMPILED_TOO_LONG)
     resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, saved[resource.RLIMIT_CPU][1]))
     resource.setrlimit(resource.RLIMIT_AS, (limits["address_space_bytes"], saved[resource.RLIMIT_AS][1]))
     try:

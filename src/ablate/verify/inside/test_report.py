@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
+COMPILED_TOO_LONG = 24  # status of a process whose compiler met its limit; also the number of SIGXCPU
 STOPPED = (None, "cpu", "memory", "wall", "starved")
 
 
@@ -49,3 +50,10 @@ def parse_report(row: object) -> TestReport:
     if row["stopped"] not in STOPPED:
         raise ValueError(f"field stopped of a test's report is {row['stopped']!r}, not one of {STOPPED}")
     return TestReport(**row)
+
+
+def compiler_stopped(code: int) -> str:
+    """Why a program whose compilation ended its process does not compile; ``code`` as of waitstatus_to_exitcode."""
+    if code == COMPILED_TOO_LONG:
+        return "the compiler took longer than the time limit"
+    return f"the compiler was stopped by signal {-code}"

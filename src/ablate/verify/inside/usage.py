@@ -1,4 +1,4 @@
-# ruff: noqa: PTH123, PTH208
+# ruff: noqa: PTH110, PTH123, PTH208
 # pathlib would be one more import in every test process.
 """What the processes of a test use and do at this moment, as /proc and the control group say it."""
 

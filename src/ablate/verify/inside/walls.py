@@ -141,9 +141,8 @@ def arrange_descriptors(descriptors: list[int], functional: bool) -> list[bytes]
     if functional:
         with os.fdopen(source, "rb", closefd=False) as lines:
             arguments = lines.read().split(b"\n")
-    for number, target in enumerate(
-        (nowhere if functional else source, nowhere if functional else output, nowhere, result)
-    ):
+    given, taken = (nowhere, nowhere) if functional else (source, output)
+    for number, target in enumerate((given, taken, nowhere, result)):
         os.dup2(target, number)
     return arguments
 

@@ -142,7 +142,7 @@ class RunningTest:
         itself: on an idle machine, a thread that is ready has a processor, or another thread of the program has it. It
         may neither lower its priority nor choose its processors, see ``kernel.FEIGNED``.
 
-        A thread that the kernel holds (D) waits for the machine, unless there are others: then it may have called vfork.
+        A thread that the kernel holds (D) waits for the machine, unless there are others: it may have called vfork.
         """
         states = usage.thread_states(pids)
         share = usage.processor_share(pids) if b"R" in states else None

@@ -35,6 +35,7 @@ STACK_BYTES = 1 << 30  # main thread's stack, for recursion through C code; part
 START_TIMEOUT_S = 60.0
 END_TIMEOUT_S = 0.1
 REAP_TIMEOUT_S = 5.0
+MAX_COMPLAINT = 400
 ENVIRONMENT = {
     "HOME": "/tmp",
     "PATH": "/python/bin",
@@ -143,11 +144,12 @@ class Container:
     on_wait: Callable[[], object]  # called again and again while the server inside is busy
     process: subprocess.Popen | None = field(default=None, init=False)
     channel: socket.socket | None = field(default=None, init=False)
-    complaints: int = field(default=-1, init=False)  # file with the standard error of bubblewrap and of the server
+    complaints: int = field(default=-1, init=False)  # pipe with the standard error of bubblewrap and of the server
 
     def start(self) -> None:
         self.channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.complaints = memory_file("complaints")
+        # What does not fit the pipe is dropped: nothing that a program makes the server say can fill the container.
+        self.complaints, spoken = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         modules = [memory_file(name, text) for name, text in SOURCES.items()]
         count = self.group.cpu_usage if self.group is not None else None
         given = [theirs.fileno(), *([count] if count is not None else [])]
@@ -156,7 +158,7 @@ class Container:
                 arguments(self.bwrap, self.view, self.binds, self.devices, modules, given),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                stderr=self.complaints,
+                stderr=spoken,
                 pass_fds=[*given, *modules],
                 preexec_fn=self.leave_root,
                 env={},
@@ -165,7 +167,7 @@ class Container:
             raise ContainerError(f"bubblewrap did not start: {error}") from error
         finally:
             theirs.close()
-            for descriptor in modules:
+            for descriptor in (spoken, *modules):
                 os.close(descriptor)
         if not self.receive(START_TIMEOUT_S).get("ready"):
             raise ContainerError("the fork server did not report that it is ready")
@@ -209,8 +211,14 @@ class Container:
         return json.loads(message)
 
     def reason(self, what: str) -> str:
-        said = os.pread(self.complaints, 2000, 0).decode("utf-8", "replace").strip()
-        return f"{what} ({said.splitlines()[-1]})" if said else what
+        said = self.take_complaints().decode("utf-8", "replace").strip()
+        return f"{what} ({said.splitlines()[-1][:MAX_COMPLAINT]})" if said else what
+
+    def take_complaints(self) -> bytes:
+        """Empty the pipe; what was said during an earlier job explains nothing in the next one."""
+        with contextlib.suppress(BlockingIOError):  # nothing was said
+            return os.read(self.complaints, 1 << 16)
+        return b""
 
     def restart(self) -> None:
         self.stop()

@@ -53,7 +53,7 @@ def stage(bwrap: str, view: View) -> tuple[list[tuple[str, str]], list[tuple[str
 
 
 def make_devices(directory: Path) -> list[tuple[str, str]]:
-    """Device nodes of our own, so that no lock on one of them is a lock on the host's; the host's where that is denied."""
+    """Make device nodes, so that nothing can lock those of the host; where that is denied, take the host's."""
     directory.mkdir()
     kernel.mount(b"tmpfs", bytes(directory), b"tmpfs", kernel.MS_NOSUID | kernel.MS_NOEXEC, b"mode=755,size=64k")
     made = []

@@ -18,8 +18,7 @@ from dataclasses import replace
 from ablate.types import Verdict, VerdictKind
 from ablate.verify import compare
 from ablate.verify.inside import kernel
-from ablate.verify.inside.kernel import COMPILED_TOO_LONG
-from ablate.verify.inside.test_report import parse_report
+from ablate.verify.inside.test_report import COMPILED_TOO_LONG, compiler_stopped, parse_report
 from ablate.verify.jobs import ALIVE, ALIVE_EVERY_S, CANCELLED, Interrupted, Job, infrastructure_error, num_tests_run
 from ablate.verify.local import cgroups, sandbox_view
 from ablate.verify.local.container import (
@@ -31,7 +30,7 @@ from ablate.verify.local.container import (
 )
 from ablate.verify.local.messages import receive_message, send_message
 from ablate.verify.local.staging import stage
-from ablate.verify.scoring import MIB, Outcome, compiler_stopped, limits_of, longest_wait_s, run_in_order, score
+from ablate.verify.scoring import MIB, Outcome, limits_of, longest_wait_s, run_in_order, score
 
 CONTAINER_MIB = 64  # the server's and the program process's own memory, in addition to the test's
 
@@ -39,6 +38,7 @@ CONTAINER_MIB = 64  # the server's and the program process's own memory, in addi
 def run_job(container: Container, job: Job) -> Verdict:
     """Verify one program; stops at the first failing test."""
     started = time.monotonic()
+    container.take_complaints()
     limits = limits_of(job, watched=container.group is None)
     if container.group is not None:
         container.group.limit((job.memory_limit_mib + CONTAINER_MIB) * MIB, job.max_processes)
