@@ -3,7 +3,11 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import select
 import socket
+import stat
 from pathlib import Path
 
 import hostile
@@ -73,6 +77,22 @@ def test_a_forbidden_thing_is_out_of_reach(lone, host, name):
     verdict = lone.submit(TARGET, program).result()
     assert verdict.kind is VerdictKind.accepted, verdict
     assert_worker_is_well(lone, before)
+
+
+def test_a_lock_of_a_program_is_no_lock_on_the_host(lone):
+    lock = "import fcntl\nfor f in (2, open('/dev/zero')): fcntl.flock(f, fcntl.LOCK_EX)\nprint('contained')"
+    assert lone.submit(TARGET, lock).result().passed
+    for name in ("/dev/null", "/dev/zero"):
+        with open(name) as device:  # noqa: PTH123 -- a device is no text
+            fcntl.flock(device, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may look at the files of the sandbox")
+def test_what_a_program_makes_the_sandbox_say_fills_a_pipe_at_most(lone):
+    assert lone.submit(TARGET, "if 0:\n" + "    0 is 0\n" * 20_000 + "print('contained')").result().passed
+    said = Path(f"/proc/{bubblewraps(lone)[0]}/fd/2")
+    assert stat.S_ISFIFO(said.stat().st_mode)
+    assert not select.select([os.open(said, os.O_RDONLY | os.O_NONBLOCK)], [], [], 0)[0]
 
 
 def test_expected_outputs_are_nowhere_inside(verifier):

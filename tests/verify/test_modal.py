@@ -32,6 +32,7 @@ SUBMISSIONS = {
 }
 ADD_ONE = "class Solution:\n    def f(self, a):\n        print('as well')\n        return (a + 1,)"
 LEFT = "import os\nprint(7 if os.path.exists('/tmp/left') or os.listdir('/tmp') != ['main.py'] else 3)\nopen('/tmp/left', 'w')"
+NESTED = "import os\nfor _ in range(3000):\n    os.mkdir('d')\n    os.chdir('d')\n    open('f', 'w').close()\nprint(3)"
 RIGHTS = "import os\nprint(3 if os.getuid() and os.getgid() and not os.getgroups() else 7)"
 ROWS = [
     {
@@ -43,7 +44,14 @@ ROWS = [
     {
         "id": "three",
         "tests": [{"input": "", "output": "3"}] * 2,
-        "submissions": [{"file": "accepted", "code": LEFT}, {"file": "accepted rights", "code": RIGHTS}],
+        "submissions": [
+            {"file": "accepted", "code": LEFT},
+            {"file": "accepted rights", "code": RIGHTS},
+            {"file": "accepted deeply nested", "code": NESTED},
+            {"file": "compile_error by a crash", "code": "x = " + "1 + " * 200_000 + "1\nprint(3)"},
+            {"file": "compile_error by time", "code": "x = f'" + "{0}" * 80_000 + "'\nprint(3)"},
+        ],
+        "time_limit_s": 1,
     },
     {
         "id": "function",
@@ -93,7 +101,7 @@ def wrong_verdicts(rows: list[dict]) -> list[tuple[str, str]]:
     return [(row["verdict"], row["detail"]) for row in rows if row["file"].split()[0] != row["verdict"]]
 
 
-WORKERS, NUM_PROGRAMS = 2, 11
+WORKERS, NUM_PROGRAMS = 2, 14
 
 
 @needs_root
