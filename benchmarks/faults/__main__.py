@@ -12,6 +12,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
+from benchmarks.faults.commands import run_commands
 from benchmarks.faults.kills import run_kills
 from benchmarks.faults.malformed import run_malformed
 from benchmarks.faults.parts import run_parts
@@ -27,6 +28,7 @@ PARTS = {  # each with the number of trials that is its goal
     "malformed": (run_malformed, 1000),
     "parts": (run_parts, 1),
     "rewards": (run_rewards, 6),
+    "commands": (run_commands, 3),
 }
 
 
