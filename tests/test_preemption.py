@@ -13,9 +13,9 @@ from ablate.process.preemption import (
     STOP_SIGNALS,
     Preempted,
     noted_signals,
+    raise_if_preempted,
     result_of,
-    stop_if_asked,
-    unless_asked_to_stop,
+    unless_preempted,
 )
 
 
@@ -23,12 +23,12 @@ from ablate.process.preemption import (
 def test_a_signal_is_noted_and_forgotten_with_the_block(number):
     before = signal.getsignal(number)
     with noted_signals() as received:
-        stop_if_asked()
+        raise_if_preempted()
         os.kill(os.getpid(), number)
         assert received == [number]
         with pytest.raises(Preempted):
-            stop_if_asked()
-    stop_if_asked()
+            raise_if_preempted()
+    raise_if_preempted()
     assert signal.getsignal(number) == before
 
 
@@ -43,7 +43,7 @@ def test_requests_to_servers_are_cancelled_when_the_process_is_asked_to_stop():
             ended.append("cancelled")
 
     with noted_signals(), pytest.raises(Preempted):
-        asyncio.run(unless_asked_to_stop(request()))
+        asyncio.run(unless_preempted(request()))
     assert ended == ["cancelled"]
 
 
@@ -57,10 +57,10 @@ def test_without_a_signal_results_and_errors_pass():
     future: Future[int] = Future()
     future.set_result(8)
     with noted_signals():
-        assert asyncio.run(unless_asked_to_stop(answer())) == 7
+        assert asyncio.run(unless_preempted(answer())) == 7
         assert result_of(future) == 8
         with pytest.raises(ValueError, match="no"):
-            asyncio.run(unless_asked_to_stop(fail()))
+            asyncio.run(unless_preempted(fail()))
 
 
 def test_a_verdict_that_never_comes_does_not_hold_the_process():

@@ -69,7 +69,7 @@ def complete_step(session: Session, state: RunState, is_last: bool) -> None:
         state.unrecorded = None
         if is_last or is_due(config.checkpoint.every, state.step):
             checkpoints.save(session, state)
-    session.leave_if_asked()
+    session.raise_if_preempted()
 
 
 def train_one_step(session: Session, collected: RolloutBatch, step: int) -> dict[str, float]:

@@ -16,10 +16,10 @@ from weakref import WeakKeyDictionary
 from ablate import objectives
 from ablate.config import RunConfig
 from ablate.config.open_files import allow_open_files
+from ablate.data.order import ProblemOrder
 from ablate.data.pass_counts import difference, trained_under, within_pass_rate
 from ablate.data.problems import load_problems
 from ablate.data.prompts import make_prompts, within
-from ablate.data.sampler import ProblemSampler
 from ablate.data.templates import make_templates
 from ablate.data.tokenizer import load_tokenizer
 from ablate.evals.expected import check_count
@@ -67,7 +67,7 @@ class RolloutBatch:
 
     groups: list[RolloutGroup]
     metrics: dict[str, float]  # rollout/...
-    sampler: dict[str, Any]  # state of the problem sampler after the step
+    problem_order: dict[str, Any]  # its state after the step
 
 
 @dataclass
@@ -142,13 +142,13 @@ class Sampling:
         the step. So all cells of a comparison see the same problems at the same step, however many a cell draws.
 
         Args:
-            state: of the problem sampler, after the step before; None before the first step.
+            state: of the problem order, after the step before; None before the first step.
         """
         seed, data, rollout = self.config.seed, self.config.data, self.config.rollout
-        problems = ProblemSampler(len(self.train_tasks), seed, data.shuffle)
+        problems = ProblemOrder(len(self.train_tasks), seed, data.shuffle)
         if state is not None:
             problems.restore(state)
-        refills = ProblemSampler(len(self.train_tasks), derive_seed(seed, "refill", step), data.shuffle)
+        refills = ProblemOrder(len(self.train_tasks), derive_seed(seed, "refill", step), data.shuffle)
         numbers = chain(problems.take(rollout.prompts_per_step), (refills.take(1)[0] for _ in count()))
         engine = self.engine(context_length)
         with self.shown(engine, step, purpose="training"):

@@ -144,7 +144,7 @@ def attempt(config: RunConfig, config_yaml: str, run: RunDirectory, is_leader: b
 
     if is_leader:
         about = {**facts(config_yaml), "outside_files": outside_files(config.objective)}
-        if config.rollout.source == "atropos":
+        if config.rollout.groups_from == "atropos":
             about["groups"] = "from Atropos, in order of arrival: a checkpoint resumes the weights, not the records"
         run.begin_attempt(about, dirty_diff())
     opening = config, config_yaml, run, is_leader, next(iter(sweep_clocks), None)

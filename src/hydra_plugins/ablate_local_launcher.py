@@ -18,7 +18,7 @@ from hydra.plugins.launcher import Launcher
 
 from ablate.errors import UserError
 from ablate.launch.display import open_sweep_display
-from ablate.launch.pool import Pool
+from ablate.launch.pool import WorkerPool
 
 
 class LocalLauncher(Launcher):
@@ -26,7 +26,7 @@ class LocalLauncher(Launcher):
 
     Args:
         workers: processes at once; None for as many as there are GPUs, or cores.
-        task: what a worker calls; see ``Pool``.
+        task: what a worker calls; see ``WorkerPool``.
     """
 
     def __init__(self, workers: int | None, task: str) -> None:
@@ -51,7 +51,7 @@ class LocalLauncher(Launcher):
         always = list(self.config.hydra.overrides.hydra)
         runs = [[*always, *overrides] for overrides in job_overrides]
         display = open_sweep_display(self.config.logging.display, len(runs), min(num_workers, len(runs)))
-        ended = Pool(runs, self.task, num_workers, devices, display).make_all()
+        ended = WorkerPool(runs, self.task, num_workers, devices, display).make_all()
         return [
             JobReturn(
                 overrides=overrides,

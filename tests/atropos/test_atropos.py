@@ -21,7 +21,7 @@ from ablate.errors import UserError
 from ablate.types import Completion, Problem, RolloutGroup, Verdict, VerdictKind
 
 pytest.importorskip("atroposlib", reason="make atropos installs it")
-WORDS = ["objective=grpo", "rollout.source=atropos", "seed=0"]
+WORDS = ["objective=grpo", "rollout.groups_from=atropos", "seed=0"]
 SHORT = [
     "context.steps=3",
     "rollout.prompts_per_step=4",

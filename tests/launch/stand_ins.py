@@ -16,9 +16,9 @@ from typing import Any
 from ablate.errors import UserError
 from ablate.launch.display import PlainSweepDisplay
 from ablate.launch.failures import note_failure
-from ablate.launch.pool import Pool
+from ablate.launch.pool import WorkerPool
 from ablate.launch.worker import serve
-from ablate.process.preemption import Preempted, noted_signals, stop_if_asked
+from ablate.process.preemption import Preempted, noted_signals, raise_if_preempted
 
 
 def work(descriptor: int, pool: int, has_bars: bool) -> None:
@@ -52,7 +52,7 @@ def wait_to_be_stopped(note: Path) -> None:
     try:
         with noted_signals():
             while True:
-                stop_if_asked()
+                raise_if_preempted()
                 time.sleep(0.01)
     except Preempted:
         code = 75
@@ -65,7 +65,7 @@ def wait_to_be_stopped(note: Path) -> None:
 def main(directory: str, *cells: str) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a script ignores it
     runs = [[f"cell={cell}", f"paths.outputs={directory}"] for cell in cells]
-    ended = Pool(runs, "stand_ins:work", 2, [], PlainSweepDisplay()).make_all()
+    ended = WorkerPool(runs, "stand_ins:work", 2, [], PlainSweepDisplay()).make_all()
     print(json.dumps([each.status or str(each.error) for each in ended]))
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from ablate.rollout.weights.buckets import Layout, buckets, open_group, unpacked
+from ablate.rollout.weights.buckets import MessageLayout, buckets, open_group, unpacked
 
 CPU = torch.device("cpu")
 
@@ -78,7 +78,7 @@ def test_a_layout_survives_json():
     ((layout, _),) = buckets(weights(), 1e9)
     values = layout.as_json()
     assert (
-        Layout(
+        MessageLayout(
             **{name: tuple(map(tuple, value)) if name == "shapes" else tuple(value) for name, value in values.items()}
         )
         == layout

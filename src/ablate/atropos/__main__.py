@@ -1,8 +1,8 @@
 """``python -m ablate.atropos``: an Atropos environment of the problems, engine and verifier that the words describe.
 
     run-api --host 127.0.0.1 --port 8000
-    python -m ablate.train experiment=tiny objective=grpo rollout.source=atropos
-    python -m ablate.atropos experiment=tiny objective=grpo rollout.source=atropos
+    python -m ablate.train experiment=tiny objective=grpo rollout.groups_from=atropos
+    python -m ablate.atropos experiment=tiny objective=grpo rollout.groups_from=atropos
 
 The words are those of ablate.train. src/ablate/atropos/README.md says what such a run is, and what it is not.
 """

@@ -63,7 +63,7 @@ class Environment:
         scored = [to_scored(group, config.rollout.temperature) for group in batch.groups]
         self.api.call("POST", "/scored_data_list", [each | {"env_id": self.answer["env_id"]} for each in scored])
         self.say(f"batch {number}: {len(scored)} groups posted")
-        return batch.sampler
+        return batch.problem_order
 
     def is_over(self) -> bool:
         return self.api.call("GET", "/status")["current_step"] >= self.answer["num_steps"]

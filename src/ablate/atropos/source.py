@@ -1,4 +1,4 @@
-"""``rollout.source=atropos``: the groups of a step come from run-api, in the order in which environments posted them.
+"""``rollout.groups_from=atropos``: the groups of a step come from run-api, in the order in which they were posted.
 
 So such a run is not exactly resumable: a checkpoint resumes the weights, the optimizer and the step, and what comes
 next depends on what the environments have posted meanwhile.
@@ -42,7 +42,7 @@ class AtroposSampling(Sampling):
         return {problem.id: replace(problem, tests=()) for problem in self.train_tasks.problems}
 
     def collect(self, state: dict[str, Any] | None, step: int, context_length: int) -> RolloutBatch:
-        """Return the next groups that the objective keeps, and no state of a problem sampler.
+        """Return the next groups that the objective keeps, and no state of a problem order.
 
         Raises:
             UserError: when no server answers, or no batch comes for ``rollout.atropos.silence_s``.

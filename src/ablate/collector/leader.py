@@ -17,7 +17,7 @@ import torch
 
 from ablate.collector.process import TAKEN, packed, serve
 from ablate.config import RunConfig
-from ablate.process.preemption import POLL_S, Preempted, is_asked_to_stop
+from ablate.process.preemption import POLL_S, Preempted, is_preempted
 from ablate.rollout.vllm.process import children_end_with_us, environment_for_children, prepare_environment
 from ablate.sampling import Started, WeightsVersion
 
@@ -109,7 +109,7 @@ class Collector:
         while number not in self._answers:
             if self._line.poll(POLL_S):
                 self._keep(self._take())
-            elif is_asked_to_stop():
+            elif is_preempted():
                 give_up_at = give_up_at or time.monotonic() + patience_s
                 if time.monotonic() >= give_up_at:
                     raise Preempted

@@ -11,7 +11,7 @@ from ablate.models.hf_config import yarn_factor
 
 CHOICES = {
     "rollout.lag": (0, 1),
-    "rollout.source": ("own", "atropos"),
+    "rollout.groups_from": ("own", "atropos"),
     "rollout.on_short_batch": ("error", "train"),
     "rollout.engine.kind": ("vllm",),
     "rollout.engine.placement": ("auto", "inline", "child", "servers"),
@@ -174,18 +174,18 @@ def check_scored(config: RunConfig) -> None:
 
 def check_source(config: RunConfig) -> None:
     """Raise ``UserError`` for what a run cannot do with groups that others sample."""
-    if config.rollout.source == "own":
+    if config.rollout.groups_from == "own":
         return
     overlong = config.objective.get("overlong")
     if overlong != "zero_advantage":
         raise UserError(
-            f"rollout.source=atropos says of a truncated response that its advantage is zero, and objective.overlong="
-            f"{overlong} does something else: set objective.overlong=zero_advantage"
+            "rollout.groups_from=atropos sets the advantage of a truncated response to zero, which objective.overlong="
+            f"{overlong} contradicts: set objective.overlong=zero_advantage"
         )
     if config.rollout.lag:
         raise UserError(
-            f"rollout.lag={config.rollout.lag} orders batches that this run samples, and rollout.source=atropos has "
-            "others sample: set rollout.lag=0, and rollout.atropos.max_batches_ahead for the environment"
+            f"rollout.lag={config.rollout.lag} orders batches that this run samples, but with rollout.groups_from="
+            "atropos others sample: set rollout.lag=0, and rollout.atropos.max_batches_ahead for the environment"
         )
 
 

@@ -122,7 +122,7 @@ class AtroposConfig:
 
 @dataclass
 class RolloutConfig:
-    source: str = MISSING  # own: this run samples | atropos: others post groups to a run-api server
+    groups_from: str = MISSING  # own: this run samples | atropos: others post groups to a run-api server
     atropos: AtroposConfig = MISSING
     prompts_per_step: int = MISSING
     samples_per_prompt: int = MISSING

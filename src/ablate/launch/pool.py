@@ -42,7 +42,7 @@ class Worker:
 
 
 @dataclass
-class Pool:
+class WorkerPool:
     """Makes every run once, each in the next worker that is free.
 
     Args:

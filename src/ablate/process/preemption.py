@@ -37,12 +37,12 @@ def noted_signals() -> Iterator[list[int]]:
         _received.clear()
 
 
-def is_asked_to_stop() -> bool:
+def is_preempted() -> bool:
     """Was a signal noted?"""
     return bool(_received)
 
 
-def stop_if_asked() -> None:
+def raise_if_preempted() -> None:
     """Raise ``Preempted`` if a signal was noted. Call it where the caller may end without losing a result."""
     if _received:
         raise Preempted
@@ -51,16 +51,16 @@ def stop_if_asked() -> None:
 def result_of(future: Future[Result]) -> Result:
     """Wait for a result; raise ``Preempted`` if the process is asked to stop first."""
     while not wait([future], timeout=POLL_S).done:
-        stop_if_asked()
+        raise_if_preempted()
     return future.result()
 
 
-async def unless_asked_to_stop(work: Coroutine[Any, Any, Result]) -> Result:
+async def unless_preempted(work: Coroutine[Any, Any, Result]) -> Result:
     """Await ``work``; cancel it and raise ``Preempted`` if the process is asked to stop first."""
     task = asyncio.ensure_future(work)
     try:
         while not task.done():
-            stop_if_asked()
+            raise_if_preempted()
             await asyncio.wait([task], timeout=POLL_S)
         return await task
     finally:

@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-from ablate.process.preemption import POLL_S, stop_if_asked
+from ablate.process.preemption import POLL_S, raise_if_preempted
 from ablate.rollout.draws import Conditions, Decode, Draw, Key, VerifiedDraw, completion_of, requests_of
 from ablate.rollout.engine import Engine, Request, Sampled
 from ablate.types import Completion, Verdict
@@ -108,7 +108,7 @@ class InFlight:
         for key in again:
             self._submit(key)
         while True:
-            stop_if_asked()
+            raise_if_preempted()
             with suppress(queue.Empty):
                 return self._note(self._done.get(timeout=POLL_S)) | self.newly_verified()
 

@@ -9,7 +9,7 @@ from collections.abc import Hashable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ablate.process.preemption import stop_if_asked
+from ablate.process.preemption import raise_if_preempted
 from ablate.rollout.engine import Engine, OnFinish, Request, Sampled
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class KeepingEngine:
         digests = {request.key: digest_of(request) for request in requests}
         for request in requests:
             if digests[request.key] in kept:
-                stop_if_asked()
+                raise_if_preempted()
                 on_finish(request.key, kept[digests[request.key]])
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="utf-8") as file:

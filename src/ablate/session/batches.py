@@ -36,11 +36,11 @@ def begin_ahead(session: Session, state: RunState, context_length: int, last_ste
 
 
 def begin(session: Session, state: RunState, step: int, context_length: int) -> None:
-    if session.config.rollout.source == "own":  # else the engine of an environment samples
+    if session.config.rollout.groups_from == "own":  # else the engine of an environment samples
         with session.timed("weights", step):
             session.update_engine(state.weights_version, context_length)
-    sampler = state.sampler if state.ahead is None else state.ahead.sampler
-    session.started = session.start("collect", sampler, step, context_length)
+    order = state.problem_order if state.ahead is None else state.ahead.problem_order
+    session.started = session.start("collect", order, step, context_length)
 
 
 def advance(session: Session, state: RunState, metrics: dict[str, float]) -> None:
@@ -51,7 +51,7 @@ def advance(session: Session, state: RunState, metrics: dict[str, float]) -> Non
     Raises:
         Preempted: if the process was asked to stop and they did not end in half of the time that it has left.
     """
-    state.sampler, state.ahead, state.is_whole = state.ahead.sampler, None, False
+    state.problem_order, state.ahead, state.is_whole = state.ahead.problem_order, None, False
     state.step, state.unrecorded = state.step + 1, metrics
     evaluation.end(session, state)
     if session.started is not None:

@@ -14,7 +14,7 @@ from ablate.session.state import RunState
 
 
 @dataclass(frozen=True)
-class Part:
+class EvaluationPart:
     """The evaluation problems at one context, or the held-out problems that select the best checkpoint."""
 
     context: int
@@ -28,7 +28,7 @@ class Evaluation:
 
     step: int
     metrics: dict[str, float]
-    parts: Sequence[Part]
+    parts: Sequence[EvaluationPart]
 
 
 def begin(session: Session, state: RunState, contexts: Sequence[int]) -> None:
@@ -45,15 +45,15 @@ def begin(session: Session, state: RunState, contexts: Sequence[int]) -> None:
     session.evaluation = Evaluation(state.step, dict(state.unrecorded or {}), parts)
 
 
-def begin_part(session: Session, version: WeightsVersion, step: int, context: int, is_held_out: bool) -> Part:
-    session.leave_if_asked()
+def begin_part(session: Session, version: WeightsVersion, step: int, context: int, is_held_out: bool) -> EvaluationPart:
+    session.raise_if_preempted()
     with session.timed("weights", step):
         session.update_engine(version, context)
     kept = session.run.steps.eval_samples_file(step, context)
     if session.is_leader:
         session.run.steps.drop_eval_samples(keep_step=step)
     texts = session.run.eval_texts if session.config.eval.save_samples and not is_held_out else None
-    return Part(context, is_held_out, session.start("evaluate", step, context, is_held_out, kept, texts))
+    return EvaluationPart(context, is_held_out, session.start("evaluate", step, context, is_held_out, kept, texts))
 
 
 def end(session: Session, state: RunState) -> None:
@@ -79,7 +79,7 @@ def end(session: Session, state: RunState) -> None:
     checkpoints.add_scores(session, evaluation.step, state)
 
 
-def scores_of(session: Session, step: int, part: Part) -> dict[str, float]:
+def scores_of(session: Session, step: int, part: EvaluationPart) -> dict[str, float]:
     """Metrics of one part. Evaluation rows go to eval.parquet.
 
     The rows of held-out problems stay out of it, so that they cannot enter a table of Pass@1.
@@ -92,7 +92,7 @@ def scores_of(session: Session, step: int, part: Part) -> dict[str, float]:
                 session.run.steps.append_eval(rows)
         return summarise(rows, session.config.eval)
 
-    session.leave_if_asked()
+    session.raise_if_preempted()
     facts = {"held_out": True} if part.is_held_out else {}
     with session.timed("evaluate", step, context=part.context, **facts):
         metrics = session.from_leader(work)

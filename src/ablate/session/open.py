@@ -44,7 +44,7 @@ def open_session(
             sampling = stack.enter_context(open_collector(config, model_dir, run.path))
         elif is_leader:
             sampling = open_sampling(config, model_dir, verifier, run.trace)
-        if is_leader and config.rollout.source == "atropos":
+        if is_leader and config.rollout.groups_from == "atropos":
             from ablate.atropos.source import taking_from_api
 
             sampling = taking_from_api(sampling, run.path)

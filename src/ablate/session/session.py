@@ -109,7 +109,7 @@ class Session:
                 load = partial(self._load_weights, self.sampling, context_length, version)
             with self.timed("hand_off", version[1]):
                 self.trainer.gather_weights(load)
-            self.leave_if_asked()
+            self.raise_if_preempted()
 
     def _load_weights(
         self,
@@ -130,7 +130,7 @@ class Session:
         with self.timed("engine", version[1]):  # starts the engine where it is not open yet
             return self.from_leader(lambda sampling: sampling.has_weights(context_length, version))
 
-    def leave_if_asked(self) -> None:
+    def raise_if_preempted(self) -> None:
         """Raise ``Preempted`` on every rank after SIGTERM or SIGUSR1."""
         if self.trainer.world.broadcast(bool(self.received_signals)):
             raise Preempted

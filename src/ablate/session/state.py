@@ -25,7 +25,7 @@ class RunState:
 
     step: int = 0
     stage: int = 0
-    sampler: dict[str, Any] | None = None  # of the problem sampler, after the last batch that this state knows of
+    problem_order: dict[str, Any] | None = None  # after the last batch that this state knows of
     scores: dict[int, float] = field(default_factory=dict)
     unrecorded: dict[str, float] | None = None
     ahead: RolloutBatch | None = None  # of step + 1, if it is there already
@@ -43,7 +43,7 @@ class RunState:
 
     def as_plain(self) -> dict[str, Any]:
         """Numbers, strings, tensors, and dicts and lists of them."""
-        names = ("step", "stage", "sampler", "scores", "unrecorded")
+        names = ("step", "stage", "problem_order", "scores", "unrecorded")
         ahead = None if self.ahead is None else plain_batch(self.ahead)
         return {**{name: getattr(self, name) for name in names}, "ahead": ahead}
 
@@ -64,7 +64,7 @@ def plain_batch(batch: RolloutBatch) -> dict[str, Any]:
         }
         for group in batch.groups
     ]
-    return {"groups": groups, "metrics": batch.metrics, "sampler": batch.sampler}
+    return {"groups": groups, "metrics": batch.metrics, "problem_order": batch.problem_order}
 
 
 def plain_completion(completion: Completion) -> dict[str, Any]:
@@ -74,7 +74,7 @@ def plain_completion(completion: Completion) -> dict[str, Any]:
 
 def batch_of_plain(plain: dict[str, Any]) -> RolloutBatch:
     """The inverse of ``plain_batch``."""
-    return RolloutBatch([group_of_plain(group) for group in plain["groups"]], plain["metrics"], plain["sampler"])
+    return RolloutBatch([group_of_plain(group) for group in plain["groups"]], plain["metrics"], plain["problem_order"])
 
 
 def group_of_plain(plain: dict[str, Any]) -> RolloutGroup:

@@ -21,13 +21,13 @@ from uuid import uuid4
 from ablate.config import EngineConfig
 from ablate.errors import UserError
 from ablate.process.activity import note_work
-from ablate.process.preemption import unless_asked_to_stop
+from ablate.process.preemption import unless_preempted
 from ablate.rollout.answer import AnswerCheck
 from ablate.rollout.engine import Change, OnFinish, Request, Sampled, Steer, WeightsIncomplete
 from ablate.rollout.servers.broadcast import Broadcast, BroadcastFailed
 from ablate.rollout.servers.dispatch import Dispatch, ServerFailed
 from ablate.rollout.servers.http import allow_open_files, call, http_session
-from ablate.rollout.servers.pool import Pool
+from ablate.rollout.servers.pool import ServerPool
 from ablate.rollout.servers.protocol import (
     max_answer_bytes,
     read_cache_reset,
@@ -72,7 +72,7 @@ class ServerEngine:
         self._yarn = yarn
         self._longest = longest
         self._answer_check = answer_check
-        self._pool = Pool(config)
+        self._pool = ServerPool(config)
         models = {url: answer.data[0] for url, answer in self._first_answers("/v1/models", read_models).items()}
         for url, model in models.items():
             if model.max_model_len < longest:
@@ -127,7 +127,7 @@ class ServerEngine:
         """
         self._retire_other_weights()
         self._pool.check_enough()
-        asyncio.run(unless_asked_to_stop(self._sample(requests, on_finish, steer)))
+        asyncio.run(unless_preempted(self._sample(requests, on_finish, steer)))
 
     async def _sample(self, requests: Sequence[Request], on_finish: OnFinish, steer: Steer) -> None:
         async with http_session() as session:

@@ -16,7 +16,7 @@ from ablate.rollout.servers.dispatch import ServerFailed
 from ablate.rollout.servers.http import CONNECT_TIMEOUT_S, call, http_session, ignore, on_each
 
 
-class Pool:
+class ServerPool:
     """The servers at ``config.urls``: those that are ``live``, and those that failed since the last weight update."""
 
     def __init__(self, config: EngineConfig) -> None:

@@ -24,7 +24,7 @@ from ablate.config import EngineConfig
 from ablate.errors import UserError
 from ablate.models.hf_config import read_hf_config
 from ablate.process.importing import without_collecting_garbage
-from ablate.process.preemption import stop_if_asked
+from ablate.process.preemption import raise_if_preempted
 from ablate.rollout.answer import AnswerCheck, WrongAnswer
 from ablate.rollout.engine import Change, Engine, OnFinish, Request, Sampled, Steer
 from ablate.rollout.servers.engine import ServerEngine
@@ -135,7 +135,7 @@ class VllmEngine:
                     running.abort(aborted)
                 if not ids:
                     return
-                stop_if_asked()
+                raise_if_preempted()
                 for output in self._llm.step():
                     request = of_number.pop(output.request_id)
                     del ids[request.key]

@@ -15,7 +15,7 @@ from vllm.distributed.weight_transfer.base import (
 from vllm.model_executor.model_loader.reload import finalize_layerwise_reload, initialize_layerwise_reload
 
 from ablate.rollout.vllm.worker import repack_tied_head
-from ablate.rollout.weights.buckets import Group, Layout, open_group, unpacked
+from ablate.rollout.weights.buckets import Group, MessageLayout, open_group, unpacked
 
 
 @dataclass
@@ -68,7 +68,7 @@ class Receiver(WeightTransferEngine[Meeting, Message]):
 
     def receive_weights(self, update_info: Message) -> None:
         """Receive one message and hand its tensors to the model."""
-        layout = Layout(
+        layout = MessageLayout(
             tuple(update_info.names), tuple(update_info.dtypes), tuple(tuple(shape) for shape in update_info.shapes)
         )
         # A new buffer for every message: a layer keeps its tensors until the last of them has come.

@@ -17,10 +17,10 @@ SENDER = 0  # rank of the trainer's leader in the group
 
 
 @dataclass(frozen=True)
-class Layout:
+class MessageLayout:
     """What one message holds, in order.
 
-    Example: ``Layout(names=("lm_head.weight",), dtypes=("bfloat16",), shapes=((151936, 5120),))``
+    Example: ``MessageLayout(names=("lm_head.weight",), dtypes=("bfloat16",), shapes=((151936, 5120),))``
     """
 
     names: tuple[str, ...]
@@ -48,7 +48,7 @@ def padded(num_bytes: int) -> int:
     return -(-num_bytes // ALIGNMENT) * ALIGNMENT
 
 
-def buckets(weights: Iterable[tuple[str, Tensor]], num_bytes: float) -> Iterator[tuple[Layout, Tensor]]:
+def buckets(weights: Iterable[tuple[str, Tensor]], num_bytes: float) -> Iterator[tuple[MessageLayout, Tensor]]:
     """Gather ``(Hugging Face name, tensor)`` pairs until they fill ``num_bytes``, then yield them as one message.
 
     Reading the next pair may be a collective of the trainer's ranks. No message is on its way at that time, because two
@@ -66,9 +66,9 @@ def buckets(weights: Iterable[tuple[str, Tensor]], num_bytes: float) -> Iterator
         yield packed(waiting)
 
 
-def packed(weights: list[tuple[str, Tensor]]) -> tuple[Layout, Tensor]:
+def packed(weights: list[tuple[str, Tensor]]) -> tuple[MessageLayout, Tensor]:
     """The layout of these tensors and their bytes in one buffer, on the device of the first one."""
-    layout = Layout(
+    layout = MessageLayout(
         names=tuple(name for name, _ in weights),
         dtypes=tuple(str(tensor.dtype).removeprefix("torch.") for _, tensor in weights),
         shapes=tuple(tuple(tensor.shape) for _, tensor in weights),
@@ -79,7 +79,7 @@ def packed(weights: list[tuple[str, Tensor]]) -> tuple[Layout, Tensor]:
     return layout, buffer
 
 
-def unpacked(layout: Layout, buffer: Tensor) -> list[tuple[str, Tensor]]:
+def unpacked(layout: MessageLayout, buffer: Tensor) -> list[tuple[str, Tensor]]:
     """``(Hugging Face name, tensor)`` pairs that share the buffer's memory."""
     pairs = []
     for name, dtype, shape, (begin, _) in zip(layout.names, layout.dtypes, layout.shapes, layout.spans(), strict=True):

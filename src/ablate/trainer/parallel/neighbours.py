@@ -19,7 +19,7 @@ class Neighbours:
 
     def __init__(self, store: dist.Store, rank: int, size: int) -> None:
         self._store = store
-        self._here = this_machine()
+        self._here = machine_id()
         self._unknown = set(range(size)) - {rank} if self._here else set()
         self._descriptors: dict[int, int] = {}  # descriptor -> rank
         self._ended: set[int] = set()
@@ -49,7 +49,7 @@ def key_of(rank: int) -> str:
     return f"ablate/process/{rank}"
 
 
-def this_machine() -> str:
+def machine_id() -> str:
     """A name that two processes share if each can see the other's process id; empty where the kernel cannot tell."""
     with suppress(OSError, AttributeError):
         os.close(os.pidfd_open(os.getpid()))

@@ -9,25 +9,25 @@ from ablate.errors import UserError
 from ablate.seeding import derive_seed
 
 
-class SamplerState(TypedDict):
+class OrderState(TypedDict):
     num_problems: int
     seed: int
     shuffle: bool
     position: int
 
 
-class ProblemSampler:
+class ProblemOrder:
     """Endless passes over the problems, each pass in its own order.
 
     The only state is the number of problems taken so far: taking 3 and then 5 gives the same 8 indices as taking 8.
 
     Example:
-        ``ProblemSampler(num_problems=3, seed=0, shuffle=False).take(4) == [0, 1, 2, 0]``
+        ``ProblemOrder(num_problems=3, seed=0, shuffle=False).take(4) == [0, 1, 2, 0]``
     """
 
     def __init__(self, num_problems: int, seed: int, shuffle: bool):
         if num_problems < 1:
-            raise UserError(f"a sampler needs at least one problem, not {num_problems}: fix data.train")
+            raise UserError(f"a run needs at least one problem, not {num_problems}: fix data.train")
         self.num_problems = num_problems
         self.seed = seed
         self.shuffle = shuffle
@@ -49,7 +49,7 @@ class ProblemSampler:
             random.Random(derive_seed(self.seed, "problems", epoch)).shuffle(order)
         return order
 
-    def state(self) -> SamplerState:
+    def state(self) -> OrderState:
         return {
             "num_problems": self.num_problems,
             "seed": self.seed,
@@ -57,7 +57,7 @@ class ProblemSampler:
             "position": self.position,
         }
 
-    def restore(self, state: SamplerState) -> None:
+    def restore(self, state: OrderState) -> None:
         """Continue at the position of ``state``.
 
         Raises:
@@ -67,7 +67,7 @@ class ProblemSampler:
         for name in ("num_problems", "seed", "shuffle"):
             if state[name] != own[name]:
                 raise UserError(
-                    f"the checkpoint's sampler has {name}={state[name]}, but this run has {own[name]}: "
+                    f"the checkpoint's order of problems has {name}={state[name]}, but this run has {own[name]}: "
                     "resume with the same data"
                 )
         self.position = state["position"]
