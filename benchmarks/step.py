@@ -98,7 +98,7 @@ def one_step(clock, config, engine, verifier, tasks, trainer, objective, length:
     from ablate.rollout.draws import Conditions
     from ablate.rollout.in_flight import Sampler
     from ablate.trainer.batching import make_batch, rows_of_updates
-    from ablate.trainer.updates import rows_without_own_pass, train_on, with_old_logp
+    from ablate.trainer.updates import rows_without_own_pass, train_on, with_old_policy
 
     timed_engine = TimedEngine(engine, clock)
     with clock("rollout"):
@@ -117,7 +117,8 @@ def one_step(clock, config, engine, verifier, tasks, trainer, objective, length:
     batch = make_batch(groups, objective)
     rows_of_each = rows_of_updates(batch.num_rows, config.optim.updates_per_batch, seed=step)
     with clock("old log-probabilities"):
-        batch = with_old_logp(trainer, batch, rows_without_own_pass(batch, rows_of_each, objective, for_records=True))
+        rows = rows_without_own_pass(batch, rows_of_each, objective, for_records=True)
+        batch = with_old_policy(trainer, batch, rows, objective)
     with clock("update"):
         train_on(trainer, batch, rows_of_each, objective, is_on_policy=True)
     with clock("weights to engine"):

@@ -38,14 +38,14 @@ def check_run(
         UserError: naming the first rule that the configuration breaks.
     """
     from ablate.estimate.machine import check_machine
-    from ablate.objectives.laws.trial import check_outside_parts
+    from ablate.objectives.laws.trial import check_objective
     from ablate.trainer.parallel.layout import check_layout, check_world_size
     from ablate.verify.choices import check_verify
 
     settle_spelling(values, hydra)
     config = parse(values)
     check_scored(config)
-    check_outside_parts(config.objective)
+    check_objective(config.objective, config.rollout.samples_per_prompt)
     check_verify(config.verify)
     if machine is not None:
         check_machine(config, machine, known_shape(config))

@@ -10,7 +10,7 @@ from ablate.sampling import RolloutBatch
 from ablate.seeding import derive_seed
 from ablate.session import RunState, Session, batches, checkpoints, evaluation
 from ablate.trainer.batching import make_batch, rows_of_updates
-from ablate.trainer.updates import rows_without_own_pass, train_on, with_old_logp
+from ablate.trainer.updates import rows_without_own_pass, train_on, with_old_entropy, with_old_policy
 from ablate.types import TrainBatch
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def train_one_step(session: Session, collected: RolloutBatch, step: int) -> dict
         batch = make_batch(collected.groups, session.objective)
         seed = derive_seed(config.seed, "optimizer steps", step)
         rows_of_each = rows_of_updates(batch.num_rows, config.optim.updates_per_batch, seed)
-        batch = with_logp(session, batch, rows_of_each, step)
+        batch = with_logp(session, batch, rows_of_each, seed, step)
         with session.timed("update", step):
             updates, batch = train_on(
                 session.trainer,
@@ -88,6 +88,7 @@ def train_one_step(session: Session, collected: RolloutBatch, step: int) -> dict
                 rows_of_each,
                 session.objective,
                 is_on_policy=config.optim.old_logp == "trainer",
+                seed=seed,
             )
         session.save_rollouts(step, collected.groups, batch, rows_of_each)
         metrics |= over_updates(updates)
@@ -95,14 +96,17 @@ def train_one_step(session: Session, collected: RolloutBatch, step: int) -> dict
     return metrics
 
 
-def with_logp(session: Session, batch: TrainBatch, rows_of_each: list[Tensor], step: int) -> TrainBatch:
+def with_logp(session: Session, batch: TrainBatch, rows_of_each: list[Tensor], seed: int, step: int) -> TrainBatch:
     """The batch with the log-probabilities that updates need and their own forward passes do not give."""
     config, objective = session.config, session.objective
     if config.optim.old_logp == "trainer":
         is_saved = config.logging.save_rollouts
         with session.timed("old_logp", step):
-            rows = rows_without_own_pass(batch, rows_of_each, objective, for_records=is_saved)
-            batch = with_old_logp(session.trainer, batch, rows)
+            rows = rows_without_own_pass(batch, rows_of_each, objective, for_records=is_saved, seed=seed)
+            batch = with_old_policy(session.trainer, batch, rows, objective)
+    elif objective.needs_entropy:
+        with session.timed("old_logp", step):
+            batch = with_old_entropy(session.trainer, batch)
     if objective.needs_reference:
         with session.timed("ref_logp", step):
             batch = replace(batch, ref_logp_BT=session.trainer.reference_logp(batch))

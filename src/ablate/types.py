@@ -177,10 +177,18 @@ class TrainBatch:
     in_loss_B: Tensor  # bool: does the row count in N and T?
     weight_BT: Tensor
     ref_logp_BT: Tensor | None = None  # nats, from a frozen reference; only with a KL term
+    group_B: Tensor | None = None  # int64, the number of the row's prompt in the rollout batch
+    entropy_BT: Tensor | None = None  # nats, of the old policy; only where the objective's ``select`` reads it
+    selected_BT: Tensor | None = None  # bool, the tokens that ``select`` left; None where it is ``all``
 
     @property
     def num_rows(self) -> int:
         return self.tokens_BS.shape[0]
+
+    @property
+    def active_BT(self) -> Tensor:
+        """The tokens in the loss: True where a weight may be above 0."""
+        return self.mask_BT & self.in_loss_B[:, None] if self.selected_BT is None else self.selected_BT
 
 
 @dataclass(frozen=True)

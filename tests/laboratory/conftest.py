@@ -27,7 +27,7 @@ def recorded_run(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path
     from ablate.records.rollouts import rows_of_step
     from ablate.trainer.batching import make_batch, rows_of_updates
     from ablate.trainer.trainer import Trainer
-    from ablate.trainer.updates import rows_without_own_pass, train_on, with_old_logp
+    from ablate.trainer.updates import rows_without_own_pass, train_on, with_old_policy
 
     out = tmp_path_factory.mktemp("recorded")
     values = compose(
@@ -56,7 +56,9 @@ def recorded_run(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path
         groups = random_groups(random.Random(step))
         batch = make_batch(groups, objective)
         parts = rows_of_updates(batch.num_rows, 2, seed=step)
-        batch = with_old_logp(trainer, batch, rows_without_own_pass(batch, parts, objective, for_records=True))
+        batch = with_old_policy(
+            trainer, batch, rows_without_own_pass(batch, parts, objective, for_records=True), objective
+        )
         _, batch = train_on(trainer, batch, parts, objective, is_on_policy=True)
         run.steps.write_rollouts(step, rows_of_step(step, groups, batch, parts))
         trainer.checkpoints.save(run.checkpoints_path, step, {"step": step}, keep=5, best=None)

@@ -93,10 +93,12 @@ def test_a_knob_that_no_part_knows_is_an_error_whatever_an_override_removes(outs
         build(objective_with("halfway", words))
 
 
-@pytest.mark.parametrize("slot", ["ratio", "weight", "advantage", "surrogate"])
+@pytest.mark.parametrize("slot", ["ratio", "weight", "advantage", "surrogate", "select"])
 def test_a_slot_of_grpo_is_swept_over_all_its_parts(slot):
     for name in PARTS[slot]:
-        config = objective_config("grpo", [f"objective.{slot}={name}", "objective.constant_length=160"])
+        numbers = {knob: KNOBS[knob].example for knob in knobs_of(PARTS[slot][name]) if knob in KNOBS}
+        words = [f"objective.{knob}={value}" for knob, value in numbers.items()]
+        config = objective_config("grpo", [f"objective.{slot}={name}", *words])
         assert build(config).part_names[slot] == name
 
 
@@ -243,6 +245,6 @@ def test_every_knob_of_a_part_stands_in_the_one_table_and_in_the_toggles():
     read = {knob for named in PARTS.values() for part in named.values() for knob in knobs_of(part)}
     assert read == set(KNOBS)
     toggles = OmegaConf.load(f"{CONF_DIR}/objective/_toggles.yaml")
-    assert set(toggles) == {*KNOBS, "kl", "correction"}
-    assert set(toggles.values()) == {None}
+    assert set(toggles) == {*KNOBS, "kl", "correction", "select"}
+    assert {value for key, value in toggles.items() if key != "select"} == {None}
     assert all(knob.holds(knob.example) for knob in KNOBS.values())

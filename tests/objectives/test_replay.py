@@ -51,7 +51,7 @@ def test_a_bad_case_file_is_one_sentence_with_the_case_number_and_exit_code_2(tm
         (replay, ["objective.clip_high=0.3"], "cases=… is needed"),
         (replay, ["grpo"], "grpo is not of the form key=value"),
         (replay, ["cases=not_there.json", "out=x.json"], "case file not_there.json does not exist"),
-        (laws, ["laws=nope"], "objective 'nope' is unknown: use one of cispo, dapo, dr_grpo, grpo"),
+        (laws, ["laws=nope"], "objective 'nope' is unknown: use one of aspo, cispo, clip_cov, dapo"),
         (laws, ["golden=maybe"], "golden=maybe is not one of check, record"),
         (laws, ["laws=grpo", "golden=check"], "needs either laws=NAME or golden=check|record"),
     ],
@@ -69,7 +69,7 @@ def test_laws_prints_a_line_per_law_and_takes_overrides(monkeypatch, capsys):
     printed = capsys.readouterr().out
     assert "holds           weights_sum_to_one" in printed
     assert "waived          gradient_vanishes_without_advantage        the KL term" in printed
-    assert "gspo: 14 laws hold, 0 broken, of 15" in printed
+    assert "gspo: 14 laws hold, 0 broken, of 19" in printed
 
 
 def test_every_objective_has_its_committed_loss_and_gradient_norm_to_12_digits(monkeypatch, capsys):

@@ -69,4 +69,4 @@ def test_a_knob_that_no_part_reads_is_an_error_that_names_the_knobs(folder):
     )
     assert result.returncode == 2
     assert "no part reads temperature: the knobs are clip_low, clip_high" in result.stderr
-    assert "correction_cap, power" in result.stderr
+    assert "correction_high, power" in result.stderr

@@ -16,7 +16,7 @@ from ablate.trainer.updates import (
     rows_without_own_pass,
     train_on,
     training_part,
-    with_old_logp,
+    with_old_policy,
 )
 
 ROWS = torch.arange(12)  # of cases.rollout_groups: the first four are of one outcome
@@ -66,7 +66,7 @@ def test_every_row_that_needs_an_old_policy_gets_it_from_one_pass(for_records, t
     rows = rows_without_own_pass(batch, SPLITS, objective, for_records=for_records)
     first = rows_that_train(batch, SPLITS[0], objective)
     assert not set(rows.tolist()) & set(first.tolist())
-    batch = with_old_logp(trainer, batch, rows)
+    batch = with_old_policy(trainer, batch, rows, objective)
     metrics, batch = train_on(trainer, batch, SPLITS, objective, is_on_policy=True)
     trained = torch.cat([rows_that_train(batch, split, objective) for split in SPLITS])
     known = ROWS if for_records else trained

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from ablate.config import RunConfig
 from ablate.data.tokenizer import load_tokenizer
@@ -23,10 +24,12 @@ from ablate.objectives.batch import update_batch
 from ablate.records import RunDirectory, checkpoint_directory, write_parquet
 from ablate.records.rollouts import RecordedStep, read_step
 from ablate.records.token_values import token_file
+from ablate.seeding import derive_seed
 from ablate.trainer.checkpoint.directory import name_of, newest_first, step_of
 from ablate.trainer.open import open_trainer
 from ablate.trainer.trainer import Trainer
-from ablate.trainer.updates import training_part
+from ablate.trainer.updates import training_part, update_seed
+from ablate.types import TrainBatch
 from ablate.warm_start import ensure_model
 
 ROWS_FILE, ROLLOUTS_FILE, TABLE_FILE = "laboratory.parquet", "rollouts.parquet", "laboratory.md"
@@ -71,22 +74,34 @@ def places_of(run: RunDirectory, checkpoints: Sequence[Path], steps: Sequence[in
     return own
 
 
-def batches_at(place: Place, trainer: Trainer, recorded: RecordedStep, objective: Objective) -> BatchFor:
+def batches_at(
+    place: Place, trainer: Trainer, recorded: RecordedStep, objective: Objective, run_seed: int, needs_entropy: bool
+) -> BatchFor:
     """Bring the trainer to the moment of the place, and return the function that builds the batch to examine.
 
     Args:
         objective: the run's own, with which its updates were made.
+        needs_entropy: whether an objective selects by entropy. It is that of the checkpoint's weights: the old policy
+            at the moment ``during``, and one step later at the moment ``after``.
     """
     trainer.checkpoints.load(place.root, place.checkpoint)
-    if place.moment == "after":
-        return partial(recorded_batch, recorded)
-    *before, last = recorded.rows_of_updates
+    seed = derive_seed(run_seed, "optimizer steps", place.step)
     batch = recorded_batch(recorded, objective)
-    if objective.needs_reference:
-        batch = replace(batch, ref_logp_BT=trainer.reference_logp(batch))
-    for rows in before:
-        trainer.update(training_part(batch, rows, objective), objective)
-    return lambda other: update_batch(recorded_batch(recorded, other), last, other)
+    rows, index = torch.arange(batch.num_rows), 0
+    entropy_BT = trainer.logp(batch)[1] if needs_entropy else None
+    if place.moment == "during":
+        *before, rows = recorded.rows_of_updates
+        batch, index = replace(batch, entropy_BT=entropy_BT), len(before)
+        if objective.needs_reference:
+            batch = replace(batch, ref_logp_BT=trainer.reference_logp(batch))
+        for number, of_update in enumerate(before):
+            trainer.update(training_part(batch, of_update, objective, update_seed(seed, number)), objective)
+
+    def batch_for(other: Objective) -> TrainBatch:
+        batch = replace(recorded_batch(recorded, other), entropy_BT=entropy_BT)
+        return update_batch(batch, rows, other, update_seed(seed, index))
+
+    return batch_for
 
 
 def built_variants(
@@ -127,8 +142,10 @@ def run_laboratory(
         recorded = read_step(run, place.step)
         where = f"{place.root / name_of(place.checkpoint)}, {place.moment}"
         say(f"{where}: {recorded.num_rollouts} rollouts of step {place.step}")
-        batch_for = batches_at(place, trainer, recorded, build(config.objective))
-        variants = variants_for(recorded)
+        variants, own = variants_for(recorded), build(config.objective)
+        selecting = [own, *(variant for toggles in variants.values() for variant in toggles.values())]
+        needs_entropy = any(objective.needs_entropy for objective in selecting)
+        batch_for = batches_at(place, trainer, recorded, own, config.seed, needs_entropy)
         results = examine(trainer, batch_for, variants, settings)
         if settings.tokens:
             written.append(write_tokens(out, place, recorded, variants, results, batch_for, decode))

@@ -25,9 +25,12 @@ def build_batch(
     old_logp_BT: Tensor,
     rollout_logp_BT: Tensor,
     ref_logp_BT: Tensor | None = None,
+    entropy_BT: Tensor | None = None,
     tokens_BS: Tensor | None = None,
 ) -> TrainBatch:
     """Return the rows with the advantages of the objective, and with weights as if all rows were one update.
+
+    Nothing is selected yet: ``update_batch`` selects among the rows of an update, once its old policy is known.
 
     Advantages and weights get the dtype of ``rollout_logp_BT``: float32 in training, float64 in the laws.
 
@@ -38,11 +41,13 @@ def build_batch(
         mask_BT: bool, True exactly where token t + 1 belongs to the response.
         old_logp_BT: nats, of the policy that the updates are compared with.
         rollout_logp_BT: nats, of the engine.
+        entropy_BT: nats, of the old policy, for an objective whose ``select`` reads it.
         ref_logp_BT: nats, of the frozen reference, for an objective with a KL term.
         tokens_BS: None where no model reads the rows.
     """
     advantage_PG, in_loss_PG = objective.advantages(reward_PG, truncated_PG, length_PG)
-    in_loss_B = in_loss_PG.flatten()
+    in_loss_B = in_loss_PG.flatten() & mask_BT.any(dim=1)
+    group_B = torch.arange(len(reward_PG)).repeat_interleave(reward_PG.shape[1])
     num_rows, num_predictions = mask_BT.shape
     return TrainBatch(
         tokens_BS=torch.zeros(num_rows, num_predictions + 1, dtype=torch.int64) if tokens_BS is None else tokens_BS,
@@ -51,16 +56,29 @@ def build_batch(
         rollout_logp_BT=rollout_logp_BT,
         advantage_B=advantage_PG.flatten().to(rollout_logp_BT.dtype),
         in_loss_B=in_loss_B,
-        weight_BT=objective.weights(mask_BT, in_loss_B).to(rollout_logp_BT.dtype),
+        weight_BT=objective.weights(mask_BT, in_loss_B, group_B).to(rollout_logp_BT.dtype),
         ref_logp_BT=ref_logp_BT,
+        group_B=group_B,
+        entropy_BT=entropy_BT,
     )
 
 
-def update_batch(batch: TrainBatch, rows: Tensor, objective: Objective) -> TrainBatch:
-    """Select the rows of one update and weigh them among themselves: N and T count the rows of this update only."""
-    selected = select_rows(batch, rows)
-    weight_BT = objective.weights(selected.mask_BT, selected.in_loss_B)
-    return replace(selected, weight_BT=weight_BT.to(batch.weight_BT.dtype))
+def update_batch(batch: TrainBatch, rows: Tensor, objective: Objective, seed: int = 0) -> TrainBatch:
+    """The rows of one update: ``select`` runs over them, and they are weighed among themselves.
+
+    N and T count the rows and tokens of this update that are left. The order of ``rows`` changes nothing.
+
+    Args:
+        seed: of this update, for a ``select`` that draws at random.
+    """
+    taken = select_rows(batch, rows)
+    if objective.selects:
+        order = rows.argsort()  # a row's number is its place in the order of draws
+        selected_BT = objective.selection(select_rows(taken, order), seed)[order.argsort()]
+        in_loss_B = taken.in_loss_B & selected_BT.any(dim=1)
+        taken = replace(taken, selected_BT=selected_BT, in_loss_B=in_loss_B)
+    weight_BT = objective.weights(taken.active_BT, taken.in_loss_B, taken.group_B)
+    return replace(taken, weight_BT=weight_BT.to(batch.weight_BT.dtype))
 
 
 def select_rows(batch: TrainBatch, rows: Tensor) -> TrainBatch:

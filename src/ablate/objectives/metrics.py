@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ablate.objectives.base import Objective
+from ablate.objectives.base import Objective, call
 
 if TYPE_CHECKING:
     from ablate.types import TrainBatch
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 NUM_BUCKETS = 4
 # A float32 log-probability that is recomputed in another batch layout moves by about 1e-6.
 RATIO_IS_ONE_WITHIN = 1e-5
+TINY = 1e-100  # a ratio whose square underflows
 MAX_LOG_RATIO = 50.0  # keeps every reported number finite, also when it is squared
 
 
@@ -32,7 +33,7 @@ def step_metrics(objective: Objective, logp_BT: Tensor, batch: TrainBatch) -> di
     Buckets are quarters: ``position_1`` is the first quarter of every response, ``length_4`` holds the longest
     quarter of the rows.
     """
-    metrics, active_BT = row_metrics(batch), batch.mask_BT & batch.in_loss_B[:, None]
+    metrics, active_BT = row_metrics(batch), batch.active_BT
     if not active_BT.any():
         return metrics | {"policy/clip_is_live": 0.0}
     if objective.needs_old_logp:
@@ -44,7 +45,7 @@ def step_metrics(objective: Objective, logp_BT: Tensor, batch: TrainBatch) -> di
 @torch.no_grad()
 def row_metrics(batch: TrainBatch) -> dict[str, float]:
     """The ``policy/...`` metrics of an update's rows that need no model: how many are in the loss, their advantages."""
-    active_B = (batch.mask_BT & batch.in_loss_B[:, None]).any(dim=1)
+    active_B = batch.active_BT.any(dim=1)
     if not active_B.any():
         return {"policy/rows_in_loss": 0.0}
     advantage_B = batch.advantage_B.double()[active_B]
@@ -52,6 +53,17 @@ def row_metrics(batch: TrainBatch) -> dict[str, float]:
         "policy/rows_in_loss": float(active_B.sum()),
         "policy/advantage_std": advantage_B.std(correction=0).item(),
         "policy/advantage_zero": (advantage_B == 0).double().mean().item(),
+    }
+
+
+@torch.no_grad()
+def selection_metrics(update: TrainBatch, before: TrainBatch) -> dict[str, float]:
+    """Shares of the tokens and rows in the loss that ``select`` left; nothing where it is ``all``."""
+    if update.selected_BT is None or not before.active_BT.any():
+        return {}
+    return {
+        "policy/selected_tokens": (update.active_BT.sum() / before.active_BT.sum()).item(),
+        "policy/selected_rows": (update.in_loss_B.sum() / before.in_loss_B.sum()).item(),
     }
 
 
@@ -74,7 +86,9 @@ def ratio_metrics(objective: Objective, logp_BT: Tensor, batch: TrainBatch, acti
         "policy/ratio_max": ratio.max().item(),
         "policy/ratio_min": ratio.min().item(),
         "policy/kl_old_new": (token.clamp(max=MAX_LOG_RATIO).exp() - 1 - token).mean().item(),
-        "policy/effective_sample_size": (ratio.sum() ** 2 / (len(ratio) * (ratio**2).sum())).item(),
+        "policy/effective_sample_size": effective_sample_size(
+            ratio if ratio.max() > TINY else scaled(log_x_BT[active_BT])
+        ),
     }
     buckets = {"position": position_bucket(active_BT), "length": length_bucket(active_BT)}
     binds = clip_binds(objective, logp_BT, batch)
@@ -84,7 +98,28 @@ def ratio_metrics(objective: Objective, logp_BT: Tensor, batch: TrainBatch, acti
             metrics[f"policy/clip_{side}"] = mean_over(side_BT, active_BT)
             metrics[f"policy/clip_{side}_sequences"] = sequence_mean_over(side_BT, active_BT)
         metrics |= by_bucket("policy/clip", low_BT | high_BT, active_BT, buckets)
+    if objective.can_vanish:
+        metrics["policy/vanished"] = vanished(objective, logp_BT, batch, active_BT)
     return metrics | by_bucket("policy/ratio_deviation", deviation_BT, active_BT, buckets)
+
+
+def vanished(objective: Objective, logp_BT: Tensor, batch: TrainBatch, active_BT: Tensor) -> float:
+    """Share of the tokens with an advantage A whose surrogate's gradient is below 1e-6 A: masked, or weighed to 0."""
+    pulled_BT = active_BT & (batch.advantage_B != 0)[:, None]
+    with torch.enable_grad():
+        logp_BT = logp_BT.detach().requires_grad_()
+        (slope_BT,) = torch.autograd.grad(objective.plain_surrogate(logp_BT, batch).sum(), logp_BT)
+    gone_BT = slope_BT.abs() < 1e-6 * batch.advantage_B.abs()[:, None]
+    return mean_over(gone_BT, pulled_BT) if pulled_BT.any() else 0.0
+
+
+def effective_sample_size(ratio: Tensor) -> float:
+    return (ratio.sum() ** 2 / (len(ratio) * (ratio**2).sum())).item()
+
+
+def scaled(log_ratio: Tensor) -> Tensor:
+    """Ratios relative to the largest one, which leaves the effective sample size as it is."""
+    return (log_ratio.double() - log_ratio.max()).exp()
 
 
 def clip_binds(objective: Objective, logp_BT: Tensor, batch: TrainBatch) -> tuple[Tensor, Tensor] | None:
@@ -92,11 +127,12 @@ def clip_binds(objective: Objective, logp_BT: Tensor, batch: TrainBatch) -> tupl
     if not objective.has_clip:
         return None
     ratio_BT = objective.log_ratio(logp_BT, batch).clamp(max=MAX_LOG_RATIO).exp()
-    arguments = ratio_BT, batch.advantage_B.to(ratio_BT.dtype)[:, None], torch.ones_like(ratio_BT)
+    advantage_B1 = batch.advantage_B.to(ratio_BT.dtype)[:, None]
+    arguments = ratio_BT, advantage_B1, torch.ones_like(ratio_BT), batch.mask_BT
     surrogate = objective.slots.surrogate
     wide = {"clip_low": 1.0, "clip_high": float("inf")}
     unclipped = partial(surrogate, **{knob: wide[knob] for knob in wide if knob in surrogate.keywords})
-    changed_BT = surrogate(*arguments) != unclipped(*arguments)
+    changed_BT = call("surrogate", surrogate, *arguments) != call("surrogate", unclipped, *arguments)
     return changed_BT & (ratio_BT < 1.0), changed_BT & (ratio_BT > 1.0)
 
 

@@ -14,8 +14,8 @@ from types import MappingProxyType, ModuleType
 from typing import Any
 
 from ablate.errors import UserError
-from ablate.objectives.base import SLOTS, Objective, Slots
-from ablate.objectives.knobs import KNOBS, check_knob, in_order
+from ablate.objectives.base import OFFERED, SLOTS, Objective, Slots, arguments_of
+from ablate.objectives.knobs import KNOBS, check_knob, check_pairs, in_order
 from ablate.objectives.parts import PARTS
 
 TERMS = ("kl", "correction")
@@ -26,9 +26,10 @@ def build(config: Mapping[str, Any]) -> Objective:
     """Build an objective from its configuration.
 
     Args:
-        config: ``name``, ``label`` (the name if absent), one part for each of the seven slots, ``kl``, ``correction``,
-            and the knobs that the parts read. A part is a name, or a user's own function as ``my_file.py:my_part``. A
-            knob that only absent parts read has no effect; null is as good as absent.
+        config: ``name``, ``label`` (the name if absent), one part for each of the eight slots (``select`` is ``all`` if
+            absent), ``kl``, ``correction``, and the knobs that the parts read. A part is a name, or a user's own
+            function as ``my_file.py:my_part``. A knob that only absent parts read has no effect; null is as good as
+            absent.
 
     Raises:
         UserError: for an unknown part or knob, a bad value, or a missing knob.
@@ -97,12 +98,19 @@ def resolve(config: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, Callab
     if not isinstance(config.get("name"), str) or not config["name"]:
         raise UserError(f"objective.name={config.get('name')!r} must be a name: name: my_objective")
     names, parts = find_parts(config)
+    ratio = getattr(parts["surrogate"], "needs_ratio", names["ratio"])
+    if ratio != names["ratio"]:
+        raise UserError(
+            f"objective.surrogate={names['surrogate']} is defined for ratio={ratio} only, not for "
+            f"{names['ratio']}: set objective.ratio={ratio}"
+        )
     return names, parts, read_knobs(config, names, parts)
 
 
 def find_parts(config: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, Callable]]:
     """Slot or term -> name of its part, and slot or term -> part."""
     chosen = {slot: config.get(slot) for slot in SLOTS}
+    chosen["select"] = chosen["select"] or "all"
     chosen |= {term: config[term] for term in TERMS if config.get(term) not in (None, False, "off")}
     if chosen["overlong"] in (False, "off"):  # YAML reads a bare `off` as False
         chosen["overlong"] = "train"
@@ -125,6 +133,11 @@ def find_part(slot: str, name: Any) -> tuple[str, Callable]:
     part = getattr(load_module(source), function, None)
     if not callable(part):
         raise UserError(f"objective.{slot}={name}: {source} has no function {function!r}: define it there")
+    if len(arguments_of(part, slot)) > len(OFFERED[slot]):
+        raise UserError(
+            f"objective.{slot}={name} takes {', '.join(arguments_of(part, slot))}: the slot offers "
+            f"{', '.join(OFFERED[slot])}; name those that it needs, and make a knob keyword-only"
+        )
     is_file = source.endswith(".py")
     return f"{Path(source).resolve() if is_file else source}:{function}", part
 
@@ -178,6 +191,7 @@ def read_knobs(config: Mapping[str, Any], names: Mapping[str, str], parts: Mappi
             )
     for knob, value in read.items():
         check_knob(knob, value)
+    check_pairs(read)
     return in_order(read)
 
 

@@ -165,7 +165,7 @@ def cut(batch: TrainBatch, micro_batch: MicroBatch) -> TrainBatch:
     num_tokens = micro_batch.num_tokens
     missing = num_tokens - taken.tokens_BS.shape[1]
     per_token = {}
-    for name in ("tokens_BS", "mask_BT", "old_logp_BT", "rollout_logp_BT", "weight_BT", "ref_logp_BT"):
+    for name in ("tokens_BS", "mask_BT", "old_logp_BT", "rollout_logp_BT", "weight_BT", "ref_logp_BT", "selected_BT"):
         tensor = getattr(taken, name)
         if tensor is not None:
             width = num_tokens if name == "tokens_BS" else num_tokens - 1

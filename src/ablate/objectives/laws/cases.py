@@ -3,15 +3,16 @@
 A case is ``{"objective", "knobs", "num_groups", "group_size", "reward", "truncated", "length", "old_logp", "logp"}``;
 the per-group fields are lists of ``num_groups`` lists of ``group_size`` values, ``old_logp`` and ``logp`` one list of
 nats per rollout, in row-major order of the groups. ``knobs`` override keys of conf/objective/NAME.yaml: numbers, terms
-and slots. ``dynamic_sampling: true | false`` is read as ``keep: mixed_outcomes | all``, and
-``overlong: soft_penalty`` as ``shape: soft_overlong_penalty``. Everything is float64.
+and slots. ``rollout_logp`` (the engine's; absent: as ``old_logp``), ``ref_logp`` (the reference's) and ``entropy`` (the
+old policy's) are optional and shaped as ``old_logp``. ``dynamic_sampling: true | false`` is read as ``keep:
+mixed_outcomes | all``, and ``overlong: soft_penalty`` as ``shape: soft_overlong_penalty``. Everything is float64.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,19 +59,28 @@ def replay_file(source: Path, target: Path, config_of: ConfigOf) -> int:
 
 
 def replay(case: Mapping[str, Any], config_of: ConfigOf) -> dict[str, Any]:
-    """One case's ``{"advantage", "loss", "grad", "in_loss"}``; ``grad`` is d loss / d logp per token."""
+    """One case's ``{"advantage", "loss", "grad", "in_loss"}``; ``grad`` is d loss / d logp per token.
+
+    With a ``select`` other than ``all`` also ``selected``: 1 for each token that is left in the loss, else 0.
+    """
     check_fields(case)
     objective = build(case_config(case, config_of(case["objective"])))
     rollouts = case_rollouts(case)
     batch = step_batch(objective, rollouts)
     loss, grad_BT = loss_and_gradient(objective, rollouts.logp_BT, batch)
     lengths = rollouts.length_PG.flatten().tolist()
+    selected = {} if batch.selected_BT is None else {"selected": per_token(batch.selected_BT.int(), lengths)}
     return {
         "advantage": batch.advantage_B.view_as(rollouts.reward_PG).tolist(),
         "loss": loss.item(),
-        "grad": [row[:length].tolist() for row, length in zip(grad_BT, lengths, strict=True)],
+        "grad": per_token(grad_BT, lengths),
         "in_loss": batch.in_loss_B.view_as(rollouts.reward_PG).tolist(),
+        **selected,
     }
+
+
+def per_token(value_BT: Tensor, lengths: Sequence[int]) -> list[list[float]]:
+    return [row[:length].tolist() for row, length in zip(value_BT, lengths, strict=True)]
 
 
 def case_config(case: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
@@ -100,6 +110,7 @@ def case_rollouts(case: Mapping[str, Any]) -> StepRollouts:
         old_logp_BT=old_BT,
         rollout_logp_BT=padded(case, "rollout_logp", mask_BT) if "rollout_logp" in case else old_BT,
         ref_logp_BT=padded(case, "ref_logp", mask_BT) if "ref_logp" in case else None,
+        entropy_BT=padded(case, "entropy", mask_BT) if "entropy" in case else None,
     )
 
 
@@ -111,7 +122,7 @@ def check_fields(case: Any) -> None:
         raise UserError(f"{', '.join(missing)} missing: add it")
     if not isinstance(case.get("knobs") or {}, Mapping):
         raise UserError(f"knobs must be an object, not {type(case['knobs']).__name__}")
-    unknown = sorted(set(case) - {*FIELDS, "knobs", "rollout_logp", "ref_logp", "expected"})
+    unknown = sorted(set(case) - {*FIELDS, "knobs", "rollout_logp", "ref_logp", "entropy", "expected"})
     if unknown:
         raise UserError(f"unknown field {', '.join(unknown)}: remove it")
     if not isinstance(case["objective"], str):

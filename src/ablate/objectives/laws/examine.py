@@ -32,17 +32,17 @@ def examine(objective: Objective, num_batches: int) -> list[Finding]:
         elif name in objective.waived_laws:
             findings.append(Finding(name, "waived", objective.waived_laws[name]))
         else:
-            found = [law.deviation(objective, random_rollouts(shape)) for shape in shapes(num_batches)]
+            found = [law.deviation(objective, random_rollouts(shape)) for shape in shapes(num_batches, objective)]
             worst = math.nan if any(map(math.isnan, found)) else max(found)
             status = "holds" if worst <= law.tolerance else "broken"
             findings.append(Finding(name, status, f"{law.says} (worst {worst:.1e}, allowed {law.tolerance:.0e})"))
     return findings
 
 
-def shapes(num_batches: int) -> list[Shape]:
+def shapes(num_batches: int, objective: Objective) -> list[Shape]:
     """A spread of sizes and of distances from the old policy: on it, within GSPO's clip, within GRPO's, beyond both."""
     scales = (0.0, 2e-4, 0.1, 1.0)
     return [
-        Shape(seed, num_groups=1 + seed % 4, group_size=2 + seed % 5, max_length=1 + seed % 9, log_ratio_scale=scale)
-        for seed, scale in ((seed, scales[seed % len(scales)]) for seed in range(num_batches))
+        Shape(seed, 1 + seed % 4, max(2 + seed % 5, objective.min_group_size), 1 + seed % 9, scales[seed % len(scales)])
+        for seed in range(num_batches)
     ]

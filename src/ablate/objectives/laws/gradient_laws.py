@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ablate.objectives import parts
 from ablate.objectives.base import Objective
-from ablate.objectives.batch import select_rows
+from ablate.objectives.batch import each_tensor, select_rows
 from ablate.objectives.laws import closed_form
 from ablate.objectives.laws.invariance_laws import relative
 from ablate.objectives.laws.law import EXACT, ROUNDING, law
@@ -29,7 +29,7 @@ def autograd_is_the_closed_form(objective: Objective, rollouts: StepRollouts) ->
 
 @law(1e-6, "autograd equals central differences")
 def central_differences(objective: Objective, rollouts: StepRollouts) -> float:
-    """At most 40 tokens, each stepped up and down; tokens close to a kink of the clip are left out."""
+    """At most 40 tokens, each stepped up and down; tokens close to a kink are left out."""
     step_nats = 1e-6
     batch = step_batch(objective, rollouts)
     _, gradient_BT = loss_and_gradient(objective, rollouts.logp_BT, batch)
@@ -46,12 +46,12 @@ def central_differences(objective: Objective, rollouts: StepRollouts) -> float:
     return worst
 
 
-def near_kink(objective: Objective, logp_BT: Tensor, batch: TrainBatch, within: float) -> Tensor:
-    near_BT = torch.zeros_like(batch.mask_BT)
-    log_x_BT = objective.log_ratio(logp_BT, batch)
-    for bound in finite_bounds(objective):
-        near_BT |= (log_x_BT - math.log(bound)).abs() < within
-    return near_BT
+def near_kink(objective: Objective, logp_BT: Tensor, batch: TrainBatch, within_nats: float) -> Tensor:
+    """Where the gradient jumps within a distance: at the bound of a clip, the threshold of a mask, or a cap."""
+    ends = [
+        loss_and_gradient(objective, logp_BT + sign * within_nats * batch.mask_BT, batch)[1] for sign in (-1.0, 1.0)
+    ]
+    return (ends[1] - ends[0]).abs() > 1e-3 * (ends[1].abs() + ends[0].abs())
 
 
 def finite_bounds(objective: Objective) -> list[float]:
@@ -61,6 +61,10 @@ def finite_bounds(objective: Objective) -> list[float]:
 
 def why_no_saturation(objective: Objective) -> str | None:
     return None if finite_bounds(objective) else "there is no clip range"
+
+
+def why_not_pure(objective: Objective) -> str | None:
+    return None if objective.kl is None else "the KL term has a gradient of its own"
 
 
 @law(EXACT, "beyond the clip the pessimistic side has gradient 0, the other side has not", why_no_saturation)
@@ -93,6 +97,16 @@ def on_policy_token_and_sequence_ratio_agree(objective: Objective, rollouts: Ste
     return max(relative(gradient, gradients[0]) for gradient in gradients[1:])
 
 
+@law(ROUNDING, "on policy the gradient is - weight * correction * advantage", why_not_pure)
+def on_policy_gradient_is_the_advantage(objective: Objective, rollouts: StepRollouts) -> float:
+    """With logp = old_logp and the token ratio, every surrogate has the gradient of REINFORCE."""
+    objective = replace(objective, slots=replace(objective.slots, ratio=partial(parts.token)))
+    batch = step_batch(objective, replace(rollouts, logp_BT=rollouts.old_logp_BT))
+    factor_BT = 1.0 if objective.correction is None else objective.correction_factor(batch)
+    expected_BT = -batch.weight_BT * factor_BT * batch.advantage_B[:, None]
+    return relative(loss_and_gradient(objective, rollouts.old_logp_BT, batch)[1], expected_BT)
+
+
 @law(1e-3, "finite and stable in float32 at log-ratios of +-30")
 def stable_in_float32(objective: Objective, rollouts: StepRollouts) -> float:
     """Log-ratios of +-30 nats: finite, and the float32 gradient is the float64 one to 1e-3 of its largest entry."""
@@ -104,13 +118,14 @@ def stable_in_float32(objective: Objective, rollouts: StepRollouts) -> float:
 
 @law(1e-3, "finite and stable in float32 over 80,000 tokens")
 def stable_over_80000_tokens(objective: Objective, rollouts: StepRollouts) -> float:
-    """Two rows of the first group, with their tokens and log-ratios repeated to 80,000."""
+    """Two rows of the first group (or more, if the advantage needs them), their tokens repeated to 80,000."""
+    num_rows = max(2, objective.min_group_size)
     repeats = -(-80_000 // rollouts.mask_BT.shape[1])
     long = {
-        name: getattr(rollouts, name)[:2].repeat(1, repeats)
-        for name in ("mask_BT", "logp_BT", "old_logp_BT", "rollout_logp_BT", "ref_logp_BT")
+        name: getattr(rollouts, name)[:num_rows].repeat(1, repeats)
+        for name in ("mask_BT", "logp_BT", "old_logp_BT", "rollout_logp_BT", "ref_logp_BT", "entropy_BT")
     }
-    per_group = {name: getattr(rollouts, name)[:1, :2] for name in ("reward_PG", "truncated_PG")}
+    per_group = {name: getattr(rollouts, name)[:1, :num_rows] for name in ("reward_PG", "truncated_PG")}
     length_PG = long["mask_BT"].sum(dim=1)[None]
     batch = step_batch(objective, StepRollouts(**per_group, **long, length_PG=length_PG))
     return float32_deviation(objective, long["logp_BT"], batch)
@@ -119,9 +134,7 @@ def stable_over_80000_tokens(objective: Objective, rollouts: StepRollouts) -> fl
 def float32_deviation(objective: Objective, logp_BT: Tensor, batch: TrainBatch) -> float:
     """How far the float32 gradient is from the float64 one, relative to its largest entry; infinite on overflow."""
     exact_BT = loss_and_gradient(objective, logp_BT, batch)[1]
-    single = replace(
-        batch, **{name: value.float() for name, value in vars(batch).items() if value.dtype == torch.float64}
-    )
+    single = each_tensor(batch, lambda value: value.float() if value.dtype == torch.float64 else value)
     loss, gradient_BT = loss_and_gradient(objective, logp_BT.float(), single)
     metrics = step_metrics(objective, logp_BT.float(), single)
     if not (loss.isfinite() and gradient_BT.isfinite().all() and all(map(math.isfinite, metrics.values()))):

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from ablate.objectives.base import Objective
-from ablate.objectives.batch import select_rows
+from ablate.objectives.batch import select_rows, update_batch
 from ablate.objectives.laws.law import EXACT, ROUNDING, law
-from ablate.objectives.laws.step import StepRollouts, loss_and_gradient, step_batch
+from ablate.objectives.laws.step import StepRollouts, loss_and_gradient, rows_of, step_batch
 
 GARBAGE = 1e4  # written wherever there is no response token: it must not matter
 
@@ -55,7 +55,10 @@ def padding_changes_nothing(objective: Objective, rollouts: StepRollouts) -> flo
     padded = replace(
         rollouts,
         mask_BT=pad(rollouts.mask_BT, 0),
-        **{name: pad(getattr(rollouts, name), GARBAGE) for name in ("logp_BT", "rollout_logp_BT", "ref_logp_BT")},
+        **{
+            name: pad(getattr(rollouts, name), GARBAGE)
+            for name in ("logp_BT", "rollout_logp_BT", "ref_logp_BT", "entropy_BT")
+        },
         old_logp_BT=pad(rollouts.old_logp_BT, -GARBAGE),
     )
     padded_loss, padded_BT = loss_and_gradient(objective, padded.logp_BT, step_batch(objective, padded))
@@ -118,3 +121,49 @@ def rows_out_of_the_loss_do_not_matter(objective: Objective, rollouts: StepRollo
     other_loss, other_gradient_BT = loss_and_gradient(objective, other_BT, batch)
     inside = (gradient_BT * out_B1).abs().max().item()
     return max(inside, (other_loss - loss).abs().item(), (other_gradient_BT - gradient_BT).abs().max().item())
+
+
+def why_no_selection(objective: Objective) -> str | None:
+    return None if objective.selects else "every token of a row in the loss trains"
+
+
+@law(EXACT, "the order of an update's rows and their padding do not change what is selected", why_no_selection)
+def selection_ignores_row_order_and_padding(objective: Objective, rollouts: StepRollouts) -> float:
+    """The rows arrive in another order and padded; as from other ranks and micro-batches."""
+    batch = rows_of(objective, rollouts)
+    order_B = torch.arange(batch.num_rows).flip(0)
+    expected_BT = update_batch(batch, torch.arange(batch.num_rows), objective).selected_BT
+    wide = replace(
+        batch,
+        mask_BT=torch.nn.functional.pad(batch.mask_BT, (2, 3)),
+        **{
+            name: torch.nn.functional.pad(getattr(batch, name), (2, 3), value=GARBAGE)
+            for name in ("old_logp_BT", "rollout_logp_BT", "entropy_BT")
+        },
+    )
+    found_BT = update_batch(wide, order_B, objective).selected_BT[order_B]
+    return float((found_BT != torch.nn.functional.pad(expected_BT, (2, 3))).sum())
+
+
+@law(EXACT, "rows that keep or overlong took out change nothing about what is selected", why_no_selection)
+def selection_ignores_rows_out_of_the_loss(objective: Objective, rollouts: StepRollouts) -> float:
+    batch = rows_of(objective, rollouts)
+    out_B1 = ~batch.in_loss_B[:, None]
+    other = replace(
+        batch,
+        old_logp_BT=torch.where(out_B1, GARBAGE, batch.old_logp_BT),
+        entropy_BT=torch.where(out_B1, GARBAGE, batch.entropy_BT),
+    )
+    every_row = torch.arange(batch.num_rows)
+    first, second = (update_batch(each, every_row, objective).selected_BT for each in (batch, other))
+    return float((first != second).sum())
+
+
+@law(EXACT, "N and T count what is selected, and only these tokens weigh", why_no_selection)
+def weights_count_what_is_selected(objective: Objective, rollouts: StepRollouts) -> float:
+    """The weights are those of a batch in which the other tokens never were."""
+    batch = step_batch(objective, rollouts)
+    left_BT = batch.selected_BT
+    expected_BT = objective.weights(left_BT, left_BT.any(dim=1), batch.group_B)
+    outside = (left_BT & ~(batch.mask_BT & batch.in_loss_B[:, None])).sum() + (batch.weight_BT[~left_BT] != 0).sum()
+    return float((batch.weight_BT - expected_BT).abs().max() + outside)

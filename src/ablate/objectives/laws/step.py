@@ -14,7 +14,7 @@ from torch import Tensor
 from ablate.errors import UserError
 from ablate.objectives import parts
 from ablate.objectives.base import Objective
-from ablate.objectives.batch import build_batch
+from ablate.objectives.batch import build_batch, update_batch
 from ablate.types import TrainBatch
 
 
@@ -30,13 +30,14 @@ class StepRollouts:
     old_logp_BT: Tensor
     rollout_logp_BT: Tensor  # the engine's
     ref_logp_BT: Tensor | None
+    entropy_BT: Tensor | None = None  # of the old policy
 
     def select_groups(self, index_P: Tensor) -> StepRollouts:
         """The same rollouts with their groups reordered, or fewer of them."""
         group_size = self.reward_PG.shape[1]
         row_B = (index_P[:, None] * group_size + torch.arange(group_size)).flatten()
         per_group = {name: getattr(self, name)[index_P] for name in ("reward_PG", "truncated_PG", "length_PG")}
-        names = ("mask_BT", "logp_BT", "old_logp_BT", "rollout_logp_BT", "ref_logp_BT")
+        names = ("mask_BT", "logp_BT", "old_logp_BT", "rollout_logp_BT", "ref_logp_BT", "entropy_BT")
         return StepRollouts(
             **per_group,
             **{name: None if getattr(self, name) is None else getattr(self, name)[row_B] for name in names},
@@ -44,19 +45,25 @@ class StepRollouts:
 
 
 def with_every_row(objective: Objective) -> Objective:
-    """The objective with every row in the loss, whatever its group's outcomes and however it ended."""
-    every_row = replace(objective.slots, keep=partial(parts.all_groups), overlong=partial(parts.train))
-    return replace(objective, slots=every_row)
+    """The objective with every token in the loss, whatever the group's outcomes and however the response ended."""
+    every_row = {"keep": parts.all_groups, "overlong": parts.train, "select": parts.all_tokens}
+    slots = replace(objective.slots, **{slot: partial(part) for slot, part in every_row.items()})
+    return replace(objective, slots=slots)
 
 
 def step_batch(objective: Objective, rollouts: StepRollouts) -> TrainBatch:
-    """Build the ``TrainBatch`` of the update, with the function that training uses.
+    """Build the ``TrainBatch`` of the update, with the functions that training uses.
 
     Raises:
-        UserError: when the objective has a KL term and the rollouts have no reference log-probabilities.
+        UserError: when the objective reads reference log-probabilities or entropies that the rollouts do not have.
     """
     if objective.needs_reference and rollouts.ref_logp_BT is None:
         raise UserError(f"kl={objective.part_names['kl']} needs ref_logp: add it, or set kl to null")
+    return update_batch(rows_of(objective, rollouts), torch.arange(rollouts.mask_BT.shape[0]), objective)
+
+
+def rows_of(objective: Objective, rollouts: StepRollouts) -> TrainBatch:
+    """The rows of the update before anything is selected."""
     given = {field.name: getattr(rollouts, field.name) for field in fields(rollouts) if field.name != "logp_BT"}
     return build_batch(objective, **given)
 

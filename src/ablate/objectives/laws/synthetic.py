@@ -39,6 +39,7 @@ def random_rollouts(shape: Shape) -> StepRollouts:
     old_BT = -noise(1.0).abs()
     # Every row also gets one common shift: otherwise the mean over a long sequence is near 0, and nothing clips.
     shift_BT = noise(shape.log_ratio_scale)[:, :1] + noise(shape.log_ratio_scale)
+    rollout_BT, ref_BT = old_BT + noise(0.5), old_BT + noise(0.5)
     return StepRollouts(
         reward_PG=torch.tensor(rewards, dtype=torch.float64),
         truncated_PG=torch.tensor(truncated),
@@ -46,6 +47,7 @@ def random_rollouts(shape: Shape) -> StepRollouts:
         mask_BT=mask_BT,
         logp_BT=(old_BT + shift_BT).masked_fill(~mask_BT, 0.0),
         old_logp_BT=old_BT.masked_fill(~mask_BT, 0.0),
-        rollout_logp_BT=(old_BT + noise(0.5)).masked_fill(~mask_BT, 0.0),
-        ref_logp_BT=(old_BT + noise(0.5)).masked_fill(~mask_BT, 0.0),
+        rollout_logp_BT=rollout_BT.masked_fill(~mask_BT, 0.0),
+        ref_logp_BT=ref_BT.masked_fill(~mask_BT, 0.0),
+        entropy_BT=noise(1.0).abs().masked_fill(~mask_BT, 0.0),
     )

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
+
+import torch
 
 from ablate.errors import UserError
 from ablate.objectives.base import Objective
@@ -14,6 +17,18 @@ from ablate.objectives.registry import build, outside_parts
 
 NO_GRADIENT = gradient_vanishes_without_advantage.__name__
 SHAPES = [Shape(seed, 2, 4, max_length=6, log_ratio_scale=scale) for seed, scale in ((1, 0.1), (3, 1.0))]
+
+
+def check_objective(config: Mapping[str, Any], group_size: int) -> None:
+    """Refuse an objective that a run's groups or its user's own parts would break later.
+
+    Raises:
+        UserError: naming the key to change.
+    """
+    check_outside_parts(config)
+    passes = torch.arange(group_size) == 0
+    lengths = torch.arange(1, group_size + 1)
+    build(config).advantages(torch.where(passes, 1.0, -1.0)[None], ~passes[None], lengths[None])
 
 
 def check_outside_parts(config: Mapping[str, Any]) -> None:
@@ -45,5 +60,6 @@ def check_outside_parts(config: Mapping[str, Any]) -> None:
 def pulls_without_advantage(objective: Objective) -> bool:
     """Does any response token have a gradient, or a nan, where every advantage is 0?"""
     whole = with_every_row(objective)
-    sizes = [gradient_vanishes_without_advantage(whole, random_rollouts(shape)) for shape in SHAPES]
+    shapes = [replace(shape, group_size=max(shape.group_size, objective.min_group_size)) for shape in SHAPES]
+    sizes = [gradient_vanishes_without_advantage(whole, random_rollouts(shape)) for shape in shapes]
     return not all(size == 0.0 for size in sizes)
