@@ -6,6 +6,7 @@
 #   slurm/submit.sh --onenode experiment=tiny model.path=DIR   one node per run: some GPUs train, the others generate
 #   slurm/submit.sh --dry-run experiment=tiny            print every command with its environment, run nothing
 #   slurm/submit.sh --wait experiment=tiny               return when the array has ended
+#   slurm/submit.sh experiment=sequential next=true      submit what its declared design needs next, until it is decided
 #   slurm/submit.sh --doctor experiment=tiny             run ablate.doctor on every node of such an allocation, and wait
 #
 # Site settings: slurm/env.sh.
@@ -18,6 +19,8 @@ template=train.sbatch
 dry_run=
 waits=
 doctor=
+until_decided=
+arguments=("$@")
 options=()
 words=()
 for word in "$@"; do
@@ -29,6 +32,7 @@ for word in "$@"; do
     --doctor) doctor=1 ;;
     -h | --help) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"; exit ;;
     -*) echo "error: $word is not an option: see slurm/submit.sh --help" >&2; exit 2 ;;
+    next=true) words+=("$word"); until_decided=1 waits=1 ;;
     *) words+=("$word") ;;
   esac
 done
@@ -82,6 +86,14 @@ if [ "$num_tasks" = 0 ]; then
   echo "nothing to submit: every run is done, running or queued"
   exit
 fi
+if [ -n "$until_decided" ]; then
+  digest=$(cksum < "$ABLATE_TASKS")
+  if [ "$digest" = "${ABLATE_TASKS_BEFORE:-}" ]; then
+    echo "error: the runs that the design needs next have ended without being done: see $ABLATE_LOGS" >&2
+    exit 1
+  fi
+  export ABLATE_TASKS_BEFORE=$digest
+fi
 if [ -z "$dry_run" ]; then
   mkdir -p "$ABLATE_LOGS"
   ABLATE_TASKS=$(mktemp "$ABLATE_LOGS/tasks_XXXXXX")
@@ -115,4 +127,5 @@ echo "job $job: $num_tasks tasks; logs: $ABLATE_LOGS/${job}_*.log"
 if [ -n "$waits" ]; then
   while [ -n "$(squeue --noheader --jobs="$job" 2> /dev/null)" ]; do sleep 2; done
   "$ABLATE_PYTHON" -m ablate.plan "${words[@]}" status=true
+  [ -n "$until_decided" ] && exec "${BASH_SOURCE[0]}" "${arguments[@]}"
 fi

@@ -3,6 +3,7 @@
     python -m ablate.train objective=gspo seed=1
     python -m ablate.train -m experiment=tiny                        one run after another
     python -m ablate.train -m hydra/launcher=local experiment=tiny   several at once: one per GPU, or per core
+    python -m ablate.train -m hydra/launcher=local experiment=sequential next=true   until its design has decided
     torchrun --nproc-per-node 4 -m ablate.train parallel=tp2_pp2 objective=dapo
 
 A run that is done is not made again; an interrupted run continues at its newest checkpoint. A run that fails does not
@@ -39,6 +40,7 @@ sweep_clocks: list[SweepClock] = []  # one, if this process makes a sweep run by
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 REQUEUE_EXIT_CODE = 75  # EX_TEMPFAIL: the templates in slurm/ requeue a task that ends with this code
 INTERRUPT_EXIT_CODE = 130
+UNTIL_DECIDED = "next=true"
 
 
 @hydra.main(config_path=CONF_DIR, config_name="train", version_base="1.3")
@@ -211,6 +213,10 @@ def close_attempt(run: RunDirectory, is_leader: bool, status: str, error: str | 
 
 
 def check_and_make() -> None:
+    if UNTIL_DECIDED in sys.argv:
+        if not is_sweep() or "hydra/launcher=local" not in sys.argv:
+            raise UserError(f"{UNTIL_DECIDED} makes a sweep look by look: add -m hydra/launcher=local")
+        sys.argv[sys.argv.index(UNTIL_DECIDED)] = "hydra.launcher.until_decided=true"
     check_sweep()
     main()
 

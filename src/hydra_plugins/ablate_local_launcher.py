@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from hydra.plugins.launcher import Launcher
 from ablate.errors import UserError
 from ablate.launch.display import open_sweep_display
 from ablate.launch.pool import WorkerPool
+from ablate.launch.worker import Ended
 
 
 class LocalLauncher(Launcher):
@@ -26,11 +28,12 @@ class LocalLauncher(Launcher):
 
     Args:
         workers: processes at once; None for as many as there are GPUs, or cores.
+        until_decided: make only the runs that the declared design needs, look by look; see ``ablate.plan.next``.
         task: what a worker calls; see ``WorkerPool``.
     """
 
-    def __init__(self, workers: int | None, task: str) -> None:
-        self.num_workers, self.task = workers, task
+    def __init__(self, workers: int | None, until_decided: bool, task: str) -> None:
+        self.num_workers, self.until_decided, self.task = workers, until_decided, task
         self.config: Any = None
 
     def setup(self, *, hydra_context: Any, task_function: Any, config: Any) -> None:
@@ -50,8 +53,12 @@ class LocalLauncher(Launcher):
         Path(self.config.hydra.sweep.dir).mkdir(parents=True, exist_ok=True)
         always = list(self.config.hydra.overrides.hydra)
         runs = [[*always, *overrides] for overrides in job_overrides]
-        display = open_sweep_display(self.config.logging.display, len(runs), min(num_workers, len(runs)))
-        ended = WorkerPool(runs, self.task, num_workers, devices, display).make_all()
+
+        def make(some: list[list[str]]) -> list[Ended]:
+            display = open_sweep_display(self.config.logging.display, len(some), min(num_workers, len(some)))
+            return WorkerPool(some, self.task, num_workers, devices, display).make_all()
+
+        ended = make_until_decided(runs, make) if self.until_decided else make(runs)
         return [
             JobReturn(
                 overrides=overrides,
@@ -60,6 +67,24 @@ class LocalLauncher(Launcher):
             )
             for overrides, each in zip(job_overrides, ended, strict=True)
         ]
+
+
+def make_until_decided(runs: list[list[str]], make: Callable[[list[list[str]]], list[Ended]]) -> list[Ended]:
+    """Make the runs that the design needs, look by look, until it has decided or a run has failed."""
+    from ablate.plan.next import shown, what_next
+    from ablate.sweep import planned_runs
+
+    planned = planned_runs([word for word in sys.argv[1:] if not word.startswith("-")])
+    place = {run.directory: index for index, run in enumerate(planned)}
+    ended: dict[int, Ended] = {}
+    while not any(each.error for each in ended.values()):
+        found = what_next(planned)
+        print(*shown(found.looks)[-1:], found.sentence, sep="\n", flush=True)
+        indices = [place[run.directory] for run in found.runs]
+        if not indices or set(indices) <= ended.keys():
+            break
+        ended |= dict(zip(indices, make([runs[index] for index in indices]), strict=True))
+    return [ended.get(index, Ended(status="not needed")) for index in range(len(runs))]
 
 
 def visible_gpus() -> list[str]:

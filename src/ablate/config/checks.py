@@ -112,9 +112,30 @@ def check(config: RunConfig) -> None:
     if min(config.eval.pass_at, default=1) < 1:
         raise UserError(f"eval.pass_at={config.eval.pass_at} contains a k below 1: give each k as 1 or more")
     check_eval_contexts(config.eval)
+    check_design(config)
     check_source(config)
     if "\n" in config.cell or not config.cell.strip("./ ") or "/" in config.cell:
         raise UserError(f"cell={config.cell!r} names a directory: use letters, digits, '_', '-', '=' and '.'")
+
+
+def check_design(config: RunConfig) -> None:
+    """The sequential design of the comparison, where one is declared."""
+    design = config.comparison.design
+    if design is None:
+        return
+    if design.looks != sorted(set(design.looks)) or not design.looks or design.looks[0] < 3:
+        raise UserError(
+            f"comparison.design.looks={list(design.looks)} must grow from 3 seeds or more: use [4, 8, 12, 16]"
+        )
+    for name, low, high in (("alpha", 0.0, 0.5), ("effect", 0.0, 1.0)):
+        if not low < getattr(design, name) < high:
+            raise UserError(f"comparison.design.{name}={getattr(design, name)} must lie between {low:g} and {high:g}")
+    if not 0 <= design.futility < 1:
+        raise UserError(f"comparison.design.futility={design.futility} must be 0 or more and below 1: 0 never stops")
+    if design.context not in [context.length for context in config.eval.contexts]:
+        raise UserError(f"comparison.design.context={design.context} is not evaluated: add it to eval.contexts")
+    if design.cell == config.comparison.baseline:
+        raise UserError(f"comparison.design.cell={design.cell} is the baseline: name the cell to compare with it")
 
 
 def check_recompute(parallel: ParallelConfig) -> None:

@@ -227,6 +227,18 @@ class LongerContextConfig:
 
 
 @dataclass
+class DesignConfig:
+    """A sequential design, fixed before the first look: when the sweep is looked at, and when it stops."""
+
+    cell: str = MISSING  # compared with the baseline
+    context: int = MISSING  # tokens: the evaluation context
+    effect: float = MISSING  # the smallest difference of interest, a share
+    looks: list[int] = MISSING  # numbers of matched seeds, the last is the most
+    alpha: float = MISSING  # error rate over all looks
+    futility: float = MISSING  # stop where the chance of a claim at the end is below this; 0 never stops
+
+
+@dataclass
 class ComparisonConfig:
     """What the report compares. It changes nothing that a run computes."""
 
@@ -234,6 +246,7 @@ class ComparisonConfig:
     baseline: str = MISSING  # the cell that the others are compared with
     min_seeds: int = MISSING  # with fewer matched seeds the report compares no cell with the baseline
     longer_context: LongerContextConfig | None = MISSING  # a comparison that is fixed before the runs
+    design: DesignConfig | None = MISSING  # a sweep that stops when its comparison is decided (ablate.plan next=true)
     note: str | None = MISSING  # what a reader must know before any number: the report's first sentence
 
 

@@ -2,6 +2,7 @@
 
     python -m ablate.plan experiment=tiny                     every run and its state: a grid on a terminal
     python -m ablate.plan experiment=tiny out=tasks.txt       a JSON list of overrides per run that is missing or failed
+    python -m ablate.plan experiment=sequential next=true     what a design needs next, or its decision
     python -m ablate.plan experiment=tiny seed=0,1,2 model=…  any override of ablate.train, sweeps included
 
 Every run is checked as ablate.train would check it: configuration, objective, layout. A missing data or model file is
@@ -26,9 +27,9 @@ from ablate.estimate.cells import warnings_of
 from ablate.estimate.settings import MACHINE_KEYS, TIME_KEYS, estimate_settings, machine_of, without_settings
 from ablate.plan.runs import missing_files_of, show_states, waiting_tasks
 from ablate.records import RunDirectory
-from ablate.sweep import planned_runs
+from ablate.sweep import PlannedRun, planned_runs
 
-OWN_KEYS = ("status", "out", "queued", "missing_files", *MACHINE_KEYS, *TIME_KEYS)
+OWN_KEYS = ("status", "out", "next", "queued", "missing_files", *MACHINE_KEYS, *TIME_KEYS)
 
 
 def main() -> None:
@@ -54,6 +55,8 @@ def main() -> None:
         if own.get("missing_files") == "error":
             raise UserError(sentence)
         print(f"warning: {sentence}", file=sys.stderr)
+    if own.get("next", "false") == "true":
+        runs = next_runs(runs)
     in_queue = waiting_tasks()
     states = [RunDirectory(run.directory).state(in_queue) for run in runs]
     waiting = [run for run, state in zip(runs, states, strict=True) if state.needs_a_run]
@@ -62,10 +65,20 @@ def main() -> None:
         for task, line in enumerate(Path(own["out"]).read_text().splitlines()):
             RunDirectory(of_task[line].directory).owner.mark_queued(f"{own['queued']}_{task}")
         return
-    show_states(runs, states, with_errors=own.get("status", "false").lower() == "true")
+    if runs:
+        show_states(runs, states, with_errors=own.get("status", "false").lower() == "true")
     if "out" in own:
         Path(own["out"]).write_text("".join(json.dumps(run.overrides) + "\n" for run in waiting))
         print(f"{own['out']}: {len(waiting)} tasks, one line each")
+
+
+def next_runs(runs: list[PlannedRun]) -> list[PlannedRun]:
+    """The runs that the declared design needs next; prints its looks and what follows."""
+    from ablate.plan.next import shown, what_next
+
+    found = what_next(runs)
+    print(*shown(found.looks), found.sentence, sep="\n")
+    return list(found.runs)
 
 
 if __name__ == "__main__":
