@@ -5,8 +5,8 @@ with n seeds the usual paired t test over seeds is made, and its p is compared w
 follow the O'Brien-Fleming type spending function of Lan and DeMets (1983),
 ``alpha(f) = 4 (1 - Phi(z_{1 - alpha/4} / sqrt f))`` with f = n / N.
 
-The levels are exact for few seeds: under the null the path of t is free of the variance, so they are found by simulating
-it. docs/statistics.md has the measured error rate and power.
+The levels are exact for few seeds: under the null the path of t is free of the variance, so they are found by
+simulating it. docs/statistics.md has the measured error rate and power.
 """
 
 from __future__ import annotations
