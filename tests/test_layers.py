@@ -171,7 +171,7 @@ def test_analysis_reads_records_and_needs_no_trainer_or_engine(path):
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(SRC)))
-def test_only_the_commands_that_draw_or_estimate_import_ablate_analysis(path):
+def test_only_the_commands_that_draw_or_compute_statistics_import_ablate_analysis(path):
     roots = {name.split(".")[0] for name in imports_of(path)}
     assert not roots & {"benchmarks", "tests"}
     assert "ablate_analysis" not in roots or part_of(path) in (
@@ -179,4 +179,5 @@ def test_only_the_commands_that_draw_or_estimate_import_ablate_analysis(path):
         "compare",
         "laboratory/__main__",
         "estimate/__main__",
+        "plan",
     )
