@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from concurrent.futures import Future
 
 import pytest
 
@@ -14,7 +13,6 @@ from ablate.process.preemption import (
     Preempted,
     noted_signals,
     raise_if_preempted,
-    result_of,
     unless_preempted,
 )
 
@@ -54,17 +52,7 @@ def test_without_a_signal_results_and_errors_pass():
     async def fail() -> None:
         raise ValueError("no")
 
-    future: Future[int] = Future()
-    future.set_result(8)
     with noted_signals():
         assert asyncio.run(unless_preempted(answer())) == 7
-        assert result_of(future) == 8
         with pytest.raises(ValueError, match="no"):
             asyncio.run(unless_preempted(fail()))
-
-
-def test_a_verdict_that_never_comes_does_not_hold_the_process():
-    with noted_signals():
-        os.kill(os.getpid(), signal.SIGTERM)
-        with pytest.raises(Preempted):
-            result_of(Future())

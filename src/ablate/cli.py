@@ -48,7 +48,7 @@ def run_main(main: Callable[[], object]) -> None:
     except ValueError as error:  # Hydra raises it for GROUP=true
         if not str(error).startswith("Config group override must be a string"):
             raise
-        stop("the choices of a group are words: write dynamic_sampling=on or dynamic_sampling=off")
+        stop("the choice of a group is the name of one of its files: write objective=grpo, not objective=true")
     except OSError as error:  # about a path that the user named, or a path below it
         if error.filename is None or error.strerror is None or is_sweep():
             raise  # in a sweep a run has failed, and the last lines say which

@@ -105,11 +105,8 @@ def test_a_slot_of_grpo_is_swept_over_all_its_parts(slot):
 @pytest.mark.parametrize(
     ("words", "keys"),
     [
-        (["overlong=off"], {"overlong": "train"}),
         (["overlong=mask"], {"overlong": "mask"}),
         (["overlong=soft_penalty"], {"overlong": "train", "shape": "soft_overlong_penalty", "max_length": 104}),
-        (["dynamic_sampling=on"], {"keep": "mixed_outcomes"}),
-        (["objective=dapo", "dynamic_sampling=off"], {"keep": "all"}),
         (["ratio=sequence"], {"ratio": "sequence", "clip_low": 3e-4, "clip_high": 4e-4}),
     ],
 )

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Coroutine, Iterator
-from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -46,13 +45,6 @@ def raise_if_preempted() -> None:
     """Raise ``Preempted`` if a signal was noted. Call it where the caller may end without losing a result."""
     if _received:
         raise Preempted
-
-
-def result_of(future: Future[Result]) -> Result:
-    """Wait for a result; raise ``Preempted`` if the process is asked to stop first."""
-    while not wait([future], timeout=POLL_S).done:
-        raise_if_preempted()
-    return future.result()
 
 
 async def unless_preempted(work: Coroutine[Any, Any, Result]) -> Result:

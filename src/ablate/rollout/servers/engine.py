@@ -26,7 +26,7 @@ from ablate.rollout.answer import AnswerCheck
 from ablate.rollout.engine import Change, OnFinish, Request, Sampled, Steer, WeightsIncomplete
 from ablate.rollout.servers.broadcast import Broadcast, BroadcastFailed
 from ablate.rollout.servers.dispatch import Dispatch, ServerFailed
-from ablate.rollout.servers.http import allow_open_files, call, http_session
+from ablate.rollout.servers.http import call, http_session
 from ablate.rollout.servers.pool import ServerPool
 from ablate.rollout.servers.protocol import (
     max_answer_bytes,
@@ -67,7 +67,6 @@ class ServerEngine:
     ) -> None:
         if not config.urls:
             raise UserError("rollout.engine.placement=servers needs rollout.engine.urls=[http://HOST:PORT, ...]")
-        allow_open_files()
         self._config = config
         self._yarn = yarn
         self._longest = longest

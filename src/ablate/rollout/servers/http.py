@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import resource
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -24,7 +23,6 @@ MAX_BYTES_ON_LOOP = 65_536  # a longer answer takes milliseconds to read
 BUSY = (408, 429)
 
 CONNECT_TIMEOUT_S = 10.0  # a response may take minutes, a connection may not
-OPEN_FILES = 65_536  # a connection per request in flight; the usual soft limit of 1,024 is 16 servers' worth
 
 
 @asynccontextmanager
@@ -119,11 +117,3 @@ async def on_each(urls: Iterable[str], ask: Callable[[str], Awaitable[Any]]) -> 
         if isinstance(answer, BaseException) and not isinstance(answer, ServerFailed):
             raise answer
     return dict(zip(urls, answers, strict=True))
-
-
-def allow_open_files() -> None:
-    """Raise this process's soft limit of open files, as far as the hard limit allows."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
