@@ -1,16 +1,22 @@
 """A mistake in a configuration is one sentence with the rule, the value and the fix."""
 
+import re
 import subprocess
 import sys
+from dataclasses import MISSING as NO_DEFAULT
+from dataclasses import fields, is_dataclass
+from importlib import import_module
+from pathlib import Path
 
 import pytest
-from omegaconf import OmegaConf
+from omegaconf import MISSING, OmegaConf
 
 from ablate.cli import Words, compose, recorded, split_words
 from ablate.config import parse
 from ablate.errors import UserError
 from ablate.records import checkpoint_directory
 
+SRC = Path(__file__).parents[1] / "src" / "ablate"
 MISTAKES = {
     "optim.updates_per_batch=3": "8 prompts x 8 samples = 64 rollouts are not divisible by 3 updates: change",
     "optim.lr=fast": "optim.lr: Value 'fast'",
@@ -51,10 +57,21 @@ def test_a_lag_needs_an_engine_outside_the_trainers_process():
         parse(compose(["rollout.lag=1", "rollout.engine.placement=inline"]))
 
 
-def test_every_value_of_the_schema_comes_from_yaml():
-    config = parse(compose([]))
-    assert config.optim.updates_per_batch >= 2, "with one update per batch every ratio is 1"
-    assert config.context.stages[0].length == config.context.length
+SCHEMA_FILES = sorted(path for path in SRC.rglob("*.py") if re.search(r"^class \w+Config\b", path.read_text(), re.M))
+
+
+@pytest.mark.parametrize("path", SCHEMA_FILES, ids=lambda path: str(path.relative_to(SRC)))
+def test_the_schema_has_no_defaults_because_every_value_comes_from_yaml(path):
+    schema = import_module(".".join(path.relative_to(SRC.parent).with_suffix("").parts))
+    classes = [each for name, each in vars(schema).items() if name.endswith("Config") and is_dataclass(each)]
+    defaults = {
+        f"{each.__name__}.{field.name}": field.default
+        for each in classes
+        for field in fields(each)
+        if field.default not in (NO_DEFAULT, MISSING) or field.default_factory is not NO_DEFAULT
+    }
+    assert classes
+    assert defaults == {}
 
 
 def test_an_unknown_key_is_refused():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ablate.config import EvalConfig
+from ablate.config.schedule import due_contexts, is_due
 from ablate.sampling import RolloutBatch
 from ablate.seeding import derive_seed
 from ablate.session import RunState, Session, batches, checkpoints, evaluation
@@ -124,13 +124,3 @@ def over_updates(updates: list[dict[str, float]]) -> dict[str, float]:
         is_extreme = name.endswith(("_max", "clip_is_live"))
         merged[name] = max(values) if is_extreme else sum(values) / len(values)
     return merged
-
-
-def due_contexts(config: EvalConfig, step: int, is_last: bool) -> list[int]:
-    """Lengths of the contexts to evaluate after ``step``; ``is_last``: it is the last step of its stage."""
-    at_end = is_last and config.at_end
-    return [context.length for context in config.contexts if at_end or is_due(context.every, step)]
-
-
-def is_due(every: int, step: int) -> bool:
-    return every > 0 and step % every == 0

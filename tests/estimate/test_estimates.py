@@ -1,6 +1,5 @@
 """The estimate's arithmetic follows the rules of the code that it predicts."""
 
-import itertools
 import random
 import sys
 from dataclasses import replace
@@ -14,13 +13,13 @@ from ablate.config import parse
 from ablate.errors import UserError
 from ablate.estimate.__main__ import main
 from ablate.estimate.cells import estimates_of
-from ablate.estimate.collect import Pool, Work, collect, num_to_draw
+from ablate.estimate.collect import Pool, Work, collect
 from ablate.estimate.decode import EngineSpeed
 from ablate.estimate.lengths import recorded_lengths, resampled
 from ablate.estimate.memory import rank_memory, rank_parameters
 from ablate.estimate.page import number
 from ablate.estimate.run import StepSeconds
-from ablate.estimate.schedule import due_lengths, num_evaluations
+from ablate.estimate.schedule import num_evaluations
 from ablate.estimate.settings import estimate_settings
 from ablate.estimate.shape import shape_of
 from ablate.estimate.training import TrainerSpeed, layout_of, num_micro_batches, rows_of_passes
@@ -144,14 +143,6 @@ def test_no_more_groups_are_drawn_than_max_draws_allows():
     assert (collected.num_responses, collected.kept_lengths) == (40, ())
 
 
-def test_as_many_groups_are_drawn_ahead_as_the_collector_draws():
-    from ablate.rollout import collect as collector
-
-    for missing, kept, others, share in itertools.product((0, 1, 64), (0, 5), (0, 8, 70), (0.1, 1.0)):
-        numbers = (missing, kept, kept + others, share)
-        assert num_to_draw(*numbers) == collector.num_to_draw(*numbers)
-
-
 @pytest.mark.parametrize("experiment", ["tiny", "nouscoder_14b"])
 def test_micro_batches_are_counted_as_the_trainer_plans_them(experiment):
     from ablate.trainer.batching import plan_micro_batches
@@ -168,15 +159,6 @@ def test_micro_batches_are_counted_as_the_trainer_plans_them(experiment):
         packing=parallel.packing,
     )
     assert num_micro_batches(lengths, parallel, 1) == len(planned[0])
-
-
-@pytest.mark.parametrize("experiment", ["tiny", "nouscoder_14b"])
-def test_evaluations_are_due_when_the_loop_makes_them(experiment):
-    from ablate.loop import due_contexts
-
-    config = configuration(f"experiment={experiment}", "eval.every=7")
-    for step, is_last in itertools.product(range(1, 30), (False, True)):
-        assert due_lengths(config, step, is_last) == due_contexts(config.eval, step, is_last)
 
 
 def test_recomputing_some_layers_lies_between_recomputing_none_and_all_in_memory_and_time():

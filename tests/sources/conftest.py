@@ -10,7 +10,7 @@ from ablate.sources.base import Rejected, Row, SourceConfig, read
 from ablate.sources.choices import SOURCES
 from ablate.sources.hub import locate
 
-FACTS = SourceConfig(hub="made/here", revision=None, license="Apache-2.0", rows={})
+FACTS = SourceConfig(hub="made/here", revision=None, license="Apache-2.0", float_tolerance=None, rows={})
 
 
 @pytest.fixture(scope="session")

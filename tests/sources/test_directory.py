@@ -15,7 +15,7 @@ COMMIT, OTHER = "a" * 40, "b" * 40
 
 
 def facts_of(**rows: int) -> SourceConfig:
-    return SourceConfig(hub="made/here", revision=COMMIT, license=None, rows=rows)
+    return SourceConfig(hub="made/here", revision=COMMIT, license=None, float_tolerance=None, rows=rows)
 
 
 def read_all(public_sets, name, directory=None):
@@ -131,7 +131,7 @@ def test_the_revision_of_a_snapshot_in_the_hubs_cache_is_its_name(tmp_path):
     snapshot.mkdir(parents=True)
     with pytest.raises(UserError, match=f"is revision {OTHER}"):
         locate(str(snapshot), facts_of())
-    assert locate(str(snapshot), SourceConfig("made/here", None, None, {}))[1].revision == OTHER
+    assert locate(str(snapshot), SourceConfig("made/here", None, None, {}, None))[1].revision == OTHER
 
 
 def test_a_hub_id_without_a_network_is_the_users_error(monkeypatch, tmp_path):

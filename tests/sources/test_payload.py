@@ -57,7 +57,7 @@ def test_a_payload_beyond_the_limit_is_refused_before_it_is_unpacked(monkeypatch
 
 
 def test_an_evaluation_set_with_a_row_that_cannot_be_decoded_is_an_error(tmp_path):
-    facts = SourceConfig(hub="", revision=None, license=None, rows={"v1": 2})
+    facts = SourceConfig(hub="", revision=None, license=None, float_tolerance=None, rows={"v1": 2})
     broken = {**GOOD, "question_id": "other", "private_test_cases": "****"}
     write_jsonl(tmp_path / "test.jsonl", [GOOD, broken])
     with pytest.raises(UserError, match=r"row 1 of v1 cannot be decoded .*bad_json.*must be complete"):
@@ -65,14 +65,14 @@ def test_an_evaluation_set_with_a_row_that_cannot_be_decoded_is_an_error(tmp_pat
 
 
 def test_an_evaluation_problem_without_any_test_is_an_error(tmp_path):
-    facts = SourceConfig(hub="", revision=None, license=None, rows={"v1": 1})
+    facts = SourceConfig(hub="", revision=None, license=None, float_tolerance=None, rows={"v1": 1})
     write_jsonl(tmp_path / "test.jsonl", [{**GOOD, "public_test_cases": "[]", "private_test_cases": "[]"}])
     with pytest.raises(UserError, match="no_tests"):
         list(read(SOURCES["livecodebench"], tmp_path, facts))
 
 
 def test_an_evaluation_problem_that_occurs_twice_is_an_error(tmp_path):
-    facts = SourceConfig(hub="", revision=None, license=None, rows={"v1": 1, "v2": 1})
+    facts = SourceConfig(hub="", revision=None, license=None, float_tolerance=None, rows={"v1": 1, "v2": 1})
     write_jsonl(tmp_path / "test.jsonl", [GOOD])
     write_jsonl(tmp_path / "test2.jsonl", [GOOD])
     with pytest.raises(UserError, match="tiny_001 occurs twice"):

@@ -148,8 +148,8 @@ class VerifyConfig:
     max_processes: int = MISSING
     max_tests: int | None = MISSING  # only the hardest tests; null: all tests
     comparison: str = MISSING  # tokens | lcb | exact
-    second_comparison: str | None = None  # also verify by this one; Pass@1 of both is then reported
-    prelude: str | None = None  # Python that runs in a program's module before the program
+    second_comparison: str | None = MISSING  # also verify by this one; Pass@1 of both is then reported
+    prelude: str | None = MISSING  # Python that runs in a program's module before the program
     extraction: str = MISSING  # last_block | lcb
     cache: bool = MISSING  # verdicts on disk, for re-evaluation; never infrastructure errors
     cache_dir: str = MISSING

@@ -13,10 +13,10 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from ablate.config.schedule import num_to_draw
 from ablate.estimate.decode import EngineSpeed
 from ablate.estimate.server import Sequence, Server
 
-NUM_GUESSED = 16  # as rollout.collect: draws that weigh as much as the guess of how many are kept
 Lengths = Callable[[], tuple[int, int]]  # tokens of a prompt, and of one response to it
 
 
@@ -194,14 +194,6 @@ class _Simulation:
             if num_kept == self.work.num_groups:
                 return index
         return None
-
-
-def num_to_draw(missing: int, num_kept: int, num_decided: int, share_kept: float) -> int:
-    """How many draws without a verdict there should be, as ``rollout.collect.num_to_draw`` computes it."""
-    if missing <= 0:
-        return 0
-    share = (num_kept + NUM_GUESSED * share_kept) / (num_decided + NUM_GUESSED)
-    return math.ceil((missing + math.sqrt(missing * (1 - share))) / share)
 
 
 def collect(pool: Pool, work: Work) -> Collected:

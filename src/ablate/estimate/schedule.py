@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 from ablate.config import RunConfig
-
-
-def due_lengths(config: RunConfig, step: int, is_last: bool) -> list[int]:
-    """Contexts that are evaluated after ``step``, as ``loop.due_contexts`` says it."""
-    at_end = is_last and config.eval.at_end
-    return [each.length for each in config.eval.contexts if at_end or (each.every > 0 and step % each.every == 0)]
+from ablate.config.schedule import due_contexts, is_due
 
 
 def num_evaluations(config: RunConfig) -> dict[int, int]:
@@ -18,7 +13,7 @@ def num_evaluations(config: RunConfig) -> dict[int, int]:
     step = 0
     for stage in config.context.stages:
         for index in range(1, stage.steps + 1):
-            for length in due_lengths(config, step + index, index == stage.steps):
+            for length in due_contexts(config.eval, step + index, index == stage.steps):
                 counts[length] += 1
         step += stage.steps
     for each in config.eval.contexts:
@@ -31,8 +26,6 @@ def num_checkpoints(config: RunConfig) -> int:
     """Checkpoints of a run, without those of steps that become the best."""
     every, step, count = config.checkpoint.every, 0, 0
     for stage in config.context.stages:
-        count += sum(
-            index == stage.steps or (every > 0 and (step + index) % every == 0) for index in range(1, stage.steps + 1)
-        )
+        count += sum(index == stage.steps or is_due(every, step + index) for index in range(1, stage.steps + 1))
         step += stage.steps
     return count

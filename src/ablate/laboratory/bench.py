@@ -35,7 +35,7 @@ class LaboratoryConfig:
     num_buckets: int
     num_bins: int
     parameter_space: bool
-    tokens: bool = False  # also write what each objective does with each token
+    tokens: bool  # also write what each objective does with each token
 
 
 @dataclass(frozen=True)

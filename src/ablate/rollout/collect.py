@@ -7,22 +7,17 @@ How many problems are drawn ahead, before it is known that they are needed, depe
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ablate.config import RolloutConfig
+from ablate.config.schedule import num_to_draw
 from ablate.errors import UserError
 from ablate.rollout.draws import Conditions, Draw, Task, VerifiedDraw, draw_samples
 from ablate.rollout.engine import Change
 from ablate.rollout.in_flight import InFlight, Sampler
 from ablate.types import RolloutGroup
-
-# Draws of this step that weigh as much as the guess, which comes from all draws of the last step. A draw cannot be
-# taken back, so the largest number that the first few verdicts suggest counts. With 4, simulated batches of 64 groups,
-# half of which are kept, began 196 draws for the 126 that they needed; with 16 they began 164 and took as long.
-NUM_GUESSED = 16
 
 
 @dataclass(frozen=True)
@@ -165,22 +160,6 @@ def num_counted(is_kept: Sequence[bool | None], wanted: int) -> int | None:
         if num_kept == wanted:
             return number + 1
     return len(is_kept)
-
-
-def num_to_draw(missing: int, num_kept: int, num_decided: int, share_kept: float) -> int:
-    """How many draws without a verdict there should be while ``missing`` groups are to be found.
-
-    Draws up to the r-th kept one, if each is kept with probability p, have mean r / p and variance r (1 - p) / p^2
-    (negative binomial distribution): the mean plus one standard deviation.
-
-    Args:
-        num_kept: of the ``num_decided`` draws of this step.
-        share_kept: the guess of p before any of them was decided, above 0; weighs as much as ``NUM_GUESSED`` draws.
-    """
-    if missing <= 0:
-        return 0
-    share = (num_kept + NUM_GUESSED * share_kept) / (num_decided + NUM_GUESSED)
-    return math.ceil((missing + math.sqrt(missing * (1 - share))) / share)
 
 
 def whole_group(draw: VerifiedDraw) -> RolloutGroup | None:

@@ -25,7 +25,7 @@ class RawRow:
     row: int
     license: str | None
     fields: dict[str, Any]
-    float_tolerance: float | None = None  # of the source
+    float_tolerance: float | None = MISSING  # of the source
 
     def text(self, name: str) -> str:
         """Return a column that must be text.
@@ -119,7 +119,7 @@ class SourceConfig:
     revision: str | None = MISSING
     license: str | None = MISSING
     rows: dict[str, int] = MISSING
-    float_tolerance: float | None = None  # absolute: what the source's own graders allow for an output with a fraction
+    float_tolerance: float | None = MISSING  # absolute: what the source's own graders allow for a fraction
 
 
 class Source(Protocol):
