@@ -12,6 +12,7 @@ import yaml
 
 from ablate.errors import UserError
 from ablate.records import RunDirectory, owner
+from ablate.records.eval_texts import EvalTexts
 from ablate.records.provenance import config_changes, facts
 from ablate.types import EvalRow
 
@@ -55,6 +56,16 @@ def test_records_later_than_the_checkpoint_are_dropped_and_the_rest_is_untouched
         run.steps.eval_rows(),
     ) == before
     assert not run.steps.rollouts_file(3).exists()
+
+
+def test_a_checkpoint_vouches_for_the_rollouts_of_its_steps_whatever_an_evaluation_left(run):
+    fill(run, 2)
+    run.steps.write_failed_tests(2, [{"rollout": 0, "input": "1"}])
+    EvalTexts(run.path).failed_file(0, 128).touch()
+    sizes = run.steps.vouched(2, is_evaluated=True)["rollouts"]
+    assert list(sizes) == [
+        "rollouts/step_00001.parquet", "rollouts/step_00002.parquet", "failed_tests/step_00002.parquet",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("num_bytes", [1, 10, 25])
