@@ -1,4 +1,4 @@
-"""What this process's engines and verifier do, piece by piece, for whoever draws it over time.
+"""What this process's engines and verifier do, piece by piece, for the timeline.
 
 Engines and the verifier belong to the process, so there is one list of listeners. Without a listener nothing is kept.
 """

@@ -1,4 +1,4 @@
-"""Import packages of thousands of modules in two thirds of the time."""
+"""Import large packages faster, with garbage collection off."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""A process that is asked to stop leaves at the next point where nothing that it has done is lost.
+"""A preempted process ends at the next point where it loses no work.
 
-Signals belong to the process, so there is one list of them. Engines, and whoever waits for verdicts, look at it while
-they wait.
+Signals belong to the process, so there is one list of them. Engines and threads that wait for verdicts poll it.
 """
 
 from __future__ import annotations
@@ -21,12 +20,12 @@ _received: list[int] = []
 
 
 class Preempted(Exception):
-    """The process was asked to stop."""
+    """The process received a stop signal."""
 
 
 @contextmanager
 def noted_signals() -> Iterator[list[int]]:
-    """Collect signals that ask the process to stop, in place of ending it."""
+    """Collect stop signals instead of ending the process."""
     before = {number: signal.signal(number, lambda number, _: _received.append(number)) for number in STOP_SIGNALS}
     try:
         yield _received
@@ -37,7 +36,7 @@ def noted_signals() -> Iterator[list[int]]:
 
 
 def is_preempted() -> bool:
-    """Was a signal noted?"""
+    """Whether a stop signal was noted"""
     return bool(_received)
 
 

@@ -22,7 +22,7 @@ CONFIG_FILE = "config.yaml"
 
 @dataclass(frozen=True)
 class StateOnDisk:
-    """What a look at a run directory tells: missing | queued | running | preempted | interrupted | failed | done."""
+    """The state of a run directory as seen from outside: missing | queued | running | preempted | interrupted | failed | done."""
 
     name: str
     position: str = ""  # such as "step 12/40"
