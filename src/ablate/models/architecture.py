@@ -87,7 +87,7 @@ def yarn_for(model_dir: Path, context_length: int, original_context: int) -> Yar
 
 
 def check_family(name: Any, where: str) -> None:
-    """Raise ``UserError``, which lists the families, unless ``name`` is one of them. ``where``: the file or key that named it."""
+    """Raise ``UserError`` with the families unless ``name`` is one of them. ``where``: the key that named it."""
     if name not in FAMILIES:
         raise UserError(f"{where}={name!r} is not a model that can be trained: choose one of {supported_families()}")
 

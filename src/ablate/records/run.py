@@ -22,7 +22,7 @@ CONFIG_FILE = "config.yaml"
 
 @dataclass(frozen=True)
 class StateOnDisk:
-    """The state of a run directory as seen from outside: missing | queued | running | preempted | interrupted | failed | done."""
+    """A run directory from outside: missing | queued | running | preempted | interrupted | failed | done."""
 
     name: str
     position: str = ""  # such as "step 12/40"

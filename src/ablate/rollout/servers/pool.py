@@ -82,7 +82,7 @@ class ServerPool:
         """POST to these servers; retire those that fail and return the answers of the others.
 
         Raises:
-            UserError: if every live server answers with an error, because then the request is at fault, not the servers.
+            UserError: if every live server answers with an error: the request is at fault, not the servers.
         """
         answers = self.ask(list(urls), route, body, read=read)
         failures = {url: answer for url, answer in answers.items() if isinstance(answer, ServerFailed)}
