@@ -8,7 +8,7 @@ export ABLATE_LOGS="${ABLATE_LOGS:-$ABLATE_ROOT/outputs/slurm}" # task lists and
 export ABLATE_PARTITION="${ABLATE_PARTITION-}"
 export ABLATE_ACCOUNT="${ABLATE_ACCOUNT-}"
 export ABLATE_TIME_LIMIT="${ABLATE_TIME_LIMIT-24:00:00}" # shorter than a run is fine: it checkpoints and is queued again
-# How long before the limit a task is asked to stop. It leaves sampling and evaluation at once, finishes the updates of a
+# How long before the limit a task is preempted. It leaves sampling and evaluation at once, finishes the updates of a
 # batch, and writes a checkpoint.
 export ABLATE_STOP_LEAD_S="${ABLATE_STOP_LEAD_S-120}" # nouscoder_14b on B200: about 300 s (ablate.plan), so 1800
 export ABLATE_CPUS_PER_TASK="${ABLATE_CPUS_PER_TASK-2}"

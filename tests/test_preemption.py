@@ -1,4 +1,4 @@
-"""A process that is asked to stop leaves whatever it waits for, and only then."""
+"""A process that is preempted leaves whatever it waits for, and only then."""
 
 from __future__ import annotations
 

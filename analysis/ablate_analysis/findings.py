@@ -162,7 +162,7 @@ def caveats(experiment: Experiment, comparison: Comparison) -> list[str]:
 
 
 def published_caveat() -> str:
-    """Why nobody should read much into a published gap of one or two points."""
+    """Why a published gap of one or two points means little."""
     rows = published_rows()
     num_problems = int(rows["num_problems"].iloc[0])
     share = rows["score"].mean() / 100

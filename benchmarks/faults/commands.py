@@ -107,7 +107,7 @@ def results(command: Command, directory: Path) -> dict[str, bytes]:
 
 
 def finished(command: Command, run: Path) -> tuple[float, dict[str, bytes]]:
-    """The seconds and the results of a command that nobody disturbs."""
+    """The seconds and the results of a command without faults."""
     directory = Path(tempfile.mkdtemp(prefix="fault-"))
     began = time.monotonic()
     process = start(command, directory, run)

@@ -54,12 +54,12 @@ def run_kills(file: TrialFile, num_kills: int, seed: int, work: Path, modes: Seq
 
 
 def unbroken(mode: str, work: Path) -> dict[str, bytes]:
-    """The records of a run of this mode that nobody disturbs; made once for each version of the code."""
+    """The records of a run of this mode without faults; made once for each version of the code."""
     return whole(unbroken_outputs(mode, work), mode, may_fork=False)
 
 
 def whole(outputs: Path, mode: str, may_fork: bool) -> dict[str, bytes]:
-    """The records of the run that nobody disturbs in ``outputs``; made if they are not there."""
+    """The records of the run without faults in ``outputs``; made if they are not there."""
     if run_directory(outputs).status != "done":
         scratch = Path(tempfile.mkdtemp(prefix="fault-"))
         attempt = Attempt(outputs, scratch, mode, may_fork=may_fork)
@@ -75,7 +75,7 @@ def unbroken_outputs(mode: str, work: Path) -> Path:
 
 
 def span_seconds(mode: str, work: Path, name: str) -> float:
-    """How long a span of this name lasted in a run that nobody disturbed, and that was started as those are that are
+    """How long a span of this name lasted in a run without faults, and started like those that are
     killed. The first span of the engine is its start; the first of the others may contain an import or a start, so the
     shortest one counts. An asynchronous checkpoint takes about as long as one that the run waits for.
     """

@@ -120,7 +120,7 @@ def last_line(attempt: Attempt) -> str:
 
 
 def continued(outputs: Path, mode: str, expected: dict[str, bytes]) -> str:
-    """Start the run again, and compare its records with those of a run that nobody disturbed."""
+    """Start the run again, and compare its records with those of a run without faults."""
     again = Attempt(outputs, Path(tempfile.mkdtemp(prefix="fault-")), mode, OVERRIDES, may_fork=True)
     try:
         code = again.wait()

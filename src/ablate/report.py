@@ -4,7 +4,7 @@
 
 Writes report.html, table.md, table.tex, scores.csv, every figure as PNG and SVG, and a page for each run with its saved
 rollouts (runs/) into outputs/<experiment>/report/. Open report.html from the disk: it needs no server and no network.
-An unfinished sweep has a report too, which says so. The work is done by the package ``ablate_analysis``.
+An unfinished sweep has a report too, marked as unfinished. The work is done by the package ``ablate_analysis``.
 """
 
 from __future__ import annotations

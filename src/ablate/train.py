@@ -8,7 +8,7 @@
 
 A run that is done is not made again; an interrupted run continues at its newest checkpoint. A run that fails does not
 stop the others: the last lines say which runs failed and why. Exit codes: 0 done, 1 a run failed, 2 a mistake in the
-configuration, 75 asked to stop (SIGTERM, SIGUSR1) or too few servers left, and checkpointed, 130 interrupted from the
+configuration, 75 preempted (SIGTERM, SIGUSR1) or too few servers left, and checkpointed, 130 interrupted from the
 keyboard.
 """
 

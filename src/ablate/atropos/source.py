@@ -76,7 +76,7 @@ class AtroposSampling(Sampling):
         self.is_registered = True
 
     def next_batch(self) -> list[RolloutGroup]:
-        """Wait for a batch: ``prompts_per_step`` groups, whoever posted them."""
+        """Wait for a batch: ``prompts_per_step`` groups, from any environment."""
         silence_s = self.config.rollout.atropos.silence_s
         deadline = time.monotonic() + silence_s
         while (batch := self.api.call("GET", "/batch")["batch"]) is None:

@@ -120,7 +120,7 @@ def settled_selection(
 
 
 def without_ambiguous(selection: Selection) -> Selection:
-    """Drop the problems whose tests only a reference could explain; the others keep no reference that nobody ran."""
+    """Drop the problems whose tests only a reference could explain; the others drop references that were not run."""
     unclear = [each for each in selection.train if each.needs_reference]
     kept = [replace(each, references=()) for each in selection.train if not each.needs_reference]
     rejected = [rejection(each, "ambiguous_wrapping", "references.run=false") for each in unclear]

@@ -19,7 +19,7 @@ from ablate.types import Problem
 
 PROBLEMS_FILE = "problems.parquet"
 TESTS_FILE = "tests.bin"
-ROW_GROUP = 256  # problems; small, so that nobody needs the memory of all statements at once
+ROW_GROUP = 256  # problems; small, so that no process needs the memory of all statements at once
 FIELD_TYPES = {"float_tolerance": float, "time_limit_s": float, "memory_limit_mib": int}
 PROBLEM_COLUMNS = {field.name: FIELD_TYPES.get(field.name, str) for field in fields(Problem) if field.name != "tests"}
 TESTS_COLUMNS = {"num_tests": int, "num_bytes": int, "offset": int, "size": int, "digest": str}

@@ -144,7 +144,7 @@ def memory_warnings(config: RunConfig, device: DeviceConfig, shape: Shape) -> li
 def time_warnings(estimate: RunEstimate, time_limit_s: float | None, stop_lead_s: float | None) -> list[str]:
     """A sentence for each time of the job that is shorter than what it must contain.
 
-    A task that is asked to stop leaves sampling and evaluation at once. It finishes its updates and writes a checkpoint
+    A task that is preempted leaves sampling and evaluation at once. It finishes its updates and writes a checkpoint
     within the stop lead. A step that was not finished is sampled again, while the samples of an evaluation are kept.
     """
     step_s = max(stage.step_s for stage in estimate.stages)

@@ -10,7 +10,7 @@ from ablate.config import EvalConfig
 from ablate.evals.passk import bootstrap_interval, pass_at_k
 from ablate.types import Completion, EvalRow, Problem, Verdict, VerdictKind
 
-SUBSETS = ("difficulty", "platform", "month")  # columns of EvalRow by which Pass@1 is told apart
+SUBSETS = ("difficulty", "platform", "month")  # columns of EvalRow by which Pass@1 is split
 
 
 def eval_rows(

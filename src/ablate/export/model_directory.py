@@ -107,7 +107,7 @@ def generation_config(config: RunConfig, model_dir: Path) -> dict[str, Any]:
     own = model_dir / "generation_config.json"
     base |= read_json(own) if own.is_file() else {}
     tokens = {key: base[key] for key in ("bos_token_id", "eos_token_id", "pad_token_id") if base.get(key) is not None}
-    # 0 switches top-k off, for transformers and for vLLM; where nothing is said, transformers takes 50.
+    # 0 switches top-k off, for transformers and for vLLM; without a value, transformers takes 50.
     sampling = {"temperature": config.eval.temperature, "top_p": config.eval.top_p, "top_k": 0}
     return {**tokens, "do_sample": True, **sampling}
 

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and what is said about a file that is neither."""
+"""Files that appear whole or not at all, and the errors for a file that is damaged."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ def write_parquet(path: Path, rows: Sequence[Mapping[str, Any]], facts: Mapping[
     """Write rows (dicts with equal keys) in one step.
 
     Args:
-        facts: what is said about all rows, as JSON in the file's metadata; ``read_facts`` reads it.
+        facts: facts about all rows, as JSON in the file's metadata; ``read_facts`` reads it.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq

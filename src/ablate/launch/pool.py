@@ -2,7 +2,7 @@
 
 A worker is a process of its own process group, so that Ctrl-C reaches the pool alone and every worker hears it once.
 The pool passes on every signal that asks it to stop. A worker that leaves with an exit code of the run (75, 130) ends
-the sweep, as it does where one process makes all runs: the other workers are asked to stop and write their checkpoints.
+the sweep, as it does where one process makes all runs: the other workers are preempted and write their checkpoints.
 A worker that crashes fails its run only.
 """
 
@@ -67,7 +67,7 @@ class WorkerPool:
         """Make all runs and return how each ended.
 
         Raises:
-            SystemExit: with 75 or 130, after every worker has ended, if the sweep was asked to stop.
+            SystemExit: with 75 or 130, after every worker has ended, if the sweep was preempted.
         """
         waiting = deque(range(len(self.runs)))
         try:

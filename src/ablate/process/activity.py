@@ -25,7 +25,7 @@ class Work:
     start: float
     stop: float
     tokens: int = 0  # of the response to a request
-    is_aborted: bool = False  # nobody received the result
+    is_aborted: bool = False  # its result was not used
 
 
 _listeners: list[list[Work]] = []

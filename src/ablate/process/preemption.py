@@ -47,7 +47,7 @@ def raise_if_preempted() -> None:
 
 
 async def unless_preempted(work: Coroutine[Any, Any, Result]) -> Result:
-    """Await ``work``; cancel it and raise ``Preempted`` if the process is asked to stop first."""
+    """Await ``work``; cancel it and raise ``Preempted`` if the process is preempted first."""
     task = asyncio.ensure_future(work)
     try:
         while not task.done():

@@ -1,4 +1,4 @@
-"""Draws: one problem and the samples wanted of it, what is asked of the engine for them, and what came of them."""
+"""Draws: one problem and its samples, the engine's requests for them, and their results."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ OnFinish = Callable[[Hashable, Sampled], None]
 
 @dataclass(frozen=True)
 class Change:
-    """What an engine is told while it samples: further requests, and the keys of those that nobody needs any more.
+    """A change while the engine samples: further requests, and the keys of those that are no longer needed.
 
     A key may name a request that has ended already.
     """
@@ -90,7 +90,7 @@ class Engine(Protocol):
                 left to sample and ``steer`` adds nothing. ``on_finish`` is not called for an aborted request.
 
         Raises:
-            Preempted: within a second or two of the signal, if the process is asked to stop (``noted_signals``).
+            Preempted: within a second or two of the signal, if the process is preempted (``noted_signals``).
         """
 
     def close(self) -> None:

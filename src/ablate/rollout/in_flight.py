@@ -26,7 +26,7 @@ class Sampler:
 
     @contextmanager
     def in_flight(self, conditions: Conditions) -> Iterator[InFlight]:
-        """Draws under these conditions. After the block, programs that nobody waits for are not run."""
+        """Draws under these conditions. After the block, programs that are no longer needed are not run."""
         flight = InFlight(self, conditions)
         try:
             yield flight
@@ -41,7 +41,7 @@ class Sampler:
 
         Raises:
             UserError: if a prompt leaves no room for a response in the context.
-            Preempted: if the process is asked to stop; nothing waits for the verdicts that are missing.
+            Preempted: if the process is preempted; nothing waits for the verdicts that are missing.
         """
         verified: dict[int, VerifiedDraw] = {}
         with self.in_flight(conditions) as flight:
@@ -102,7 +102,7 @@ class InFlight:
         """As ``newly_verified``, once there is a verdict. Call it when nothing is being sampled.
 
         Raises:
-            Preempted: if the process is asked to stop first.
+            Preempted: if the process is preempted first.
         """
         again, self._again = self._again, []
         for key in again:

@@ -1,4 +1,4 @@
-"""Keep the servers of one node running until this process is asked to stop; none of them outlives it."""
+"""Keep the servers of one node running until this process is preempted; none of them outlives it."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ class Row:
     tests: tuple[TestCase, ...]
     fn_name: str | None = None
     starter_code: str | None = None  # of a function problem: its stub, published or made from the number of arguments
-    references: tuple[str, ...] = ()  # programs that the source calls correct; nobody has run them here
+    references: tuple[str, ...] = ()  # programs that the source calls correct; not run here
     # TACO publishes the value v of a function test as v or as [v] and does not say which. Such a row needs a reference
     # that passes either ``tests`` (v was meant) or ``other_tests`` ([v] was meant), and not both.
     needs_reference: bool = False

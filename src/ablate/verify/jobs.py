@@ -45,7 +45,7 @@ class Job:
 
 
 class Interrupted(Exception):
-    """Nobody waits for this job any more: it was cancelled, or the verifier has ended."""
+    """The result of this job is no longer needed: it was cancelled, or the verifier has ended."""
 
 
 def make_job(config: VerifyConfig, problem: Problem, program: str) -> Job:

@@ -122,7 +122,7 @@ class Verifier:
             start = time.time()
             try:
                 verdict = self.verdict_of(backend, turn)
-            # Every exception is caught: a future that is never settled would make the whole run wait for ever.
+            # Every exception is caught: a future that is never settled would make the whole run hang.
             except BaseException as error:
                 log.exception("verifier: a program could not be verified")
                 verdict = infrastructure_error(turn.job, reason_of(error))

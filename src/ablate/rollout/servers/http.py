@@ -74,7 +74,7 @@ async def call(
                 raise refusal(url, answer.status, content[:MAX_REASON_BYTES])
             if len(content) > max_bytes:
                 raise ServerFailed(f"{url} sends more than {max_bytes} bytes", is_refusal=True)
-            if "content-encoding" in answer.headers:  # nobody asked for it, and a small one may hold gigabytes
+            if "content-encoding" in answer.headers:  # it was not requested, and a small one may hold gigabytes
                 raise ServerFailed(f"{url} sends a compressed answer", is_refusal=True)
             return await asyncio.to_thread(read, content) if len(content) > MAX_BYTES_ON_LOOP else read(content)
     except TimeoutError as error:

@@ -1,4 +1,4 @@
-"""Which of a run's servers are alive, and what is asked of all of them."""
+"""Which of a run's servers are alive, and requests to all of them."""
 
 from __future__ import annotations
 

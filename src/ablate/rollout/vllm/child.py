@@ -23,7 +23,7 @@ POLL_S = 2.0
 def report_death(client: SyncMPClient, silence_s: float) -> None:
     """From now on, every call that waits for the engine's process raises ``EngineDeadError`` when that process dies.
 
-    vLLM 0.31 refuses later calls only: a call that waits for the answer of a killed process would wait for ever.
+    vLLM 0.31 refuses later calls only: a call that waits for the answer of a killed process would hang.
 
     Args:
         silence_s: a process that is stopped (SIGSTOP) for this long is killed.

@@ -2,7 +2,7 @@
 
 Every rank runs a watching thread. The thread writes a heartbeat to the job's store and reads there whether another rank
 failed or stopped beating. If so, it ends this process, wherever the main thread waits (in a collective, in the engine).
-On one machine nobody waits for a heartbeat to stop: the kernel tells at once which rank's process has ended.
+On one machine no rank waits for a missing heartbeat: the kernel reports at once which rank's process has ended.
 """
 
 from __future__ import annotations

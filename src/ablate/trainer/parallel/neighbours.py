@@ -1,4 +1,4 @@
-"""The ranks on this machine: the kernel tells when one of them has ended, so nobody needs to guess from its silence."""
+"""The ranks on this machine: the kernel reports when one of them has ended, so silence needs no interpretation."""
 
 from __future__ import annotations
 

@@ -188,7 +188,7 @@ def own_number(given: int) -> int:
 def main() -> None:
     channel = _socket.socket(fileno=own_number(int(sys.argv[1])))
     group = own_number(int(sys.argv[2])) if len(sys.argv) > 2 else None
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # whoever started the verifier may ignore it, and that is inherited
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # the verifier's parent may ignore it, and that is inherited
     for device in kernel.DEVICES:
         kernel.make_read_only(device)
     walls.seccomp.append(kernel.load_filter(keeps_children=group is None))

@@ -180,7 +180,7 @@ class ModalBackend:
         self.spare = self.begin(memory_mib)
 
     def release(self) -> None:
-        """End the sandbox in the background: nobody waits for it."""
+        """End the sandbox in the background, without waiting for it."""
         if self.sandbox is not None:
             self.starter.submit(self.end, self.sandbox)
             self.sandbox = None
