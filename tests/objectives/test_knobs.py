@@ -21,6 +21,12 @@ MISTAKES = [
     ({"clip_high": None}, "needs clip_high"),
     ({"clip_hihg": 0.3}, "no part reads clip_hihg: the knobs are clip_low, clip_high, eps"),
     ({"overlong": "drop"}, "objective.overlong=drop is not a part of that slot: use one of train, zero"),
+    ({"ratio": "sequence", "surrogate": "quadratic", "log_ratio_penalty": 1}, "is defined for ratio=token only"),
+    ({"surrogate": "dual_clipped", "dual_clip": 1.1}, "objective.dual_clip=1.1 must be above 1 + clip_high"),
+    ({"correction": "masked_token", "correction_low": 2, "correction_high": 1}, "must be below correction_high"),
+    ({"advantage": "pass_at_k", "pass_k": 2.5}, "objective.pass_k must be a whole number from 1"),
+    ({"select": "top_entropy_tokens", "entropy_share": 0}, "must be a number above 0 and at most 1"),
+    ({"select": "some"}, "objective.select=some is not a part of that slot: use one of all, mixed_groups"),
     ({"shape": "soft_overlong_penalty"}, "needs max_length, buffer: set objective.max_length"),
     ({"keep": "some"}, "objective.keep=some is not a part of that slot: use one of all, mixed_outcomes"),
     ({"ratio": "turn"}, "objective.ratio=turn is not a part of that slot: use one of token, sequence"),
@@ -236,6 +242,26 @@ def test_a_part_outside_that_raises_or_gives_nan_is_refused_before_a_run(tmp_pat
         own(tmp_path, "def own(ratio_BT, advantage_B1, logp_BT):\n    return ratio * advantage_B1")
     with pytest.raises(UserError, match="pulls on rollouts whose advantage is 0"):
         own(tmp_path, "def own(ratio_BT, advantage_B1, logp_BT):\n    return advantage_B1 / advantage_B1 * logp_BT")
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["objective=pass_at_k", "objective.pass_k=99"], "objective.pass_k=99 is more than the "),
+        (["objective=maxrl", "objective.shape=verdict"], "set objective.shape=one_or_zero"),
+        (["objective=maxrl", "overlong=soft_penalty"], "needs rewards of 0 or above"),
+    ],
+)
+def test_an_advantage_that_the_runs_groups_or_rewards_would_break_is_refused_before_a_run(words, sentence):
+    values = compose(words, with_hydra=True)
+    with pytest.raises(UserError) as caught:
+        check_run(values, values.hydra)
+    assert sentence in str(caught.value)
+
+
+def test_a_part_outside_that_takes_more_than_its_slot_offers_is_refused(tmp_path):
+    with pytest.raises(UserError, match="takes a, b, c, d: the slot offers mask_BT, in_loss_B, group_B"):
+        own(tmp_path, "def own(a, b, c, d):\n    return a", slot="weight")
 
 
 def test_every_knob_of_a_part_stands_in_the_one_table_and_in_the_toggles():

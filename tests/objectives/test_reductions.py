@@ -41,6 +41,59 @@ def test_gspo_plus_is_gspo_when_all_lengths_are_equal(objective, seed):
 
 @quick
 @given(seed=SEEDS)
+def test_gspo_plus_is_luspo_times_n_over_t_at_equal_clip(objective, seed):
+    """Cosine 1 in every update: LUSPO weighs a token 1 / N, GSPO+ 1 / T."""
+    some = rollouts(seed, scale=3e-3)
+    clip = {"clip_low": 2e-3, "clip_high": 2.5e-3, "overlong": "mask"}
+    luspo, plus = objective("luspo", **clip), objective("gspo_plus", **clip)
+    batch = step_batch(luspo, some)
+    tokens, rows = int(batch.active_BT.sum()), int(batch.in_loss_B.sum())
+    loss, slope = gradient(luspo, some)
+    scale = rows / max(tokens, 1)
+    assert_same((loss * scale, slope * scale), gradient(plus, some))
+
+
+@quick
+@given(seed=SEEDS)
+def test_a_dual_clip_beyond_every_ratio_is_grpo(objective, seed):
+    assert_same(
+        gradient(objective("grpo_dual_clip", dual_clip=1e9), rollouts(seed)),
+        gradient(objective("grpo"), rollouts(seed)),
+    )
+
+
+@quick
+@given(seed=SEEDS)
+def test_masks_that_nothing_reaches_leave_the_unclipped_ratio(objective, seed):
+    plain = gradient(objective("grpo", surrogate="unclipped"), rollouts(seed))
+    for name in ("dppo_tv", "dppo_kl"):
+        assert_same(gradient(objective(name, delta_low=99.0, delta_high=99.0), rollouts(seed)), plain)
+
+
+@quick
+@given(seed=SEEDS)
+def test_a_prompt_mean_of_groups_with_equal_tokens_is_a_token_mean(objective, seed):
+    equal = rollouts(seed, equal_lengths=True)
+    assert_same(
+        gradient(objective("dapo_prompt_mean", keep="all"), equal), gradient(objective("dapo", keep="all"), equal)
+    )
+
+
+@quick
+@given(seed=SEEDS)
+def test_a_selection_of_everything_is_no_selection(objective, seed):
+    some = rollouts(seed)
+    whole = gradient(objective("dapo"), some)
+    assert_same(gradient(objective("dapo_top_entropy", entropy_share=1.0), some), whole)
+    assert_same(gradient(objective("dapo", select="second_moment_tokens", max_second_moment=1e9), some), whole)
+    assert_same(gradient(objective("dapo", select="off_policy_rows", max_divergence=1e9), some), whole)
+    # dynamic sampling and mixed groups agree where nothing is drawn again and the advantage looks at one group
+    mixed = gradient(objective("grpo", overlong="train", select="mixed_groups"), some)
+    assert_same(mixed, gradient(objective("grpo", overlong="train", keep="mixed_outcomes"), some))
+
+
+@quick
+@given(seed=SEEDS)
 def test_gspo_token_with_one_advantage_per_sequence_is_gspo(objective, seed):
     near = rollouts(seed, scale=3e-4)
     assert_same(gradient(objective("gspo_token"), near), gradient(objective("gspo"), near))
@@ -120,7 +173,7 @@ def test_rewards_of_one_and_zero_halve_an_advantage_that_no_std_divides(objectiv
     torch.testing.assert_close(2 * halved, advantages(objective(name)), rtol=1e-15, atol=0)
 
 
-@pytest.mark.parametrize("slot", ["ratio", "weight", "surrogate", "advantage", "shape", "keep", "overlong"])
+@pytest.mark.parametrize("slot", ["ratio", "weight", "surrogate", "advantage", "shape", "keep", "overlong", "select"])
 def test_an_overridden_slot_changes_that_slot_only(objective, slot):
     names = {
         "ratio": "sequence",
@@ -130,6 +183,7 @@ def test_an_overridden_slot_changes_that_slot_only(objective, slot):
         "shape": "soft_overlong_penalty",
         "keep": "mixed_outcomes",
         "overlong": "mask",
+        "select": "mixed_groups",
     }
     needed = {"max_length": 9, "buffer": 3} if slot == "shape" else {}
     before = objective("grpo")

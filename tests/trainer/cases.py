@@ -12,6 +12,7 @@ import torch
 from ablate import objectives
 from ablate.config import ModelConfig, OptimConfig, ParallelConfig
 from ablate.objectives import Objective
+from ablate.objectives.batch import update_batch
 from ablate.trainer.batching import make_batch
 from ablate.trainer.trainer import Trainer
 from ablate.types import Completion, Problem, RolloutGroup, TrainBatch, Verdict, VerdictKind
@@ -133,6 +134,20 @@ def open_trainer(
 
 def objective_named(name: str, overlong: str = "mask") -> Objective:
     return objectives.build(GRPO | {"name": name, "overlong": overlong} | OBJECTIVES[name])
+
+
+def selecting(part: str) -> Objective:
+    """GRPO with one part in the slot select, and numbers with which it takes some tokens out and leaves some."""
+    knobs = {"max_divergence": 0.0, "entropy_share": 0.3, "max_second_moment": 0.1}
+    knobs |= {"cov_share": 0.1, "cov_low": 0.0, "cov_high": 9.0}
+    slots = {"name": part, "overlong": "mask", "select": part, "clip_low": 0.2, "clip_high": 0.2}
+    return objectives.build(GRPO | slots | knobs)
+
+
+def selected(objective: Objective, old_logp_BT: torch.Tensor, entropy_BT: torch.Tensor) -> TrainBatch:
+    """All rollouts as one update, with what the old policy gave them."""
+    batch = replace(make_batch(rollout_groups(), objective), old_logp_BT=old_logp_BT, entropy_BT=entropy_BT)
+    return update_batch(batch, torch.arange(batch.num_rows), objective, seed=3)
 
 
 def rollout_groups(num_groups: int = 3, size: int = 4, seed: int = 0) -> list[RolloutGroup]:

@@ -21,6 +21,7 @@ from layout_runs import largest_gap, largest_relative_gap
 
 from ablate.errors import UserError
 from ablate.models.families import FAMILIES, Family
+from ablate.objectives.parts import PARTS
 from ablate.trainer.batching import make_batch
 
 JOBS = {  # (processes, whether they have the double of Transformer Engine); benchmarks/layouts has more
@@ -181,6 +182,17 @@ def test_two_steps_do_not_depend_on_the_layout(alone, together, name, objective)
     if "gradients" in found:
         assert largest_relative_gap(expected["gradients"], found["gradients"]) < 1e-5
     assert largest_gap(expected["weights"], found["weights"]) < 1e-6
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_a_selection_does_not_depend_on_the_layout(alone, together, name):
+    """Each part of the slot, on the log-probabilities and entropies that the layout's own forward pass gave."""
+    expected, found = alone[name.split("=")[0]], together[name]
+    for part in PARTS["select"]:
+        objective = cases.selecting(part)
+        left, right = (cases.selected(objective, each["logp"], each["entropy"]) for each in (expected, found))
+        assert right.weight_BT.equal(left.weight_BT), part
+        assert part == "all" or 0 < left.selected_BT.sum() < left.mask_BT.sum(), part
 
 
 def test_clipping_and_both_sides_of_the_ratio_are_at_work_in_these_cases(alone):

@@ -50,6 +50,39 @@ def test_a_penalty_that_pulls_on_every_row_keeps_every_row():
     assert len(rows_that_train(make_batch(cases.rollout_groups(), objective), ROWS, objective)) == 12
 
 
+@pytest.mark.parametrize("part", ["top_entropy_tokens", "off_policy_rows", "mixed_groups"])
+def test_a_selecting_objective_trains_on_what_is_left_and_finds_the_old_policy_first(part, trainer):
+    objective = cases.selecting(part)
+    batch = make_batch(cases.rollout_groups(), objective)
+    logp_BT, entropy_BT = trainer.logp(batch)
+    rows = rows_without_own_pass(batch, [ROWS], objective, for_records=False)
+    by_old_policy = part != "mixed_groups"
+    assert rows.tolist() == (batch.in_loss_B.nonzero()[:, 0].tolist() if by_old_policy else [])
+    batch = with_old_policy(trainer, batch, rows, objective)
+    if part == "top_entropy_tokens":  # of rows without an advantage too: they enter the quantile
+        torch.testing.assert_close(batch.entropy_BT[rows], entropy_BT[rows], atol=1e-5, rtol=0)
+    else:
+        assert batch.entropy_BT is None
+    whole = cases.selected(objective, logp_BT, entropy_BT)
+    kept_BT = batch.old_logp_BT.clone()
+    (metrics,), after = train_on(trainer, batch, [ROWS], objective, is_on_policy=True)
+    assert metrics["policy/rows_in_loss"] == int(whole.in_loss_B.sum()) < 12
+    assert metrics["policy/selected_rows"] == pytest.approx((whole.in_loss_B.sum() / batch.in_loss_B.sum()).item())
+    assert metrics["policy/selected_tokens"] == pytest.approx((whole.active_BT.sum() / batch.active_BT.sum()).item())
+    assert metrics["policy/ratio_max"] == metrics["policy/ratio_min"] == 1
+    assert after.old_logp_BT.equal(kept_BT) == by_old_policy, "records hold what the selection saw"
+
+
+def test_the_gradient_of_a_selecting_objective_is_that_of_all_rows(trainer):
+    objective = cases.selecting("top_entropy_tokens")
+    batch = make_batch(cases.rollout_groups(), objective)
+    batch = with_old_policy(trainer, batch, ROWS, objective)
+    part = training_part(batch, ROWS, objective)
+    expected = trainer.gradient(update_batch(batch, ROWS, objective), objective).double()
+    assert part.num_rows < 12
+    assert (trainer.gradient(part, objective).double() - expected).norm() / expected.norm() < 1e-6
+
+
 def test_an_update_without_any_advantage_still_takes_its_step_with_one_row():
     objective = cases.objective_named("grpo", overlong="train")
     batch = make_batch(cases.rollout_groups(num_groups=1), objective)

@@ -188,11 +188,13 @@ PENALTY_SLOPES: dict[Callable, Callable[[Tensor], Tensor]] = {
 
 def why_unknown(objective: Objective) -> str | None:
     """The reason why there is no closed form, if there is none."""
-    slots, kl = objective.slots, objective.kl
-    is_known = slots.surrogate.func in SURROGATE_SLOPES and slots.ratio.func in RATIO_SLOPES
-    if is_known and (kl is None or kl.func in PENALTY_SLOPES):
+    tables = {"surrogate": SURROGATE_SLOPES, "ratio": RATIO_SLOPES, "kl": PENALTY_SLOPES}
+    filled = {"surrogate": objective.slots.surrogate, "ratio": objective.slots.ratio, "kl": objective.kl}
+    unknown = [slot for slot, part in filled.items() if part is not None and part.func not in tables[slot]]
+    if not unknown:
         return None
-    return "a part has no closed form in objectives/laws/closed_form.py; central differences check it"
+    names = ", ".join(f"{slot}={objective.part_names.get(slot)}" for slot in unknown)
+    return f"{names} has no closed form in objectives/laws/closed_form.py; only central differences check the gradient"
 
 
 def closed_form_gradient(objective: Objective, logp_BT: Tensor, batch: TrainBatch) -> Tensor:

@@ -6,10 +6,11 @@ python -m ablate.laws laws=my_objective
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ablate.objectives.base import Objective
-from ablate.objectives.laws import gradient_laws, invariance_laws  # noqa: F401  they enter their laws into LAWS
+from ablate.objectives.laws import closed_form, gradient_laws, invariance_laws  # noqa: F401  they enter their laws into LAWS
 from ablate.objectives.laws.law import LAWS
 from ablate.objectives.laws.synthetic import Shape, random_rollouts
 
@@ -32,11 +33,38 @@ def examine(objective: Objective, num_batches: int) -> list[Finding]:
         elif name in objective.waived_laws:
             findings.append(Finding(name, "waived", objective.waived_laws[name]))
         else:
-            found = [law.deviation(objective, random_rollouts(shape)) for shape in shapes(num_batches, objective)]
+            found = [
+                law.deviation(objective, random_rollouts(shape))
+                for shape in shapes(num_batches, objective)[:: law.every]
+            ]
             worst = math.nan if any(map(math.isnan, found)) else max(found)
             status = "holds" if worst <= law.tolerance else "broken"
             findings.append(Finding(name, status, f"{law.says} (worst {worst:.1e}, allowed {law.tolerance:.0e})"))
     return findings
+
+
+MARKS = {"holds": "+", "waived": "w", "not applicable": ".", "broken": "X"}
+
+
+def table(findings: Mapping[str, Sequence[Finding]]) -> list[str]:
+    """The lines of a table of objectives x laws, and what its columns and marks mean."""
+    laws = [finding.law for finding in next(iter(findings.values()))]
+    width = max(map(len, findings))
+    lines = [f"{number:2}  {law}: {LAWS[law].says}" for number, law in enumerate(laws, start=1)]
+    lines += ["", ", ".join(f"{mark} {status}" for status, mark in MARKS.items()), ""]
+    lines.append(" " * width + "".join(f"{number:3}" for number in range(1, len(laws) + 1)))
+    for name, row in findings.items():
+        lines.append(name.ljust(width) + "".join(MARKS[finding.status].rjust(3) for finding in row))
+    return lines
+
+
+def weaknesses(objective: Objective) -> list[str]:
+    """One sentence where less than the usual checks the gradient: a reader of "holds" should know."""
+    unknown = closed_form.why_unknown(objective)
+    if unknown is None:
+        return []
+    waived = objective.waived_laws.get("central_differences")
+    return [f"weaker: {unknown}" if waived is None else f"unchecked: {unknown}, and these are waived ({waived})"]
 
 
 def shapes(num_batches: int, objective: Objective) -> list[Shape]:

@@ -116,7 +116,7 @@ def stable_in_float32(objective: Objective, rollouts: StepRollouts) -> float:
     return float32_deviation(objective, extreme_BT, batch)
 
 
-@law(1e-3, "finite and stable in float32 over 80,000 tokens")
+@law(1e-3, "finite and stable in float32 over 80,000 tokens", every=3)
 def stable_over_80000_tokens(objective: Objective, rollouts: StepRollouts) -> float:
     """Two rows of the first group (or more, if the advantage needs them), their tokens repeated to 80,000."""
     num_rows = max(2, objective.min_group_size)

@@ -22,18 +22,22 @@ class Law:
     tolerance: float
     says: str
     not_applicable: Callable[[Objective], str | None]  # why it says nothing about this objective, if so
+    every: int  # of the random batches, it runs on one in so many
 
 
 LAWS: dict[str, Law] = {}
 
 
 def law(
-    tolerance: float, says: str, not_applicable: Callable[[Objective], str | None] = lambda objective: None
+    tolerance: float,
+    says: str,
+    not_applicable: Callable[[Objective], str | None] = lambda objective: None,
+    every: int = 1,
 ) -> Callable[[Deviation], Deviation]:
     """Enter a function into ``LAWS``."""
 
     def enter(deviation: Deviation) -> Deviation:
-        LAWS[deviation.__name__] = Law(deviation, tolerance, says, not_applicable)
+        LAWS[deviation.__name__] = Law(deviation, tolerance, says, not_applicable, every)
         return deviation
 
     return enter
