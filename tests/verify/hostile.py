@@ -327,20 +327,29 @@ CONTAINED = {
         "print('contained' if bad == [-1] * 2 else bad)"
     ),
     "the parent's memory, descriptors, environment": (
-        "import os\nfound = []\nfor pid in {str(os.getppid()), '0', '2', '3', '4', '5'} | set(os.listdir('/proc')) - {'self', "
+        "import os\nfound = []\nfor pid in {str(os.getppid()), *map(str, range(9)), *os.listdir('/proc')} - {'self', "
         "'thread-self', str(os.getpid())}:\n"
         "    for name in ('mem', 'maps', 'environ', 'fd', 'root', 'cwd', 'cmdline'):\n"
         "        if os.path.exists(f'/proc/{pid}/{name}'): found.append((pid, name))\nprint(found or 'contained')"
     ),
-    "sees no other process": "import os\nprint('contained' if os.getpid() == 1 and os.getppid() == 0 else os.getppid())",
+    "sees no other process": "import os\nseen = [name for name in os.listdir('/proc') if name.isdigit()]\n"
+    "print('contained' if seen == [str(os.getpid())] and os.getppid() == 0 else (seen, os.getppid()))",
     "signals to others": (
-        "import os, signal\nhit = []\nfor pid in (os.getppid() or 2, 2, 3, 4, 5, 10, 100):\n"
+        "import os, signal\nhit = []\nfor pid in {os.getppid() or 1, 1, 2, 3, 4, 5, 10, 100} - {os.getpid()}:\n"
         "    for s in (signal.SIGSTOP, signal.SIGKILL):\n        try: os.kill(pid, s); hit.append(pid)\n"
         "        except OSError: pass\nprint(hit or 'contained')"
     ),
     "signals to every id": (
-        "import os, signal\nhit = []\nfor pid in range(2, 5000):\n    for f in (os.kill, os.killpg):\n"
+        "import os, signal\nhit = []\nfor pid in {*range(1, 5000)} - {os.getpid()}:\n"
+        "    for f in (os.kill, os.killpg, lambda pid, s: os.pidfd_open(pid)):\n"
         "        try: f(pid, signal.SIGKILL); hit.append(pid)\n        except OSError: pass\nprint(hit or 'contained')"
+    ),
+    "a child of its own parent": (
+        SYSCALL
+        + "import os\nfor _ in range(9):\n    if syscall(56, 0x8000 | 17, 0, 0, 0, 0) == 0: os._exit(0)\nprint('contained')"
+    ),
+    "limits of the first process": (
+        "import resource\ntry: print(resource.prlimit(1, resource.RLIMIT_CPU, (0, 0)))\nexcept OSError: print('contained')"
     ),
     "files of the page cache and of other tests": (
         "import os\nbad = []\nfor p in ('/proc/sys/vm/drop_caches', '/proc/self/clear_refs', '/proc/kcore', '/dev/mem', '/proc/self/pagemap'):\n"

@@ -30,11 +30,11 @@ def test_staging_covers_nothing_that_is_needed(monkeypatch):
         free_directory([f"{place}/a" for place in STAGES])
 
 
-def run_filter(machine: str, number: int, argument_0: int = 0, argument_1: int = 0) -> int:
+def run_filter(machine: str, number: int, argument_0: int = 0, argument_1: int = 0, argument_2: int = 0) -> int:
     """A tiny interpreter of the filter's own instructions, so that both processors' tables are tested on either."""
     architecture = kernel.ARCHITECTURES[machine][1]
-    memory = {0: number, 4: architecture, 16: argument_0, 24: argument_1}
-    code = kernel.build_filter(machine)
+    memory = {0: number, 4: architecture, 16: argument_0, 24: argument_1, 28: 0, 32: argument_2}
+    code = kernel.build_filter(machine, keeps_children=True)
     program = [struct.unpack_from("<HBBI", code, offset) for offset in range(0, len(code), 8)]
     position, loaded = 0, 0
     while True:
@@ -63,8 +63,12 @@ def test_the_filter_closes_the_doors_and_nothing_else(machine):
         if row[column] is not None:
             assert run_filter(machine, row[column]) == DENIED
     for row in kernel.ABSENT.values():
-        assert run_filter(machine, row[column]) == ABSENT
-    named = {row[column] for table in (kernel.FORBIDDEN, kernel.ABSENT, kernel.GUARDED) for row in table.values()}
+        assert row[column] is None or run_filter(machine, row[column]) == ABSENT
+    for row in kernel.AIMED.values():
+        assert run_filter(machine, row[column], argument_0=1) == kernel.ERRNO | errno.ESRCH
+        assert run_filter(machine, row[column], argument_0=2) == kernel.ALLOW
+    tables = (kernel.FORBIDDEN, kernel.ABSENT, kernel.FEIGNED, kernel.GUARDED)
+    named = {row[column] for table in tables for row in table.values()}
     assert all(run_filter(machine, number) == kernel.ALLOW for number in range(424) if number not in named)
     assert run_filter(machine, 0x40000000) == run_filter(machine, kernel.LAST_KNOWN_CALL + 1) == ABSENT
 
@@ -73,7 +77,15 @@ def test_the_filter_closes_the_doors_and_nothing_else(machine):
 def test_guarded_calls_are_decided_by_their_arguments(machine):
     numbers = {name: row[kernel.ARCHITECTURES[machine][0]] for name, row in kernel.GUARDED.items()}
     assert run_filter(machine, numbers["clone"], argument_0=17) == kernel.ALLOW
-    for flag in (0x10000000, kernel.CLONE_NEWPID, kernel.CLONE_NEWNS, kernel.CLONE_NEWIPC, 0x40000000, 0x80):
+    for flag in (
+        0x10000000,
+        kernel.CLONE_NEWPID,
+        kernel.CLONE_NEWNS,
+        kernel.CLONE_NEWIPC,
+        kernel.CLONE_PARENT,
+        0x40000000,
+        0x80,
+    ):
         assert run_filter(machine, numbers["clone"], argument_0=flag | 17) == DENIED
     for name in ("socket", "socketpair"):
         assert run_filter(machine, numbers[name], argument_0=1) == kernel.ALLOW

@@ -149,6 +149,7 @@ class VerifyConfig:
     max_tests: int | None = MISSING  # only the hardest tests; null: all tests
     comparison: str = MISSING  # tokens | lcb | exact
     second_comparison: str | None = MISSING  # also verify by this one; Pass@1 of both is then reported
+    case_insensitive: str = MISSING  # true | false | statement: where it says that any case is accepted
     prelude: str | None = MISSING  # Python that runs in a program's module before the program
     extraction: str = MISSING  # last_block | lcb
     cache: bool = MISSING  # verdicts on disk, for re-evaluation; never infrastructure errors

@@ -15,7 +15,7 @@ from ablate.types import Verdict, VerdictKind
 from ablate.verify.jobs import Job
 
 log = logging.getLogger(__name__)
-VERDICT_RULES = 4  # raise this number when the rules change, so that old verdicts are not found
+VERDICT_RULES = 5  # raise this number when the rules change, so that old verdicts are not found
 NOT_OF_THE_VERDICT = ("number", "fresh", "container")
 
 

@@ -39,6 +39,17 @@ def check_prelude(prelude: str | None) -> None:
         raise UserError(f"verify.prelude is not Python: {error}: correct it, or give null for none") from None
 
 
+def check_case(config: VerifyConfig) -> None:
+    choice = str(config.case_insensitive).lower()  # of YAML's true and false, the configuration makes text
+    if choice not in ("true", "false", "statement"):
+        raise UserError(f"verify.case_insensitive={config.case_insensitive} is not one of true, false, statement")
+    if choice == "true" and config.comparison != "tokens":
+        raise UserError(
+            f"verify.case_insensitive=true needs verify.comparison=tokens, because {config.comparison} compares every "
+            "letter: leave one of them out"
+        )
+
+
 def check_verify(config: VerifyConfig) -> None:
     """Raise ``UserError`` for the first rule that ``config`` breaks."""
     choices = {
@@ -61,6 +72,7 @@ def check_verify(config: VerifyConfig) -> None:
             f"verify.second_comparison={config.second_comparison} is verify.comparison already: choose another one, "
             "or null for none"
         )
+    check_case(config)
     check_prelude(config.prelude)
     for key in POSITIVE:
         if not 0 < getattr(config, key) < math.inf:

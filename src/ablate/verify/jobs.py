@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,9 +16,18 @@ if TYPE_CHECKING:
 
 WALL_MARGIN_S = 1.0  # so that a very small time limit still leaves time to start
 CANCELLED = "cancelled"
+BROKEN_TEST = "broken test"  # how the detail of such a verdict begins
 ALIVE = "alive"  # what a supervisor says while it works on a job
 ALIVE_EVERY_S = 5.0
 job_numbers = itertools.count()
+# "In any case, print ..." is another matter, so the sentence must speak of letters, of an answer or of its output.
+ANY_CASE = re.compile(
+    r"(?:letters?|characters?|answers?|strings?|words?|verdicts?|print|output|write|display)\b[^.!?\n]{0,80}?"
+    r"\bin (?:any|either|arbitrary) (?:letter |upper or lower )?(?:case|register)\b"
+    r"|\bcase[- ]insensitive"
+    r"|\bcase (?:of (?:the |each )?letters? )?(?:does not|doesn't|is not|isn't) (?:matter|important)",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -41,11 +51,21 @@ class Job:
     container: str
     prelude: str | None = None
     second_comparison: str | None = None
+    case_insensitive: bool = False
     fresh: bool = False  # begin with a container started for this job
+
+
+class BrokenTest(Exception):
+    """A test that no program can pass or fail, because its input or its expected value is not what its mode needs."""
 
 
 class Interrupted(Exception):
     """The result of this job is no longer needed: it was cancelled, or the verifier has ended."""
+
+
+def accepts_any_case(choice: str, statement: str) -> bool:
+    """Whether yes is as good an answer as YES, by ``verify.case_insensitive``."""
+    return bool(ANY_CASE.search(statement)) if choice == "statement" else str(choice).lower() == "true"
 
 
 def make_job(config: VerifyConfig, problem: Problem, program: str) -> Job:
@@ -79,6 +99,7 @@ def make_job(config: VerifyConfig, problem: Problem, program: str) -> Job:
         container=config.container,
         prelude=config.prelude,
         second_comparison=config.second_comparison,
+        case_insensitive=accepts_any_case(config.case_insensitive, problem.statement),
     )
 
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 
 from ablate.types import Verdict, VerdictKind
 from ablate.verify import compare
-from ablate.verify.inside.test_report import TestReport
-from ablate.verify.jobs import Job, hardest_first
+from ablate.verify.inside.test_report import BROKEN_INPUT, TestReport
+from ablate.verify.jobs import BROKEN_TEST, BrokenTest, Job, hardest_first
 from ablate.verify.shown import cut, printed, returned
 
 MIB = 1 << 20
@@ -95,7 +95,7 @@ def run_in_order(job: Job, run_test: Callable[[int, int], Outcome]) -> Verdict:
 
 
 def score(job: Job, index: int, report: TestReport, output: int, result: int, out_of_memory: bool) -> Outcome:
-    """Score one test that was confined.
+    """Score one test.
 
     A program that ends itself with another status than 0, as ``sys.exit(3)`` does, has failed, but not by the
     comparison ``lcb``: LiveCodeBench compares its output like that of any other program.
@@ -105,21 +105,38 @@ def score(job: Job, index: int, report: TestReport, output: int, result: int, ou
         result: descriptor of the file for a function's returned value and for an exception's last words.
         out_of_memory: whether the kernel ended a process of this test because its control group was full.
     """
+    if not report.is_confined:  # the program has not run
+        if report.complaint.startswith(BROKEN_INPUT):
+            return broken_test(job, index, f"{report.complaint}: correct it, or remove the test")
+        return Outcome(VerdictKind.infrastructure_error, f"a test could not be confined: {report.complaint}")
     used = report.cpu_s, report.peak_kib / 1024
     failure = failure_of(job, report, output, result, out_of_memory)
     by_exit = failure is not None and failure[0] is VerdictKind.runtime_error and called_exit(report.status, result)
+    expected = job.tests[index].output
 
     def passes(comparison: str | None) -> bool:
         if comparison is None or (failure is not None and not (by_exit and comparison == "lcb")):
             return False
-        return agrees(job, comparison, output, result, job.tests[index].output)
+        return agrees(job, comparison, output, result, expected)
 
-    passed, passed_second = passes(job.comparison), passes(job.second_comparison)
+    passed = passed_second = False
+    try:
+        if failure is not None and job.mode == "functional":
+            compare.check_expected(expected)  # nobody passes or fails a test that cannot be passed
+        passed, passed_second = passes(job.comparison), passes(job.second_comparison)
+    except compare.ComparisonTooSlow as error:
+        failure = VerdictKind.time_limit, str(error)
+    except BrokenTest as error:
+        return broken_test(job, index, str(error))
     if passed:
         return Outcome(VerdictKind.accepted, "", *used, passed_second)
     return Outcome(
         *(failure or (VerdictKind.wrong_answer, "")), *used, passed_second, shown_answer(job, output, result)
     )
+
+
+def broken_test(job: Job, index: int, why: str) -> Outcome:
+    return Outcome(VerdictKind.infrastructure_error, f"{BROKEN_TEST} {index} of problem {job.problem_id}: {why}")
 
 
 def shown_answer(job: Job, output: int, result: int) -> str:
@@ -172,12 +189,22 @@ def readable(note: bytes) -> str:
 
 
 def agrees(job: Job, comparison: str, output: int, result: int, expected: str) -> bool:
-    """Whether the answer is the expected one, by ``comparison``."""
+    """Whether the answer is the expected one, by ``comparison``.
+
+    Raises:
+        ComparisonTooSlow: when the comparison alone exceeds a test's time limit by more than ``GRACE_S``.
+        BrokenTest: when the expected value is no JSON.
+    """
+    limit_s = job.time_limit_s + GRACE_S
     if job.mode == "functional":
         returned = read_all(result)
         tolerance = None if comparison == "lcb" else job.float_tolerance  # LiveCodeBench knows none
-        return returned[:1] == b"R" and compare.compare_json(returned[1:], expected, tolerance)
-    return compare.COMPARISONS[comparison](read_all(output), expected, job.float_tolerance)
+        if returned[:1] != b"R":
+            compare.check_expected(expected)
+            return False
+        return compare.compare_json(returned[1:], expected, tolerance, limit_s)
+    texts = read_all(output), expected
+    return compare.COMPARISONS[comparison](*texts, job.float_tolerance, job.case_insensitive, limit_s)
 
 
 def read_all(descriptor: int) -> bytes:

@@ -20,7 +20,7 @@ from ablate.verify.backend import Backend, BackendError
 from ablate.verify.cache import VerdictCache, verdict_key
 from ablate.verify.choices import BACKENDS, check_verify
 from ablate.verify.extract import EXTRACTIONS
-from ablate.verify.jobs import CANCELLED, Job, infrastructure_error, make_job
+from ablate.verify.jobs import BROKEN_TEST, CANCELLED, Job, infrastructure_error, make_job
 from ablate.verify.local.cgroups import NO_GROUP
 
 log = logging.getLogger(__name__)
@@ -153,7 +153,8 @@ class Verifier:
             except BaseException as error:  # a Modal client may raise asyncio.CancelledError, which is no Exception
                 backend.stop()  # in an unknown state: the next run starts afresh
                 verdict = infrastructure_error(job, reason_of(error))
-            if not verdict.is_infrastructure_error or verdict.detail == CANCELLED or self.closed:
+            is_final = verdict.detail == CANCELLED or verdict.detail.startswith(BROKEN_TEST)
+            if not verdict.is_infrastructure_error or is_final or self.closed:
                 break
             log.warning("verifier: attempt %d failed for the backend's own reason: %s", attempt + 1, verdict.detail)
             job = replace(job, fresh=True)

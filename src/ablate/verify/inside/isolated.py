@@ -19,6 +19,7 @@ import signal
 import sys
 from collections.abc import Callable
 
+import ending
 import kernel
 import program
 import server
@@ -140,10 +141,11 @@ def prepared_program(source: str, limits: dict) -> tuple[program.Prepared | None
     code, failure = server.compile_limited(source, limits) if failure is None else (None, failure)
     if code is None:
         return None, failure
-    limits["needs_teardown"] = server.needs_teardown(code)
     script = source.encode("utf-8", "surrogatepass")
     module = program.fresh_module(limits["mode"], limits["prelude"])
-    return program.Prepared(code, module, script, limits, walls.Walls(leave_by_user, become_user)), None
+    server.freeze()
+    way = walls.Walls(leave_by_user, become_user)
+    return program.Prepared(code, program.unfrozen(module), script, limits, way, ending.Mark()), None
 
 
 def try_compiler(source: str, limits: dict) -> str | None:

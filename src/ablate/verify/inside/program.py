@@ -6,20 +6,20 @@ from __future__ import annotations
 
 import _sitebuiltins
 import _socket
-import atexit
 import builtins
 import importlib
 import json
 import os
 import sys
-import threading
 import types
 from typing import NamedTuple
 
-from walls import DIRECTORY, PATH, RESULT, Walls, confine
+from ending import Mark, exit_status, finish
+from walls import DIRECTORY, PATH, RESULT, BrokenInput, Walls, confine
 
 RECURSION_LIMIT = 65_536  # contest programs recurse 50 000 deep; container.STACK_BYTES is large enough for it
 MESSAGE_CHARACTERS = 300
+DEFAULT_HOOK = sys.excepthook
 
 # Imported once, so that neither a program nor its prelude waits for them.
 WARM = (
@@ -54,8 +54,9 @@ class Prepared(NamedTuple):
     code: types.CodeType
     module: types.ModuleType  # the code runs in it
     source: bytes
-    limits: dict  # see ``scoring.limits_of``, and whether the interpreter's own teardown is needed
+    limits: dict  # see ``scoring.limits_of``
     walls: Walls
+    mark: Mark
 
 
 def run(prepared: Prepared, descriptors: list[int], told: _socket.socket) -> None:
@@ -68,24 +69,32 @@ def run(prepared: Prepared, descriptors: list[int], told: _socket.socket) -> Non
     try:
         arguments = confine(prepared.walls, prepared.source, prepared.limits, descriptors, told)
     except BaseException as error:  # a failure in here is the sandbox's, and must not look like the program's
-        told.send(f"{type(error).__name__}: {error}".encode())
+        kind = "" if isinstance(error, BrokenInput) else f"{type(error).__name__}: "
+        told.send(f"{kind}{error}".encode())
         os._exit(1)
-    finish(status_of(prepared, arguments), prepared.limits["needs_teardown"])
+    finish(status_of(prepared, arguments), prepared.mark)
 
 
-def status_of(prepared: Prepared, arguments: list[bytes]) -> int:
-    """Run the program, and in functional mode call its function; return the exit status that it has earned so far."""
+def status_of(prepared: Prepared, arguments: list) -> int:
+    """Run the program, and in functional mode call its function; return the exit status that it has earned so far.
+
+    Where the interpreter would call a hook of the program, the exception passes, and the interpreter does so.
+    """
     try:
         exec(prepared.code, prepared.module.__dict__)
         if prepared.limits["mode"] == "functional":
-            write_result(b"R", call_solution(prepared.module.__dict__, prepared.limits["fn_name"], arguments))
+            value = call_solution(prepared.module.__dict__, prepared.limits["fn_name"], arguments)
+            sys.setrecursionlimit(RECURSION_LIMIT)  # the value may be nested more deeply than the program's own limit
+            write_result(b"R", value)
     except SystemExit as stop:
-        status = exit_status(stop.code)
+        status = exit_status(stop)
         if status:
             leave_note(b"S", status)  # a comparison may count it as a normal end
         return status
     except BaseException as error:  # whatever the program raised is its own failure
         report(error)
+        if isinstance(error, KeyboardInterrupt) or getattr(sys, "excepthook", None) is not DEFAULT_HOOK:
+            raise
         return 1
     return 0
 
@@ -145,9 +154,8 @@ def register(module: types.ModuleType) -> None:
     sys.modules[module.__name__] = module
 
 
-def call_solution(names: dict, fn_name: str, lines: list[bytes]) -> object:
-    """Call ``Solution().fn_name`` or the bare function; each line is the JSON value of one argument."""
-    arguments = [json.loads(line) for line in lines if line.strip()]
+def call_solution(names: dict, fn_name: str, arguments: list) -> object:
+    """Call ``Solution().fn_name`` or the bare function."""
     owner = names.get("Solution")
     function = getattr(owner(), fn_name) if owner is not None and hasattr(owner, fn_name) else names[fn_name]
     return function(*arguments)
@@ -169,45 +177,13 @@ def leave_note(tag: bytes, value: object) -> None:
         return
 
 
-def exit_status(code: object) -> int:
-    if code is None:
-        return 0
-    return int(code) & 0xFF if isinstance(code, int) else 1
-
-
 def report(error: BaseException) -> None:
-    """Leave a note for the supervisor, and call the excepthook that a program may have set, as CPython does."""
+    """Leave a note for the supervisor; only the status decides, the note is for people."""
     try:
         message = str(error)[:MESSAGE_CHARACTERS]
     except BaseException:  # the program may define __str__ itself
         message = ""
     try:
-        if sys.excepthook is not sys.__excepthook__:
-            sys.excepthook(type(error), error, error.__traceback__)
         leave_note(b"M" if isinstance(error, MemoryError) else b"E", f"{type(error).__name__}: {message}")
-    except BaseException:  # only the status decides; the note is for people
+    except BaseException:
         return
-
-
-def finish(status: int, needs_teardown: bool) -> None:
-    """End as an interpreter does: join threads, run atexit, flush. A bare ``os._exit`` would skip all three.
-
-    Args:
-        needs_teardown: also let the interpreter shut down. That costs as much as all the rest of a small test, so it is
-            done only for programs that may hold an object with a finaliser.
-    """
-    if needs_teardown:
-        raise SystemExit(status)
-    try:
-        threading._shutdown()
-        atexit._run_exitfuncs()
-    except BaseException:  # the interpreter prints it and keeps the status too
-        pass
-    try:
-        if sys.stdout is not None and not sys.stdout.closed:
-            sys.stdout.flush()
-        if sys.__stdout__ is not None and not sys.__stdout__.closed:
-            sys.__stdout__.flush()
-    except BaseException:  # the status that Py_FinalizeEx gives when output cannot be written
-        status = status or 120
-    os._exit(status)

@@ -12,7 +12,6 @@ from __future__ import annotations
 import _socket  # not socket: that module's pages would be copied for every test
 import fcntl
 import gc
-import inspect
 import json
 import os
 import resource
@@ -21,7 +20,9 @@ import sys
 import time
 import types
 import warnings
+from functools import partial
 
+import ending
 import kernel
 import program
 import usage
@@ -33,13 +34,6 @@ COMPILE_MARGIN_S = 2.0
 MAX_MESSAGE = 65536
 LOWEST_OWN = 64  # number of a descriptor of this process, away from those that a test needs
 ROOM_FOR_DESCRIPTORS = _socket.CMSG_SPACE(3 * 4)
-GENERATORS = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
-# With these names a program may create a file that is not flushed, or an object with a finaliser.
-FINALISERS = (
-    "open fdopen io FileIO TextIOWrapper BufferedWriter BufferedRandom codecs tempfile gzip bz2 lzma zipfile tarfile "
-    "subprocess multiprocessing concurrent asyncio fileinput makefile weakref __del__ finalize exec eval compile "
-    "getattr __import__ __builtins__ builtins importlib runpy ctypes setattr"
-)
 
 
 def receive(channel: _socket.socket) -> tuple[bytes, list[int]]:
@@ -108,12 +102,10 @@ def program_process(
     send(channel, compiled=failure is None, detail=failure)
     if code is None:
         return
-    limits["needs_teardown"] = needs_teardown(code)
-    if limits["needs_teardown"]:
-        module = program.unfrozen(module)
+    module = program.unfrozen(module)
     program.register(module)
     script = source.encode("utf-8", "surrogatepass")
-    prepared = program.Prepared(code, module, script, limits, walls.namespaces(limits))
+    prepared = program.Prepared(code, module, script, limits, walls.namespaces(limits), ending.Mark())
     birth = calls_of_birth()
     while descriptors := receive(channel)[1]:  # the files of a test; without them, no test follows
         meter = usage.CpuMeter(group)
@@ -143,29 +135,26 @@ def compile_limited(source: str, limits: dict) -> tuple[types.CodeType | None, s
     return code, None
 
 
-def needs_teardown(code: types.CodeType) -> bool:
-    """Could the program hold an object that acts when the interpreter shuts down?
-
-    An open file, something with ``__del__``, or a generator suspended inside a ``try`` or ``with``.
-    """
-    if not set(code.co_names).isdisjoint(FINALISERS.split()) or (code.co_flags & GENERATORS and code.co_exceptiontable):
-        return True
-    return any(needs_teardown(inner) for inner in code.co_consts if isinstance(inner, types.CodeType))
-
-
 def run_test(
     channel: _socket.socket, prepared: program.Prepared, descriptors: list[int], birth: list, meter: usage.CpuMeter
 ) -> dict:
-    """Run one test in a new process and PID namespace; return its report as a row."""
+    """Run one test in a new process and PID namespace; return its report as a row.
+
+    The first process of the namespace is an idle one, because the kernel protects it from signals, and a program that
+    ends itself by a signal must end.
+    """
     confined, told = walls.pair_for_words()
-    child = fork_into_new_namespace(birth)
+    kernel.make(birth)
+    idle = kernel.start_idle()
+    child = kernel.fork()
     if child == 0:
         channel.detach()  # its descriptor is closed soon, and the number may then belong to a file of the program
         program.run(prepared, descriptors, told)
     for descriptor in descriptors:
         os.close(descriptor)
     told.close()
-    row = watch.watch(child, confined, prepared.limits, watch.members_of_namespace, meter).to_row()
+    members = partial(watch.members_of_namespace, idle)
+    row = watch.watch(child, confined, prepared.limits, members, meter, idle).to_row()
     # Closing a unix socket also makes the kernel look for sockets that lie in each other's queues: a program can leave
     # some, with all their descriptors.
     confined.close()

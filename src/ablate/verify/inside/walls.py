@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _socket  # not socket: that module's pages would be copied for every test
+import json
 import os
 import resource
 import time
@@ -11,6 +12,7 @@ from functools import partial
 from typing import NamedTuple
 
 import kernel
+from test_report import BROKEN_INPUT
 
 DIRECTORY = "/tmp"
 PATH = "/tmp/main.py"
@@ -21,6 +23,11 @@ TMPFS_FILES = 4096
 RESULT = 3
 CONFINED = b"confined"
 MAX_WORDS = 1000
+
+
+class BrokenInput(Exception):
+    """The input of a test is not what its mode needs."""
+
 
 seccomp: list[kernel.FilterProgram] = []  # made once by each server, before the first fork
 
@@ -79,7 +86,7 @@ def write_file(path: str, content: bytes) -> None:
     os.close(descriptor)
 
 
-def confine(walls: Walls, source: bytes, limits: dict, descriptors: list[int], told: _socket.socket) -> list[bytes]:
+def confine(walls: Walls, source: bytes, limits: dict, descriptors: list[int], told: _socket.socket) -> list:
     """Give up every right and every view of other processes.
 
     Args:
@@ -89,7 +96,10 @@ def confine(walls: Walls, source: bytes, limits: dict, descriptors: list[int], t
         told: the socket on which the watcher is told that the walls stand. It is closed before the program begins.
 
     Returns:
-        The argument lines of functional mode, else nothing.
+        The arguments of functional mode, else nothing.
+
+    Raises:
+        BrokenInput: for an argument that is not JSON.
     """
     kernel.make(ENTER)
     write_file("/proc/self/oom_score_adj", b"1000")  # out of memory, the kernel kills the test and not the server
@@ -112,6 +122,15 @@ def pair_for_words() -> tuple[_socket.socket, _socket.socket]:
     return words, told
 
 
+def arguments_in(source: int) -> list:
+    """The JSON values, one per line, in a file that stays open."""
+    with os.fdopen(source, "rb", closefd=False) as lines:
+        try:
+            return [json.loads(line) for line in lines if line.strip()]
+        except ValueError as error:
+            raise BrokenInput(f"{BROKEN_INPUT}: {error}") from None
+
+
 def tell(told: _socket.socket, words: bytes, held: list[int]) -> None:
     """Send the words, and descriptors that stay open in the socket, where nobody takes them out, until it is closed."""
     rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, b"".join(number.to_bytes(4, "little") for number in held))]
@@ -126,21 +145,18 @@ def heard(words: _socket.socket) -> bytes:
         return b""
 
 
-def arrange_descriptors(descriptors: list[int], functional: bool) -> list[bytes]:
+def arrange_descriptors(descriptors: list[int], functional: bool) -> list:
     """Put 0 (input), 1 (output), 2 (nowhere) and 3 (result) in place; in functional mode 0 and 1 lead nowhere.
 
     No descriptor that it is given is one of these numbers, see ``program.reserve_descriptors``. /dev/null is opened for
     this test: a lock or a flag on an open file would last for all that share it.
 
     Returns:
-        The argument lines of functional mode, else nothing.
+        The arguments of functional mode, else nothing.
     """
     source, output, result = descriptors
     nowhere = os.open("/dev/null", os.O_RDWR)
-    arguments = []
-    if functional:
-        with os.fdopen(source, "rb", closefd=False) as lines:
-            arguments = lines.read().split(b"\n")
+    arguments = arguments_in(source) if functional else []
     given, taken = (nowhere, nowhere) if functional else (source, output)
     for number, target in enumerate((given, taken, nowhere, result)):
         os.dup2(target, number)

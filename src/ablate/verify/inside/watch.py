@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import _socket
 import os
+import resource
 import select
 import signal
 import time
@@ -19,16 +20,24 @@ SHORTEST_PAUSE_S = 0.005
 LONGEST_BLIND_PAUSE_S = 0.02  # on kernels that cannot wake the watcher when a test ends
 STARVED_SHARE = 0.5  # of a test's whole time: with a larger share, the machine is why the test did not end
 NUM_CORES = os.cpu_count() or 1
+WALL = 0x40000000  # __WALL: also children that end without SIGCHLD
 
 Members = Callable[[], Iterable[str]]  # the ids of all processes that belong to the running test
 
 
-def members_of_namespace() -> list[str]:
-    """The ids of all processes of this PID namespace except the first, which is the watcher."""
-    return [name for name in os.listdir("/proc") if name.isdigit() and name != "1"]
+def members_of_namespace(idle: int) -> list[str]:
+    """The ids of all processes of this PID namespace except the first, which is the watcher, and ``idle``."""
+    return [name for name in os.listdir("/proc") if name.isdigit() and name not in ("1", str(idle))]
 
 
-def watch(child: int, words: _socket.socket, limits: dict, members: Members, meter: usage.CpuMeter) -> TestReport:
+def watch(
+    child: int,
+    words: _socket.socket,
+    limits: dict,
+    members: Members,
+    meter: usage.CpuMeter,
+    idle: int | None = None,
+) -> TestReport:
     """Wait until a test ends or reaches a limit and is stopped; reap its first process.
 
     Args:
@@ -36,10 +45,15 @@ def watch(child: int, words: _socket.socket, limits: dict, members: Members, met
         words: where the test says that its sandbox is complete, see ``walls.pair_for_words``.
         limits: see ``scoring.limits_of``.
         meter: made before the test was forked.
+        idle: the first process of the test's own PID namespace; all others end with it, and it waits for them.
     """
     test = RunningTest(child, words, limits, members, meter)
     stopped = test.wait()
     _, status, used = os.wait4(child, 0)
+    reaped_s, peak_kib = used.ru_utime + used.ru_stime, used.ru_maxrss
+    if idle is not None:
+        orphans_s, orphans_kib = end_namespace(idle)
+        reaped_s, peak_kib = reaped_s + orphans_s, max(peak_kib, orphans_kib)
     wall_s = time.monotonic() - test.forked
     test.hear()
     return TestReport(
@@ -47,11 +61,24 @@ def watch(child: int, words: _socket.socket, limits: dict, members: Members, met
         complaint=test.complaint,
         status=status,
         stopped=stopped,
-        cpu_s=meter.end(used.ru_utime + used.ru_stime),
+        cpu_s=meter.end(reaped_s),
         wall_s=wall_s,
         run_wait_s=test.starved_s,
-        peak_kib=used.ru_maxrss,
+        peak_kib=peak_kib,
     )
+
+
+def end_namespace(idle: int) -> tuple[float, int]:
+    """Kill its first process, and with it all others; return their CPU seconds and the peak of the largest in KiB."""
+    os.kill(idle, signal.SIGKILL)
+    cpu_s, peak_kib = 0.0, 0
+    ours_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # the first process shares our memory
+    ended = 0
+    while ended != idle:  # another child of ours would be in its way
+        ended, _, used = os.wait4(-1, WALL)
+        cpu_s += used.ru_utime + used.ru_stime
+        peak_kib = max(peak_kib, used.ru_maxrss if used.ru_maxrss > ours_kib else 0)
+    return cpu_s, peak_kib
 
 
 class RunningTest:

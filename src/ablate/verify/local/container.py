@@ -25,7 +25,16 @@ INSIDE = Path(__file__).parents[1] / "inside"
 # Read once: the files that a container runs must neither change nor vanish while the verifier runs.
 SOURCES = {
     name: (INSIDE / name).read_bytes()
-    for name in ("kernel.py", "walls.py", "program.py", "test_report.py", "usage.py", "watch.py", "server.py")
+    for name in (
+        "kernel.py",
+        "walls.py",
+        "ending.py",
+        "program.py",
+        "test_report.py",
+        "usage.py",
+        "watch.py",
+        "server.py",
+    )
 }
 # Users that own nothing on the host. A container must not run as root: root has no process limit, and may read root's
 # files. Each container has its own user, because kernels before 5.14 count a user's processes over all containers.

@@ -16,10 +16,10 @@ import time
 from dataclasses import replace
 
 from ablate.types import Verdict, VerdictKind
-from ablate.verify import compare
 from ablate.verify.inside import kernel
-from ablate.verify.inside.test_report import COMPILED_TOO_LONG, compiler_stopped, parse_report
+from ablate.verify.inside.test_report import BROKEN_INPUT, COMPILED_TOO_LONG, compiler_stopped, parse_report
 from ablate.verify.jobs import ALIVE, ALIVE_EVERY_S, CANCELLED, Interrupted, Job, infrastructure_error, num_tests_run
+from ablate.verify.json_values import MAX_INT_DIGITS
 from ablate.verify.local import cgroups, sandbox_view
 from ablate.verify.local.container import (
     Container,
@@ -96,7 +96,7 @@ def run_test(container: Container, job: Job, index: int) -> Outcome:
             report = parse_report(answer)
         except ValueError as error:
             raise ContainerError(container.reason(str(error))) from error
-        if not report.is_confined:
+        if not report.is_confined and not report.complaint.startswith(BROKEN_INPUT):
             raise ContainerError(container.reason(f"a test could not be confined: {report.complaint}"))
         out_of_memory = container.group is not None and container.group.num_out_of_memory() > killed_before
         return score(job, index, report, output=files[1], result=files[2], out_of_memory=out_of_memory)
@@ -164,7 +164,7 @@ def main(line: socket.socket) -> None:
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
     kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
     adopt_orphans()
-    sys.set_int_max_str_digits(compare.MAX_INT_DIGITS)
+    sys.set_int_max_str_digits(MAX_INT_DIGITS)
     group, sentence = cgroups.make_group()
     supervisor = None
     try:
