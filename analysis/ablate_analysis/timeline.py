@@ -39,7 +39,7 @@ class Span:
 
 @dataclass(frozen=True)
 class StepSeconds:
-    """Where the seconds of a step went; of several steps, their sums. What no row shows is NaN in an old trace."""
+    """The seconds of a step, or the sums of several. Stages that an old trace does not record are NaN."""
 
     wall: float  # of the trainer, without evaluations and checkpoints
     waited: float  # the trainer waited for its batch

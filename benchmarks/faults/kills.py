@@ -175,9 +175,7 @@ def kill_in(attempt: Attempt, target: str, delay_s: float) -> tuple[bool, Remain
 
 
 def put_first(pids: Iterable[int]) -> None:
-    """As root: give these processes the processor before all ordinary work, so that the seconds that they need to end
-    are not those that other work on the machine takes.
-    """
+    """As root: give these processes priority, so that other load does not lengthen their shutdown."""
     for task in [task for pid in pids for task in Path(f"/proc/{pid}/task").glob("*")] if os.getuid() == 0 else ():
         with suppress(OSError):  # it has ended
             os.setpriority(os.PRIO_PROCESS, int(task.name), -20)

@@ -70,8 +70,8 @@ def evaluate_checkpoint(config: RunConfig, checkpoint: Path | None, samples_out:
 def evaluate_samples(config: RunConfig, path: Path) -> list[EvalRow]:
     """Verify the programs of a samples file; nothing is sampled."""
     from ablate.data.problems import load_problems
-    from ablate.evals.expected import check_count
     from ablate.evals.samples_file import foreign_row, read_samples_file
+    from ablate.evals.scores import check_count
     from ablate.verify.shared import shared_verifier
 
     problems = load_problems(config.data.eval)

@@ -22,8 +22,7 @@ from ablate.data.problems import load_problems
 from ablate.data.prompts import make_prompts, within
 from ablate.data.templates import make_templates
 from ablate.data.tokenizer import load_tokenizer
-from ablate.evals.expected import check_count
-from ablate.evals.scores import eval_rows
+from ablate.evals.scores import check_count, eval_rows
 from ablate.process.activity import noted_work
 from ablate.records.eval_texts import EvalTexts
 from ablate.records.trace import Trace

@@ -7,7 +7,7 @@ import pytest
 from ablate.cli import compose
 from ablate.config import parse
 from ablate.errors import UserError
-from ablate.evals.expected import check_count
+from ablate.evals.scores import check_count
 
 
 def test_an_evaluation_set_has_the_number_of_problems_of_its_benchmark():

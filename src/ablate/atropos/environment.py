@@ -86,7 +86,7 @@ class Environment:
 
 
 def context_at(config: RunConfig, step: int) -> int:
-    """The context of the stage that ``step`` belongs to; of the last stage beyond the end."""
+    """The context of the stage that ``step`` belongs to; the last stage's context after the final step."""
     last = 0
     for stage in config.context.stages:
         last += stage.steps

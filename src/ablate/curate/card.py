@@ -26,7 +26,7 @@ def data_card(manifest: Mapping[str, Any], train: Sequence[Candidate], evaluatio
         f"Made by `{manifest['command']}`.\n",
         f"{counts['read']:,} rows were read. {counts['train']:,} problems are for training in `train/`, and "
         f"{counts['evaluation']:,} problems are for evaluation in `eval/`. `rejected.jsonl` has a line for every "
-        "other row, and `overlaps.md` shows the training problems that meet the evaluation set.\n",
+        "other row, and `overlaps.md` shows the training problems that overlap with the evaluation set.\n",
         "## Sources\n",
         table(
             ("source", "Hub", "revision", "licence"),

@@ -109,7 +109,7 @@ def long_ngrams(statement: str) -> set[int]:
 
 def overlap_report(overlaps: Sequence[Overlap]) -> Iterator[str]:
     """The removed pairs as Markdown, side by side for a person to check."""
-    yield f"# {len(overlaps)} training problems that meet the evaluation set\n\n"
+    yield f"# {len(overlaps)} training problems that overlap with the evaluation set\n\n"
     yield "Each was removed. Read the pairs: a wrong pair costs one training problem, a missed pair costs the result.\n"
     for each in overlaps:
         yield f"\n## {each.candidate.id} meets {each.other.id}: {', '.join(each.ways)}\n"

@@ -6,7 +6,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ablate.config import EvalConfig
+from ablate.config import EvalConfig, RunConfig
+from ablate.errors import UserError
 from ablate.evals.passk import bootstrap_interval, pass_at_k
 from ablate.types import Completion, EvalRow, Problem, Verdict, VerdictKind
 
@@ -100,3 +101,14 @@ def scores_at_k(rows: Sequence[EvalRow], k: int) -> dict[str, float]:
 
 def mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
+
+
+def check_count(config: RunConfig, num_problems: int) -> None:
+    """Raise ``UserError`` unless the evaluation set has the number of problems that its benchmark has."""
+    expected = config.eval.expected_problems
+    if expected is not None and num_problems != expected:
+        raise UserError(
+            f"{config.data.eval} holds {num_problems} problems whose prompts fit data.max_prompt_tokens="
+            f"{config.data.max_prompt_tokens}, and eval.expected_problems={expected}: use the data set that belongs to "
+            f"this evaluation, or set eval.expected_problems={num_problems}"
+        )
