@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from ablate.files.parquet import write_parts
-from ablate.records import RunDirectory
+from ablate.records import RunDirectory, write_parquet
 from ablate.records.token_values import token_file
+from ablate.types import EvalRow
 
 ATTACKS = (
     "<script>window.pwned = 1</script>",
@@ -48,6 +49,19 @@ def write_hostile_runs(recorded: Path, target: Path) -> Path:
         rows = [rollout(step, index) for index in range(NUM_ROLLOUTS)]
         run.steps.write_rollouts(step, rows)
         run.steps.write_failed_tests(step, [failed_test(index) for index, row in enumerate(rows) if row["reward"] < 0])
+    for name in ("grpo/seed0", "dapo/seed0"):
+        evaluated = RunDirectory(target / name)
+        rows = evaluated.steps.eval_rows()
+        for step, context in sorted({(row.step, row.context) for row in rows}):
+            texts = [
+                text_of(index, row) for index, row in enumerate(rows) if (row.step, row.context) == (step, context)
+            ]
+            write_parquet(evaluated.eval_texts.file(step, context), texts)
+            failed = [{"row": index, **failed_test(index)} for index, row in enumerate(texts) if row["num_passed"] < 10]
+            write_parquet(
+                evaluated.eval_texts.failed_file(step, context),
+                [{k: v for k, v in row.items() if k != "rollout"} for row in failed],
+            )
     write_parts(token_file(run.path / "laboratory", 40, 40), [[tokens(index) for index in range(10)]])
     return target
 
@@ -69,6 +83,16 @@ def rollout(step: int, index: int) -> dict[str, Any]:
         "reward": 1.0 if passed else -1.0, "verdict": verdict,
         "num_passed": 10 if passed else 3, "num_tests": 10, "advantage": rng.gauss(0.0, 1.0), "in_loss": index % 7 > 0,
         "update": 0,
+    }  # fmt: skip
+
+
+def text_of(index: int, row: EvalRow) -> dict[str, Any]:
+    """The texts of an evaluation sample."""
+    return {
+        "problem_id": row.problem_id, "difficulty": row.difficulty, "statement": f"Print 42. {attack(index)}",
+        "prompt": f"<|im_start|>{attack(index + 1)}", "sample": row.sample,
+        "text": f"{ATTACKS[0]}{attack(index + 2)}\n```python\n{PROGRAM}```\n", "num_tokens": row.num_tokens,
+        "finished": row.finished, "verdict": row.verdict, "num_passed": 10 if row.passed else 3, "num_tests": 10,
     }  # fmt: skip
 
 

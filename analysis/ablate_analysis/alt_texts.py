@@ -29,6 +29,14 @@ def of_differences(comparison: Comparison) -> str:
     )
 
 
+def of_effects(frame: pd.DataFrame) -> str:
+    """The effects of a 2 x 2 at every context."""
+    return "; ".join(
+        f"{row.effect}: {with_interval(row.point, row.low, row.high, True)} points at {row.context:,} tokens"
+        for row in frame.itertuples()
+    )
+
+
 def of_decomposition(comparison: Comparison) -> str:
     """Share finished and pass rate among the finished."""
     return "; ".join(

@@ -11,20 +11,56 @@ import pandas as pd
 from ablate.errors import UserError
 from ablate_analysis import stats
 from ablate_analysis.compare import Comparison
-from ablate_analysis.load import Experiment
+from ablate_analysis.load import Experiment, is_under, swept_keys
 from ablate_analysis.outcomes import Arm
+
+KNOWN_PAIR = ("objective.ratio", "objective.weight")  # the parts whose recombination the four objectives are
 
 
 def crossed_keys(experiment: Experiment) -> tuple[str, str] | None:
-    """The first two declared factors in which the experiment's four cells are a full 2 x 2; None without such a pair.
+    """The first two keys in which the experiment's four cells are a full 2 x 2; None without such a pair.
 
-    A factor that changes together with another one, as the clip range does with the ratio, forms no pair with it.
+    Declared keys come first, then the keys below a declared section. A key that changes together with another one, as
+    the clip range does with the ratio, forms no pair with it.
     """
-    for first, second in combinations(experiment.factors, 2):
-        cells = levels(experiment, first, second)
-        if is_two_by_two(cells):
-            return first, second
+    if len(experiment.cells) != 4:
+        return None
+    swept = [key for key in swept_keys(experiment.runs) if is_under(key, experiment.factors)]
+    declared = [key for key in experiment.factors if key in swept]
+    for keys in (declared, [key for key in KNOWN_PAIR if key in swept], swept):
+        for first, second in combinations(keys, 2):
+            if is_two_by_two(levels(experiment, first, second)):
+                return first, second
     return None
+
+
+def also_changed(experiment: Experiment, first: str, second: str) -> tuple[list[str], list[str]]:
+    """Other keys in which the cells of a 2 x 2 differ: those that follow one of its factors, and all others.
+
+    A key that follows neither factor is part of every effect: the effects are then not of the two factors alone.
+    """
+    follow, others = [], []
+    for key in swept_keys(experiment.runs):
+        if key in (first, second) or not is_under(key, experiment.factors):
+            continue
+        values = [{repr(run.settings.get(factor)): repr(run.settings.get(key)) for run in experiment.runs}
+                  for factor in (first, second)]  # fmt: skip
+        follows = any(
+            all(value[repr(run.settings.get(factor))] == repr(run.settings.get(key)) for run in experiment.runs)
+            for factor, value in zip((first, second), values, strict=True)
+        )
+        (follow if follows else others).append(key)
+    return follow, others
+
+
+def effects_note(experiment: Experiment, first: str, second: str) -> str:
+    follow, others = also_changed(experiment, first, second)
+    said = "Points. A main effect is the mean over the other factor's levels; the interaction is how much they differ."
+    if follow:
+        said += f" {', '.join(map(short_name, follow))}: changed together with one of the factors."
+    if others:
+        said += f" {', '.join(map(short_name, others))}: changed in some of the cells, so the effects contain it."
+    return said
 
 
 def levels(experiment: Experiment, first: str, second: str) -> pd.DataFrame:

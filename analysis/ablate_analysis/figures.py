@@ -67,10 +67,7 @@ def difference_plot(comparison: Comparison) -> Plot:
 def two_by_two(experiment: Experiment, comparison: Comparison, first: str, second: str) -> Plot:
     levels = effects.factor_levels(experiment, first, second)
     figure = plots.interaction(comparison.frame, levels, first, second, f"Pass@{comparison.settings.pass_at}")
-    coupled = [key for key in experiment.factors if key not in (first, second)]
-    note = "Parallel lines mean no interaction."
-    if coupled:
-        note += f" {', '.join(coupled)} also change between the cells."
+    note = f"Parallel lines mean no interaction. {effects.effects_note(experiment, first, second)}"
     title = f"{effects.short_name(first)} x {effects.short_name(second)}"
     return Plot("two_by_two", title, note, figure, alt_texts.of_scores(comparison))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
 
 import pandas as pd
 
@@ -14,6 +13,7 @@ from ablate_analysis.load import Experiment
 from ablate_analysis.outcomes import WARM_START
 from ablate_analysis.selection import selection_caveat
 from ablate_analysis.tables import never_live, points, probability, published_rows, with_interval
+from ablate_analysis.verdicts import listed
 
 
 def findings(experiment: Experiment, comparison: Comparison) -> list[str]:
@@ -29,19 +29,13 @@ def findings(experiment: Experiment, comparison: Comparison) -> list[str]:
     ]
 
 
-def listed(names: Mapping[str, str], cells: Iterable[str]) -> str:
-    """The cells' printed names as a list in a sentence."""
-    *others, last = [names[cell] for cell in cells]
-    return f"{', '.join(others)} and {last}" if others else last
-
-
 def learned(comparison: Comparison, context: int) -> list[str]:
     """Did training move the score above the warm start?"""
     frame, names = comparison.frame, comparison.names
     gained = frame[frame["context"] == context].dropna(subset="gain")
     if gained.empty:
         return []
-    clear = gained[gained["gain_low"] > 0]
+    clear = gained[(gained["gain"] > 0) & (gained["gain_p_holm"] < 1 - comparison.settings.confidence)]
     best = gained.loc[gained["gain"].idxmax()]
     said = f"{names[best['cell']]} has the largest gain, "
     said += f"{with_interval(best['gain'], best['gain_low'], best['gain_high'], signed=True)} points"
@@ -139,7 +133,7 @@ def caveats(experiment: Experiment, comparison: Comparison) -> list[str]:
     sentences = selection_caveat(experiment, comparison)
     if baseline not in experiment.cells:
         sentences.append(f"No differences: the baseline {comparison.baseline_name} is not one of the finished cells.")
-    elif len(experiment.cells) > 1 and frame["difference"].isna().all():
+    elif comparison.settings.declares and len(experiment.cells) > 1 and frame["difference"].isna().all():
         sentences.append(
             f"No cell is compared with {comparison.baseline_name}: that takes comparison.min_seeds="
             f"{comparison.settings.min_seeds} matched seeds, and there are fewer."

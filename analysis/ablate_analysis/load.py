@@ -8,9 +8,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -35,10 +36,11 @@ class Run:
     directory: RunDirectory
     config: Mapping[str, Any]
     manifest: Mapping[str, Any]
+    own_cell: str | None = None  # where runs of several experiments have cells of one name
 
     @property
     def cell(self) -> str:
-        return self.config["cell"]
+        return self.own_cell or self.config["cell"]
 
     @property
     def seed(self) -> int:
@@ -71,6 +73,12 @@ class Experiment:
     unfinished: tuple[Run, ...]
     metrics: pd.DataFrame
     scores: pd.DataFrame
+    own_baseline: str | None = None  # in place of the recorded one
+
+    @property
+    def every_cell(self) -> list[str]:
+        """The cells of every run, finished or not, by name."""
+        return sorted({run.cell for run in self.every_run})
 
     @property
     def every_run(self) -> tuple[Run, ...]:
@@ -97,7 +105,7 @@ class Experiment:
 
     @property
     def baseline(self) -> str:
-        return self.every_run[0].config["comparison"]["baseline"]
+        return self.own_baseline or self.every_run[0].config["comparison"]["baseline"]
 
     @property
     def min_seeds(self) -> int:
@@ -122,6 +130,11 @@ def printed_name(run: Run) -> str:
     return ", ".join(label if part == name else part.replace("_", " ") for part in parts)
 
 
+def page_of(run: Run) -> str:
+    """The page of a run, relative to the report."""
+    return f"runs/{run.name}/index.html"
+
+
 def load_experiment(path: Path, needs_finished: bool = True) -> Experiment:
     """Read every run under ``outputs/<experiment>``.
 
@@ -133,17 +146,47 @@ def load_experiment(path: Path, needs_finished: bool = True) -> Experiment:
         raise UserError(
             f"{path} holds no run (no seed*/config.yaml): run python -m ablate.train -m experiment={path.name} first"
         )
-    found = [read_run(path, directory) for directory in directories]
-    runs = tuple(run for run in found if run.directory.status == "done")
-    unfinished = tuple(run for run in found if run.directory.status != "done")
-    keys = swept_keys(runs)
-    experiment = Experiment(path.name, path, runs, unfinished, tidy_metrics(runs, keys), tidy_scores(runs, keys))
-    if not runs and needs_finished:
+    experiment = experiment_of(path.name, path, [read_run(path, directory) for directory in directories])
+    if not experiment.runs and needs_finished:
         raise UserError(
             f"{path}: no run is finished ({'; '.join(experiment.skipped)}): run the experiment again, which continues "
             "its runs"
         )
     return experiment
+
+
+def experiment_of(name: str, path: Path, found: Sequence[Run]) -> Experiment:
+    runs = tuple(run for run in found if run.directory.status == "done")
+    unfinished = tuple(run for run in found if run.directory.status != "done")
+    keys = swept_keys(runs)
+    return Experiment(name, path, runs, unfinished, tidy_metrics(runs, keys), tidy_scores(runs, keys))
+
+
+def load_runs(paths: Sequence[Path], name: str) -> Experiment:
+    """Read any runs: each path is a run, or holds runs somewhere below it.
+
+    Cells of one name from several directories get their directory's name.
+
+    Raises:
+        UserError: for a path without a run.
+    """
+    directories: dict[Path, None] = {}
+    for path in paths:
+        below = sorted(file.parent for file in path.rglob("config.yaml") if (file.parent / "manifest.json").exists())
+        if not below:
+            raise UserError(f"runs={path} holds no run: name a run, or a directory of runs such as outputs/scratch")
+        directories |= dict.fromkeys(directory.resolve() for directory in below)
+    root = Path(os.path.commonpath([directory.parent for directory in directories]))
+    found = [read_run(root, directory) for directory in directories]
+    places: dict[str, set[Path]] = {}
+    for run in found:
+        places.setdefault(run.cell, set()).add(run.directory.path.parent)
+
+    def named(run: Run) -> Run:
+        where = run.directory.path.parent.relative_to(root).as_posix().replace("/", "-")
+        return replace(run, own_cell=where) if len(places[run.cell]) > 1 else run
+
+    return experiment_of(name, root, [named(run) for run in found])
 
 
 def read_run(root: Path, path: Path) -> Run:

@@ -39,6 +39,7 @@ class Table:
     header: tuple[str, ...]  # a line break where a narrow column may break
     rows: tuple[tuple[Text, ...], ...]
     note: str = ""
+    kind: str = ""  # "text": every column is text, which may be long
 
 
 def plain(cell: Text) -> str:
@@ -91,9 +92,9 @@ def to_html(table: Table) -> Markup:
         for row in table.rows
     )
     return Markup(
-        '<figure class="table" id="{}"><figcaption>{}</figcaption><table><thead><tr>{}</tr></thead>'
+        '<figure class="table {}" id="{}"><figcaption>{}</figcaption><table><thead><tr>{}</tr></thead>'
         "<tbody>\n{}\n</tbody></table><p class=note>{}</p></figure>"
-    ).format(table.name, table.title, head, body, table.note)
+    ).format(table.kind, table.name, table.title, head, body, table.note)
 
 
 def all_markdown(tables: Sequence[Table]) -> str:

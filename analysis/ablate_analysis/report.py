@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -13,30 +13,34 @@ from markupsafe import Markup
 from ablate.config import ComparisonConfig
 from ablate.errors import UserError
 from ablate_analysis import effects, longer_context, render, selection, tables
-from ablate_analysis.answer import answer
 from ablate_analysis.compare import Comparison, Settings, compare
-from ablate_analysis.figures import all_figures, partial_curves
+from ablate_analysis.figures import all_figures
 from ablate_analysis.findings import findings, published_caveat
 from ablate_analysis.length_push import length_tables
-from ablate_analysis.load import Experiment, load_experiment
-from ablate_analysis.one_factor import check_one_factor
+from ablate_analysis.load import Experiment, load_experiment, load_runs, swept_keys
+from ablate_analysis.one_factor import check_one_factor, provenance_labels, values_by_cell
 from ablate_analysis.overlap import overlap_tables
 from ablate_analysis.pages.document import render_page
+from ablate_analysis.pages.figure_data import by_difficulty, cells_of
+from ablate_analysis.pages.figures import PageFigure, every_name, first_figures, further_figures, partial_figures
+from ablate_analysis.pages.payload import pack
 from ablate_analysis.pages.run_page import write_run_page
+from ablate_analysis.pages.samples import write_samples_page
+from ablate_analysis.pages.verdict_table import difficulty_tables, verdict_table
 from ablate_analysis.sections import (
     Section,
     bullets,
     differs_section,
-    figure_html,
     figures_section,
     html_of,
-    scores_section,
+    published_section,
     why_section,
 )
 from ablate_analysis.states import states_table, warning
-from ablate_analysis.why import Reason, reasons
+from ablate_analysis.verdicts import answer, contexts_of
+from ablate_analysis.why import Explanation, explain
 
-SCRIPTS = ("core.js", "tables.js", "report.js")
+SCRIPTS = ("core.js", "cells.js", "plot.js", "figures.js", "tables.js", "report.js")
 METHOD = (
     "Pass@k is the unbiased estimate from a problem's verified samples (Chen et al., arXiv 2107.03374). Intervals: "
     "problems are resampled with replacement, the same draws for every cell, which pairs them; the error of the mean "
@@ -62,6 +66,9 @@ class ReportConfig:
     window: int
     run_pages: bool = True
     rollout_steps: int | None = None
+    samples_per_problem: int | None = None
+    live: bool = False
+    live_s: int = 10
 
 
 @dataclass(frozen=True)
@@ -71,14 +78,13 @@ class Report:
     page: Path
     answer: tuple[str, ...]  # one or two sentences
     sentences: tuple[str, ...]  # labels and findings
-    reasons: tuple[Reason, ...]
+    explanation: Explanation | None
     runs: str  # how many are finished
 
     def summary(self) -> list[str]:
-        """At most five lines for a terminal; the last one is the page."""
-        example = next((reason.example for reason in self.reasons if reason.example), None)
-        shown = [f"A rollout that shows a lower score: {example.text}"] if example else []
-        return [*self.answer, self.runs, *shown, str(self.page)]
+        """A few lines for a terminal; the last one is the page."""
+        why = list(self.explanation.sentences[:1]) if self.explanation else []
+        return [*self.answer, *why, self.runs, str(self.page)]
 
 
 @dataclass(frozen=True)
@@ -88,10 +94,14 @@ class Finished:
     baseline_name: str
     note: str = ""  # what a reader must know before any number
     answer: Sequence[str] = ()
+    fixed: Sequence[str] = ()  # what came of a comparison that was fixed in advance
     labels: Sequence[str] = ()
     findings: Sequence[str] = ()
-    reasons: Sequence[Reason] = ()
+    explanation: Explanation | None = None
     figure: str = ""  # HTML, with which the page opens
+    verdicts: str = ""  # HTML
+    figures: Sequence[PageFigure] = ()
+    names: Mapping[str, str] | None = None  # of the cells
     sections: Sequence[Section] = ()
 
 
@@ -105,17 +115,52 @@ def write_report(path: Path, config: ReportConfig, declared: ComparisonConfig, p
     Raises:
         UserError: without a run, or if the finished cells differ in more than the factors and that is refused.
     """
+    check_config(config)
+    command = f"python -m ablate.report experiment={path.name}"
+    return write_pages(load_experiment(path, needs_finished=False), config, declared, planned, command)
+
+
+def write_report_of_runs(paths: Sequence[Path], config: ReportConfig, declared: ComparisonConfig, name: str) -> Report:
+    """Write the report on any runs. Without a declared factor it shows the runs and compares no cells.
+
+    Raises:
+        UserError: without a run, or for a directory that does not exist.
+    """
+    check_config(config)
+    experiment = load_runs(paths, name)
+    baseline = declared.baseline if declared.baseline in experiment.every_cell else experiment.every_cell[0]
+    experiment = replace(experiment, own_baseline=baseline)
+    command = f"python -m ablate.report runs={','.join(map(str, paths))}"
+    return write_pages(experiment, config, replace(declared, baseline=baseline, note=None), (), command)
+
+
+def check_config(config: ReportConfig) -> None:
     if config.on_extra_factor not in ("refuse", "label"):
         raise UserError(f"report.on_extra_factor={config.on_extra_factor} is unknown: choose refuse or label")
-    if config.rollout_steps is not None and config.rollout_steps < 1:
-        raise UserError(f"report.rollout_steps={config.rollout_steps} must be 1 or more, or null for all saved steps")
-    experiment = load_experiment(path, needs_finished=False)
+    for name in ("rollout_steps", "samples_per_problem"):
+        value = getattr(config, name)
+        if value is not None and value < 1:
+            raise UserError(f"report.{name}={value} must be 1 or more, or null for all that were saved")
+
+
+def write_pages(
+    experiment: Experiment, config: ReportConfig, declared: ComparisonConfig, planned: Sequence[str], command: str
+) -> Report:
     folder, warned = Path(config.folder), warning(experiment, planned)
     finished = Finished(declared.baseline)
     if experiment.runs:
         finished = about_finished_runs(experiment, config, declared, warned)
     folder.mkdir(parents=True, exist_ok=True)
-    unfinished = [states_section(experiment, planned, config, folder)] if warned else []
+    partial: Sequence[PageFigure] = ()
+    sections = list(finished.sections)
+    if warned or not finished.answer:
+        partial = partial_figures(experiment, config.window, config.confidence)
+        sections.insert(0, states_section(experiment, planned, partial, bool(warned)))
+    samples = write_samples_page(experiment, folder, config.samples_per_problem) if config.run_pages else None
+    live_s = config.live_s if config.live else None
+    shown = [*finished.figures, *partial]
+    names = finished.names or every_name(experiment.every_run, declared.baseline)
+    data = {"cells": cells_of(names), "figures": {each.name: each.spec for each in shown}, "live_s": live_s}
     page = folder / "report.html"
     page.write_text(
         render_page(
@@ -127,25 +172,28 @@ def write_report(path: Path, config: ReportConfig, declared: ComparisonConfig, p
             factors=declared.factors,
             warning=warned,
             finished=finished,
-            sections=[*unfinished, *finished.sections],
-            command=f"python -m ablate.report experiment={experiment.name}",
+            sections=sections,
+            samples=samples.name if samples else None,
+            command=command,
+            live_s=live_s,
+            data=pack(data),
         ),
         encoding="utf-8",
         errors="replace",  # an error message may hold a lone surrogate
     )
     if config.run_pages:
         for run in experiment.every_run:
-            write_run_page(run, experiment, folder, config.rollout_steps)
-    state = warned[0] if warned else f"All {len(experiment.runs)} runs are finished."
+            write_run_page(run, experiment, folder, config.rollout_steps, live_s)
+    state = warned[0] if warned else f"Finished runs: {len(experiment.runs)} of {len(experiment.runs)}."
     said = (*filter(None, [finished.note]), *finished.labels, *finished.findings)
-    return Report(page, tuple(finished.answer), said, tuple(finished.reasons), state)
+    return Report(page, (*finished.answer, *finished.fixed), said, finished.explanation, state)
 
 
 def about_finished_runs(
     experiment: Experiment, config: ReportConfig, declared: ComparisonConfig, warned: Sequence[str]
 ) -> Finished:
     """Compare the finished runs, and write their figures and the tables that are not in the page."""
-    labels = check_one_factor(experiment, declared.factors, config.on_extra_factor)
+    labels = labels_of(experiment, config, declared)
     settings = Settings(
         declared.baseline,
         config.resamples,
@@ -154,51 +202,77 @@ def about_finished_runs(
         config.seed,
         config.pass_at,
         declared.min_seeds,
+        declares=bool(declared.factors),
     )
-    comparison = compare(experiment, settings)
+    try:
+        comparison = compare(experiment, settings)
+    except UserError as error:
+        if declared.factors:
+            raise
+        return Finished(declared.baseline, labels=[*labels, f"No score is shown: {error}."])
     gains, fixed = longer_context.context_gains(comparison), []
     if chosen := declared.longer_context:
         fixed = longer_context.fixed_sentences(comparison, gains, chosen.cell, chosen.context, chosen.longer)
-    said, found = [*fixed, *findings(experiment, comparison)], reasons(experiment, comparison)
+    said, why = [*fixed, *findings(experiment, comparison)], explain(experiment, comparison)
     folder = Path(config.folder)
     folder.mkdir(parents=True, exist_ok=True)
     root = os.path.relpath(experiment.path, folder)
     main, more = tables.main_table(comparison, root), further_tables(experiment, comparison, gains)
-    plotted = all_figures(experiment, comparison, config.window)
-    first = next((plot for plot in plotted if plot.name == "differences"), plotted[0])
-    others = [plot for plot in plotted if plot is not first]
-    shown = [main, *tables.published_tables(), *more]
+    published = tables.published_tables(declared.published)
+    caveat = published_caveat() if published else ""
     sentences = [*filter(None, [*warned, declared.note]), *labels, *said]
-    write_text_tables(folder, experiment, comparison, shown, root, sentences)
+    write_text_tables(folder, experiment, comparison, [main, *published, *more], root, sentences, caveat)
     runs = Section("pages", "Runs", render.to_html(tables.runs_table(experiment, root, config.run_pages)))
-    method = Markup('<p class="note">{}</p>').format(METHOD)
+    first, others = first_figures(experiment, comparison), further_figures(experiment, comparison, config.window)
+    plotted = [] if config.live else all_figures(experiment, comparison, config.window)
+    heat = difficulty_tables(comparison, by_difficulty(experiment, comparison), contexts_of(comparison))
     sections = [
-        *filter(None, [why_section(found, config.run_pages)]),
-        runs,
-        scores_section(main, tables.published_tables(), published_caveat()),
+        why_section(why, heat, config.run_pages),
+        figures_section(others, plotted, folder),
         Section("findings", "All findings", bullets(said, "findings")),
-        figures_section(others, folder),
+        Section("scores", "Scores and their runs", render.to_html(main)),
+        runs,
+        *([published_section(published, caveat)] if published else []),
         Section("tables", "More tables", html_of(more), is_open=False),
-        differs_section(experiment),
-        Section("method", "How it was computed", method, is_open=False),
+        *([differs_section(experiment)] if len(experiment.cells) > 1 else []),
+        Section("method", "How it was computed", Markup('<p class="note">{}</p>').format(METHOD), is_open=False),
     ]
     return Finished(
         baseline_name=comparison.baseline_name,
         note=declared.note or "",
-        answer=answer(experiment, comparison, fixed),
+        answer=answer(comparison),
+        fixed=fixed,
         labels=labels,
         findings=said,
-        reasons=found,
-        figure=figure_html(first, folder),
+        explanation=why,
+        figure=Markup("\n").join(each.html for each in first),
+        verdicts=verdict_table(comparison),
+        figures=[*first, *others],
+        names=comparison.names,
         sections=sections,
     )
 
 
-def states_section(experiment: Experiment, planned: Sequence[str], config: ReportConfig, folder: Path) -> Section:
+def labels_of(experiment: Experiment, config: ReportConfig, declared: ComparisonConfig) -> list[str]:
+    """What a reader must know of how the cells were run; refuses undeclared factors of a declared comparison."""
+    if declared.factors:
+        return check_one_factor(experiment, declared.factors, config.on_extra_factor)
+    differ = [f"{key} ({values_by_cell(key, experiment.runs)})" for key in swept_keys(experiment.runs)]
+    if len(experiment.cells) > 1 and differ:
+        found = (
+            f"The cells differ in {'; '.join(differ[:8])}{f' and {len(differ) - 8} more keys' if differ[8:] else ''}."
+        )
+        return [found, *provenance_labels(experiment.runs)]
+    return provenance_labels(experiment.runs)
+
+
+def states_section(
+    experiment: Experiment, planned: Sequence[str], figures: Sequence[PageFigure], is_unfinished: bool
+) -> Section:
     """The state of every run, and the curves of all of them so far."""
-    plot = partial_curves(experiment, config.window, config.confidence)
-    curves = figure_html(plot, folder) if plot else Markup("")
-    return Section("unfinished", "What has run so far", render.to_html(states_table(experiment, planned)) + curves)
+    drawn = Markup('<div class="figures">{}</div>').format(Markup("\n").join(each.html for each in figures))
+    title = "What has run so far" if is_unfinished else "The runs"
+    return Section("unfinished", title, render.to_html(states_table(experiment, planned)) + drawn)
 
 
 def write_text_tables(
@@ -208,11 +282,12 @@ def write_text_tables(
     shown: Sequence[render.Table],
     root: str,
     sentences: Sequence[str],
+    caveat: str,
 ) -> None:
     """table.md (everything), table.tex (the main table), scores.csv (the numbers behind them)."""
     said = "\n".join(f"* {sentence}" for sentence in sentences)
     whole = [*shown, tables.runs_table(experiment, root)]
-    markdown = f"# {experiment.name}\n\n{said}\n\n{render.all_markdown(whole)}\n{published_caveat()}\n\n{METHOD}\n"
+    markdown = f"# {experiment.name}\n\n{said}\n\n{render.all_markdown(whole)}\n{caveat}\n\n{METHOD}\n"
     (folder / "table.md").write_text(markdown)
     (folder / "table.tex").write_text(render.to_latex(shown[0]))
     comparison.frame.assign(runs=comparison.frame["runs"].map(" ".join)).to_csv(folder / "scores.csv", index=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +10,13 @@ from urllib.parse import quote
 from markupsafe import Markup
 
 from ablate_analysis import style
+from ablate_analysis.examples import Example
 from ablate_analysis.figures import Plot
-from ablate_analysis.load import Experiment
+from ablate_analysis.load import Experiment, page_of
 from ablate_analysis.one_factor import what_differs
-from ablate_analysis.pages.run_page import page_of
+from ablate_analysis.pages.figures import PageFigure
 from ablate_analysis.render import SAFE, Table, to_html
-from ablate_analysis.why import Reason
+from ablate_analysis.why import Explanation, Gap
 
 
 @dataclass(frozen=True)
@@ -38,47 +38,50 @@ def html_of(tables: Sequence[Table]) -> Markup:
     return Markup("\n").join(to_html(table) for table in tables)
 
 
-def figure_html(plot: Plot, folder: Path) -> Markup:
-    """Save the figure as PNG and SVG into ``folder``, and return it inlined, with its alternative text."""
-    png, svg = style.save(plot.figure, folder, plot.name)
-    return Markup(
-        '<figure class="plot" id="{name}"><figcaption>{title}</figcaption><img src="data:image/png;base64,{data}" '
-        'alt="{alt}" width="{width}"><p class="note">{note} <a href="{png}">PNG</a>, '
-        '<a href="{svg}">SVG</a></p></figure>'
-    ).format(
-        name=plot.name,
-        title=plot.title,
-        data=base64.b64encode(png.read_bytes()).decode(),
-        alt=plot.alt or f"{plot.title}. {plot.note}",
-        width=round(96 * plot.figure.get_figwidth() * 1.25),
-        note=plot.note,
-        png=png.name,
-        svg=svg.name,
+def why_section(explanation: Explanation, tables: Markup, has_pages: bool) -> Section:
+    """What makes up the largest difference, and the samples that show it."""
+    cards = Markup("\n").join(card(each, explanation) for each in explanation.examples) if has_pages else Markup("")
+    said = bullets(explanation.sentences, "why")
+    body = Markup('<div class="two"><div>{}<div class="cards">{}</div></div><div>{}</div></div>').format(
+        said, cards, tables
+    )
+    return Section("why", "Why" if explanation.gap else "Why: nothing to explain", body)
+
+
+def card(example: Example, explanation: Explanation) -> Markup:
+    return Markup('<p class="card"><span>{}</span> <a href="{}">{}</a></p>').format(
+        example.said, place_of(example, explanation.gap), example.text
     )
 
 
-def why_section(reasons: Sequence[Reason], has_pages: bool) -> Section | None:
-    """Why the other cells scored less than the best one, each with a link to a rollout that shows it."""
-    if not reasons:
-        return None
-    items = []
-    for reason in reasons:
-        said = Markup(" ").join(reason.sentences)
-        if reason.example and has_pages:
-            shown = reason.example
-            place = f"{quote(page_of(shown.run), safe=SAFE)}#step={shown.step}&rollout={shown.rollout}"
-            said += Markup(' A rollout that shows it: <a href="{}">{}</a>.').format(place, shown.text)
-        items.append(said)
-    return Section("why", "Why the other cells scored less", bullets(items, "why"))
+def place_of(example: Example, gap: Gap) -> str:
+    """The address that opens an example: in the table of problems, or on the run's page."""
+    if example.context is None:
+        return f"{quote(page_of(example.run), safe=SAFE)}#step={example.step}&rollout={example.number}"
+    cells = f"left={quote(gap.upper)}&right={quote(gap.lower)}"
+    chosen = f"run={quote(example.run.name)}&step={example.step}&sample={example.sample}"
+    return f"samples.html#context={example.context}&problem={quote(example.problem)}&{cells}&{chosen}"
 
 
-def scores_section(main: Table, published: Sequence[Table], caveat: str) -> Section:
-    body = Markup('<div class="columns">{}{}</div><p class="note">{}</p>')
-    return Section("scores", "Scores", body.format(to_html(main), html_of(published), caveat))
+def published_section(published: Sequence[Table], caveat: str) -> Section:
+    body = Markup('{}<p class="note">{}</p>').format(html_of(published), caveat)
+    return Section("published", "What others published", body, is_open=False)
 
 
-def figures_section(plots: Sequence[Plot], folder: Path) -> Section:
-    return Section("figures", "Figures", Markup("\n").join(figure_html(plot, folder) for plot in plots))
+def figures_section(figures: Sequence[PageFigure], files: Sequence[Plot], folder: Path) -> Section:
+    """The page's own figures, and links to the same for print."""
+    links = []
+    for plot in files:
+        png, svg = style.save(plot.figure, folder, plot.name)
+        links.append(
+            Markup('<li>{}: <a href="{}">PNG</a>, <a href="{}">SVG</a></li>').format(plot.title, png.name, svg.name)
+        )
+    body = Markup(
+        '<div class="figures">{}</div><details class="files"><summary>For print</summary><ul>{}</ul></details>'
+    )
+    return Section(
+        "figures", "Figures", body.format(Markup("\n").join(each.html for each in figures), Markup("").join(links))
+    )
 
 
 def differs_section(experiment: Experiment) -> Section:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from ablate_analysis.load import Experiment
-from ablate_analysis.pages.run_page import page_of
+from ablate_analysis.load import Experiment, page_of
 from ablate_analysis.render import NOTHING, Link, Table
 
 

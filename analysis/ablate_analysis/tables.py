@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 import yaml
 
+from ablate.errors import UserError
 from ablate_analysis.compare import Comparison
-from ablate_analysis.load import Experiment
+from ablate_analysis.load import Experiment, page_of
 from ablate_analysis.outcomes import WARM_START
-from ablate_analysis.pages.run_page import page_of
 from ablate_analysis.render import NOTHING, Link, Table, Target, Text
 
 PUBLISHED = Path(__file__).with_name("published.yaml")
@@ -199,19 +200,26 @@ def runs_table(experiment: Experiment, root: str, has_pages: bool = False) -> Ta
     return Table("runs", "Runs", header, tuple(rows), "A commit marked + had uncommitted changes.")
 
 
-def published_rows() -> pd.DataFrame:
-    """The rows of ``published.yaml``, one per number, each with its source."""
-    rows = []
-    for entry in yaml.safe_load(PUBLISHED.read_text()):
+def published_rows(names: Sequence[str] | None = None) -> pd.DataFrame:
+    """The rows of ``published.yaml``, one per number, each with its source; of all sources, or of those named.
+
+    Raises:
+        UserError: for a name that the file does not have.
+    """
+    rows, entries = [], {entry["name"]: entry for entry in yaml.safe_load(PUBLISHED.read_text())}
+    for name in entries if names is None else names:
+        if name not in entries:
+            raise UserError(f"comparison.published names {name}, which is not one of {', '.join(entries)}")
+        entry = entries[name]
         source = {key: value for key, value in entry.items() if key != "rows"}
         rows += [{**source, **row} for row in entry["rows"]]
     return pd.DataFrame(rows)
 
 
-def published_tables() -> list[Table]:
-    """One table per published source: objective x context, with the numbers as published."""
+def published_tables(names: Sequence[str]) -> list[Table]:
+    """One table per published source that is named: objective x context, with the numbers as published."""
     tables = []
-    for source, group in published_rows().groupby("source", sort=False):
+    for source, group in published_rows(names).groupby("source", sort=False) if names else ():
         contexts = sorted(int(context) for context in group["context"].dropna().unique())
         header = ("", *(f"{context:,}\ntokens" for context in contexts), "context\nnot stated")
         rows = []

@@ -1,146 +1,260 @@
-"""Why a cell scored worse than the best one, in numbers that were recorded, and one rollout that shows it."""
+"""Why two cells differ: the largest difference that is real, where it comes from, and three samples that show it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
-from ablate.records import read_columns
-from ablate.types import VerdictKind
-from ablate_analysis.answer import answer_context
 from ablate_analysis.compare import Comparison
-from ablate_analysis.load import Experiment, Run
-from ablate_analysis.outcomes import WARM_START
-from ablate_analysis.pages.rollouts import saved_steps
-from ablate_analysis.tables import points
+from ablate_analysis.examples import Example, examples_of
+from ablate_analysis.load import Experiment
+from ablate_analysis.one_factor import what_differs
+from ablate_analysis.outcomes import WARM_START, Arm
+from ablate_analysis.tables import difficulty_order, points, with_interval
+from ablate_analysis.verdicts import contexts_of, joined
 
 LAST_STEPS = 5  # of training, for what goes with a lower score
+NO_POINTS = 5e-4  # shares that print as 0.0 points
+MOST_OF_THE_GAP = 0.6  # a class of problems that makes up this share is named alone
 
 
 @dataclass(frozen=True)
-class Example:
-    """A saved rollout of a run."""
+class Gap:
+    """Two cells at one context, the one with the higher score first; ``lower`` may be the warm start."""
 
-    run: Run
-    step: int
-    rollout: int
-    problem: str
-    sample: int
-    verdict: str
+    context: int
+    upper: str
+    lower: str
+    point: float
+    low: float
+    high: float
+    is_tested: bool  # over training seeds; else the interval is over problems only, and about these runs
 
     @property
-    def text(self) -> str:
-        return f"{self.problem}, sample {self.sample} of step {self.step}: {self.verdict.replace('_', ' ')}"
+    def is_gain(self) -> bool:
+        return self.lower == WARM_START
 
 
 @dataclass(frozen=True)
-class Reason:
-    """One cell that scored below the best: what makes up the gap, what goes with it, and a rollout if one was saved."""
+class Explanation:
+    """What the section "Why" says. Without a gap there is nothing to explain, and ``sentences`` says so."""
 
-    cell: str
+    gap: Gap | None
     sentences: tuple[str, ...]
-    example: Example | None
+    examples: tuple[Example, ...] = ()
 
 
-def reasons(experiment: Experiment, comparison: Comparison) -> list[Reason]:
-    """One reason for each cell below the best at the context of the answer, the lowest score last."""
-    context = answer_context(experiment, comparison)
+def explain(experiment: Experiment, comparison: Comparison) -> Explanation:
+    gap = largest_gap(comparison)
+    if gap is None:
+        return Explanation(None, ("There is no difference to explain: no cell differs detectably from another one, "
+                                  "or from the warm start.",))  # fmt: skip
+    classes = contributions(experiment, comparison, gap)
+    sentences = [
+        lead(comparison, gap),
+        where_sentence(classes, gap),
+        finish_sentence(comparison, gap),
+        shorter_sentence(comparison, gap),
+        *([] if gap.is_gain else [
+            training_sentence(experiment, comparison, gap),
+            configuration_sentence(experiment, comparison, gap),
+            indistinct_sentence(comparison, gap),
+        ]),
+    ]  # fmt: skip
+    carrying = classes[0].name if carries(classes) else None
+    return Explanation(gap, tuple(filter(None, sentences)), tuple(examples_of(experiment, comparison, gap, carrying)))
+
+
+def largest_gap(comparison: Comparison) -> Gap | None:
+    """The largest clear difference of two cells; if there is none, the largest clear gain over the warm start.
+
+    Where no pair is tested over training seeds, the largest difference that is clear over problems: these runs do
+    differ, even if others might not.
+    """
+    pairs, frame, alpha = comparison.pairs, comparison.frame, 1 - comparison.settings.confidence
+    clear = pairs[pairs["is_clear"]] if len(pairs) else pairs
+    if len(clear):
+        clear = clear[clear["is_tested"] == pairs["is_tested"].any()]
+    if len(clear):
+        row = clear.loc[clear["point"].idxmax()]
+        return Gap(int(row["context"]), row["upper"], row["lower"], row["point"], row["low"], row["high"],
+                   bool(row["is_tested"]))  # fmt: skip
+    gained = frame[(frame["gain_p_holm"] < alpha) & (frame["gain"] > 0)]
+    if gained.empty:
+        return None
+    row = gained.loc[gained["gain"].idxmax()]
+    return Gap(int(row["context"]), row["cell"], WARM_START, row["gain"], row["gain_low"], row["gain_high"],
+               row["num_seeds"] > 1)  # fmt: skip
+
+
+def arm_at(comparison: Comparison, cell: str, context: int) -> Arm:
+    return next(arm for arm in comparison.arms if (arm.cell, arm.context) == (cell, context))
+
+
+def row_at(comparison: Comparison, cell: str, context: int) -> pd.Series | None:
     frame = comparison.frame
-    here = frame[(frame["context"] == context) & (frame["cell"] != WARM_START)].sort_values("point", ascending=False)
-    best = here.iloc[0]
+    found = frame[(frame["cell"] == cell) & (frame["context"] == context)]
+    return None if found.empty else found.iloc[0]
+
+
+# --- what makes up the gap --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ClassOfProblems:
+    """The part of a gap that problems of one difficulty make up, in shares of Pass@1."""
+
+    name: str
+    num_problems: int
+    upper: float
+    lower: float
+    points: float  # (upper - lower) x its share of the problems: the classes add up to the gap
+
+
+def contributions(experiment: Experiment, comparison: Comparison, gap: Gap) -> list[ClassOfProblems]:
+    """The classes of difficulty, the one that contributes most first."""
+    upper, lower = (arm_at(comparison, cell, gap.context) for cell in (gap.upper, gap.lower))
+    difficulty = experiment.scores.groupby("problem_id")["difficulty"].first()
+    frame = pd.DataFrame(
+        {"upper": upper.score(1).mean(axis=0), "lower": lower.score(1).mean(axis=0)}, index=list(upper.problem_ids)
+    )
+    frame["class"] = difficulty.reindex(frame.index)
     found = []
-    for _, row in here.iloc[1:].iterrows():
-        verdict, said = commonest_failure(experiment, comparison, row, best)
-        sentences = [
-            gap_sentence(comparison, row, best, context),
-            said,
-            training_sentence(experiment, comparison, row, best),
-        ]
-        example = example_of(experiment, row["cell"], context, verdict)
-        found.append(Reason(row["cell"], tuple(filter(None, sentences)), example))
-    return found
+    for name, part in sorted(frame.groupby("class"), key=lambda pair: difficulty_order(str(pair[0]))):
+        share = len(part) / len(frame)
+        high, low = part["upper"].mean(), part["lower"].mean()
+        found.append(ClassOfProblems(str(name), len(part), high, low, share * (high - low)))
+    return sorted(found, key=lambda each: -each.points)
 
 
-def gap_sentence(comparison: Comparison, row: pd.Series, best: pd.Series, context: int) -> str:
-    """Split the gap in Pass@1: f p - F P = (f - F) (p + P) / 2 + (p - P) (f + F) / 2, plus what passed unfinished."""
+# --- sentences --------------------------------------------------------------------------------------------------------
+
+
+def lead(comparison: Comparison, gap: Gap) -> str:
     names = comparison.names
-    cut = (row["finished"] - best["finished"]) * (row["passed_finished"] + best["passed_finished"]) / 2
-    wrong = (row["passed_finished"] - best["passed_finished"]) * (row["finished"] + best["finished"]) / 2
-    other = row["passed_unfinished"] - best["passed_unfinished"]
-    parts = f"{lost(wrong)} from wrong programs, {lost(cut)} from responses that were cut off"
-    if lost(other) != lost(0.0):
-        parts += f", {lost(other)} from programs that passed although cut off"
+    upper, lower = (row_at(comparison, cell, gap.context)["point"] for cell in (gap.upper, gap.lower))
+    below = "the warm start" if gap.is_gain else names[gap.lower]
+    size = with_interval(gap.point, gap.low, gap.high, signed=True)
+    score = f"Pass@{comparison.settings.pass_at}"
+    said = (
+        f"At {gap.context:,} tokens {names[gap.upper]} has {score} {points(upper)} % and {below} "
+        f"{points(lower)} %: {size} points."
+    )
+    if gap.is_gain:
+        return f"No two cells differ detectably, so this is the largest gain over the warm start. {said}"
+    if gap.is_tested:
+        return f"This is the largest detectable difference. {said}"
     return (
-        f"{names[row['cell']]} is {lost(cut + wrong + other)} points of Pass@1 below {names[best['cell']]} at "
-        f"{context:,} tokens: {parts}."
+        f"This is the largest difference between these runs. {said} The interval is over problems only: too few seeds "
+        "are finished to say whether other runs would differ."
     )
 
 
-def lost(share: float) -> str:
-    """A loss in points; never -0.0."""
-    return points(round(-share, 3) + 0.0)
+def carries(classes: Sequence[ClassOfProblems]) -> bool:
+    """Does the first class make up most of the gap?"""
+    return len(classes) > 1 and classes[0].points >= MOST_OF_THE_GAP * sum(each.points for each in classes)
 
 
-def last_samples(experiment: Experiment, cell: str, context: int) -> pd.DataFrame:
-    scores = experiment.scores
-    mine = scores[(scores["cell"] == cell) & (scores["context"] == context)]
-    return mine[mine["step"] == mine.groupby("run")["step"].transform("max")]
+def where_sentence(classes: Sequence[ClassOfProblems], gap: Gap) -> str:
+    if len(classes) < 2:
+        return ""
+    top, last = classes[0], classes[-1]
+    whole = sum(each.points for each in classes)
+    if carries(classes):
+        said = (
+            f"{points(top.points)} of the {points(whole)} points come from {top.name} ({top.num_problems} problems: "
+            f"{points(top.upper)} % against {points(top.lower)} %)"
+        )
+    else:
+        gaps = sorted(classes, key=lambda each: each.lower - each.upper)
+        said = (
+            f"The gap is spread over the classes of difficulty: from {points(gaps[-1].upper - gaps[-1].lower, True)} "
+            f"points ({gaps[-1].name}) to {points(gaps[0].upper - gaps[0].lower, True)} points ({gaps[0].name})"
+        )
+    worse = f"; it loses {points(-last.points)} points on {last.name}" if last.points < -0.005 else ""
+    return f"{said}{worse}."
 
 
-def commonest_failure(
-    experiment: Experiment, comparison: Comparison, row: pd.Series, best: pd.Series
-) -> tuple[str | None, str]:
-    """The failing verdict that a cell has most in excess of the best cell, and a sentence about it."""
-    shares = [
-        last_samples(experiment, cell, int(row["context"]))["verdict"].value_counts(normalize=True)
-        for cell in (row["cell"], best["cell"])
-    ]
-    excess = shares[0].sub(shares[1], fill_value=0.0).drop(str(VerdictKind.accepted), errors="ignore").sort_index()
-    if excess.empty or excess.max() <= 0:
-        return None, ""
-    verdict = str(excess.idxmax())
-    mine, others = (100 * share.get(verdict, 0.0) for share in shares)
-    return verdict, (
-        f"It has more of the verdict {verdict.replace('_', ' ')}: {mine:.1f} % of its samples, "
-        f"{others:.1f} % of {comparison.names[best['cell']]}'s."
+def finish_sentence(comparison: Comparison, gap: Gap) -> str:
+    """Split the gap in Pass@1: F P - f p = (F - f) (P + p) / 2 + (P - p) (F + f) / 2, plus what passed unfinished."""
+    high, low = (row_at(comparison, cell, gap.context) for cell in (gap.upper, gap.lower))
+    by_finishing = (high["finished"] - low["finished"]) * (high["passed_finished"] + low["passed_finished"]) / 2
+    by_passing = (high["passed_finished"] - low["passed_finished"]) * (high["finished"] + low["finished"]) / 2
+    name = comparison.names[gap.upper]
+    if abs(by_finishing) < NO_POINTS:
+        finish = "both finish equally often"
+    else:
+        more = "more" if by_finishing > 0 else "fewer"
+        finish = f"{more} of its responses finish ({share(high, low, 'finished')}): {points(by_finishing, True)} points"
+    more = "More" if by_passing >= 0 else "Fewer"
+    return (
+        f"{more} of {name}'s finished responses pass ({share(high, low, 'passed_finished')}), which makes "
+        f"{points(by_passing, True)} points; {finish}."
     )
 
 
-def training_sentence(experiment: Experiment, comparison: Comparison, row: pd.Series, best: pd.Series) -> str:
+def share(high: pd.Series, low: pd.Series, column: str) -> str:
+    return f"{points(high[column])} % against {points(low[column])} %"
+
+
+def shorter_sentence(comparison: Comparison, gap: Gap) -> str:
+    """What the same weights do in the shortest context: a longer answer pays only where it fits."""
+    shortest = contexts_of(comparison)[0]
+    high, low = (row_at(comparison, cell, shortest) for cell in (gap.upper, gap.lower))
+    if shortest == gap.context or high is None or low is None:
+        return ""
+    return (
+        f"At {shortest:,} tokens the same weights finish {share(high, low, 'finished')} of their responses, and "
+        f"{share(high, low, 'passed_finished')} of those pass: Pass@1 {share(high, low, 'point')}."
+    )
+
+
+def training_sentence(experiment: Experiment, comparison: Comparison, gap: Gap) -> str:
     """The means of the last steps of training; they go with the gap, and do not prove its cause."""
-    metrics = experiment.metrics
+    metrics, names = experiment.metrics, comparison.names
+    if metrics.empty:
+        return ""
     late = metrics[metrics["step"] > metrics.groupby("run")["step"].transform("max") - LAST_STEPS]
     means = late.groupby(["cell", "name"])["value"].mean()
 
-    def pair(*names: str) -> tuple[float, float] | None:
-        sums = [sum(means.get((cell, name), float("nan")) for name in names) for cell in (row["cell"], best["cell"])]
+    def pair(*columns: str) -> tuple[float, float] | None:
+        sums = [sum(means.get((cell, name), float("nan")) for name in columns) for cell in (gap.upper, gap.lower)]
         return None if any(value != value for value in sums) else (sums[0], sums[1])
 
     said = []
     if shares := pair("policy/clip_low", "policy/clip_high"):
-        said.append(f"the clip changed {100 * shares[0]:.2g} % of its tokens ({100 * shares[1]:.2g} %)")
+        said.append(f"the clip took {100 * shares[0]:.2g} % of the tokens ({100 * shares[1]:.2g} %)")
     if shares := pair("rollout/truncated"):
-        said.append(f"{100 * shares[0]:.2g} % of its rollouts were cut off ({100 * shares[1]:.2g} %)")
+        said.append(f"{100 * shares[0]:.2g} % of the rollouts were cut off ({100 * shares[1]:.2g} %)")
+    if lengths := pair("rollout/length_mean"):
+        said.append(f"a response had {lengths[0]:.0f} tokens ({lengths[1]:.0f})")
     if values := pair("policy/entropy"):
-        said.append(f"its entropy was {values[0]:.2g} nats ({values[1]:.2g})")
+        said.append(f"the entropy was {values[0]:.2g} nats ({values[1]:.2g})")
     if not said:
         return ""
-    name = comparison.names[best["cell"]]
-    return f"In the last {LAST_STEPS} steps of training (in brackets: {name}) {', '.join(said)}."
+    return (
+        f"In the last {LAST_STEPS} steps of {names[gap.upper]}'s training (in brackets: {names[gap.lower]}) "
+        f"{joined(said)}."
+    )
 
 
-def example_of(experiment: Experiment, cell: str, context: int, verdict: str | None) -> Example | None:
-    """A failed rollout of the cell's worst run: with that verdict if there is one, in a group that mostly passed."""
-    samples = last_samples(experiment, cell, context)
-    score = samples.groupby("run")["passed"].mean()
-    for run in sorted(experiment.runs_of(cell), key=lambda run: (score.get(run.name, 0.0), run.name)):
-        for step in reversed(saved_steps(run)[-1:]):
-            columns = ("problem_id", "sample", "verdict", "advantage")
-            rows = list(enumerate(read_columns(run.directory.steps.rollouts_file(step), columns)))
-            failed = [(index, row) for index, row in rows if row["verdict"] != VerdictKind.accepted]
-            wanted = [(index, row) for index, row in failed if row["verdict"] == verdict] or failed
-            if wanted:
-                index, row = min(wanted, key=lambda pair: (pair[1]["advantage"], pair[0]))
-                return Example(run, step, index, row["problem_id"], row["sample"], row["verdict"])
-    return None
+def configuration_sentence(experiment: Experiment, comparison: Comparison, gap: Gap) -> str:
+    keys = what_differs(experiment, gap.upper, gap.lower)
+    if not keys:
+        return ""
+    return f"{comparison.names[gap.upper]} differs from {comparison.names[gap.lower]} in {joined(keys[:6])}."
+
+
+def indistinct_sentence(comparison: Comparison, gap: Gap) -> str:
+    """The pairs of the same context that show no difference, so that nobody explains noise."""
+    pairs, names = comparison.pairs, comparison.names
+    here = pairs[(pairs["context"] == gap.context) & ~pairs["is_clear"]]
+    if here.empty:
+        return ""
+    said = [
+        f"{names[row.upper]} and {names[row.lower]} ({with_interval(row.point, row.low, row.high, True)})"
+        for row in here.head(6).itertuples()
+    ]
+    return f"Not to be told apart at {gap.context:,} tokens: {joined(said)}."

@@ -11,7 +11,7 @@ import pytest
 from ablate.errors import UserError
 from ablate.types import VerdictKind
 from ablate_analysis.compare import clip_liveness, compare
-from ablate_analysis.effects import crossed_keys, factor_levels, two_by_two
+from ablate_analysis.effects import also_changed, crossed_keys, factor_levels, two_by_two
 from ablate_analysis.longer_context import context_gains
 from ablate_analysis.outcomes import WARM_START, arm_of, arms_after_training, matched_arms, warm_start_arms
 
@@ -159,7 +159,13 @@ def test_effects_of_a_2_x_2_are_the_contrasts_of_its_cells(crossed_runs, setting
 
 
 def test_cells_that_do_not_form_a_2_x_2_are_refused(main_runs):
-    assert crossed_keys(main_runs) is None
+    assert crossed_keys(main_runs) == ("objective.ratio", "objective.weight"), "keys below the declared section"
+    assert also_changed(main_runs, "objective.ratio", "objective.weight")[1] == [
+        "objective.clip_high",
+        "objective.keep",
+    ]
+    three = tuple(run for run in main_runs.runs if run.cell != "dapo")
+    assert crossed_keys(changed(main_runs, runs=three)) is None
     with pytest.raises(UserError, match="its 4 cells are not a 2 x 2"):
         factor_levels(main_runs, "optim.lr", "seed")
 

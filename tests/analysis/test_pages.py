@@ -79,7 +79,7 @@ def open_rollout(page: Page, number: int) -> None:
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
-@pytest.mark.parametrize("name", ["report.html", RUN])
+@pytest.mark.parametrize("name", ["report.html", "samples.html", RUN])
 def test_a_page_opens_at_every_width_and_theme(opened, folder, name, width, theme):
     with opened(name, width, theme) as view:
         page = view.page
@@ -210,11 +210,73 @@ def test_a_missing_side_file_is_said(opened, folder, tmp_path):
 
 def test_a_click_on_a_curve_shows_the_timeline_of_the_step(opened):
     with opened(RUN) as view:
-        view.page.click("summary:has-text('Timeline')")
         view.page.locator(".chart svg").nth(3).click(position={"x": 60, "y": 40})
         step = int(view.page.eval_on_selector("#timeline-step", "node => node.value"))
         assert step < 10
         assert "rollout" in view.page.inner_text("#timeline")
+        place = view.page.locator("#timelines")
+        for _ in range(100):  # the page scrolls smoothly
+            if abs(place.evaluate("node => node.getBoundingClientRect().top")) < 100:
+                break
+            view.page.wait_for_timeout(50)
+        assert abs(place.evaluate("node => node.getBoundingClientRect().top")) < 100
+
+
+def test_a_tip_shows_the_value_of_the_run_and_of_the_baseline(opened):
+    with opened(RUN) as view:
+        view.page.locator(".chart svg").first.hover(position={"x": 60, "y": 40})
+        tip = view.page.locator(".tip")
+        assert tip.locator("div").count() == 2
+        assert re.search(r"\d\d\.\d %", tip.inner_text())
+
+
+def test_a_cell_is_switched_off_everywhere_at_once(opened):
+    with opened("report.html") as view:
+        page = view.page
+        before = page.locator("#score_by_context svg path").count()
+        page.click(".chip:has-text('DAPO')")
+        assert page.locator("#score_by_context svg path").count() < before
+        assert page.locator("#verdicts tr[data-cell=dapo]").first.is_hidden()
+        assert page.locator(".heat tr[data-cell=dapo]").first.is_hidden()
+        page.click(".chip:has-text('all')")
+        assert page.locator("#score_by_context svg path").count() == before
+
+
+def test_two_columns_stand_side_by_side_on_a_wide_page_and_below_each_other_on_a_narrow_one(opened):
+    for width, is_wide in ((1280, True), (390, False)):
+        with opened("report.html", width) as view:
+            tops = (
+                view.page.locator(".two").first.locator("> div").evaluate_all("nodes => nodes.map((n) => n.offsetTop)")
+            )
+            assert (tops[0] == tops[1]) == is_wide
+
+
+def test_the_samples_of_one_problem_stand_side_by_side_in_two_cells(opened):
+    with opened("samples.html", anchor="#context=320&left=grpo&right=dapo") as view:
+        page = view.page
+        first = page.inner_text("#body tr:first-child td:first-child")
+        page.click("#body tr:first-child td[data-cell=dapo] button")
+        page.wait_for_selector("#pair[data-ready]")
+        assert page.locator(".sides section").count() == 2
+        assert first[:12] in page.inner_text("#pair h3")
+        shown = page.locator("#pair").evaluate("node => node.textContent")
+        assert ATTACKS[0] in shown
+        assert page.locator("#pair :is(script, img, iframe, a, style, base, textarea)").count() == 0
+        page.click("nav[aria-label='left: samples'] button >> nth=1")
+        page.wait_for_selector("nav[aria-label='left: samples'] button:nth-child(2)[aria-current]")
+
+
+def test_the_problems_filter_by_who_passes(opened):
+    with opened("samples.html", anchor="#context=320&left=grpo&right=dapo") as view:
+        page = view.page
+        for chosen, wins, loses in (("left", "grpo", "dapo"), ("right", "dapo", "grpo")):
+            page.select_option("#filter", chosen)
+            for row in page.locator("#body tr").all():
+                rate = {}
+                for cell in (wins, loses):
+                    passed, samples = row.locator(f"td[data-cell={cell}]").inner_text().split("/")
+                    rate[cell] = int(passed) / int(samples)
+                assert rate[wins] > 0.5 > rate[loses]
 
 
 def test_tables_of_the_report_sort_and_copy(opened):
@@ -238,11 +300,12 @@ def test_the_report_leads_from_the_answer_to_a_rollout(opened, folder):
     with opened("report.html") as view:
         page = view.page
         assert page.locator(".answer p").count() == 2
-        assert page.locator("figure").first.get_attribute("id") == "differences"
-        assert all(page.locator("img").evaluate_all("nodes => nodes.map((node) => node.alt.length > 40)"))
-        page.click("#why a")
+        assert page.locator("figure").first.get_attribute("id") == "score_by_context"
+        said = page.locator(".plot svg").evaluate_all("nodes => nodes.map((node) => node.getAttribute('aria-label'))")
+        assert all(len(each) > 40 for each in said)
+        page.locator("#why .card a").last.click()
         page.wait_for_selector("#detail[data-ready]")
-        assert "✗" in page.inner_text("#detail h3")
+        assert "✓" in page.inner_text("#detail h3")
 
 
 @pytest.mark.parametrize(

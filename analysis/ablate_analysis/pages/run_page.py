@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import shlex
 import shutil
@@ -13,51 +12,48 @@ from urllib.parse import quote
 
 from ablate.records.provenance import flatten
 from ablate.verify.extract import EXTRACTIONS
-from ablate_analysis.load import Experiment, Run, printed_name
+from ablate_analysis.load import Experiment, Run, page_of, printed_name
 from ablate_analysis.one_factor import what_differs
 from ablate_analysis.pages.document import render_page
+from ablate_analysis.pages.figure_data import CURVES, MORE_CURVES, plains
 from ablate_analysis.pages.payload import pack
 from ablate_analysis.pages.rollouts import StepSummary, chosen_steps, saved_steps, write_step
-from ablate_analysis.pages.timeline import timelines
+from ablate_analysis.pages.timeline import timelines, whole_run
 from ablate_analysis.pages.tokens import write_tokens
 from ablate_analysis.render import NOTHING, SAFE, Table, to_html
 
 SCRIPTS = (
-    "core.js", "tables.js", "highlight.js", "charts.js", "browser.js", "detail.js", "tokens.js", "run.js",
+    "core.js", "cells.js", "plot.js", "figures.js", "tables.js", "highlight.js", "charts.js", "browser.js", "detail.js",
+    "tokens.js", "run.js",
 )  # fmt: skip
-CURVES = {
-    "rollout/pass_rate": "Pass rate of rollouts",
-    "rollout/length_mean": "Tokens per response",
-    "rollout/truncated": "Share cut off by the context",
-    "policy/clip_low": "Share of tokens clipped below",
-    "policy/clip_high": "Share of tokens clipped above",
-    "policy/entropy": "Entropy (nats)",
-    "policy/mismatch_mean_abs": "Mismatch of trainer and engine (nats)",
-    "train/grad_norm": "Gradient norm",
-}
+TRAINED = {"rollout/pass_rate_trained": ("Pass rate of the rollouts that trained", "percent")}
+OWN, BASELINE = "own", "baseline"  # the cells of this page
 
 
-def page_of(run: Run) -> str:
-    """The page of a run, relative to the report."""
-    return f"runs/{run.name}/index.html"
-
-
-def write_run_page(run: Run, experiment: Experiment, folder: Path, limit: int | None) -> Path:
+def write_run_page(
+    run: Run, experiment: Experiment, folder: Path, limit: int | None, live_s: int | None = None
+) -> Path:
     """Write the page of a run and its side files below ``folder``, the report's.
 
     Args:
         limit: the number of saved steps whose rollouts get side files; None for all.
+        live_s: seconds after which the page of an unfinished run loads itself again; None for never.
     """
     page = folder / page_of(run)
     steps = saved_steps(run)
     summaries = write_rollouts(run, page.parent, chosen_steps(steps, limit))
     base = baseline_run(run, experiment)
     differs = what_differs(experiment, run.cell, experiment.baseline) if run.cell != experiment.baseline else []
+    compared = [{"cell": BASELINE, "name": f"{printed_name(base)}, the baseline", "look": "grey"}] if base else []
     data = {
+        "cells": [{"cell": OWN, "name": "this run", "look": 0}, *compared],
         "curves": curves_of(run, base),
         "timelines": timelines(run.directory.trace),
+        "whole": whole_run(run.directory.trace),
+        "live_s": None if run.directory.status == "done" else live_s,
         "steps": [vars(summary) for summary in summaries],
         "replay": replay_command(run),
+        "label": f"{printed_name(run)}, seed {run.seed}",
     }
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text(
@@ -108,7 +104,7 @@ def replay_command(run: Run) -> str:
     path = shlex.quote(str(run.directory.path))
     return (
         f"python -m ablate.laboratory rollouts={path}/rollouts checkpoint={path}/checkpoints "
-        "objectives=[grpo,dapo,gspo,gspo_plus] tokens=true"
+        "'objectives=[grpo,dapo,gspo,gspo_plus]' tokens=true"
     )
 
 
@@ -121,25 +117,33 @@ def baseline_run(run: Run, experiment: Experiment) -> Run | None:
 def curves_of(run: Run, base: Run | None) -> list[dict[str, Any]]:
     """The charts that the run's metrics make possible: its own line and the baseline's."""
     own, other = run.directory.steps.metrics(), base.directory.steps.metrics() if base else []
-    scores = sorted(
-        {name for row in own for name in row if name.startswith("eval/pass@1/") and name.count("/") == 2},
-        key=lambda name: int(name.rpartition("/")[2]),
-    )
-    titles = {name: f"Pass@1 at {int(name.rpartition('/')[2]):,} tokens" for name in scores} | CURVES
     curves = []
-    for name, title in titles.items():
-        lines = [line_of(own, name, False), line_of(other, name, True)]
-        if lines[0]["steps"]:
-            curves.append({"title": title, "lines": [line for line in lines if line["steps"]]})
+    for name, (title, unit) in {**scores_of(own), **TRAINED, **CURVES, **MORE_CURVES}.items():
+        lines = [line_of(own, name, OWN), line_of(other, name, BASELINE)]
+        if name in TRAINED and lines[0]["value"] == line_of(own, "rollout/pass_rate", OWN)["value"]:
+            continue  # the step trained on everything that was sampled
+        if lines[0]["x"]:
+            has_bands = "low" in lines[0]
+            shown = [line for line in lines if line["x"]]
+            curves.append({"title": title, "unit": unit, "has_bands": has_bands, "lines": shown})
     return curves
 
 
-def line_of(rows: Sequence[Mapping[str, float]], name: str, baseline: bool) -> dict[str, Any]:
-    known = [(int(row["step"]), row[name]) for row in rows if isinstance(row.get(name), int | float)]
-    finite = [(step, value if math.isfinite(value) else None) for step, value in known]
-    if not any(value is not None for _, value in finite):
-        finite = []
-    return {"steps": [step for step, _ in finite], "values": [value for _, value in finite], "baseline": baseline}
+def scores_of(rows: Sequence[Mapping[str, float]]) -> dict[str, tuple[str, str]]:
+    names = {name for row in rows for name in row if name.startswith("eval/pass@1/") and name.count("/") == 2}
+    contexts = sorted(int(name.rpartition("/")[2]) for name in names)
+    return {f"eval/pass@1/{context}": (f"Pass@1 at {context:,} tokens", "percent") for context in contexts}
+
+
+def line_of(rows: Sequence[Mapping[str, float]], name: str, cell: str) -> dict[str, Any]:
+    known = [row for row in rows if isinstance(row.get(name), int | float)]
+    values = plains([row[name] for row in known])
+    if not any(value is not None for value in values):
+        known, values = [], []
+    line = {"cell": cell, "x": [int(row["step"]) for row in known], "value": values}
+    if known and f"{name}/low" in known[0]:
+        line |= {end: plains([row[f"{name}/{end}"] for row in known]) for end in ("low", "high")}
+    return line
 
 
 def attempts_table(run: Run) -> Table:
@@ -160,11 +164,11 @@ def environment_table(manifest: Mapping[str, Any]) -> Table:
 
 
 def configuration_table(run: Run, base: Run | None) -> Table:
-    """Every key; the baseline's value stands next to it where it differs."""
+    """Every key, those that differ from the baseline's first; the baseline's value stands next to it."""
     other = dict(flatten(base.config)) if base else {}
     rows = []
     for key, value in flatten(run.config):
         differs = base is not None and key in other and other[key] != value
         rows.append((key, str(value), str(other[key]) if differs else ""))
     header = ("key", "value", "baseline, where it differs")
-    return Table("configuration", "config.yaml", header, tuple(rows))
+    return Table("configuration", "config.yaml", header, tuple(sorted(rows, key=lambda row: not row[2])), kind="text")

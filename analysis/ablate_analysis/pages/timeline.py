@@ -1,10 +1,13 @@
-"""The spans of trace.json as bars, one line for each resource and kind of work."""
+"""The spans of trace.json as bars: of one step, a line for each resource and kind of work, and of the whole run."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from ablate.records.trace import Trace
+from ablate.activity import VERIFIER
+from ablate.records.trace import TRAINER, Trace
 
 Bar = list[float]  # [start, seconds], from the step's first span
 VISIBLE = 1 / 500  # of the step: bars with a smaller gap between them are drawn as one
@@ -25,6 +28,74 @@ def timelines(trace: Trace) -> dict[int, list[tuple[str, list[Bar], float]]]:
             interval = event["ts"] / 1e6, (event["ts"] + event["dur"]) / 1e6
             lines.setdefault(int(event["args"]["step"]), {}).setdefault(name, []).append(interval)
     return {step: bars_of(by_name) for step, by_name in sorted(lines.items())}
+
+
+KINDS = ("sample", "judge", "judge_alone", "wait_batch", "weights", "old_logp", "ref_logp", "update", "evaluate",
+         "checkpoint", "records")  # others lie inside these  # fmt: skip
+WAITS = ("wait_batch", "judge_alone")  # the first is no work, and the second lies inside the verifier's work
+FINEST = 1 / 1500  # of the run: shorter gaps between bars of one kind are closed
+LONGEST_GAP_S = 60.0  # a longer time in which nobody worked lies between two attempts, and is cut out
+
+
+def whole_run(trace: Trace) -> dict[str, Any]:
+    """Every step over time: a row for each resource with its bars ``[start, seconds, kind, step]`` and its idle share.
+
+    Times are seconds since the first span, without the time between attempts; ``cuts`` says where that was.
+    """
+    events = trace.events()
+    names = {event["tid"]: event["args"]["name"] for event in events if event.get("name") == "thread_name"}
+    spans = [
+        (names.get(event["tid"], TRAINER), event["name"], int(event["args"]["step"]), event["ts"] / 1e6,
+         (event["ts"] + event["dur"]) / 1e6)
+        for event in events
+        if event.get("ph") == "X" and event["name"] in KINDS and "step" in event.get("args", {})
+    ]  # fmt: skip
+    if not spans:
+        return {"seconds": 0, "rows": [], "steps": [], "cuts": []}
+    worked = merged([(start, stop) for *_, start, stop in spans], LONGEST_GAP_S)
+    lengths = [stop - start for start, stop in worked]
+    begins = [sum(lengths[:index]) for index in range(len(worked))]
+
+    def since(time: float) -> float:
+        index = bisect_right([start for start, _ in worked], time) - 1
+        return begins[index] + min(time, worked[index][1]) - worked[index][0]
+
+    seconds = sum(lengths)
+    rows = []
+    for name in sorted({row for row, *_ in spans}, key=lambda row: (row != TRAINER, row == VERIFIER, row)):
+        mine = [span for span in spans if span[0] == name]
+        work = merged([(start, stop) for _, kind, _, start, stop in mine if kind not in WAITS], 0.0)
+        idle = 1 - sum(stop - start for start, stop in work) / seconds if seconds else 0.0
+        rows.append(
+            {"name": name, "idle": round(max(0.0, idle), 4), "bars": bars_of_row(mine, since, seconds * FINEST)}
+        )
+    steps: dict[int, tuple[float, float]] = {}
+    for row, _, step, start, stop in spans:
+        if row == TRAINER:
+            before = steps.get(step, (start, stop))
+            steps[step] = min(before[0], start), max(before[1], stop)
+    return {
+        "seconds": round(seconds, 2),
+        "rows": rows,
+        "steps": [
+            [step, round(since(start), 2), round(since(stop), 2)] for step, (start, stop) in sorted(steps.items())
+        ],
+        "cuts": [round(begin, 2) for begin in begins[1:]],
+    }
+
+
+def bars_of_row(spans: Sequence[tuple], since: Callable[[float], float], gap: float) -> list[list[Any]]:
+    """Bars in the order in which they are drawn: a wait first, so that work lies over it."""
+    bars: list[list[Any]] = []
+    for kind in sorted({kind for _, kind, *_ in spans}, key=lambda kind: (kind not in WAITS[:1], KINDS.index(kind))):
+        first = len(bars)
+        for _, _, step, start, stop in sorted((span for span in spans if span[1] == kind), key=lambda span: span[3]):
+            begin, length = round(since(start), 3), round(since(stop) - since(start), 3)
+            if len(bars) > first and begin - (bars[-1][0] + bars[-1][1]) <= gap:
+                bars[-1][1] = round(max(bars[-1][1], begin + length - bars[-1][0]), 3)
+            else:
+                bars.append([begin, length, kind, step])
+    return bars
 
 
 def bars_of(by_name: dict[str, list[tuple[float, float]]]) -> list[tuple[str, list[Bar], float]]:

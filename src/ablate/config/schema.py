@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from omegaconf import MISSING
@@ -249,6 +249,7 @@ class ComparisonConfig:
     longer_context: LongerContextConfig | None = MISSING  # a comparison that is fixed before the runs
     design: DesignConfig | None = MISSING  # a sweep that stops when its comparison is decided (ablate.plan next=true)
     note: str | None = MISSING  # what a reader must know before any number: the report's first sentence
+    published: list[str] = field(default_factory=list)  # sources of numbers that others published, to show apart
 
 
 @dataclass

@@ -3,7 +3,7 @@ ablate.browser = (() => {
   const { node, number, load } = ablate;
   const PAGE = 100;
   const HEADINGS = [
-    ["step", "step"], ["verdict", "verdict"], ["problem", "problem"], ["sample", "sample"], ["tests", "tests passed"],
+    ["step", "step"], ["verdict", "verdict"], ["problem", "problem"], ["sample", "sample"], ["tests", "tests run"],
     ["reward", "reward"], ["advantage", "advantage"], ["length", "tokens"], ["truncated", "cut off"], ["in_loss", "in loss"],
   ];
 
@@ -16,6 +16,9 @@ ablate.browser = (() => {
   let onSelect = () => {};
   const part = (name) => document.getElementById(`rollouts-${name}`);
 
+  // All tests up to the first failure, which ends the verification; none where there is nothing to run.
+  const testsRun = (verdict, passed) => (verdict === "accepted" ? passed : ["no_code", "compile_error"].includes(verdict) ? 0 : passed + 1);
+
   // One step's index: columns of equal length, and the lists that some columns point into.
   function rowsOf(index) {
     return index.sample.map((sample, rollout) => ({
@@ -26,7 +29,7 @@ ablate.browser = (() => {
       difficulty: index.difficulties[index.problem[rollout]],
       verdict: index.verdicts[index.verdict[rollout]],
       passed: index.num_passed[rollout],
-      tests: index.num_tests[rollout] ? index.num_passed[rollout] / index.num_tests[rollout] : 0,
+      tests: testsRun(index.verdicts[index.verdict[rollout]], index.num_passed[rollout]),
       num_tests: index.num_tests[rollout],
       reward: index.reward[rollout],
       advantage: index.advantage[rollout],
@@ -38,6 +41,8 @@ ablate.browser = (() => {
     }));
   }
 
+  // Names that begin alike differ at their end, so the middle is what is left out.
+  const short = (problem) => (problem.length > 22 ? `${problem.slice(0, 9)}…${problem.slice(-11)}` : problem);
   const indexOf = (step) => load(`steps/${stepName(step)}/index`);
   const stepName = (step) => `step_${String(step).padStart(5, "0")}`;
 
@@ -101,7 +106,7 @@ ablate.browser = (() => {
 
   function rowNode(row) {
     const cells = [
-      row.step, null, row.problem, row.sample, `${row.passed}/${row.num_tests}`, number(row.reward),
+      row.step, null, short(row.problem), row.sample, `${row.tests} of ${row.num_tests}`, number(row.reward),
       number(row.advantage), number(row.length), row.truncated ? "yes" : "", row.in_loss ? "" : "no",
     ].map((value) => (value === null ? node("td", {}, badge(row.verdict)) : node("td", { text: String(value) })));
     const made = node("tr", { tabIndex: 0, onclick: () => select(row) }, ...cells);
@@ -153,7 +158,7 @@ ablate.browser = (() => {
   function start(savedSteps, chosen) {
     steps = savedSteps;
     onSelect = chosen;
-    const share = (each) => `step ${each.step}: ${number((100 * each.passed) / each.rollouts)} % passed`;
+    const share = (each) => `step ${each.step}: ${number((100 * each.passed) / each.rollouts)} % of the ${each.rollouts} that trained passed`;
     part("step").replaceChildren(
       ...steps.map((each) => node("option", { value: String(each.step), text: share(each) })),
       node("option", { value: "all", text: `all ${steps.length} saved steps` }),

@@ -1,83 +1,84 @@
-// Small line charts as SVG: this run, and the baseline's run with the same seed in grey.
+// The timelines of a run's page: the whole run, and the spans of one step. A stage has one colour in both.
 ablate.charts = (() => {
-  const SPACE = "http://www.w3.org/2000/svg";
-  const WIDTH = 300, HEIGHT = 150, LEFT = 44, RIGHT = 8, TOP = 8, BOTTOM = 22;
+  const { node, svg, plot } = ablate;
+  const KINDS = ["sample", "judge", "judge_alone", "wait_batch", "weights", "old_logp", "ref_logp", "update", "evaluate", "checkpoint", "records"];
+  const kindOf = (name) => { const kind = name.split(": ").at(-1); return KINDS.includes(kind) ? kind : "other"; };
+  const words = (name) => name.replaceAll("_", " ");
 
-  function svg(tag, attributes, text = null) {
-    const made = document.createElementNS(SPACE, tag);
-    for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-    if (text !== null) made.textContent = text;
-    return made;
-  }
-
-  function rangeOf(values) {
-    const low = Math.min(...values), high = Math.max(...values);
-    const pad = (high - low || Math.abs(high) || 1) * 0.06;
-    return low === high ? [low - pad, high + pad] : [low >= 0 ? Math.max(0, low - pad) : low - pad, high + pad];
-  }
-
-  // lines: [{name, steps, values, baseline}]; a missing value is null and interrupts its line.
-  function chart(title, lines, onStep) {
-    const known = lines.flatMap((line) => line.values.filter((value) => value !== null));
-    const steps = lines.flatMap((line) => line.steps);
-    const [low, high] = rangeOf(known);
-    const first = Math.min(...steps), last = Math.max(...steps, first + 1);
-    const x = (step) => LEFT + ((step - first) / (last - first)) * (WIDTH - LEFT - RIGHT);
-    const y = (value) => TOP + (1 - (value - low) / (high - low)) * (HEIGHT - TOP - BOTTOM);
-    const newest = lines[0].values.filter((value) => value !== null).at(-1);
-    const said = `${title} over steps ${first} to ${last}; the last value is ${ablate.number(newest)}`;
-    const picture = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": said });
-    for (const value of [low, (low + high) / 2, high]) {
-      picture.append(svg("line", { x1: LEFT, x2: WIDTH - RIGHT, y1: y(value), y2: y(value), class: "grid" }));
-      picture.append(svg("text", { x: LEFT - 4, y: y(value) + 3.5, "text-anchor": "end" }, ablate.number(value, 2)));
-    }
-    for (const [step, anchor] of [[first, "start"], [last, "end"]]) {
-      picture.append(svg("text", { x: x(step), y: HEIGHT - 6, "text-anchor": anchor }, `step ${step}`));
-    }
-    for (const line of [...lines].reverse()) {
-      let path = "";
-      line.values.forEach((value, index) => {
-        if (value === null) return;
-        const starts = path === "" || line.values[index - 1] === null;
-        path += `${starts ? "M" : "L"}${x(line.steps[index]).toFixed(1)} ${y(value).toFixed(1)}`;
-      });
-      picture.append(svg("path", { d: path, class: line.baseline ? "baseline" : "own" }));
-    }
-    const caption = ablate.node("figcaption", {}, title);
-    const reading = ablate.node("span", { class: "reading", text: ablate.number(newest) });
-    caption.append(reading);
-    const figure = ablate.node("figure", { class: "chart" }, caption, picture);
-    const stepAt = (event) => {
-      const box = picture.getBoundingClientRect();
-      const share = ((event.clientX - box.left) / box.width) * WIDTH;
-      const wanted = first + ((share - LEFT) / (WIDTH - LEFT - RIGHT)) * (last - first);
-      return lines[0].steps.reduce((near, step) => (Math.abs(step - wanted) < Math.abs(near - wanted) ? step : near));
-    };
-    picture.onpointermove = (event) => {
-      const step = stepAt(event);
-      reading.textContent = `step ${step}: ${ablate.number(lines[0].values[lines[0].steps.indexOf(step)])}`;
-    };
-    picture.onpointerleave = () => (reading.textContent = ablate.number(newest));
-    picture.onclick = (event) => onStep(stepAt(event));
-    return figure;
+  function legend(kinds) {
+    return node("p", { class: "kinds" }, ...KINDS.filter((kind) => kinds.has(kind)).map((kind) => node("span", {}, node("i", { class: `k-${kind}` }), words(kind))));
   }
 
   // Lines of one step: [[name, [[start, seconds], ...], seconds of them all], ...], from the step's first span.
   function timeline(lines) {
     const end = Math.max(...lines.flatMap(([, bars]) => bars.map(([start, seconds]) => start + seconds)));
-    const rows = ablate.node("div", { class: "timeline" });
+    const rows = node("div", { class: "timeline" });
     for (const [name, bars, total] of lines) {
-      const track = ablate.node("span", { class: "track" });
+      const track = node("span", { class: "track" });
       for (const [start, seconds] of bars) {
-        const bar = ablate.node("span", { class: "bar", title: `${start.toFixed(2)} to ${(start + seconds).toFixed(2)} s` });
+        const bar = node("span", { class: `bar k-${kindOf(name)}`, title: `${start.toFixed(2)} to ${(start + seconds).toFixed(2)} s` });
         bar.style.left = `${(100 * start) / end}%`;
         bar.style.width = `${Math.max(0.3, (100 * seconds) / end)}%`;
         track.append(bar);
       }
-      rows.append(ablate.node("span", { text: name.replaceAll("_", " ") }), track, ablate.node("span", { text: `${total.toFixed(2)} s` }));
+      rows.append(node("span", { text: words(name) }), track, node("span", { text: `${total.toFixed(2)} s` }));
     }
     return rows;
   }
 
-  return { chart, timeline };
+  const clock = (seconds) => {
+    const whole = Math.round(seconds), hours = Math.floor(whole / 3600);
+    const two = (value) => String(value).padStart(2, "0");
+    return hours ? `${hours}:${two(Math.floor(whole / 60) % 60)}:${two(whole % 60)}` : `${Math.floor(whole / 60)}:${two(whole % 60)}`;
+  };
+
+  // {seconds, rows: [{name, idle, bars: [[start, seconds, kind, step], ...]}], steps: [[step, start, stop], ...], cuts: [...]}
+  function wholeRun(place, { seconds, rows, steps, cuts }, onStep) {
+    let chosen = null;
+    plot.keep(place, (width) => {
+      const left = Math.min(130, width * 0.28), right = width - 76, each = 24, height = rows.length * each + 34;
+      const picture = plot.canvas(width, height, `Every step of the run over ${clock(seconds)}`);
+      const x = (value) => left + (value / (seconds || 1)) * (right - left);
+      rows.forEach((row, index) => {
+        const y = 4 + index * each;
+        picture.append(svg("text", { x: left - 8, y: y + 13, "text-anchor": "end" }, words(row.name).slice(0, Math.floor(left / 6.5))));
+        picture.append(svg("rect", { x: left, y, width: right - left, height: each - 6, class: "idle" }));
+        for (const [start, length, kind] of row.bars) {
+          picture.append(svg("rect", { x: x(start).toFixed(1), y, width: Math.max(0.6, x(start + length) - x(start)).toFixed(1), height: each - 6, class: `k-${kind}` }));
+        }
+        picture.append(svg("text", { x: right + 6, y: y + 13 }, `idle ${Math.round(100 * row.idle)} %`));
+      });
+      for (const at of cuts) picture.append(svg("line", { x1: x(at), x2: x(at), y1: 0, y2: height - 26, class: "cut" }));
+      const bottom = height - 26;
+      for (const value of plot.ticks(0, seconds, width < 500 ? 3 : 6).filter((value) => value <= seconds)) picture.append(svg("text", { x: x(value), y: height - 6, "text-anchor": "middle" }, clock(value)));
+      const mark = svg("rect", { y: 0, height: bottom, class: "chosen", visibility: "hidden" });
+      picture.append(mark);
+      const show = (step) => {
+        chosen = step;
+        const found = steps.find(([number]) => number === step);
+        mark.setAttribute("visibility", found ? "visible" : "hidden");
+        if (found) { mark.setAttribute("x", x(found[1])); mark.setAttribute("width", Math.max(2, x(found[2]) - x(found[1]))); }
+      };
+      place.show = show;
+      const at = (event) => {
+        const box = picture.getBoundingClientRect();
+        const time = (((event.clientX - box.left) / box.width) * width - left) / (right - left) * seconds;
+        const distance = ([, start, stop]) => Math.max(start - time, time - stop, 0);
+        return [time, steps.reduce((best, each) => (distance(each) < distance(best) ? each : best), steps[0])];
+      };
+      picture.onpointermove = (event) => {
+        const [time, step] = at(event);
+        const index = Math.floor((event.clientY - picture.getBoundingClientRect().top - 4) / each), row = rows[index];
+        const bar = row?.bars.find(([start, length]) => start <= time && time <= start + length);
+        plot.showTip(event, step ? `step ${step[0]}` : "", row ? [[null, words(row.name), bar ? `${words(bar[2])}, ${bar[1].toFixed(2)} s` : "idle"]] : []);
+      };
+      picture.onpointerleave = plot.hideTip;
+      picture.onclick = (event) => { const [, step] = at(event); if (step) onStep(step[0]); };
+      picture.classList.add("clickable");
+      if (chosen !== null) show(chosen);
+      return [picture];
+    });
+  }
+
+  return { timeline, wholeRun, legend, kindOf };
 })();

@@ -56,6 +56,13 @@ const ablate = (() => {
     return made;
   }
 
+  function svg(tag, attributes, text = null) {
+    const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
+    for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+    if (text !== null) made.textContent = text;
+    return made;
+  }
+
   function number(value, digits = 3) {
     if (value === null || value === undefined || Number.isNaN(value)) return "–";
     if (Number.isInteger(value)) return (value || 0).toLocaleString("en-US"); // never -0
@@ -81,5 +88,27 @@ const ablate = (() => {
     name();
   }
 
-  return { receive, load, unpack, node, number, isTyping, themeButton };
+  // A page of a running sweep loads itself again; what was open and where the reader was stay as they were.
+  function reload(seconds) {
+    if (!seconds) return;
+    const key = `ablate ${location.pathname}`, sections = () => [...document.querySelectorAll("details.section")];
+    try {
+      const kept = JSON.parse(sessionStorage.getItem(key) ?? "null");
+      if (kept) { sections().forEach((section) => (section.open = kept.open.includes(section.id))); scrollTo(0, kept.top); }
+    } catch { /* without storage the page opens as it was written */ }
+    setTimeout(() => {
+      try { sessionStorage.setItem(key, JSON.stringify({ open: sections().filter(({ open }) => open).map(({ id }) => id), top: scrollY })); } catch { /* as above */ }
+      location.reload();
+    }, 1000 * seconds);
+  }
+
+  // Rows of a long table that hold every word of a search.
+  function searchTable(figure, input) {
+    input.oninput = () => {
+      const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
+      for (const row of figure.querySelectorAll("tbody tr")) row.hidden = !words.every((word) => row.textContent.toLowerCase().includes(word));
+    };
+  }
+
+  return { receive, load, unpack, node, svg, number, isTyping, themeButton, reload, searchTable };
 })();

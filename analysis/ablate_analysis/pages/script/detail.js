@@ -8,18 +8,6 @@ ablate.detail = (() => {
     return node("details", { open }, node("summary", { text: title }), body);
   }
 
-  function failedTest(test) {
-    if (!test) return null;
-    const made = node("section", { class: "failed-test" });
-    made.append(node("h4", { text: test.test === null ? "Why it failed" : `First failed test (number ${test.test}, counted from 0)` }));
-    for (const [name, title] of [["input", "Input"], ["expected", "Expected"], ["got", "Got"], ["detail", "Reason"]]) {
-      if (!test[name] && (name === "detail" || test.test === null)) continue;
-      const text = test[name] ?? "not recorded";
-      made.append(node("div", { class: name }, node("b", { text: title }), node("pre", { text: text === "" ? "(nothing)" : text })));
-    }
-    return made;
-  }
-
   function neighbours(row, group) {
     const made = node("nav", { class: "neighbours", "aria-label": "Samples of the same problem" }, node("b", { text: "Same group: " }));
     for (const other of group) {
@@ -34,10 +22,16 @@ ablate.detail = (() => {
     return made;
   }
 
+  // The hardest test runs first, and nothing runs after the first failure: what was not run is not a failed test.
+  function tests(row) {
+    if (row.verdict === "accepted") return `all ${row.num_tests} passed`;
+    return row.num_tests ? `${row.passed} of ${row.num_tests} passed before the first failure` : "none was run";
+  }
+
   function facts(row) {
     const pairs = [
       ["reward", number(row.reward)], ["advantage", number(row.advantage)], ["tokens", number(row.length)],
-      ["tests passed", `${row.passed} of ${row.num_tests}`], ["difficulty", row.difficulty],
+      ["tests", tests(row)], ["difficulty", row.difficulty],
       ["finished", row.truncated ? "no, cut off by the context limit" : "yes"], ["in the loss", row.in_loss ? "yes" : "no"],
     ];
     return node("dl", {}, ...pairs.map(([name, value]) => node("div", {}, node("dt", { text: name }), node("dd", { text: value }))));
@@ -52,13 +46,13 @@ ablate.detail = (() => {
     if (chunk instanceof Error) return place.replaceChildren(chunk.message);
     const texts = chunk.rollouts[row.rollout];
     const { statement, prompt } = chunk.problems[texts.problem];
-    const head = node("h3", {}, `${row.problem}, sample ${row.sample}, step ${row.step} `, ablate.browser.badge(row.verdict));
+    const head = node("h3", {}, `${row.problem}, sample ${row.sample}, step ${row.step} of ${ablate.run.label} `, ablate.browser.badge(row.verdict));
     const program = texts.program === null
       ? node("p", { class: "note", text: "The response has no closed code block, so there is no program." })
       : block("Program", texts.program, { isProgram: true });
     place.replaceChildren(
       ...[
-        head, facts(row), neighbours(row, group), failedTest(texts.failed_test), program,
+        head, facts(row), neighbours(row, group), texts.failed_test ? ablate.failedTest(texts.failed_test, row.num_tests, row.passed) : null, program,
         block("Response", texts.response), await ablate.tokens.panel(row),
         statement ? block("Statement", statement, { open: false }) : null,
         prompt ? block("Prompt, as the model saw it", prompt, { open: false }) : null,

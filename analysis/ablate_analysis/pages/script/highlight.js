@@ -1,3 +1,15 @@
+// What a program answered to the test that it failed.
+ablate.failedTest = (test, count, passed) => {
+  const { node } = ablate;
+  const title = test.test === null ? "Why it failed" : `It failed test ${test.test + 1} of ${count}, ${passed ? `after ${passed} that passed` : "which runs first"}; the other ${count - passed - 1} were not run`;
+  const made = node("section", { class: "failed-test" }, node("h4", { text: title }));
+  for (const [name, heading] of [["input", "Input"], ["expected", "Expected"], ["got", "Got"], ["detail", "Reason"]]) {
+    if (!test[name] && (name === "detail" || test.test === null)) continue;
+    const text = test[name] ?? "not recorded";
+    made.append(node("div", { class: name }, node("b", { text: heading }), node("pre", { text: text === "" ? "(nothing)" : text })));
+  }
+  return made;
+};
 // Python with colours. The pieces are text nodes, whatever the program holds.
 ablate.highlight = (() => {
   const KEYWORDS = new Set(

@@ -56,7 +56,7 @@ ablate.tables = (() => {
 
   function enhance(figure) {
     const table = figure.querySelector("table");
-    [...table.tHead.rows[0].cells].forEach((heading, column) => {
+    if (table.tBodies.length === 1) [...table.tHead.rows[0].cells].forEach((heading, column) => {
       const button = node("button", { class: "sort", type: "button", title: "Sort by this column" });
       button.append(...heading.childNodes);
       button.onclick = () => sortBy(table, column, heading);
