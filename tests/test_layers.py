@@ -13,7 +13,7 @@ ROOT = SRC.parents[1]
 
 # From the bottom up; a part imports only from lists above its own. ARCHITECTURE.md shows the same table.
 ORDER = {
-    "L0.1": ["errors", "process", "seeding", "types"],
+    "L0.1": ["errors", "nearest", "process", "seeding", "types"],
     "L0.2": ["files", "models"],
     "L0.3": ["config"],
     "L0.4": ["cli"],
@@ -39,6 +39,7 @@ ORDER = {
         "serve",
         "doctor",
         "judge",
+        "__main__",
     ],
 }
 LAYER = {part: layer for layer, parts in enumerate(ORDER.values()) for part in parts}

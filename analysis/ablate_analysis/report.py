@@ -80,6 +80,8 @@ class Report:
     sentences: tuple[str, ...]  # labels and findings
     explanation: Explanation | None
     runs: str  # how many are finished
+    is_unfinished: bool
+    live_s: int
 
     def summary(self) -> list[str]:
         """A few lines for a terminal; the last one is the page."""
@@ -186,7 +188,9 @@ def write_pages(
             write_run_page(run, experiment, folder, config.rollout_steps, live_s)
     state = warned[0] if warned else f"Finished runs: {len(experiment.runs)} of {len(experiment.runs)}."
     said = (*filter(None, [finished.note]), *finished.labels, *finished.findings)
-    return Report(page, (*finished.answer, *finished.fixed), said, finished.explanation, state)
+    return Report(
+        page, (*finished.answer, *finished.fixed), said, finished.explanation, state, bool(warned), config.live_s
+    )
 
 
 def about_finished_runs(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import runpy
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,11 +15,13 @@ from typing import Any, NoReturn
 from ablate.config.renamed import RENAMED, sentence_for
 from ablate.errors import UserError
 from ablate.files import read_yaml
+from ablate.nearest import did_you_mean, nearest
 
 CONF_DIR = str(Path(__file__).resolve().parents[2] / "conf")
 FREE_FORM = ("objective", "model.build", "model.architecture")  # sections whose keys depend on the choice
 MISTAKE_EXIT_CODE = 2
 INTERRUPTED_EXIT_CODE = 130  # 128 + SIGINT, as shells have it
+UNKNOWN_KEY = re.compile(r"Could not (?:override|append to config|delete from config)\.? ?'([^'+~]+)'")
 HYDRA_CONFIG_OPTIONS = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn")
 
 
@@ -41,9 +44,10 @@ def run_main(main: Callable[[], object]) -> None:
         print("interrupted", file=sys.stderr)
         sys.exit(INTERRUPTED_EXIT_CODE)
     except MissingConfigException as error:
-        choices = f": choose one of {', '.join(error.options)}" if error.options else ""
-        stop(f"there is no configuration {error.missing_cfg_file}{choices}")
+        stop(missing_choice(str(error.missing_cfg_file), error.options or ()))
     except (UserError, HydraException, OmegaConfBaseException) as error:
+        if unknown := UNKNOWN_KEY.search(str(error)):
+            stop(unknown_key(unknown[1]))
         report(error)
     except ValueError as error:  # Hydra raises it for GROUP=true
         if not str(error).startswith("Config group override must be a string"):
@@ -53,6 +57,52 @@ def run_main(main: Callable[[], object]) -> None:
         if error.filename is None or error.strerror is None or is_sweep():
             raise  # in a sweep a run has failed, and the last lines say which
         stop(f"{error.filename}: {error.strerror.lower()}: name a path that exists and can be used")
+
+
+def missing_choice(name: str, options: Sequence[str]) -> str:
+    """A sentence about a file of a group that does not exist, such as objective/gpso. Files with "_" are parts."""
+    group, _, choice = name.rpartition("/")
+    known = [option for option in options if not option.startswith("_")]
+    return f"there is no {group or 'configuration'} {choice}{did_you_mean(choice, known)}" + (
+        f" The choices are {', '.join(known)}" if known else ""
+    )
+
+
+def unknown_key(key: str) -> str:
+    """A sentence about a key that no configuration has; ``+key=`` would be refused as well, so it is not offered."""
+    from hydra.core.global_hydra import GlobalHydra
+    from omegaconf import OmegaConf
+
+    GlobalHydra.instance().clear()
+    known = all_keys(OmegaConf.to_container(compose([]), resolve=False))
+    group = key.split(".")[0]  # of which files are chosen by their names, such as source.nouscoder
+    known += [f"{group}.{path.stem}" for path in Path(CONF_DIR, group).glob("[!_]*.yaml")]
+    found = nearest(key, [name for name in known if name.split(".")[0] == group] or known)
+    hint = f": did you mean {' or '.join(found)}?" if found else ": python -m ablate.train --cfg job lists all keys"
+    return f"there is no key {key}{hint}"
+
+
+def all_keys(values: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Every dotted key, sections included."""
+    found = []
+    for name, value in values.items():
+        found.append(f"{prefix}{name}")
+        if isinstance(value, dict):
+            found += all_keys(value, f"{prefix}{name}.")
+    return found
+
+
+def print_help_if_asked(doc: str | None) -> None:
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        print(help_page(doc))
+        sys.exit(0)
+
+
+def help_page(doc: str | None) -> str:
+    """The text of a command's docstring: its examples first, then what it is about."""
+    about, *rest = (doc or "").strip("\n").split("\n\n")
+    examples = [part for part in rest[:1] if part.startswith("    ")]
+    return "\n\n".join([*examples, about, *rest[len(examples) :]])
 
 
 def hand_over(old: str, new: str, words: Sequence[str]) -> None:
@@ -102,7 +152,7 @@ def read_words(doc: str | None, own: Sequence[str], required: Sequence[str] = ()
     """
     words = sys.argv[1:]
     if {"-h", "--help"} & set(words) or (required and not words):
-        print(doc)
+        print(help_page(doc))
         sys.exit(0)
     found = split_words(words, own)
     if found.overrides and not overrides:
@@ -111,7 +161,9 @@ def read_words(doc: str | None, own: Sequence[str], required: Sequence[str] = ()
     given = {*found.own, *(word.split("=", 1)[0] for word in found.overrides)}
     for key in required:
         if key not in given:
-            raise UserError(f"{key}=… is needed: see --help")
+            typed = [word for word in given if key in nearest(word, [key])]
+            hint = f"{typed[0]} is not a key: did you mean {key}?" if typed else "see --help"
+            raise UserError(f"{key}=… is needed: {hint}")
     return found
 
 
@@ -152,6 +204,10 @@ def check_words(words: Sequence[str]) -> None:
             raise UserError(renamed)
         if key == "hydra.searchpath":
             check_searchpath(word)
+        value = word.partition("=")[2]
+        if value.startswith("_") and Path(CONF_DIR, key, f"{value}.yaml").is_file():
+            known = sorted(path.stem for path in Path(CONF_DIR, key).glob("[!_]*.yaml"))
+            raise UserError(f"{key}={value} is a part of other files, and no choice: choose one of {', '.join(known)}")
 
 
 def searchpath_of(overrides: Sequence[str]) -> tuple[str, ...]:

@@ -1,5 +1,7 @@
 """``python -m ablate.replay cases=IN.json out=OUT.json``: advantages, losses and gradients of a list of cases.
 
+    python -m ablate.replay cases=cases.json out=results.json objective.clip_high=0.3
+
 Every other word is an override of the objectives: objective.clip_high=0.3, 'hydra.searchpath=[file://my_conf]'.
 """
 

@@ -6,6 +6,10 @@
     python -m ablate.train -m hydra/launcher=local experiment=sequential next=true   until its design has decided
     torchrun --nproc-per-node 4 -m ablate.train parallel=tp2_pp2 objective=dapo
 
+Keys that most runs change: objective, seed, setting=cups, context.steps, debug=short (four steps), logging.wandb. A run
+is in outputs/EXPERIMENT/CELL/seedN (experiment=scratch if none is chosen); python -m ablate.report runs=DIR shows it.
+--cfg job prints every key with its value, and -m takes lists: seed=0,1,2.
+
 A run that is done is not made again; an interrupted run continues at its newest checkpoint. A run that fails does not
 stop the others: the last lines say which runs failed and why. Exit codes: 0 done, 1 a run failed, 2 a mistake in the
 configuration, 75 preempted (SIGTERM, SIGUSR1) or too few servers left, and checkpointed, 130 interrupted from the
@@ -23,9 +27,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import hydra
-
-from ablate.cli import CONF_DIR, is_sweep, report, run_main
+from ablate.cli import CONF_DIR, is_sweep, print_help_if_asked, report, run_main
 from ablate.display import SweepClock
 from ablate.errors import UserError
 from ablate.launch.failures import RunFailed, failed_runs, note_failure, print_failures
@@ -43,7 +45,6 @@ INTERRUPT_EXIT_CODE = 130
 UNTIL_DECIDED = "next=true"
 
 
-@hydra.main(config_path=CONF_DIR, config_name="train", version_base="1.3")
 def main(values: DictConfig) -> str:
     """Make one run and return its status."""
     return make_noted_run(values)
@@ -213,12 +214,15 @@ def close_attempt(run: RunDirectory, is_leader: bool, status: str, error: str | 
 
 
 def check_and_make() -> None:
+    print_help_if_asked(__doc__)
     if UNTIL_DECIDED in sys.argv:
         if not is_sweep() or "hydra/launcher=local" not in sys.argv:
             raise UserError(f"{UNTIL_DECIDED} makes a sweep look by look: add -m hydra/launcher=local")
         sys.argv[sys.argv.index(UNTIL_DECIDED)] = "hydra.launcher.until_decided=true"
+    import hydra
+
     check_sweep()
-    main()
+    hydra.main(config_path=CONF_DIR, config_name="train", version_base="1.3")(main)()
 
 
 if __name__ == "__main__":

@@ -223,7 +223,7 @@ def test_a_click_on_a_curve_shows_the_timeline_of_the_step(opened):
 
 
 def test_a_tip_shows_the_value_of_the_run_and_of_the_baseline(opened):
-    with opened(RUN) as view:
+    with opened("runs/dapo/seed0/index.html") as view:
         view.page.locator(".chart svg").first.hover(position={"x": 60, "y": 40})
         tip = view.page.locator(".tip")
         assert tip.locator("div").count() == 2

@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ablate.activity import VERIFIER
+from ablate.process.activity import VERIFIER
 from ablate.records.trace import TRAINER, Trace
 
 Bar = list[float]  # [start, seconds], from the step's first span

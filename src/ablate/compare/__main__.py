@@ -27,7 +27,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ablate.cli import stop
+from ablate.cli import help_page, stop
 from ablate.errors import UserError
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def main(words: Sequence[str] | None = None) -> None:
     """Read, compare, print, and write where ``out`` says so; a mistake of the user is one sentence and exit code 2."""
     words = list(sys.argv[1:] if words is None else words)
     if not words or {"-h", "--help"} & set(words):
-        print(__doc__)
+        print(help_page(__doc__))
         return
     try:
         paths, options = split(words)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import fields, is_dataclass
+from typing import Any, get_type_hints
 
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from ablate.config.checks import check
 from ablate.config.schema import (
@@ -28,6 +29,7 @@ from ablate.config.schema import (
     VerifyConfig,
 )
 from ablate.errors import UserError
+from ablate.nearest import did_you_mean
 
 __all__ = [
     "CheckpointConfig",
@@ -63,8 +65,20 @@ def section(schema: type, values: Any, name: str) -> Any:
         return OmegaConf.to_object(merged)
     except OmegaConfBaseException as error:
         key = f"{name}.{error.full_key}".strip(".") if error.full_key else name
+        if isinstance(error, ConfigKeyError):
+            raise UserError(f"there is no key {key}{did_you_mean(key, keys_of(schema, name))}") from error
         reason = str(error.msg or error).strip().splitlines()[0]
         raise UserError(f"{key}: {reason}: fix the value in conf/ or on the command line") from error
+
+
+def keys_of(schema: type, prefix: str) -> list[str]:
+    """Every dotted key of a schema, sections included."""
+    found = []
+    for field in fields(schema):
+        name = f"{prefix}.{field.name}".strip(".")
+        kind = get_type_hints(schema)[field.name]
+        found += [name, *(keys_of(kind, name) if is_dataclass(kind) else [])]
+    return found
 
 
 def parse(values: Any) -> RunConfig:

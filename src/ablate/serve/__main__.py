@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import sys
 
-from ablate.cli import compose, run_main, split_words
+from ablate.cli import compose, help_page, run_main, split_words
 from ablate.errors import UserError
 
 OWN_KEYS = ("run", "host", "port", "first_gpu", "servers")
@@ -32,7 +32,7 @@ def number_of(own: dict[str, str], key: str, default: int) -> int:
 def main() -> None:
     words = sys.argv[1:]
     if {"-h", "--help"} & set(words):
-        print(__doc__)
+        print(help_page(__doc__))
         return
     if len(words) < 2 or not all(word.isdecimal() for word in words[:2]):
         raise UserError("two numbers come first: python -m ablate.serve NUM_NODES GPUS_PER_NODE experiment=NAME")

@@ -1,5 +1,10 @@
 """``python -m ablate.verify cases=IN.jsonl out=OUT.jsonl``: verify submissions to problems, one JSON line each.
 
+    python -m ablate.verify cases=answers.jsonl out=verdicts.jsonl
+    python -m ablate.verify cases=answers.jsonl out=verdicts.jsonl extract=true verify.workers=8
+
+A line holds a problem with its tests and the submissions; extract=true takes the program out of a response, and
+recheck=N verifies everything N times more and says how often a verdict changed. Other words override conf/verify.
 A second run continues: a hash of its program, tests, limits and comparison identifies a submission. A broken input line
 is reported with its number and the others are verified. A submission with an infrastructure error is verified
 again by the next run.
@@ -16,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
-from ablate.cli import CONF_DIR, run_main, stop
+from ablate.cli import CONF_DIR, print_help_if_asked, run_main, stop
 from ablate.config import VerifyConfig, section
 from ablate.data.submissions import Submission, read_submissions
 from ablate.errors import UserError
@@ -121,6 +126,8 @@ def verify_cases(config: VerifyConfig, cases: Path, out: Path, extract: bool, re
     pending = [(submission, key) for submission, key in keyed if key not in known]
     if not pending and not recheck:
         Bar(0).close(num_known=len(keyed), num_broken=num_broken)
+        if num_broken and not keyed:
+            raise UserError(f"cases={cases} has no line that can be verified: the lines above say what each one lacks")
         return
     with open_verifier(config) as verifier:
         verify_all(verifier, pending, extract, out).close(len(keyed) - len(pending), num_broken)
@@ -141,6 +148,7 @@ def run_configured(config: dict[str, Any]) -> None:
 
 
 def main() -> None:
+    print_help_if_asked(__doc__)
     import hydra
     from omegaconf import DictConfig, OmegaConf
 
