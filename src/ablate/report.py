@@ -8,8 +8,8 @@
 
 Writes report.html, samples.html, table.md, table.tex, scores.csv, figures for print, and a page for each run with its
 rollouts (runs/), into outputs/<experiment>/report/ or, of runs=DIR, into DIR/report/; report.folder=DIR chooses another
-place. Open report.html from the disk: it needs no server and no network. An unfinished sweep has a report too, marked as
-unfinished. Of runs= cells are compared only where comparison.factors=[KEY,...] declares in what they may differ.
+place. Open report.html from the disk: it needs no server and no network. An unfinished sweep has a report too, and is
+marked. Of runs= cells are compared only where comparison.factors=[KEY,...] declares in what they may differ.
 """
 
 from __future__ import annotations
