@@ -63,9 +63,8 @@ def missing_choice(name: str, options: Sequence[str]) -> str:
     """A sentence about a file of a group that does not exist, such as objective/gpso. Files with "_" are parts."""
     group, _, choice = name.rpartition("/")
     known = [option for option in options if not option.startswith("_")]
-    return f"there is no {group or 'configuration'} {choice}{did_you_mean(choice, known)}" + (
-        f" The choices are {', '.join(known)}" if known else ""
-    )
+    hint = did_you_mean(choice, known) or "."
+    return f"there is no {group or 'configuration'} {choice}{hint} The choices are {', '.join(known) or 'none'}"
 
 
 def unknown_key(key: str) -> str:

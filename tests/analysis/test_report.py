@@ -253,7 +253,7 @@ def test_the_command_finds_the_analysis_from_any_folder(copied_runs):
     ("arguments", "sentence"),
     [
         (("ablate.report", "experiment=main"), "outputs/main holds no run"),
-        (("ablate.report", "experiment=nope"), "experiment/nope"),
+        (("ablate.report", "experiment=nope"), "there is no experiment nope. The choices are"),
         (("ablate_analysis.notebooks", "experiment=main"), "outputs/main does not exist"),
         (("ablate_analysis.notebooks", "main"), "main is not of the form key=value"),
     ],
