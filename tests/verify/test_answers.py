@@ -101,3 +101,47 @@ def test_letters_may_have_any_case_where_the_statement_or_the_configuration_says
 def test_a_wrong_choice_of_cases_is_named(make_config, change, words):
     with pytest.raises(UserError, match=words):
         check_verify(make_config(**change))
+
+
+FILE = "with open('/tmp/f', 'w+b') as f:\n    f.truncate({}) if {} else f.write(bytes({}))\nprint(7)"
+LINES = "\n".join(map(str, range(300_000)))
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_a_temporary_file_may_be_larger_than_an_output(verifier, sparse):
+    assert kind_of(verifier, ADD, FILE.format(20 << 20, sparse, 20 << 20)) is VerdictKind.accepted
+
+
+def test_files_beyond_the_disk_limit_say_so(make_config):
+    with open_verifier(make_config(disk_limit_mib=8, workers=1)) as opened:
+        verdict = opened.submit(ADD, FILE.format(9 << 20, False, 9 << 20)).result()
+        assert (verdict.kind, verdict.detail) == (
+            VerdictKind.runtime_error,
+            "OSError: [Errno 28] No space left on device",
+        )
+        assert kind_of(opened, ADD, FILE.format(7 << 20, False, 7 << 20)) is VerdictKind.accepted
+
+
+def test_a_right_answer_has_room_however_long_it_is(verifier):
+    assert len(LINES) > 1 << 20  # of test_config's limit of 1 MiB
+    program = "for i in range(300_000): print(i, ' ' * 10)"
+    assert kind_of(verifier, expecting(LINES), program) is VerdictKind.accepted
+    values = f"[{LINES}]".replace("\n", ",")
+    assert (
+        kind_of(verifier, expecting(values, FUNCTION), "def f(n): return list(range(300_000))") is VerdictKind.accepted
+    )
+
+
+@pytest.mark.parametrize(
+    ("problem", "program"),
+    [
+        (ADD, "print('7' * (2 << 20))"),
+        (ADD, "import os\nos.ftruncate(1, 2 << 20)"),
+        (ADD, "print(7)\nimport os\nos.ftruncate(3, 2 << 20)"),
+        (FUNCTION, "def f(n): return '7' * (2 << 20)"),
+        (FUNCTION, "import os, time\ndef f(n):\n    os.ftruncate(3, 2 << 20)\n    time.sleep(60)"),
+    ],
+)
+def test_too_much_output_is_named_with_its_limit(verifier, problem, program):
+    verdict = verifier.submit(problem, program).result()
+    assert (verdict.kind, verdict.detail) == (VerdictKind.output_limit, "more than 1024 KiB of output")

@@ -293,7 +293,8 @@ from ablate.verify.jobs import Job
 from ablate.verify.local.backend import LocalBackend
 worker = LocalBackend()
 worker.start()
-limits = dict(time_limit_s=2, wall_limit_s=9, memory_limit_mib=256, output_limit_kib=64, max_processes=16, max_tests=None)
+limits = dict(time_limit_s=2, wall_limit_s=9, memory_limit_mib=256, output_limit_kib=64, disk_limit_mib=64)
+limits |= dict(max_processes=16, max_tests=None)
 for program in ("print(3)", "import os\\nwhile True: os.fork()", "print(4)"):
     tests = (TestCase("", "3"),)
     job = Job(1, program, "p", "stdin", None, tests, None, comparison="tokens", container="rollout", **limits)

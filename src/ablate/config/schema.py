@@ -144,7 +144,8 @@ class VerifyConfig:
     time_limit_s: float = MISSING  # CPU seconds per test
     wall_factor: float = MISSING  # wall cap = factor x time limit + 1 s
     memory_limit_mib: int = MISSING
-    output_limit_kib: int = MISSING
+    output_limit_kib: int = MISSING  # or four times the expected output, where that is more
+    disk_limit_mib: int = MISSING  # the files that a program writes; they lie in memory
     max_processes: int = MISSING
     max_tests: int | None = MISSING  # only the hardest tests; null: all tests
     comparison: str = MISSING  # tokens | lcb | exact

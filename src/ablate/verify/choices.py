@@ -23,6 +23,7 @@ POSITIVE = (
     "wall_factor",
     "memory_limit_mib",
     "output_limit_kib",
+    "disk_limit_mib",
     "max_processes",
 )
 

@@ -45,6 +45,7 @@ class Job:
     wall_limit_s: float
     memory_limit_mib: int
     output_limit_kib: int
+    disk_limit_mib: int
     max_processes: int
     max_tests: int | None
     comparison: str
@@ -93,6 +94,7 @@ def make_job(config: VerifyConfig, problem: Problem, program: str) -> Job:
         wall_limit_s=config.wall_factor * time_limit_s + WALL_MARGIN_S,
         memory_limit_mib=problem.memory_limit_mib or config.memory_limit_mib,
         output_limit_kib=config.output_limit_kib,
+        disk_limit_mib=config.disk_limit_mib,
         max_processes=config.max_processes,
         max_tests=config.max_tests,
         comparison=config.comparison,

@@ -15,9 +15,9 @@ from ablate.verify.shown import cut, printed, returned
 
 MIB = 1 << 20
 UNCOUNTED_MIB = 512  # address space that thread arenas and libraries reserve without using it
-DISK_MIB = 64
 LOOK_EVERY_S = 0.05  # for memory where no control group limits it, and for time in which the program does not run
 STARVED_FACTOR = 5  # times the wall limit: a test that waited for a processor that long is given up, not scored
+MOST_BYTES = 4  # of a right answer, for each character of the expected one: long characters, or blanks around tokens
 GRACE_S = 10.0  # beyond that time, before the sandbox counts as broken
 NOT_THE_TESTS_FAULT = (VerdictKind.infrastructure_error, VerdictKind.compile_error)
 
@@ -51,10 +51,15 @@ def limits_of(job: Job, watched: bool) -> dict:
         "look_every_s": LOOK_EVERY_S,
         "memory_bytes": memory_bytes if watched else None,
         "address_space_bytes": memory_bytes + UNCOUNTED_MIB * MIB,
-        "output_bytes": job.output_limit_kib * 1024,
+        "output_bytes": max(output_limit(job, test.output) for test in job.tests),
         "max_processes": job.max_processes,
-        "disk_bytes": DISK_MIB * MIB,
+        "disk_bytes": job.disk_limit_mib * MIB,
     }
+
+
+def output_limit(job: Job, expected: str) -> int:
+    """How many bytes a program may print or return in a test: a right answer has room, however long it is."""
+    return max(job.output_limit_kib * 1024, MOST_BYTES * len(expected))
 
 
 def longest_wait_s(job: Job) -> float:
@@ -110,7 +115,7 @@ def score(job: Job, index: int, report: TestReport, output: int, result: int, ou
             return broken_test(job, index, f"{report.complaint}: correct it, or remove the test")
         return Outcome(VerdictKind.infrastructure_error, f"a test could not be confined: {report.complaint}")
     used = report.cpu_s, report.peak_kib / 1024
-    failure = failure_of(job, report, output, result, out_of_memory)
+    failure = failure_of(job, index, report, (output, result), out_of_memory)
     by_exit = failure is not None and failure[0] is VerdictKind.runtime_error and called_exit(report.status, result)
     expected = job.tests[index].output
 
@@ -144,7 +149,7 @@ def shown_answer(job: Job, output: int, result: int) -> str:
 
 
 def failure_of(
-    job: Job, report: TestReport, output: int, result: int, out_of_memory: bool
+    job: Job, index: int, report: TestReport, files: tuple[int, int], out_of_memory: bool
 ) -> tuple[VerdictKind, str] | None:
     """Why the test failed, before its answer is compared; None when it ended well.
 
@@ -162,9 +167,10 @@ def failure_of(
         return VerdictKind.infrastructure_error, f"the machine starved the program for {report.run_wait_s:.1f} s"
     if stopped == "wall":
         return VerdictKind.time_limit, f"{report.wall_s:.2f} s of wall time"
-    if os.fstat(output).st_size > job.output_limit_kib * 1024:
-        return VerdictKind.output_limit, f"more than {job.output_limit_kib} KiB"
-    note = os.pread(result, 2000, 0) if status else b""
+    limit = output_limit(job, job.tests[index].output)
+    if max(os.fstat(file).st_size for file in files) > limit:
+        return VerdictKind.output_limit, f"more than {limit // 1024} KiB of output"
+    note = os.pread(files[1], 2000, 0) if status else b""
     if status and note[:1] == b"M":
         return VerdictKind.memory_limit, "MemoryError"
     if os.WIFSIGNALED(status):

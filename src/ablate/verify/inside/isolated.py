@@ -104,10 +104,10 @@ def user_of(pid: str) -> int | None:
         return None  # ended meanwhile
 
 
-def content(descriptor: int) -> str:
+def content(descriptor: int, output_bytes: int) -> str:
     with os.fdopen(descriptor, "rb") as file:
         file.seek(0)
-        return base64.b64encode(file.read()).decode()
+        return base64.b64encode(file.read(output_bytes + 1)).decode()
 
 
 def receive_size(requests: int) -> int | None:
@@ -170,12 +170,12 @@ def run_test(prepared: program.Prepared, requests: int, size: int) -> dict:
         program.run(prepared, files, told)
     told.close()
     os.close(files[0])
-    report = watch.watch(child, confined, prepared.limits, members_of_user, meter)
+    report = watch.watch(child, confined, prepared.limits, members_of_user, meter, files[1:])
     confined.close()
     remove_user_traces()
     has_failed = bool(report.status or report.stopped or not report.is_confined)
-    answer = {"report": report.to_row(), "output": content(files[1]), "result": content(files[2])}
-    return {**answer, "is_last": has_failed}
+    output, result = (content(file, prepared.limits["output_bytes"]) for file in files[1:])
+    return {"report": report.to_row(), "output": output, "result": result, "is_last": has_failed}
 
 
 def say(answers: int, **answer: object) -> None:

@@ -150,11 +150,11 @@ def run_test(
     if child == 0:
         channel.detach()  # its descriptor is closed soon, and the number may then belong to a file of the program
         program.run(prepared, descriptors, told)
-    for descriptor in descriptors:
-        os.close(descriptor)
     told.close()
     members = partial(watch.members_of_namespace, idle)
-    row = watch.watch(child, confined, prepared.limits, members, meter, idle).to_row()
+    row = watch.watch(child, confined, prepared.limits, members, meter, descriptors[1:], idle).to_row()
+    for descriptor in descriptors:
+        os.close(descriptor)
     # Closing a unix socket also makes the kernel look for sockets that lie in each other's queues: a program can leave
     # some, with all their descriptors.
     confined.close()

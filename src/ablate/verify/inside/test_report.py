@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 
 COMPILED_TOO_LONG = 24  # status of a process whose compiler met its limit; also the number of SIGXCPU
 BROKEN_INPUT = "a line of its input is not JSON"  # how the complaint about such a test begins
-STOPPED = (None, "cpu", "memory", "wall", "starved")
+STOPPED = (None, "cpu", "memory", "output", "wall", "starved")
 
 
 @dataclass(frozen=True)

@@ -165,7 +165,7 @@ def arrange_descriptors(descriptors: list[int], functional: bool) -> list:
 
 def limit_resources(limits: dict) -> None:
     cpu_s = int(limits["cpu_s"]) + 2  # the watcher stops a test at the exact limit; this holds if the watcher starves
-    file_bytes = limits["output_bytes"] + 1  # one byte above the limit shows that the program wanted more
+    file_bytes = max(limits["output_bytes"], limits["disk_bytes"]) + 1  # one byte shows that the program wanted more
     for kind, value in (
         (resource.RLIMIT_CPU, cpu_s),
         (resource.RLIMIT_AS, limits["address_space_bytes"]),

@@ -10,7 +10,7 @@ import resource
 import select
 import signal
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import usage
 import walls
@@ -36,6 +36,7 @@ def watch(
     limits: dict,
     members: Members,
     meter: usage.CpuMeter,
+    files: Sequence[int] = (),
     idle: int | None = None,
 ) -> TestReport:
     """Wait until a test ends or reaches a limit and is stopped; reap its first process.
@@ -45,9 +46,10 @@ def watch(
         words: where the test says that its sandbox is complete, see ``walls.pair_for_words``.
         limits: see ``scoring.limits_of``.
         meter: made before the test was forked.
+        files: descriptors of the files that take the test's output and result.
         idle: the first process of the test's own PID namespace; all others end with it, and it waits for them.
     """
-    test = RunningTest(child, words, limits, members, meter)
+    test = RunningTest(child, words, limits, members, meter, files)
     stopped = test.wait()
     _, status, used = os.wait4(child, 0)
     reaped_s, peak_kib = used.ru_utime + used.ru_stime, used.ru_maxrss
@@ -85,13 +87,20 @@ class RunningTest:
     """One test's first process, and what the whole test has used so far."""
 
     def __init__(
-        self, child: int, words: _socket.socket, limits: dict, members: Members, meter: usage.CpuMeter
+        self,
+        child: int,
+        words: _socket.socket,
+        limits: dict,
+        members: Members,
+        meter: usage.CpuMeter,
+        files: Sequence[int] = (),
     ) -> None:
         self.child = child
         self.words = words
         self.limits = limits
         self.members = members
         self.meter = meter
+        self.files = files
         self.forked = self.looked = time.monotonic()
         self.began: float | None = None  # when its sandbox was complete and the program's first line ran
         self.complaint = ""
@@ -149,6 +158,8 @@ class RunningTest:
         own_s = 0.0 if self.began is None else time.monotonic() - self.began - kept_s
         if self.used_s >= self.limits["cpu_s"]:
             return "cpu", 0.0
+        if any(os.fstat(file).st_size > self.limits["output_bytes"] for file in self.files):
+            return "output", 0.0
         # The first sum counts a page that forks share once for each of them; the second sum counts it once.
         memory_bytes = self.limits["memory_bytes"]
         if memory_bytes is not None and usage.resident_bytes(pids) > memory_bytes < usage.proportional_bytes(pids):
