@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ablate.cli import objective_config
+from ablate.cli import objective_config, objective_names
 
 ROOT = Path(__file__).parents[1]
 TRAINER = ROOT / "src" / "ablate" / "trainer"
@@ -24,6 +24,7 @@ def table(page: str, heading: str) -> list[list[str]]:
 
 def test_the_table_of_objectives_is_their_yaml():
     heads, *rows = table("objectives.md", "## The objectives")
+    assert sorted(row[0].strip("`") for row in rows) == objective_names()
     for name, *cells in rows:
         config = objective_config(name.strip("`"))
         shown = dict(zip(heads[1:], cells, strict=True))

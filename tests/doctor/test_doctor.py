@@ -36,7 +36,17 @@ def test_the_command_of_the_ramp_up_runs_every_check_of_this_machine_and_all_are
     result = subprocess.run(command, capture_output=True, text=True, timeout=280)
     assert result.returncode == 0, result.stdout + result.stderr
     status = {row["check"]: row["status"] for row in json.loads(result.stdout)}
-    computed = {"sandbox", "engine", "weight hand-off", "trainer", "packing noise", "links", "disk", "open files"}
+    computed = {
+        "sandbox",
+        "engine",
+        "weight hand-off",
+        "trainer",
+        "packing noise",
+        "head",
+        "links",
+        "disk",
+        "open files",
+    }
     assert {check for check in computed if status[check] == OK} == computed, result.stdout
     assert status["Modal"] == status["W&B"] == NOT_NEEDED
 

@@ -36,8 +36,9 @@ def commands():
 
 def test_the_page_makes_an_objective_with_one_file_and_a_part_with_one_function(folder):
     files = sorted(str(path.relative_to(folder / "my_objectives")) for path in (folder / "my_objectives").rglob("*.*"))
-    assert files == ["halfway.py", "objective/halfway.yaml", "objective/sequence_dapo.yaml"]
-    assert (folder / "my_objectives/halfway.py").read_text().count("def ") == 1
+    assert files == ["ipo.py", "objective/ipo.yaml", "objective/sequence_dapo.yaml"]
+    assert len((folder / "my_objectives/ipo.py").read_text().splitlines()) == 4
+    assert len((folder / "my_objectives/objective/ipo.yaml").read_text().splitlines()) == 6
     assert len(commands()) == 4
 
 
@@ -46,6 +47,7 @@ def test_every_law_that_the_page_checks_holds(folder, command):
     result = run(folder, command)
     assert result.returncode == 0, result.stdout + result.stderr
     assert ", 0 broken, of " in result.stdout
+    assert ("weaker: surrogate=" in result.stdout) == ("ipo" in command)
 
 
 def test_the_backend_of_the_page_verifies_a_program_and_keeps_it(folder):
@@ -56,7 +58,7 @@ def test_the_backend_of_the_page_verifies_a_program_and_keeps_it(folder):
 
 
 def test_plan_checks_every_cell_of_a_sweep_with_it(folder):
-    words = "experiment=main seed=0 objective=grpo,halfway,sequence_dapo 'hydra.searchpath=[file://my_objectives]'"
+    words = "experiment=main seed=0 objective=grpo,ipo,sequence_dapo 'hydra.searchpath=[file://my_objectives]'"
     result = run(folder, f"python -m ablate.plan {words} paths.outputs={folder}/outputs")
     assert result.returncode == 0, result.stderr
     assert "3 runs: 3 missing" in result.stdout
@@ -65,8 +67,8 @@ def test_plan_checks_every_cell_of_a_sweep_with_it(folder):
 def test_a_knob_that_no_part_reads_is_an_error_that_names_the_knobs(folder):
     result = run(
         folder,
-        "python -m ablate.laws laws=halfway 'hydra.searchpath=[file://my_objectives]' +objective.temperature=2",
+        "python -m ablate.laws laws=ipo 'hydra.searchpath=[file://my_objectives]' +objective.temperature=2",
     )
     assert result.returncode == 2
     assert "no part reads temperature: the knobs are clip_low, clip_high" in result.stderr
-    assert "correction_high, power" in result.stderr
+    assert "correction_high, max_move" in result.stderr

@@ -16,6 +16,7 @@ CHOICES = {
     "rollout.engine.kind": ("vllm",),
     "rollout.engine.placement": ("auto", "inline", "child", "servers"),
     "rollout.engine.weight_transfer": ("broadcast", "file"),
+    "rollout.engine.head_dtype": ("float32", "model"),
     "optim.schedule": ("constant", "cosine"),
     "optim.old_logp": ("trainer", "rollout"),
     "parallel.precision": ("fp32", "bf16"),

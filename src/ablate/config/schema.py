@@ -104,6 +104,7 @@ class EngineConfig:
     min_tokens_per_s: float = MISSING  # servers: a request that takes longer than its tokens at this rate is lost
     min_live_share: float = MISSING  # servers: with fewer alive the run checkpoints, leaves and is queued again
     dtype: str = MISSING
+    head_dtype: str = MISSING  # of the logits: float32, as the trainer's are | model: rounded to dtype
     max_num_seqs: int = MISSING
     tensor_parallel: int = MISSING
     gpu_memory_utilization: float = MISSING

@@ -32,10 +32,11 @@ PROMPT_TOKENS, NUM_GROUPS, SAMPLES = 24, 4, 4
 ENGINE_MEMORY_SHARE = 0.3  # of a GPU: a trainer shares the device here
 # Mean difference of a token's log-probability, nats. fp32: parity tests find 4e-6; bf16: 6.5e-3 on a CPU, twice that.
 MEAN_GAP_NATS = {"fp32": 1e-4, "bf16": 0.013}
+HEAD_NOISE = 1.1  # the two engines sample different tokens, so their gaps differ by chance
 
 
 def compute(config: RunConfig) -> list[Finding]:
-    """Engine start, weight hand-off, trainer against transformers, and the noise of another packing."""
+    """Engine start, weight hand-off, trainer against transformers, noise of another packing, precision of the head."""
     transformers.utils.logging.disable_progress_bar()
     objective = objectives.build(config.objective)
     precision = config.parallel.precision
@@ -56,7 +57,7 @@ def compute(config: RunConfig) -> list[Finding]:
         seconds = time.perf_counter() - start
         batch = make_batch(sampled_groups(engine, config), objective)
         logp_BT, _ = trainer.logp(batch)
-        gap = mean_gap(logp_BT, batch.rollout_logp_BT, batch)
+        gap = gap_of_engine = mean_gap(logp_BT, batch.rollout_logp_BT, batch)
         says = f"{seconds:.2f} s; trainer and engine then differ by {gap:.1e} nats a token ({precision})"
         findings.append(judged("weight hand-off", gap, precision, says))
         gap = mean_gap(logp_BT, logp_of_transformers(second, batch, config.rollout.temperature), batch)
@@ -64,8 +65,32 @@ def compute(config: RunConfig) -> list[Finding]:
             judged("trainer", gap, precision, f"{gap:.1e} nats a token from transformers in fp32 ({precision})")
         )
         findings.append(packings(trainer, batch, logp_BT, objective))
+        findings.append(head(config, second, gap_of_engine, trainer))
         close_engines()
     return findings
+
+
+def head(config: RunConfig, model_dir: Path, gap: float, trainer: Trainer) -> Finding:
+    """What full-precision logits in the engine are worth: the mismatch with them and without, in the run's precision.
+
+    Args:
+        gap: mean difference of trainer and engine as the run is configured, nats a token.
+    """
+    engine = config.rollout.engine
+    if engine.dtype == "float32":
+        return Finding("head", OK, "the engine's logits are float32, as the trainer's always are")
+    other = {"float32": "model", "model": "float32"}[engine.head_dtype]
+    close_engines()
+    changed = open_engine(model_dir, engine_config(replace(engine, head_dtype=other)), CONTEXT, CONTEXT)
+    batch = make_batch(sampled_groups(changed, config), objectives.build(config.objective))
+    gaps = {engine.head_dtype: gap, other: mean_gap(trainer.logp(batch)[0], batch.rollout_logp_BT, batch)}
+    says = ", ".join(f"{name}: {gaps[name]:.1e}" for name in ("float32", "model"))
+    says = (
+        f"nats a token between trainer ({config.parallel.precision}) and engine, by rollout.engine.head_dtype: {says}"
+    )
+    if gap <= HEAD_NOISE * gaps[other]:
+        return Finding("head", OK, says)
+    return Finding("head", WARNING, says, f"set rollout.engine.head_dtype={other}")
 
 
 def judged(check: str, gap: float, precision: str, says: str) -> Finding:

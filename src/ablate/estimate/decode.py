@@ -48,9 +48,13 @@ def engine_speed(shape: Shape, engine: EngineConfig, device: DeviceConfig) -> En
     """The speed of one engine on ``engine.tensor_parallel`` such devices."""
     size = engine.tensor_parallel
     num_bytes = NUM_BYTES[engine.dtype]
+    # A GPU sums the product in float32 anyway and writes it as it is. On a CPU vLLM copies the weights at every step.
+    copied = device.is_cpu and engine.head_dtype == "float32" and num_bytes < NUM_BYTES["float32"]
+    head_bytes = shape.embedding * 2 * NUM_BYTES["float32"] if copied else 0  # written, and read again
     sums_s = shape.num_layers * SUMS_PER_LAYER * device.collective_s if size > 1 else 0.0
     return EngineSpeed(
-        weight_bytes=(shape.num_parameters - (0 if shape.tied_embeddings else shape.embedding)) * num_bytes,
+        weight_bytes=(shape.num_parameters - (0 if shape.tied_embeddings else shape.embedding)) * num_bytes
+        + head_bytes,
         kv_bytes=shape.kv_numbers * num_bytes,
         flops=shape.layer_flops + shape.projection_flops,
         attention_flops=shape.attention_flops,

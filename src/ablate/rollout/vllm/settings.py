@@ -36,9 +36,14 @@ def engine_arguments(config: EngineConfig, longest: int, hf_config: dict[str, An
         "enable_prefix_caching": config.prefix_caching,
         "worker_extension_cls": "ablate.rollout.vllm.worker.WorkerExtension",
     }
+    overrides: dict[str, Any] = {}
     if longest > hf_config["max_position_embeddings"]:
         # vLLM refuses a max_model_len beyond the model's positions, and sizes its table of rotations by them.
-        arguments["hf_overrides"] = {"max_position_embeddings": longest}
+        overrides["max_position_embeddings"] = longest
+    if config.head_dtype != "model" and config.head_dtype != config.dtype:
+        overrides["head_dtype"] = config.head_dtype
+    if overrides:
+        arguments["hf_overrides"] = overrides
     if on_cpu:
         # The CPU backend of vLLM 0.31 cannot rewind the seeded generator of a request whose prompt was cut between two
         # steps ("CPU Generator does not use offset"), so prompts are never cut.
