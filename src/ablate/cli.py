@@ -105,7 +105,7 @@ def help_page(doc: str | None) -> str:
 
 
 def hand_over(old: str, new: str, words: Sequence[str]) -> None:
-    """Run the command ``new`` with ``words``, after one line that says so: ``old`` was its name in version 0.1."""
+    """Run the command ``new`` with ``words``, after one line that names it; ``old`` is its former name."""
     print(f"note: {old} is now {new}", file=sys.stderr)
     sys.argv = [new, *words]
     runpy.run_module(new, run_name="__main__", alter_sys=True)

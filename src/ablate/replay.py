@@ -15,7 +15,7 @@ from ablate.cli import hand_over, read_words, run_main
 
 
 def main() -> None:
-    if any(word.startswith("rollouts=") for word in sys.argv[1:]):  # the command line of version 0.1
+    if any(word.startswith("rollouts=") for word in sys.argv[1:]):  # a former command line
         return hand_over("ablate.replay rollouts=", "ablate.laboratory", sys.argv[1:])
     words = read_words(__doc__, ("cases", "out"), required=("cases", "out"))
     from ablate.objectives.laws.cases import replay_file

@@ -37,7 +37,7 @@ OWN_KEYS = ("status", "out", "next", "queued", "missing_files", *MACHINE_KEYS, *
 
 
 def main() -> None:
-    if "estimate=true" in sys.argv:  # the command line of version 0.1
+    if "estimate=true" in sys.argv:  # a former command line
         foreign = (*(f"{key}=" for key in OWN_KEYS), "estimate=")
         words = [re.sub(r"^planner\b", "assumptions", word) for word in sys.argv[1:] if not word.startswith(foreign)]
         return hand_over("ablate.plan estimate=true", "ablate.estimate", words)

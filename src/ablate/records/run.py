@@ -117,7 +117,7 @@ class RunDirectory:
             self.steps.drop_eval_samples()
 
     def write_selected(self, selected: Mapping[str, Any]) -> None:
-        """Record which checkpoint was selected, and by which scores; ``Session.finish`` says what it holds."""
+        """Record which checkpoint was selected, and by which scores; see ``session.evaluation.finish``."""
         write_atomic(self.selected_path, json.dumps(selected, indent=2) + "\n")
 
     def selected(self) -> dict[str, Any] | None:
