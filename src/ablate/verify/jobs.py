@@ -53,6 +53,8 @@ class Job:
     prelude: str | None = None
     second_comparison: str | None = None
     case_insensitive: bool = False
+    wall_factor: float = 1.0
+    time_scale: float | str = 1  # as configured; the limits of this job may be scaled already
     fresh: bool = False  # begin with a container started for this job
 
 
@@ -67,6 +69,10 @@ class Interrupted(Exception):
 def accepts_any_case(choice: str, statement: str) -> bool:
     """Whether yes is as good an answer as YES, by ``verify.case_insensitive``."""
     return bool(ANY_CASE.search(statement)) if choice == "statement" else str(choice).lower() == "true"
+
+
+def wall_limit_s(factor: float, time_limit_s: float) -> float:
+    return factor * time_limit_s + WALL_MARGIN_S
 
 
 def make_job(config: VerifyConfig, problem: Problem, program: str) -> Job:
@@ -91,7 +97,7 @@ def make_job(config: VerifyConfig, problem: Problem, program: str) -> Job:
         tests=problem.tests,
         float_tolerance=problem.float_tolerance,
         time_limit_s=time_limit_s,
-        wall_limit_s=config.wall_factor * time_limit_s + WALL_MARGIN_S,
+        wall_limit_s=wall_limit_s(config.wall_factor, time_limit_s),
         memory_limit_mib=problem.memory_limit_mib or config.memory_limit_mib,
         output_limit_kib=config.output_limit_kib,
         disk_limit_mib=config.disk_limit_mib,
@@ -102,6 +108,8 @@ def make_job(config: VerifyConfig, problem: Problem, program: str) -> Job:
         prelude=config.prelude,
         second_comparison=config.second_comparison,
         case_insensitive=accepts_any_case(config.case_insensitive, problem.statement),
+        wall_factor=config.wall_factor,
+        time_scale=config.time_scale,
     )
 
 

@@ -45,6 +45,9 @@ START_TIMEOUT_S = 60.0
 END_TIMEOUT_S = 0.1
 REAP_TIMEOUT_S = 5.0
 MAX_COMPLAINT = 400
+DEVICE_LINKS = {"/dev/shm": "/tmp", "/dev/fd": "/proc/self/fd"} | {
+    f"/dev/{name}": f"/proc/self/fd/{number}" for number, name in enumerate(("stdin", "stdout", "stderr"))
+}
 ENVIRONMENT = {
     "HOME": "/tmp",
     "PATH": "/python/bin",
@@ -93,11 +96,12 @@ def arguments(
         line += ["--symlink", target, place]
     for place in view.masks:
         line += ["--tmpfs", place, "--remount-ro", place]
-    line += ["--proc", "/proc", "--dir", "/tmp", "--perms", "0755", "--dir", "/dev", "--symlink", "/tmp", "/dev/shm"]
+    line += ["--proc", "/proc", "--dir", "/tmp", "--perms", "0755", "--dir", "/dev"]
     for source, place in devices:
         line += ["--dev-bind", source, place]
-    for name, target in (("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")):
-        line += ["--symlink", f"/proc/self/fd{target}", f"/dev/{name}"]
+    if all(place != "/dev" for _, place in devices):
+        for place, target in DEVICE_LINKS.items():
+            line += ["--symlink", target, place]
     for descriptor, name in zip(module_fds, SOURCES, strict=True):
         line += ["--perms", "0444", "--file", str(descriptor), f"/sandbox/{name}"]
     line += ["--remount-ro", "/", "--chdir", "/"]

@@ -8,8 +8,10 @@ import sys
 from pathlib import Path
 
 from ablate.verify.inside import kernel
+from ablate.verify.local.container import DEVICE_LINKS
 from ablate.verify.local.sandbox_view import View
 
+HOST_DEVICES = [(place, place) for place in kernel.DEVICES]
 STAGES = ("/mnt", "/media", "/srv", "/opt", "/var/tmp", "/tmp")
 
 
@@ -53,17 +55,19 @@ def stage(bwrap: str, view: View) -> tuple[list[tuple[str, str]], list[tuple[str
 
 
 def make_devices(directory: Path) -> list[tuple[str, str]]:
-    """Make device nodes, so that nothing can lock those of the host; where that is denied, take the host's."""
+    """Make a /dev with nodes of its own, so that nothing can lock those of the host; take the host's if that is denied.
+
+    It is one mount: the kernel copies each mount for each test.
+    """
     directory.mkdir()
     kernel.mount(b"tmpfs", bytes(directory), b"tmpfs", kernel.MS_NOSUID | kernel.MS_NOEXEC, b"mode=755,size=64k")
-    made = []
-    for place, minor in kernel.DEVICES.items():
-        node = directory / Path(place).name
-        try:
+    try:
+        for place, minor in kernel.DEVICES.items():
+            node = directory / Path(place).name
             os.mknod(node, stat.S_IFCHR, os.makedev(1, minor))
-        except PermissionError:  # a container may not have the right
-            made.append((place, place))
-            continue
-        node.chmod(0o666)
-        made.append((str(node), place))
-    return made
+            node.chmod(0o666)
+    except PermissionError:  # a container may not have the right
+        return HOST_DEVICES
+    for place, target in DEVICE_LINKS.items():
+        (directory / Path(place).name).symlink_to(target)
+    return [(str(directory), "/dev")]

@@ -29,7 +29,7 @@ from ablate.verify.local.container import (
     memory_file,
 )
 from ablate.verify.local.messages import receive_message, send_message
-from ablate.verify.local.staging import stage
+from ablate.verify.local.staging import HOST_DEVICES, stage
 from ablate.verify.scoring import MIB, Outcome, limits_of, longest_wait_s, run_in_order, score
 
 CONTAINER_MIB = 64  # the server's and the program process's own memory, in addition to the test's
@@ -114,7 +114,7 @@ class Supervisor:
         if os.getuid() == 0:
             binds, devices = stage(bwrap, view)
         else:
-            binds, devices = list(view.binds), [(place, place) for place in kernel.DEVICES]
+            binds, devices = list(view.binds), HOST_DEVICES
         self.line = line
         self.current: int | None = None
         self.problem_id: str | None = None
