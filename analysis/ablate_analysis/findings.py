@@ -12,6 +12,7 @@ from ablate_analysis.infrastructure import infrastructure_sentences
 from ablate_analysis.load import Experiment
 from ablate_analysis.outcomes import WARM_START
 from ablate_analysis.selection import selection_caveat
+from ablate_analysis.speeds import speed_sentences
 from ablate_analysis.tables import never_live, points, probability, published_rows, with_interval
 from ablate_analysis.verdicts import listed
 
@@ -150,6 +151,10 @@ def caveats(experiment: Experiment, comparison: Comparison) -> list[str]:
             "not repeat these records."
         )
     sentences += infrastructure_sentences(experiment.scores, experiment.metrics)
+    sentences += speed_sentences(
+        {run.name: run.manifest for run in experiment.runs},
+        {run.name: run.config["verify"].get("time_scale") for run in experiment.runs},
+    )
     if experiment.skipped:
         sentences.append(f"Left out, not finished: {'; '.join(experiment.skipped)}.")
     return sentences

@@ -144,9 +144,11 @@ def attempt(config: RunConfig, config_yaml: str, run: RunDirectory, is_leader: b
     from ablate.records.provenance import dirty_diff, facts
     from ablate.rollout.engine import TooFewServers
     from ablate.session import open_session
+    from ablate.verify.speed import speed_s
 
     if is_leader:
         about = {**facts(config_yaml), "outside_files": outside_files(config.objective)}
+        about["verify_speed_s"] = speed_s(config.verify)
         if config.rollout.groups_from == "atropos":
             about["groups"] = "from Atropos, in order of arrival: a checkpoint resumes the weights, not the records"
         run.begin_attempt(about, dirty_diff())

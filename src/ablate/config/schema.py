@@ -143,6 +143,8 @@ class VerifyConfig:
     workers: int = MISSING
     queue_size: int = MISSING
     time_limit_s: float = MISSING  # CPU seconds per test
+    time_scale: int | float | str = MISSING  # factor of CPU time limits: a number, or auto, by the speed of the cores
+    reference_speed_s: float = MISSING  # CPU seconds of verify/speed.py's program on the core that auto compares with
     wall_factor: float = MISSING  # wall cap = factor x time limit + 1 s
     memory_limit_mib: int = MISSING
     output_limit_kib: int = MISSING  # or four times the expected output, where that is more

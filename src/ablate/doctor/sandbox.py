@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from ablate.config import RunConfig
+from ablate.config import RunConfig, VerifyConfig
 from ablate.doctor.finding import FAILED, OK, WARNING, Finding
 from ablate.types import Problem, TestCase, VerdictKind
 from ablate.verify.local.cgroups import NO_GROUP
+from ablate.verify.speed import measured_by_s
 from ablate.verify.verifier import open_verifier
 
+MUCH_SLOWER = 2.0  # other work on the machine can make the difference of a smaller factor
 HONEST = "a, b = map(int, input().split())\nprint(a + b)\n"
 # Prints the right answer only if it can reach a server of this machine, or write outside its own directory.
 ESCAPES = """import socket
@@ -64,6 +66,7 @@ def sandbox(config: RunConfig) -> list[Finding]:
         verdicts = {name: verifier.submit(problem, program).result() for name, program in programs.items()}
         seconds = time.perf_counter() - start
         containment = verifier.backends[0].containment
+        cores = speed(config.verify, measured_by_s(verifier.backends[0], verify))
     wrong = {
         name: verdict
         for name, verdict in verdicts.items()
@@ -79,7 +82,19 @@ def sandbox(config: RunConfig) -> list[Finding]:
             else "do not train on this machine: a program that must fail passes, or an honest one does not"
         )
         return [Finding("sandbox", FAILED, says, fix)]
-    return [Finding("sandbox", OK, f"{says}, in {seconds:.1f} s"), control_groups(containment)]
+    return [Finding("sandbox", OK, f"{says}, in {seconds:.1f} s"), control_groups(containment), cores]
+
+
+def speed(verify: VerifyConfig, seconds: float) -> Finding:
+    """How fast the cores are that verify, and whether limits of CPU time take it into account."""
+    slower = seconds / verify.reference_speed_s
+    says = f"the fixed program takes {1000 * seconds:.0f} ms, {slower:.2f} times as long as on the reference core"
+    if verify.time_scale != 1:
+        return Finding("speed of the cores", OK, f"{says}; verify.time_scale={verify.time_scale}")
+    if slower > MUCH_SLOWER:
+        fix = "set verify.time_scale=auto, unless limits must be those of a publication: right programs may exceed them"
+        return Finding("speed of the cores", WARNING, says, fix)
+    return Finding("speed of the cores", OK, says)
 
 
 def control_groups(containment: str) -> Finding:

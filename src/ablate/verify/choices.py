@@ -12,6 +12,7 @@ from ablate.verify.compare import COMPARISONS
 from ablate.verify.extract import EXTRACTIONS
 from ablate.verify.local.backend import LocalBackend
 from ablate.verify.modal.backend import ModalBackend
+from ablate.verify.speed import AUTO
 
 BACKENDS: dict[str, type[Backend]] = {"local": LocalBackend, "modal": ModalBackend}
 MAX_PRELUDE_CHARACTERS = 32_768  # as JSON; the fork server receives messages of 64 KiB
@@ -20,6 +21,7 @@ POSITIVE = (
     "workers",
     "queue_size",
     "time_limit_s",
+    "reference_speed_s",
     "wall_factor",
     "memory_limit_mib",
     "output_limit_kib",
@@ -78,6 +80,9 @@ def check_verify(config: VerifyConfig) -> None:
     for key in POSITIVE:
         if not 0 < getattr(config, key) < math.inf:
             raise UserError(f"verify.{key} must be above 0 and finite, not {getattr(config, key)}")
+    scale = config.time_scale
+    if scale != AUTO and (isinstance(scale, str | bool) or not 0 < scale < math.inf):
+        raise UserError(f"verify.time_scale={scale} is not auto or a number above 0: choose one")
     if config.retries < 0:
         raise UserError(f"verify.retries must be 0 or above, not {config.retries}")
     if config.max_tests is not None and config.max_tests < 1:

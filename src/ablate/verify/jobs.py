@@ -109,7 +109,7 @@ def make_job(config: VerifyConfig, problem: Problem, program: str) -> Job:
         second_comparison=config.second_comparison,
         case_insensitive=accepts_any_case(config.case_insensitive, problem.statement),
         wall_factor=config.wall_factor,
-        time_scale=config.time_scale,
+        time_scale=config.time_scale if isinstance(config.time_scale, str) else float(config.time_scale),
     )
 
 

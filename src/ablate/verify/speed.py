@@ -1,7 +1,7 @@
 """How fast the cores are that verify, by a fixed program, and what ``verify.time_scale`` makes of it.
 
-Contests limit CPU time on a judge of their own. The same limit on a core of half the speed fails programs that the contest
-accepts, and on a faster one it accepts what the contest fails.
+A contest limits CPU time on machines of its own. The same limit on a core of half the speed fails programs that the
+contest accepts, and on a faster one it accepts what the contest fails.
 """
 
 from __future__ import annotations

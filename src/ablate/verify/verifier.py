@@ -22,6 +22,7 @@ from ablate.verify.choices import BACKENDS, check_verify
 from ablate.verify.extract import EXTRACTIONS
 from ablate.verify.jobs import BROKEN_TEST, CANCELLED, Job, infrastructure_error, make_job
 from ablate.verify.local.cgroups import NO_GROUP
+from ablate.verify.speed import scaled, time_scale
 
 log = logging.getLogger(__name__)
 BACK_OFF_S = 0.1  # doubled at every retry
@@ -54,6 +55,7 @@ class Verifier:
         try:
             for backend in self.backends:
                 backend.start()
+            self.time_scale = time_scale(config, self.backends[0])
         except (BackendError, UserError) as error:
             for backend in self.backends:
                 backend.stop()
@@ -84,7 +86,8 @@ class Verifier:
         if self.closed:
             raise RuntimeError("the verifier is closed")
         job = make_job(self.config, problem, program)
-        turn = Turn(Future(), job, verdict_key(job) if self.cache is not None and use_cache else None)
+        key = verdict_key(job) if self.cache is not None and use_cache else None
+        turn = Turn(Future(), scaled(job, self.time_scale), key)
         known = self.known(turn)
         if known is not None:
             turn.future.set_result(known)
