@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from ablate.cli import compose
 from ablate.config import RunConfig, parse, section
-from ablate.estimate.collect import Pool, Work, collect
+from ablate.estimate.collect import BatchWork, Pool, collect
 from ablate.estimate.decode import EngineSpeed, engine_speed
 from ablate.estimate.device import AssumptionsConfig, DeviceConfig
 from ablate.estimate.estimator import Estimator
@@ -267,7 +267,7 @@ def engine_calls(traced: Traced, run: RunDirectory) -> list[tuple[list[tuple[int
 def simulated(speed: EngineSpeed, lengths: Sequence[tuple[int, int]], config: RunConfig) -> float:
     """Seconds of these requests on one engine, verification aside."""
     given = iter([pair for length in lengths for pair in (length, length)])  # a group asks for its prompt first
-    work = Work(len(lengths), 1, lambda: next(given), verify_s=lambda: 0.0)
+    work = BatchWork(len(lengths), 1, lambda: next(given), verify_s=lambda: 0.0)
     return collect(Pool(speed, 1, config.rollout.engine.max_num_seqs, 1), work).sampled_s
 
 

@@ -13,7 +13,7 @@ from ablate.config import parse
 from ablate.errors import UserError
 from ablate.estimate.__main__ import main
 from ablate.estimate.cells import estimates_of
-from ablate.estimate.collect import Pool, Work, collect
+from ablate.estimate.collect import BatchWork, Pool, collect
 from ablate.estimate.decode import EngineSpeed
 from ablate.estimate.lengths import recorded_lengths, resampled
 from ablate.estimate.memory import rank_memory, rank_parameters
@@ -47,7 +47,7 @@ def configuration(*words):
 
 
 def work(num_groups=4, group_size=2, lengths=lambda: (0, 10), **others):
-    return Work(num_groups, group_size, lengths, verify_s=others.pop("verify_s", lambda: 0.0), **others)
+    return BatchWork(num_groups, group_size, lengths, verify_s=others.pop("verify_s", lambda: 0.0), **others)
 
 
 def random_lengths(seed):
@@ -96,7 +96,7 @@ def test_a_response_that_the_context_cuts_has_no_program_to_wait_for():
     lengths = [(5, 10), (5, 20), (5, 30), (5, 40)]
     given = (iter([(5, 0), *((5, length) for _, length in lengths)]) for _ in range(2))
     every, cut = (
-        collect(pool, Work(1, 4, lambda pairs=pairs: next(pairs), verify_s=lambda: 3.0, context=context))
+        collect(pool, BatchWork(1, 4, lambda pairs=pairs: next(pairs), verify_s=lambda: 3.0, context=context))
         for pairs, context in zip(given, (None, 35), strict=True)
     )
     assert (every.program_s, cut.program_s) == (pytest.approx(12.0), pytest.approx(6.0))

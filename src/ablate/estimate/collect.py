@@ -37,7 +37,7 @@ class Pool:
 
 
 @dataclass(frozen=True)
-class Work:
+class BatchWork:
     """What is sampled: ``num_groups`` that are kept, of at most ``max_draws``."""
 
     num_groups: int
@@ -81,7 +81,7 @@ class _Group:
 @dataclass
 class _Simulation:
     pool: Pool
-    work: Work
+    work: BatchWork
     servers: list[Server]
     queue: deque[Sequence] = field(default_factory=deque)
     sequences: list[Sequence] = field(default_factory=list)
@@ -196,7 +196,7 @@ class _Simulation:
         return None
 
 
-def collect(pool: Pool, work: Work) -> Collected:
+def collect(pool: Pool, work: BatchWork) -> Collected:
     """Simulate one batch."""
     simulation = _Simulation(pool, work, pool.servers(), num_free=pool.num_sandboxes)
     simulation.run()

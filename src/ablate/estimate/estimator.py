@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from statistics import mean
 
 from ablate.config import RunConfig
-from ablate.estimate.collect import Collected, Lengths, Pool, Work, collect
+from ablate.estimate.collect import BatchWork, Collected, Lengths, Pool, collect
 from ablate.estimate.decode import NUM_BYTES, engine_speed
 from ablate.estimate.device import AssumptionsConfig, DeviceConfig
 from ablate.estimate.lengths import lognormal, programs, resampled
@@ -74,7 +74,7 @@ class Estimator:
         rollout, assumed = self.config.rollout, self.assumptions
         outcomes = random.Random(f"{assumed.seed} outcomes {purpose}")
         kept_share = assumed.kept_share if self.drops_groups else 1.0
-        work = Work(
+        work = BatchWork(
             rollout.prompts_per_step,
             rollout.samples_per_prompt,
             self.lengths(context, purpose),
@@ -98,7 +98,7 @@ class Estimator:
         config, purpose = self.config.eval, f"evaluation {context}"
         count = config.expected_problems or self.assumptions.eval_problems
         lengths, run_s = self.lengths(context, purpose), self.programs(purpose)
-        return collect(self.pool(), Work(count, config.samples_per_problem, lengths, run_s, context=context))
+        return collect(self.pool(), BatchWork(count, config.samples_per_problem, lengths, run_s, context=context))
 
     def step_of(self, collected: Collected) -> StepSeconds:
         """The stages of a step that trains on ``collected``."""

@@ -21,7 +21,7 @@ ADAM_BYTES = 30  # of a parameter: gradient, main weight and moments are read, a
 
 
 @dataclass(frozen=True)
-class Layout:
+class LayoutSizes:
     """The sizes of ``parallel`` that matter here, with the number of data-parallel copies."""
 
     tensor: int
@@ -34,10 +34,10 @@ class Layout:
         return self.tensor * self.pipeline * self.context * self.data
 
 
-def layout_of(parallel: ParallelConfig) -> Layout:
+def layout_of(parallel: ParallelConfig) -> LayoutSizes:
     model_size = parallel.tensor * parallel.pipeline * parallel.context
     world = parallel.world_size or model_size
-    return Layout(parallel.tensor, parallel.pipeline, parallel.context, world // model_size)
+    return LayoutSizes(parallel.tensor, parallel.pipeline, parallel.context, world // model_size)
 
 
 def layers_again(shape: Shape, parallel: ParallelConfig) -> int:
@@ -98,7 +98,7 @@ class TrainerSpeed:
     """Costs of one rank, and how often each occurs; ``trainer_speed`` makes it."""
 
     shape: Shape
-    layout: Layout
+    layout: LayoutSizes
     parallel: ParallelConfig
     device: DeviceConfig
 
