@@ -18,7 +18,7 @@ from ablate.files import replacing, scratch_path, write_atomic
 from ablate.files.parquet import write_parquet, write_parts, write_row_groups
 from ablate.process.preemption import Preempted
 from ablate.records import RunDirectory
-from ablate.session import RunState, Session, checkpoints
+from ablate.session import RunState, Session, UnderWay, checkpoints
 from ablate.tracking import NoMirror
 from ablate.train import close_attempt, disk_faults_in_one_sentence
 from ablate.trainer.checkpoint.whole_weights import checkpoint_tensors
@@ -63,7 +63,7 @@ def fill(session: Session, last_step: int) -> None:
         if step == 2:
             steps.append_eval([EvalRow(step, 160, "p0", "easy", 0, 17, True, True, "accepted")])
         session.record(step, {"train/loss": step / 3} | ({"eval/pass@1/160": 1.0} if step == 2 else {}))
-        checkpoints.save(session, RunState(step=step))
+        checkpoints.save(session, RunState(step=step), UnderWay())
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ def session(filled, tmp_path, tiny_checkpoint) -> Session:
 
 
 def test_a_run_with_all_its_records_continues_at_its_newest_checkpoint(session):
-    assert checkpoints.restore(session).step == 3
+    assert checkpoints.restore(session)[0].step == 3
     assert session.display.said == ["continuing after step 3"]
 
 
@@ -116,7 +116,7 @@ HOLES = {  # what happens to the records -> the step where the run continues, an
 def test_a_hole_in_the_records_is_named_and_its_steps_are_repeated(session, what):
     damage, step, said = HOLES[what]
     damage(session.run.steps)
-    assert checkpoints.restore(session).step == step
+    assert checkpoints.restore(session)[0].step == step
     assert said in session.display.said[0]
     rows = [row["step"] for row in session.run.steps.metrics()]
     assert rows == list(range(1, step + 1))
@@ -143,7 +143,7 @@ def test_a_hole_that_every_checkpoint_vouches_for_is_refused_and_nothing_is_lost
 def test_a_run_that_no_longer_saves_rollouts_continues_without_them(session, filled, tiny_checkpoint):
     shutil.rmtree(session.run.steps.rollouts_path)
     again = session_of(session.run.path.parent, tiny_checkpoint, "logging.save_rollouts=false")
-    assert checkpoints.restore(again).step == 3
+    assert checkpoints.restore(again)[0].step == 3
 
 
 @pytest.mark.parametrize("override", ["objective=gspo", "optim.lr=0.5", "seed=7"])
@@ -161,12 +161,12 @@ def test_a_checkpoint_of_another_run_is_refused_and_named(session, override, tmp
     with pytest.raises(UserError, match="another run"):
         next(checkpoint_tensors(stranger, tiny_checkpoint, cases.SINGLE, 96))
     shutil.rmtree(stranger)
-    assert checkpoints.restore(session).step == 3
+    assert checkpoints.restore(session)[0].step == 3
 
 
 def test_what_may_change_between_two_attempts_makes_no_other_run(session, tiny_checkpoint):
     again = session_of(session.run.path.parent, tiny_checkpoint, "checkpoint.every=7", "rollout.engine.max_num_seqs=3")
-    assert checkpoints.restore(again).step == 3
+    assert checkpoints.restore(again)[0].step == 3
 
 
 def write_with_replacing(path: Path) -> None:
@@ -194,7 +194,7 @@ def test_a_file_gets_its_name_once_its_bytes_are_on_disk(write, tmp_path, monkey
 def test_a_checkpoint_gets_its_name_once_its_bytes_are_on_disk(session, monkeypatch):
     events = noted_disk_events(monkeypatch)
     session.run.steps.rollouts_file(3).stat()
-    checkpoints.save(session, RunState(step=4))
+    checkpoints.save(session, RunState(step=4), UnderWay())
     directory = session.run.checkpoints_path / "step_000004"
     named = events.index(("name", str(directory)))
     synced = {inode for kind, inode in events[:named] if kind == "sync"}
@@ -225,8 +225,8 @@ def noted_disk_events(monkeypatch) -> list[tuple[str, object]]:
 
 
 def test_a_stop_in_a_run_that_continued_says_which_checkpoint_is_the_newest(session):
-    state = checkpoints.restore(session)
-    with pytest.raises(Preempted), checkpoints.written_when_preempted(session, state):
+    state, under_way = checkpoints.restore(session)
+    with pytest.raises(Preempted), checkpoints.written_when_preempted(session, state, under_way):
         raise Preempted
     assert session.display.said[-1] == "asked to stop: checkpoint written after step 3"
 
@@ -249,7 +249,7 @@ def test_a_run_whose_directory_is_renamed_says_so_and_does_not_bring_the_old_one
     run.path.rename(run.path.with_name("renamed"))
     for work in (
         lambda: session.record(4, {"train/loss": 0.5}),
-        lambda: checkpoints.save(session, RunState(step=4)),
+        lambda: checkpoints.save(session, RunState(step=4), UnderWay()),
         lambda: run.steps.metrics_path.read_text(),
     ):
         with pytest.raises(UserError, match=r"was renamed or removed.*its name"), disk_faults_in_one_sentence(run):

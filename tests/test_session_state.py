@@ -41,8 +41,8 @@ def filled(group):
 
 def test_a_state_with_a_batch_that_waits_for_its_step_survives_a_checkpoint(tmp_path):
     groups = [filled(group) for group in rollout_groups()]
-    ahead = RolloutBatch(groups, {"rollout/pass_rate": 0.5}, {"position": 24})
-    state = RunState(2, 1, {"position": 16}, {1: 0.25, 2: 0.5}, {"train/loss": -0.125}, ahead)
+    ahead = [RolloutBatch(groups, {"rollout/pass_rate": 0.5}, {"position": position}) for position in (24, 32)]
+    state = RunState(2, 1, {"position": 16}, {1: 0.25, 2: 0.5}, {"train/loss": -0.125}, tuple(ahead))
     torch.save(state.as_plain(), tmp_path / "extra.pt")
     assert RunState.of_plain(torch.load(tmp_path / "extra.pt", weights_only=True)) == state
 

@@ -28,8 +28,7 @@ from ablate.errors import UserError
 
 if TYPE_CHECKING:
     from ablate.config import RunConfig
-    from ablate.rollout.draws import VerifiedDraw
-    from ablate.types import EvalRow
+    from ablate.types import EvalRow, RolloutGroup
 
 OWN_KEYS = ("checkpoint", "out", "samples", "samples_out")
 OF_SAMPLES = ("eval/pass@", "eval/second_", "eval/verdicts_", "eval/infra")  # the metrics that need no tokens
@@ -56,7 +55,7 @@ def evaluate_checkpoint(config: RunConfig, checkpoint: Path | None, samples_out:
     rows: list[EvalRow] = []
     programs: dict[str, list[str]] = {}
 
-    def keep(draw: VerifiedDraw) -> None:
+    def keep(draw: RolloutGroup) -> None:
         programs[draw.problem.id] = [verifier.program_of(each.text) or "" for each in draw.completions]
 
     for context in config.eval.contexts:

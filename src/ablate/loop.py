@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ablate.config.schedule import due_contexts, is_due
 from ablate.sampling import RolloutBatch
 from ablate.seeding import derive_seed
-from ablate.session import RunState, Session, batches, checkpoints, evaluation
+from ablate.session import RunState, Session, UnderWay, batches, checkpoints, evaluation, rollouts
 from ablate.trainer.batching import make_batch, rows_of_updates
 from ablate.trainer.updates import rows_without_own_pass, train_on, with_old_entropy, with_old_policy
 from ablate.types import TrainBatch
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 def train(session: Session) -> None:
     """Train one cell through its context stages, starting from its newest checkpoint.
 
+    Lag 0: the engine takes the trainer's weights and samples batch s, the trainer trains on it, and the new weights are
+    evaluated and saved. Lag k: batch s is there already; the engine takes the weights after step s - 1 and samples
+    batch s + k while the trainer trains on batch s, and an evaluation goes on during the next step.
+
     The records of step k are a function of the configuration alone: an interrupted run that continues leaves the same
     records as an unbroken run.
 
@@ -27,11 +31,12 @@ def train(session: Session) -> None:
         Preempted: after a checkpoint, if the process was asked to stop.
     """
     config = session.config
-    state = checkpoints.restore(session)
-    with checkpoints.written_when_preempted(session, state):
+    state, under_way = checkpoints.restore(session)
+    run = session, state, under_way
+    with checkpoints.written_when_preempted(*run):
         if state.step == 0 and config.eval.at_start:
-            evaluation.begin(session, state, [context.length for context in config.eval.contexts])
-            evaluation.end(session, state)
+            evaluation.begin(*run, [context.length for context in config.eval.contexts])
+            evaluation.end(*run)
         last_step = 0
         for index, stage in enumerate(config.context.stages):
             last_step += stage.steps
@@ -39,20 +44,21 @@ def train(session: Session) -> None:
                 continue
             checkpoints.enter_stage(session, index, state)
             if state.unrecorded is not None:  # an earlier attempt ended during the evaluation of this step
-                complete_step(session, state, is_last=state.step == last_step)
+                complete_step(*run, is_last=state.step == last_step)
             while state.step < last_step:
-                batch = batches.next_batch(session, state, stage.length)
-                batches.begin_ahead(session, state, stage.length, last_step)  # at lag 1 it is sampled meanwhile
-                metrics = train_one_step(session, batch, state.step + 1)
-                batches.advance(session, state, metrics)
-                complete_step(session, state, is_last=state.step == last_step)
+                batch = batches.next_batch(*run, stage.length, last_step)
+                batches.begin_ahead(*run, stage.length, last_step)
+                metrics = train_one_step(session, under_way, batch, state.step + 1)
+                batches.advance(*run, metrics)
+                complete_step(*run, is_last=state.step == last_step)
     evaluation.finish(session, state)
+    rollouts.finish_writing(session, under_way, state.step)
 
 
-def complete_step(session: Session, state: RunState, is_last: bool) -> None:
+def complete_step(session: Session, state: RunState, under_way: UnderWay, is_last: bool) -> None:
     """Evaluate and save the weights after ``state.step`` if that is due, and record the step.
 
-    Weights that will be evaluated are saved before they change. At lag 1 they change while they are evaluated.
+    Weights that will be evaluated are saved before they change. At lag k they change while they are evaluated.
 
     Args:
         is_last: whether it is the last step of its stage.
@@ -60,19 +66,19 @@ def complete_step(session: Session, state: RunState, is_last: bool) -> None:
     config = session.config
     contexts = due_contexts(config.eval, state.step, is_last)
     if contexts:
-        checkpoints.save(session, state)
-        evaluation.begin(session, state, contexts)
+        checkpoints.save(session, state, under_way)
+        evaluation.begin(session, state, under_way, contexts)
         if is_last or config.rollout.lag == 0:
-            evaluation.end(session, state)
+            evaluation.end(session, state, under_way)
     else:
         session.record(state.step, state.unrecorded)
         state.unrecorded = None
         if is_last or is_due(config.checkpoint.every, state.step):
-            checkpoints.save(session, state)
+            checkpoints.save(session, state, under_way)
     session.raise_if_preempted()
 
 
-def train_one_step(session: Session, collected: RolloutBatch, step: int) -> dict[str, float]:
+def train_one_step(session: Session, under_way: UnderWay, collected: RolloutBatch, step: int) -> dict[str, float]:
     """Take the updates of one rollout batch and return the metrics of the step."""
     checkpoints.publish(session)
     metrics, config = dict(collected.metrics), session.config
@@ -90,7 +96,7 @@ def train_one_step(session: Session, collected: RolloutBatch, step: int) -> dict
                 is_on_policy=config.optim.old_logp == "trainer",
                 seed=seed,
             )
-        session.save_rollouts(step, collected.groups, batch, rows_of_each)
+        rollouts.begin_writing(session, under_way, step, collected.groups, batch, rows_of_each)
         metrics |= over_updates(updates)
     checkpoints.publish(session)
     return metrics

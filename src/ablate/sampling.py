@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import chain, count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
 from ablate import objectives
@@ -27,7 +27,7 @@ from ablate.process.activity import noted_work
 from ablate.records.eval_texts import EvalTexts
 from ablate.records.trace import Trace
 from ablate.rollout.collect import collect_groups
-from ablate.rollout.draws import Conditions, Decode, Task, VerifiedDraw, draw_samples
+from ablate.rollout.draws import Conditions, Decode, Task, draw_samples
 from ablate.rollout.engine import Engine, WeightsIncomplete
 from ablate.rollout.in_flight import Sampler
 from ablate.rollout.kept_samples import KeepingEngine
@@ -42,7 +42,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 WeightsVersion = tuple[int, int]  # (stage, step) after which the trainer had these weights
 PromptsOf = Callable[[Sequence[Problem]], list[Prompt]]
-Started = Callable[..., Any]  # (patience_s=0.0) -> result: how long to wait for it once the process is asked to stop
+Result = TypeVar("Result")
+Yielded = TypeVar("Yielded", covariant=True)
 
 
 class Tasks(Sequence[Task]):
@@ -67,6 +68,41 @@ class RolloutBatch:
     groups: list[RolloutGroup]
     metrics: dict[str, float]  # rollout/...
     problem_order: dict[str, Any]  # its state after the step
+
+
+class Pending(Protocol[Yielded]):
+    """The result of work that was begun."""
+
+    def result(self, patience_s: float = 0.0) -> Yielded:
+        """Wait for it; ``patience_s``: for how long, once the process is asked to stop."""
+
+
+class RolloutSide(Protocol):
+    """The side of a run that samples and verifies: ``Sampling``, ``AtroposSampling`` or ``Collector``."""
+
+    def has_weights(self, context_length: int, version: WeightsVersion) -> bool:
+        """Whether the engine for this context has these weights."""
+
+    def load_weights(self, context_length: int, version: WeightsVersion, weights: Iterable[tuple[str, Tensor]]) -> None:
+        """Replace the weights of the engine; see ``Engine.load_weights``."""
+
+    def begin_batch(self, problem_order: dict[str, Any] | None, step: int, context_length: int) -> Pending[RolloutBatch]:
+        """Begin to sample the batch of a step; see ``Sampling.collect``."""
+
+    def begin_evaluation(
+        self, step: int, context_length: int, is_held_out: bool, kept_samples: Path, texts: EvalTexts | None
+    ) -> Pending[list[EvalRow]]:
+        """Begin to evaluate the engine's weights; see ``Sampling.evaluate``."""
+
+
+@dataclass(frozen=True)
+class WhenWaitedFor(Generic[Result]):
+    """Work of this process, which does it when somebody waits for the result."""
+
+    work: Callable[[], Result]
+
+    def result(self, patience_s: float = 0.0) -> Result:
+        return self.work()
 
 
 @dataclass
@@ -130,9 +166,13 @@ class Sampling:
             _, version = self.versions.get(engine, (0, 0))
             self.trace.add_batch(work, step, version=version, **facts)
 
-    def start(self, work: str, *arguments: Any) -> Started:
-        """What does ``work``, one of the methods below, when it is called; ``Collector.start`` begins it at once."""
-        return lambda patience_s=0.0: getattr(self, work)(*arguments)
+    def begin_batch(self, problem_order: dict[str, Any] | None, step: int, context_length: int) -> Pending[RolloutBatch]:
+        return WhenWaitedFor(partial(self.collect, problem_order, step, context_length))
+
+    def begin_evaluation(
+        self, step: int, context_length: int, is_held_out: bool, kept_samples: Path, texts: EvalTexts | None
+    ) -> Pending[list[EvalRow]]:
+        return WhenWaitedFor(partial(self.evaluate, step, context_length, is_held_out, kept_samples, texts))
 
     def collect(self, state: dict[str, Any] | None, step: int, context_length: int) -> RolloutBatch:
         """Sample and verify the rollout batch of one step. Its problems come without their tests.
@@ -172,7 +212,7 @@ class Sampling:
         is_held_out: bool = False,
         kept_samples: Path | None = None,
         texts: EvalTexts | None = None,
-        on_verified: Callable[[VerifiedDraw], None] | None = None,
+        on_verified: Callable[[RolloutGroup], None] | None = None,
     ) -> list[EvalRow]:
         """Sample and verify the evaluation problems with the weights of this context's engine.
 

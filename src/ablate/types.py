@@ -135,7 +135,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class RolloutGroup:
-    """The G completions of one problem and their verdicts, in sample order; none is an infrastructure error.
+    """The G completions of one problem and their verdicts, in sample order; a group that is trained on is whole.
 
     Example:
         ``RolloutGroup(add, (right, wrong), (accepted, wrong_answer)).rewards == (1.0, -1.0)``.
@@ -144,6 +144,15 @@ class RolloutGroup:
     problem: Problem
     completions: tuple[Completion, ...]
     verdicts: tuple[Verdict, ...]
+
+    @property
+    def num_infrastructure_errors(self) -> int:
+        return sum(verdict.is_infrastructure_error for verdict in self.verdicts)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every completion has a verdict about its program."""
+        return self.num_infrastructure_errors == 0
 
     @property
     def rewards(self) -> tuple[float, ...]:

@@ -20,11 +20,11 @@ from ablate.config import RolloutConfig, section
 from ablate.data.tokenizer import load_tokenizer
 from ablate.errors import UserError
 from ablate.rollout.collect import GroupsInOrder, collect_groups, num_counted
-from ablate.rollout.draws import Conditions, VerifiedDraw, draw_samples
+from ablate.rollout.draws import Conditions, draw_samples
 from ablate.rollout.engine import Sampled
 from ablate.rollout.in_flight import Sampler
 from ablate.seeding import derive_seed
-from ablate.types import Problem, Prompt, TestCase, Verdict, VerdictKind
+from ablate.types import Problem, Prompt, RolloutGroup, TestCase, Verdict, VerdictKind
 
 CONTEXT = 40
 CONF = Path(__file__).parents[2] / "conf"
@@ -355,7 +355,7 @@ def test_the_batch_is_the_first_kept_draws_whatever_ends_first_and_however_many_
         is_open = [number for number in is_open if number not in batch.not_needed()]
         ended = is_open.pop(order.randrange(len(is_open)))
         kind = VerdictKind.accepted if is_kept[ended] else VerdictKind.wrong_answer
-        batch.note({ended: VerifiedDraw(Problem(str(ended), "", (), ""), (), (verdict(kind),))})
+        batch.note({ended: RolloutGroup(Problem(str(ended), "", (), ""), (), (verdict(kind),))})
     kept = [number for number, kept in enumerate(is_kept) if kept][:wanted]
     num_drawn = kept[-1] + 1 if len(kept) == wanted else len(is_kept)
     assert [int(group.problem.id) for group in batch.groups()] == kept

@@ -16,7 +16,6 @@ from ablate.atropos.api import Api
 from ablate.atropos.scored import to_group
 from ablate.errors import UserError
 from ablate.rollout.collect import collect_stats
-from ablate.rollout.draws import VerifiedDraw
 from ablate.sampling import RolloutBatch, Sampling
 from ablate.types import Problem, RolloutGroup
 
@@ -56,8 +55,7 @@ class AtroposSampling(Sampling):
             drawn += received
             groups = groups + [group for group in received if self.keeps(group.rewards)]
         groups, self.surplus = groups[:wanted], groups[wanted:]
-        verified = [VerifiedDraw(group.problem, group.completions, group.verdicts) for group in drawn]
-        return RolloutBatch(groups, collect_stats(verified, groups, wanted).metrics(), {})
+        return RolloutBatch(groups, collect_stats(drawn, groups, wanted).metrics(), {})
 
     def register(self, step: int) -> None:
         """Tell the server what this trainer wants, and that it waits: environments may register from then on."""

@@ -7,30 +7,34 @@ import itertools
 import multiprocessing
 import multiprocessing.connection
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import torch
 
-from ablate.collector.process import TAKEN, packed, serve
+from ablate.collector.process import TAKEN, Worker, packed, serve
 from ablate.config import RunConfig
 from ablate.process.preemption import POLL_S, Preempted, is_preempted
+from ablate.records.eval_texts import EvalTexts
 from ablate.rollout.vllm.process import children_end_with_us, environment_for_children, prepare_environment
-from ablate.sampling import Started, WeightsVersion
+from ablate.sampling import RolloutBatch, WeightsVersion
+from ablate.types import EvalRow
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+Result = TypeVar("Result")
 END_TIMEOUT_S = 30.0  # for an engine and the sandboxes to end
 
 
 class Collector:
-    """The leader's side. It has the methods of ``Sampling`` that a session uses.
+    """The leader's side of the process, which a run uses as its ``RolloutSide``.
 
-    ``start`` returns before the work is done. Weights and other calls wait until what was started before is done.
+    ``begin_batch`` and ``begin_evaluation`` return before the work is done. Weights and other calls wait until what was
+    started before is done.
     """
 
     def __init__(self, config: RunConfig) -> None:
@@ -56,17 +60,20 @@ class Collector:
             engine = replace(engine, placement="child")
         config = replace(config, rollout=replace(config.rollout, engine=engine))
         self._version = None
-        self.start("open", config, model_dir, run)()
+        self._begin(Worker.open, config, model_dir, run).result()
 
-    def start(self, work: str, *arguments: Any) -> Started:
-        """Begin a method of ``Sampling``; call what comes back to have its result."""
-        number = self._send(work, *arguments)
-        return lambda patience_s=0.0: self._answer(number, patience_s)
+    def begin_batch(self, problem_order: dict[str, Any] | None, step: int, context_length: int) -> Answer[RolloutBatch]:
+        return self._begin(Worker.collect, problem_order, step, context_length)
+
+    def begin_evaluation(
+        self, step: int, context_length: int, is_held_out: bool, kept_samples: Path, texts: EvalTexts | None
+    ) -> Answer[list[EvalRow]]:
+        return self._begin(Worker.evaluate, step, context_length, is_held_out, kept_samples, texts)
 
     def has_weights(self, context_length: int, version: WeightsVersion) -> bool:
         """Does the collector's engine, which serves every context, have these weights? An engine without any starts."""
         if self._version is None:
-            return self.start("has_weights", context_length, version)()
+            return self._begin(Worker.has_weights, context_length, version).result()
         return self._version == version
 
     def load_weights(self, context_length: int, version: WeightsVersion, weights: Iterable[tuple[str, Tensor]]) -> None:
@@ -75,13 +82,13 @@ class Collector:
         One tensor is on its way at a time.
         """
         self._version = None
-        number = self._send("load_weights", context_length, version)
+        loaded = self._begin(Worker.load_weights, context_length, version)
         for name, tensor in weights:
             self._put((name, packed(tensor)))
             while (answer := self._take()) is not TAKEN:
                 self._keep(answer)
         self._put(None)
-        if self._answer(number):
+        if loaded.result():
             self._version = version
 
     def end(self, *, at_once: bool = False) -> None:
@@ -94,12 +101,13 @@ class Collector:
             self._process.kill()
             self._process.join()
 
-    def _send(self, work: str, *arguments: Any) -> int:
+    def _begin(self, work: Callable[..., Result], *arguments: Any) -> Answer[Result]:
+        """Begin a method of ``Worker``."""
         number = next(self._numbers)
         self._put((number, work, arguments))
-        return number
+        return Answer(self, number)
 
-    def _answer(self, number: int, patience_s: float = 0.0) -> Any:
+    def answer(self, number: int, patience_s: float) -> Any:
         """The result of a piece of work.
 
         Raises:
@@ -137,6 +145,18 @@ class Collector:
     def _lost(self) -> RuntimeError:
         self._process.join(END_TIMEOUT_S)
         return RuntimeError(f"the collector's process ended with code {self._process.exitcode}; it prints why")
+
+
+@dataclass(frozen=True)
+class Answer(Generic[Result]):
+    """The result of a piece of work that the collector does or will do."""
+
+    collector: Collector
+    number: int
+
+    def result(self, patience_s: float = 0.0) -> Result:
+        """Wait for it; see ``Collector.answer``."""
+        return self.collector.answer(self.number, patience_s)
 
 
 _open: list[Collector] = []  # at most one: the cells of a sweep share it

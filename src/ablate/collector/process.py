@@ -18,7 +18,8 @@ from ablate.errors import UserError
 from ablate.process.preemption import STOP_SIGNALS, Preempted
 from ablate.records.trace import Trace
 from ablate.rollout.open import close_engines
-from ablate.sampling import Sampling, WeightsVersion, open_sampling
+from ablate.sampling import RolloutBatch, Sampling, WeightsVersion, open_sampling
+from ablate.types import EvalRow
 from ablate.verify.shared import close_verifiers, shared_verifier
 
 if TYPE_CHECKING:
@@ -37,18 +38,12 @@ def serve(line: Connection, device: int | None) -> None:
         torch.cuda.set_device(device)
     answers: SimpleQueue[Any] = SimpleQueue()
     threading.Thread(target=send_all, args=(line, answers), daemon=True).start()
-    sampling: Sampling | None = None
+    worker = Worker(line, answers)
     try:
         while True:
             number, work, arguments = line.recv()
             try:
-                if work == "open":
-                    sampling, result = opened(*arguments), None
-                elif work == "load_weights":
-                    result = load_weights(sampling, line, answers, *arguments)
-                else:
-                    result = sampling.start(work, *arguments)()
-                answers.put((number, True, result))
+                answers.put((number, True, work(worker, *arguments)))
             except (UserError, Preempted) as error:
                 answers.put((number, False, error))
             except Exception as error:  # the leader decides what it means; not every exception can be pickled
@@ -68,28 +63,41 @@ def send_all(line: Connection, answers: SimpleQueue[Any]) -> None:
             line.send(answers.get())
 
 
-def opened(config: RunConfig, model_dir: Path, run: Path) -> Sampling:
-    return open_sampling(config, model_dir, shared_verifier(config.verify), Trace(run))
+class Worker:
+    """What the leader asks for, by method; the arguments and results travel over the line."""
 
+    def __init__(self, line: Connection, answers: SimpleQueue[Any]) -> None:
+        self.line, self.answers = line, answers
+        self.sampling: Sampling
 
-def load_weights(
-    sampling: Sampling, line: Connection, answers: SimpleQueue[Any], context_length: int, version: WeightsVersion
-) -> bool:
-    """Hand the tensors that follow on the line to the engine; return whether it has all of them now."""
+    def open(self, config: RunConfig, model_dir: Path, run: Path) -> None:
+        self.sampling = open_sampling(config, model_dir, shared_verifier(config.verify), Trace(run))
 
-    def tensors() -> Iterator[tuple[str, Tensor]]:
-        while (each := line.recv()) is not None:
-            name, tensor = each
-            yield name, unpacked(tensor)
-            answers.put(TAKEN)
+    def has_weights(self, context_length: int, version: WeightsVersion) -> bool:
+        return self.sampling.has_weights(context_length, version)
 
-    left = tensors()
-    try:
-        sampling.load_weights(context_length, version, left)
-    finally:
-        for _ in left:  # an engine may stop reading early, and the leader sends all
-            pass
-    return sampling.has_weights(context_length, version)
+    def collect(self, *arguments: Any) -> RolloutBatch:
+        return self.sampling.collect(*arguments)
+
+    def evaluate(self, *arguments: Any) -> list[EvalRow]:
+        return self.sampling.evaluate(*arguments)
+
+    def load_weights(self, context_length: int, version: WeightsVersion) -> bool:
+        """Hand the tensors that follow on the line to the engine; return whether it has all of them now."""
+
+        def tensors() -> Iterator[tuple[str, Tensor]]:
+            while (each := self.line.recv()) is not None:
+                name, tensor = each
+                yield name, unpacked(tensor)
+                self.answers.put(TAKEN)
+
+        left = tensors()
+        try:
+            self.sampling.load_weights(context_length, version, left)
+        finally:
+            for _ in left:  # an engine may stop reading early, and the leader sends all
+                pass
+        return self.has_weights(context_length, version)
 
 
 def packed(tensor: Tensor) -> Any:

@@ -4,23 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from ablate.files.parquet import read_columns, read_parquet, write_parquet
-from ablate.types import Completion, Problem, Verdict
-
-
-class Answered(Protocol):
-    """One problem, its samples in order, and their verdicts: a ``RolloutGroup`` or a ``VerifiedDraw``."""
-
-    @property
-    def problem(self) -> Problem: ...
-
-    @property
-    def completions(self) -> tuple[Completion, ...]: ...
-
-    @property
-    def verdicts(self) -> tuple[Verdict, ...]: ...
+from ablate.types import RolloutGroup
 
 
 class EvalTexts:
@@ -39,7 +26,7 @@ class EvalTexts:
     def failed_file(self, step: int, context: int) -> Path:
         return self.failed_folder / f"eval_{step:05d}_{context}.parquet"
 
-    def write(self, step: int, context: int, answered: Sequence[Answered]) -> None:
+    def write(self, step: int, context: int, answered: Sequence[RolloutGroup]) -> None:
         """Write the samples of one evaluation, problem by problem."""
         failed = list(failed_rows(answered))
         if failed:
@@ -77,7 +64,7 @@ class EvalTexts:
             scratch.unlink()
 
 
-def text_rows(answered: Sequence[Answered]) -> Iterator[dict[str, Any]]:
+def text_rows(answered: Sequence[RolloutGroup]) -> Iterator[dict[str, Any]]:
     """One row for each sample. Seconds are left out, because they differ between equal runs."""
     for each in answered:
         for completion, verdict in zip(each.completions, each.verdicts, strict=True):
@@ -96,7 +83,7 @@ def text_rows(answered: Sequence[Answered]) -> Iterator[dict[str, Any]]:
             }
 
 
-def failed_rows(answered: Sequence[Answered]) -> Iterator[dict[str, Any]]:
+def failed_rows(answered: Sequence[RolloutGroup]) -> Iterator[dict[str, Any]]:
     """The first failed test of each sample that has one; ``row`` is the number of the sample's text row."""
     for number, verdict in enumerate(verdict for each in answered for verdict in each.verdicts):
         if verdict.first_failed is not None or verdict.detail:

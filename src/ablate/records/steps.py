@@ -110,11 +110,11 @@ class StepRecords:
         """
         last = step if is_evaluated else step - 1
         lines = {row["step"]: line for line, row in self._metric_lines() if row["step"] <= last}
-        files = [*sorted(self.rollouts_path.glob("*.parquet")), *sorted(self.failed_tests_path.glob("step_*.parquet"))]
-        sizes = {str(path.relative_to(self.path)): path.stat().st_size for path in files if step_of(path) <= step}
+        folders = (self.rollouts_path, self.failed_tests_path)
+        files = [path for folder in folders for path in sorted(folder.glob("step_*.parquet")) if step_of(path) <= step]
         return {
             "metrics": {"steps": list(lines), "digest": digest(lines.values())},
-            "rollouts": sizes,
+            "rollouts": {str(path.relative_to(self.path)): path.stat().st_size for path in files},
             "eval_rows": self._counted_eval_rows(last),
         }
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from ablate.config import RolloutConfig
 from ablate.config.schedule import num_to_draw
 from ablate.errors import UserError
-from ablate.rollout.draws import Conditions, Draw, Task, VerifiedDraw, draw_samples
+from ablate.rollout.draws import Conditions, Draw, Task, draw_samples
 from ablate.rollout.engine import Change
 from ablate.rollout.in_flight import InFlight, Sampler
 from ablate.types import RolloutGroup
@@ -106,14 +106,13 @@ class GroupsInOrder:
     def __init__(self, wanted: int, max_draws: int, keeps: Callable[[Sequence[float]], bool]) -> None:
         self.wanted, self.max_draws, self.keeps = wanted, max_draws, keeps
         self.num_begun = 0
-        self.verified: dict[int, VerifiedDraw] = {}
+        self.verified: dict[int, RolloutGroup] = {}
         self.is_kept: dict[int, bool] = {}  # by the number of the draw
 
-    def note(self, verified: dict[int, VerifiedDraw]) -> None:
+    def note(self, verified: dict[int, RolloutGroup]) -> None:
         self.verified |= verified
         for number, draw in verified.items():
-            group = whole_group(draw)
-            self.is_kept[number] = group is not None and self.keeps(group.rewards)
+            self.is_kept[number] = draw.is_whole and self.keeps(draw.rewards)
 
     @property
     def is_decided(self) -> bool:
@@ -134,13 +133,13 @@ class GroupsInOrder:
         wanted = num_to_draw(self.wanted - num_kept, num_kept, len(self.is_kept), share_kept)
         return max(0, min(wanted - num_open, self.max_draws - self.num_begun))
 
-    def counted(self) -> list[VerifiedDraw]:
+    def counted(self) -> list[RolloutGroup]:
         """The draws up to the last one that is accepted, once that is decided."""
         return [self.verified[number] for number in range(self._num_counted())]
 
     def groups(self) -> list[RolloutGroup]:
         """The accepted groups, once they are decided."""
-        return [whole_group(self.verified[n]) for n in range(self._num_counted()) if self.is_kept[n]]
+        return [self.verified[n] for n in range(self._num_counted()) if self.is_kept[n]]
 
 
 def num_counted(is_kept: Sequence[bool | None], wanted: int) -> int | None:
@@ -162,18 +161,11 @@ def num_counted(is_kept: Sequence[bool | None], wanted: int) -> int | None:
     return len(is_kept)
 
 
-def whole_group(draw: VerifiedDraw) -> RolloutGroup | None:
-    """The draw as a group; None if a rollout has no verdict."""
-    if draw.num_infrastructure_errors:
-        return None
-    return RolloutGroup(draw.problem, draw.completions, draw.verdicts)
-
-
-def collect_stats(drawn: Sequence[VerifiedDraw], accepted: Sequence[RolloutGroup], wanted: int) -> CollectStats:
+def collect_stats(drawn: Sequence[RolloutGroup], accepted: Sequence[RolloutGroup], wanted: int) -> CollectStats:
     """Count what was drawn, verified, dropped and accepted."""
     completions = [completion for draw in drawn for completion in draw.completions]
     verdicts = [verdict for draw in drawn for verdict in draw.verdicts if not verdict.is_infrastructure_error]
-    whole = [group for draw in drawn if (group := whole_group(draw)) is not None]
+    whole = [group for group in drawn if group.is_whole]
     one_outcome = [group.verdicts[0].passed for group in whole if group.has_one_outcome]
     return CollectStats(
         pass_rate=mean([verdict.passed for verdict in verdicts]),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ablate.errors import UserError
 from ablate.rollout.engine import Request, Sampled
 from ablate.seeding import derive_seed
-from ablate.types import Completion, Problem, Prompt, Verdict
+from ablate.types import Completion, Problem, Prompt
 
 Decode = Callable[[Sequence[int]], str]  # token ids to text, special tokens removed
 Task = tuple[Problem, Prompt]
@@ -27,19 +27,6 @@ class Draw:
     prompt: Prompt
     samples: tuple[int, ...]
     seeds: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class VerifiedDraw:
-    """The completions of one draw in sample order, and their verdicts; some may be infrastructure errors."""
-
-    problem: Problem
-    completions: tuple[Completion, ...]
-    verdicts: tuple[Verdict, ...]
-
-    @property
-    def num_infrastructure_errors(self) -> int:
-        return sum(verdict.is_infrastructure_error for verdict in self.verdicts)
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from ablate.process.preemption import POLL_S, raise_if_preempted
-from ablate.rollout.draws import Conditions, Decode, Draw, Key, VerifiedDraw, completion_of, requests_of
+from ablate.rollout.draws import Conditions, Decode, Draw, Key, completion_of, requests_of
 from ablate.rollout.engine import Engine, Request, Sampled
-from ablate.types import Completion, Verdict
+from ablate.types import Completion, RolloutGroup, Verdict
 from ablate.verify.verifier import Verifier
 
 
@@ -33,17 +33,17 @@ class Sampler:
         finally:
             flight.drop(range(len(flight.draws)))
 
-    def sample_and_verify(self, draws: Sequence[Draw], conditions: Conditions) -> list[VerifiedDraw]:
+    def sample_and_verify(self, draws: Sequence[Draw], conditions: Conditions) -> list[RolloutGroup]:
         """Sample every draw and verify every completion.
 
         Returns:
-            One ``VerifiedDraw`` per draw, in the order of ``draws``.
+            One ``RolloutGroup`` per draw, in the order of ``draws``.
 
         Raises:
             UserError: if a prompt leaves no room for a response in the context.
             Preempted: if the process is preempted; nothing waits for the verdicts that are missing.
         """
-        verified: dict[int, VerifiedDraw] = {}
+        verified: dict[int, RolloutGroup] = {}
         with self.in_flight(conditions) as flight:
             self.engine.sample(flight.begin(draws), flight.on_finish)
             while len(verified) < len(draws):
@@ -91,14 +91,14 @@ class InFlight:
         future = self._futures[key] = self.sampler.verifier.submit_answer(problem, text)
         future.add_done_callback(lambda _: self._done.put(key))
 
-    def newly_verified(self) -> dict[int, VerifiedDraw]:
+    def newly_verified(self) -> dict[int, RolloutGroup]:
         """The draws whose last verdict came since the last call, by number. Waits for nothing."""
-        verified: dict[int, VerifiedDraw] = {}
+        verified: dict[int, RolloutGroup] = {}
         while not self._done.empty():
             verified |= self._note(self._done.get())
         return verified
 
-    def wait_for_verified(self) -> dict[int, VerifiedDraw]:
+    def wait_for_verified(self) -> dict[int, RolloutGroup]:
         """As ``newly_verified``, once there is a verdict. Call it when nothing is being sampled.
 
         Raises:
@@ -112,7 +112,7 @@ class InFlight:
             with suppress(queue.Empty):
                 return self._note(self._done.get(timeout=POLL_S)) | self.newly_verified()
 
-    def _note(self, key: Key) -> dict[int, VerifiedDraw]:
+    def _note(self, key: Key) -> dict[int, RolloutGroup]:
         """Take the verdict of a completion; return its draw if that was the last one that it waited for."""
         if key[0] not in self._num_missing:  # dropped
             return {}
@@ -124,11 +124,11 @@ class InFlight:
         self._num_missing[key[0]] -= 1
         return {} if self._num_missing[key[0]] else {key[0]: self._whole(key[0])}
 
-    def _whole(self, number: int) -> VerifiedDraw:
+    def _whole(self, number: int) -> RolloutGroup:
         del self._num_missing[number]
         draw = self.draws[number]
         keys = [(number, index) for index in range(len(draw.samples))]
-        return VerifiedDraw(
+        return RolloutGroup(
             problem=draw.problem,
             completions=tuple(self.completions.pop(key) for key in keys),
             verdicts=tuple(self.verdicts.pop(key) for key in keys),

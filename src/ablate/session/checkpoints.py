@@ -9,11 +9,13 @@ from typing import Any
 from ablate.errors import UserError
 from ablate.process.preemption import Preempted
 from ablate.records.provenance import computing_values
+from ablate.session import rollouts
 from ablate.session.session import Session
 from ablate.session.state import RunState
+from ablate.session.under_way import UnderWay
 
 
-def restore(session: Session) -> RunState:
+def restore(session: Session) -> tuple[RunState, UnderWay]:
     """Continue at the newest checkpoint that is whole and whose records are here; drop the records of later steps.
 
     Raises:
@@ -22,8 +24,8 @@ def restore(session: Session) -> RunState:
     faults: list[str] = []
 
     def fault_of(facts: dict[str, Any]) -> str | None:
-        vouched, rollouts = facts.get("records"), session.config.logging.save_rollouts
-        fault = session.run.steps.lacking(vouched, rollouts) if vouched else None
+        vouched, needs_rollouts = facts.get("records"), session.config.logging.save_rollouts
+        fault = session.run.steps.lacking(vouched, needs_rollouts) if vouched else None
         faults.extend([fault] if fault else [])
         return fault
 
@@ -43,18 +45,17 @@ def restore(session: Session) -> RunState:
         session.run.steps.keep_through(step, is_evaluated)
         session.run.eval_texts.keep_through(step)
     if plain:
-        session.saved = (state.step, state.unrecorded is None)
         session.display.say(f"continuing after step {state.step}{repeated}")
     elif repeated:
         session.display.say(f"beginning again, because no checkpoint was written{repeated}")
-    return state
+    return state, UnderWay(saved=(state.step, state.unrecorded is None) if plain else None)
 
 
-def save(session: Session, state: RunState) -> None:
+def save(session: Session, state: RunState, under_way: UnderWay) -> None:
     """Write a checkpoint of ``state`` and of the trainer's weights, unless the newest one is the same."""
-    if session.saved == (state.step, state.unrecorded is None):
+    if under_way.saved == (state.step, state.unrecorded is None):
         return
-    session.finish_writing(state.step)
+    rollouts.finish_writing(session, under_way, state.step)
     keep = session.config.checkpoint
     with session.timed("checkpoint", state.step):
         session.trainer.checkpoints.save(
@@ -66,12 +67,12 @@ def save(session: Session, state: RunState) -> None:
             facts=facts_of(session, state.step, state.unrecorded is None),
             asynchronous=keep.asynchronous,
         )
-    session.saved = (state.step, state.unrecorded is None)
+    under_way.saved = (state.step, state.unrecorded is None)
 
 
-def add_scores(session: Session, step: int, state: RunState) -> None:
+def add_scores(session: Session, step: int, state: RunState, under_way: UnderWay) -> None:
     """Let the checkpoint of ``step``, which was written before the evaluation of its weights, know their scores."""
-    if session.saved != (step, False):
+    if under_way.saved != (step, False):
         return
     keep = session.config.checkpoint
     with session.timed("checkpoint", step):
@@ -83,7 +84,7 @@ def add_scores(session: Session, step: int, state: RunState) -> None:
             best=state.best_step if keep.keep_best else None,
             facts=facts_of(session, step, True),
         )
-    session.saved = (step, True)
+    under_way.saved = (step, True)
 
 
 def facts_of(session: Session, step: int, is_evaluated: bool) -> dict[str, Any] | None:
@@ -110,18 +111,19 @@ def enter_stage(session: Session, index: int, state: RunState) -> None:
 
 
 @contextmanager
-def written_when_preempted(session: Session, state: RunState) -> Iterator[None]:
+def written_when_preempted(session: Session, state: RunState, under_way: UnderWay) -> Iterator[None]:
     """Before the process leaves: write a checkpoint, unless the newest one holds ``state`` already.
 
-    Before the first step there is nothing to save, nor while the batch is missing without which a state is not whole.
-    The samples of an evaluation that was interrupted are kept.
+    Before the first step there is nothing to save, and a state that is not whole is not saved. The samples of an
+    evaluation that was interrupted are kept.
     """
     try:
         yield
     except Preempted:
-        if state.step > 0 and state.is_whole:
-            save(session, state)
+        if state.step > 0 and under_way.is_whole(state, session.config.rollout.lag):
+            save(session, state, under_way)
         session.trainer.checkpoints.finish_save()
-        done = f"checkpoint written after step {session.saved[0]}" if session.saved else "no checkpoint is written yet"
+        saved = under_way.saved
+        done = f"checkpoint written after step {saved[0]}" if saved else "no checkpoint is written yet"
         session.display.say(f"asked to stop: {done}")
         raise

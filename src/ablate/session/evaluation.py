@@ -3,35 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from ablate.evals.scores import summarise
-from ablate.sampling import Sampling, Started, WeightsVersion
+from ablate.sampling import WeightsVersion
 from ablate.session import checkpoints
 from ablate.session.session import Session
 from ablate.session.state import RunState
+from ablate.session.under_way import Evaluation, EvaluationPart, UnderWay
 
 
-@dataclass(frozen=True)
-class EvaluationPart:
-    """The evaluation problems at one context, or the held-out problems that select the best checkpoint."""
-
-    context: int
-    is_held_out: bool
-    rows: Started
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """An evaluation of the weights after ``step`` that is under way, and the metrics that the step has already."""
-
-    step: int
-    metrics: dict[str, float]
-    parts: Sequence[EvaluationPart]
-
-
-def begin(session: Session, state: RunState, contexts: Sequence[int]) -> None:
+def begin(session: Session, state: RunState, under_way: UnderWay, contexts: Sequence[int]) -> None:
     """Begin to evaluate the trainer's weights, which are those after ``state.step``.
 
     Raises:
@@ -42,7 +24,7 @@ def begin(session: Session, state: RunState, contexts: Sequence[int]) -> None:
     if config.select_on is not None and config.select_at in contexts:
         wanted.append((config.select_at, True))
     parts = [begin_part(session, state.weights_version, state.step, *each) for each in wanted]
-    session.evaluation = Evaluation(state.step, dict(state.unrecorded or {}), parts)
+    under_way.evaluation = Evaluation(state.step, dict(state.unrecorded or {}), parts)
 
 
 def begin_part(session: Session, version: WeightsVersion, step: int, context: int, is_held_out: bool) -> EvaluationPart:
@@ -53,16 +35,18 @@ def begin_part(session: Session, version: WeightsVersion, step: int, context: in
     if session.is_leader:
         session.run.steps.drop_eval_samples(keep_step=step)
     texts = session.run.eval_texts if session.config.eval.save_samples and not is_held_out else None
-    return EvaluationPart(context, is_held_out, session.start("evaluate", step, context, is_held_out, kept, texts))
+    sampling = session.sampling
+    rows = None if sampling is None else sampling.begin_evaluation(step, context, is_held_out, kept, texts)
+    return EvaluationPart(context, is_held_out, rows)
 
 
-def end(session: Session, state: RunState) -> None:
+def end(session: Session, state: RunState, under_way: UnderWay) -> None:
     """Wait for the evaluation that is under way, if there is one; record its step, and let its checkpoint know.
 
     Raises:
         Preempted: if the process was asked to stop; the finished samples are kept.
     """
-    evaluation, session.evaluation = session.evaluation, None
+    evaluation = under_way.evaluation
     if evaluation is None:
         return
     config, metrics = session.config.eval, dict(evaluation.metrics)
@@ -76,7 +60,8 @@ def end(session: Session, state: RunState) -> None:
         session.run.eval_texts.keep({0, evaluation.step, state.best_step})
     if state.step == evaluation.step:
         state.unrecorded = None
-    checkpoints.add_scores(session, evaluation.step, state)
+    checkpoints.add_scores(session, evaluation.step, state, under_way)
+    under_way.evaluation = None
 
 
 def scores_of(session: Session, step: int, part: EvaluationPart) -> dict[str, float]:
@@ -85,8 +70,8 @@ def scores_of(session: Session, step: int, part: EvaluationPart) -> dict[str, fl
     The rows of held-out problems stay out of it, so that they cannot enter a table of Pass@1.
     """
 
-    def work(sampling: Sampling) -> dict[str, float]:
-        rows = part.rows()
+    def work() -> dict[str, float]:
+        rows = part.rows.result()
         if not part.is_held_out:
             with session.timed("records", step):
                 session.run.steps.append_eval(rows)

@@ -58,5 +58,4 @@ def open_session(
         session = Session(config, run, objective, trainer, sampling, display, mirror, received_signals)
         stack.callback(session.writer.shutdown)
         yield session
-        session.finish_writing(num_steps)
         trainer.checkpoints.finish_save()

@@ -7,53 +7,44 @@ groups and decisions by broadcast.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ablate import objectives
-from ablate.collector import Collector
 from ablate.config import RunConfig
 from ablate.display import Display
 from ablate.process.preemption import Preempted
 from ablate.records import RunDirectory
-from ablate.records.rollouts import failed_test_rows, rows_of_step
 from ablate.rollout.engine import TooFewServers
-from ablate.sampling import Sampling, Started, WeightsVersion
+from ablate.sampling import RolloutSide, WeightsVersion
 from ablate.tracking import Mirror
 from ablate.trainer.trainer import Trainer
-from ablate.types import RolloutGroup, TrainBatch
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ablate.session.evaluation import Evaluation
-
 Result = TypeVar("Result")
 
 
-@dataclass
+@dataclass(frozen=True)
 class Session:
     """The parts of one run; what touches records, engine or verifier happens on the leader only.
 
-    The modules next to this one are what a run does with them.
+    The modules next to this one are what a run does with them; ``RunState`` and ``UnderWay`` are what changes.
     """
 
     config: RunConfig
     run: RunDirectory
     objective: objectives.Objective
     trainer: Trainer
-    sampling: Sampling | Collector | None  # None on every rank but the leader
+    sampling: RolloutSide | None  # None on every rank but the leader
     display: Display
     mirror: Mirror
     received_signals: list[int]
-    saved: tuple[int, bool] | None = None  # step of the newest checkpoint, and whether that step is recorded
-    evaluation: Evaluation | None = None  # the one that is under way
     writer: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "ablate-rollouts"))
-    writing: Future[None] | None = None  # the rollouts of the last step
-    started: Started | None = None  # the collection that is under way; never called on other ranks than the leader's
 
     @property
     def is_leader(self) -> bool:
@@ -68,7 +59,7 @@ class Session:
 
     # --- the leader's work ------------------------------------------------------------------------------------------
 
-    def from_leader(self, work: Callable[[Sampling | Collector], Result]) -> Result:
+    def from_leader(self, work: Callable[[], Result]) -> Result:
         """Run ``work`` on the leader and return its result, which is not None, on every rank.
 
         Raises:
@@ -79,7 +70,7 @@ class Session:
         reason = Preempted()
         if self.sampling is not None:
             try:
-                result = work(self.sampling)
+                result = work()
             except TooFewServers as error:
                 reason = error
                 self.display.say(str(error))
@@ -92,10 +83,6 @@ class Session:
         if result is None:
             raise reason
         return result
-
-    def start(self, work: str, *arguments: Any) -> Started:
-        """Begin a method of ``Sampling``; call what comes back in ``from_leader`` to have the result."""
-        return nothing if self.sampling is None else self.sampling.start(work, *arguments)
 
     def update_engine(self, version: WeightsVersion, context_length: int) -> None:
         """Give the engine for ``context_length`` the trainer's weights, which are ``version``, unless it has them.
@@ -113,7 +100,7 @@ class Session:
 
     def _load_weights(
         self,
-        sampling: Sampling | Collector,
+        sampling: RolloutSide,
         context_length: int,
         version: WeightsVersion,
         weights: Iterable[tuple[str, Tensor]],
@@ -128,7 +115,7 @@ class Session:
 
     def has_weights(self, version: WeightsVersion, context_length: int) -> bool:
         with self.timed("engine", version[1]):  # starts the engine where it is not open yet
-            return self.from_leader(lambda sampling: sampling.has_weights(context_length, version))
+            return self.from_leader(lambda: self.sampling.has_weights(context_length, version))
 
     def raise_if_preempted(self) -> None:
         """Raise ``Preempted`` on every rank after SIGTERM or SIGUSR1."""
@@ -144,37 +131,3 @@ class Session:
                 self.run.owner.beat(step, sum(stage.steps for stage in self.config.context.stages))
             self.mirror.log(step, metrics)
         self.display.step(step, metrics)
-
-    def save_rollouts(
-        self, step: int, groups: list[RolloutGroup], batch: TrainBatch, rows_of_updates: list[Tensor]
-    ) -> None:
-        """Save what the step trained on, while the run goes on.
-
-        Args:
-            rows_of_updates: the rows of the batch that each update trained on.
-        """
-        if not self.is_leader or not self.config.logging.save_rollouts:
-            return
-
-        def write() -> None:
-            self.run.owner.check_is_here()
-            self.run.steps.write_failed_tests(step, failed_test_rows(groups))
-            self.run.steps.write_rollouts(step, rows_of_step(step, groups, batch, rows_of_updates))
-
-        self.finish_writing(step)
-        self.writing = self.writer.submit(write)
-
-    def finish_writing(self, step: int) -> None:
-        """Wait until the rollouts are on disk: a checkpoint of their step vouches for them.
-
-        Raises:
-            OSError: if they could not be written.
-        """
-        writing, self.writing = self.writing, None
-        if writing is not None:
-            with self.timed("records", step):
-                writing.result()
-
-
-def nothing(patience_s: float = 0.0) -> None:
-    """On a rank that is not the leader."""

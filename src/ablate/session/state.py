@@ -14,22 +14,20 @@ from ablate.types import Completion, Problem, RolloutGroup, Verdict, VerdictKind
 
 @dataclass
 class RunState:
-    """Where a run stands; travels inside every checkpoint.
+    """Where a run stands: what a checkpoint holds, and nothing else.
 
     ``scores`` holds Pass@1 at ``eval.select_at`` by step, for every evaluation of the present stage. ``unrecorded``
-    holds the metrics of ``step`` until its evaluation is complete and the step is recorded; else it is None.
-
-    At lag 1 the batch of step + 1 was sampled from older weights than those after ``step``, and nobody could sample it
-    again: a state is whole, and may become a checkpoint, once it has that batch and the step before is recorded.
+    holds the metrics of ``step`` until its evaluation is complete and the step is recorded; else it is None. ``ahead``
+    holds the batches of the steps after ``step``, in order: at lag k they were sampled from older weights than those
+    after ``step``, so they could not be sampled again.
     """
 
     step: int = 0
     stage: int = 0
-    problem_order: dict[str, Any] | None = None  # after the last batch that this state knows of
+    problem_order: dict[str, Any] | None = None  # after the batch of ``step``
     scores: dict[int, float] = field(default_factory=dict)
     unrecorded: dict[str, float] | None = None
-    ahead: RolloutBatch | None = None  # of step + 1, if it is there already
-    is_whole: bool = True
+    ahead: tuple[RolloutBatch, ...] = ()
 
     @property
     def best_step(self) -> int | None:
@@ -41,17 +39,25 @@ class RunState:
         """Names the trainer's weights; a stage may begin with other weights than the step before it ended with."""
         return self.stage, self.step
 
+    @property
+    def next_batch_step(self) -> int:
+        """The first step whose batch is not here."""
+        return self.step + len(self.ahead) + 1
+
+    @property
+    def next_problem_order(self) -> dict[str, Any] | None:
+        """The order of problems before the batch of ``next_batch_step``."""
+        return self.ahead[-1].problem_order if self.ahead else self.problem_order
+
     def as_plain(self) -> dict[str, Any]:
         """Numbers, strings, tensors, and dicts and lists of them."""
         names = ("step", "stage", "problem_order", "scores", "unrecorded")
-        ahead = None if self.ahead is None else plain_batch(self.ahead)
-        return {**{name: getattr(self, name) for name in names}, "ahead": ahead}
+        return {**{name: getattr(self, name) for name in names}, "ahead": [plain_batch(each) for each in self.ahead]}
 
     @classmethod
     def of_plain(cls, plain: dict[str, Any]) -> RunState:
         """The inverse of ``as_plain``."""
-        ahead = plain.get("ahead")
-        return cls(**{**plain, "ahead": None if ahead is None else batch_of_plain(ahead)})
+        return cls(**{**plain, "ahead": tuple(batch_of_plain(each) for each in plain["ahead"])})
 
 
 def plain_batch(batch: RolloutBatch) -> dict[str, Any]:
