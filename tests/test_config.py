@@ -74,6 +74,28 @@ def test_the_schema_has_no_defaults_because_every_value_comes_from_yaml(path):
     assert defaults == {}
 
 
+@pytest.mark.parametrize(
+    ("words", "stages"),
+    [
+        (["context.length=480", "context.steps=2"], [(480, 2)]),
+        (["context.stages=[{length:80,steps:3}]"], [(80, 3)]),
+        (["setting=cups", "context=cups_two_stages", "context.steps=5"], [(128, 5), (160, 5)]),
+        (["debug=short"], [(160, 2)]),
+    ],
+)
+def test_a_length_and_steps_on_the_command_line_are_those_of_stages_which_stand_alone(words, stages):
+    config = parse(compose(["model.original_context=480", *words]))
+    assert [(stage.length, stage.steps) for stage in config.context.stages] == stages
+    assert vars(config.context).keys() == {"stages"}
+    assert config.context.longest == max(length for length, _ in stages)
+    assert config.context.num_steps == sum(steps for _, steps in stages)
+
+
+def test_steps_of_a_schedule_whose_stages_differ_are_refused():
+    with pytest.raises(Exception, match=r"context\.steps"):
+        compose(["context=nouscoder", "context.steps=2"])
+
+
 def test_an_unknown_key_is_refused():
     with pytest.raises(Exception, match="learning_rate"):
         parse(compose(["+optim.learning_rate=1"]))
@@ -171,7 +193,7 @@ def test_a_run_from_before_a_key_existed_is_still_readable(tmp_path):
     config = parse(recorded(tmp_path / "config.yaml", ["parallel.max_tokens_per_micro_batch=4096"]))
     assert config.parallel.fp8 == "none"
     assert config.parallel.max_tokens_per_micro_batch == 4096
-    assert config.context.length == 120
+    assert config.context.longest == 120
     assert config.optim.updates_per_batch == 4
     assert [(context.length, context.every) for context in config.eval.contexts] == [(120, 7), (240, 7)]
     assert config.eval.select_at == 120

@@ -16,8 +16,9 @@ from ablate.errors import UserError
 from ablate.process.preemption import Preempted
 from ablate.records import RunDirectory
 from ablate.sampling import RolloutBatch
-from ablate.session import Session
+from ablate.session import Session, UnderWay
 from ablate.session.state import RunState
+from ablate.session.under_way import Collection, Evaluation
 from ablate.tracking import NoMirror
 
 
@@ -45,6 +46,30 @@ def test_a_state_with_a_batch_that_waits_for_its_step_survives_a_checkpoint(tmp_
     state = RunState(2, 1, {"position": 16}, {1: 0.25, 2: 0.5}, {"train/loss": -0.125}, tuple(ahead))
     torch.save(state.as_plain(), tmp_path / "extra.pt")
     assert RunState.of_plain(torch.load(tmp_path / "extra.pt", weights_only=True)) == state
+
+
+def batch_of(step: int) -> Collection:
+    return Collection(step, None)
+
+
+def evaluation_of(step: int) -> Evaluation:
+    return Evaluation(step, {}, [])
+
+
+@pytest.mark.parametrize(
+    ("lag", "under_way", "is_whole"),
+    [
+        (0, UnderWay(batch_of(6)), True),  # it will be sampled again, from the same weights
+        (1, UnderWay(batch_of(7)), True),  # of the step after the next one
+        (1, UnderWay(batch_of(6)), False),
+        (2, UnderWay(batch_of(8)), True),
+        (2, UnderWay(batch_of(7)), False),
+        (1, UnderWay(batch_of(7), evaluation_of(5)), True),
+        (1, UnderWay(None, evaluation_of(4)), False),  # else nobody would record step 4
+    ],
+)
+def test_a_state_is_whole_once_it_has_its_batches_and_the_steps_before_it_are_recorded(lag, under_way, is_whole):
+    assert under_way.is_whole(RunState(step=5), lag) == is_whole
 
 
 def session_whose_engine_dies(directory, received_signals: list[int]) -> Session:

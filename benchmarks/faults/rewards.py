@@ -73,13 +73,13 @@ def run_rewards(file: TrialFile, count: int, seed: int, work: Path) -> None:
             FaultyBackend.fault, FaultyBackend.numbers = staticmethod(fault), itertools.count()
             kept, lost = [], 0
             for step in range(count):
-                batch = sampling.collect(None, step, config.context.length)
+                batch = sampling.collect(None, step, config.context.longest)
                 kept += batch.groups
                 lost += int(batch.metrics["rollout/num_groups_failed"])
             rates[name] = [sum(verdict.passed for verdict in group.verdicts) / len(group.verdicts) for group in kept]
             invented = sum(num_invented(honest, problems[group.problem.id], group) for group in kept)
             said = compared(rates[name], rates["no errors"])
-            named = "named in the report" if is_named(sampling, config.context.length) else "not named in the report"
+            named = "named in the report" if is_named(sampling, config.context.longest) else "not named in the report"
             cause = "independent of the program" if is_independent else "dependent on the program"
             outcome = f"{cause}: {invented} invented rewards, {said}, {named}"
             detail = f"{len(kept)} groups kept, {lost} dropped, {mean(rates[name]):.3f} pass"

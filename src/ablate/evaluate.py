@@ -45,7 +45,7 @@ def evaluate_checkpoint(config: RunConfig, checkpoint: Path | None, samples_out:
 
     verifier = shared_verifier(config.verify)
     model_dir = ensure_model(config)
-    length = config.context.stages[-1].length
+    length = config.context.longest
     step, weights = 0, model_dir
     if checkpoint is not None:
         step = step_of(checkpoint.name)

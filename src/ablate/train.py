@@ -100,11 +100,13 @@ def make_run(values: DictConfig) -> str:
     from omegaconf import OmegaConf
 
     from ablate.check_run import check_run, this_machine
+    from ablate.config import without_shorthands
     from ablate.records import RunDirectory, run_path
 
     num_processes = int(os.environ.get("WORLD_SIZE", "1"))
     config = check_run(values, HydraConfig.get(), num_processes, trains_here=True, machine=this_machine())
-    config_yaml = OmegaConf.to_yaml(values, resolve=True)
+    resolved = OmegaConf.to_container(values, resolve=True)
+    config_yaml = OmegaConf.to_yaml({**resolved, "context": without_shorthands(values.context)})
     run = RunDirectory(run_path(config))
     with disk_faults_in_one_sentence(run):  # here too: the records of how an attempt begins and ends
         return claim_and_train(config, config_yaml, run)

@@ -34,7 +34,7 @@ class Environment:
         """Wait for a trainer, and register."""
         rollout = self.config.rollout
         body = {
-            "max_token_length": self.config.context.length,
+            "max_token_length": self.config.context.longest,
             "desired_name": f"ablate-{self.config.data.name}",
             "weight": 1.0,
             "group_size": rollout.samples_per_prompt,

@@ -64,11 +64,11 @@ class AtroposSampling(Sampling):
             "wandb_group": config.cell,
             "wandb_project": config.experiment,
             "batch_size": rollout.prompts_per_step * rollout.samples_per_prompt,
-            "max_token_len": config.context.length,
+            "max_token_len": config.context.longest,
             "checkpoint_dir": str((self.run_dir / "checkpoints").resolve()),
             "save_checkpoint_interval": config.checkpoint.every,
             "starting_step": step - 1,
-            "num_steps": sum(stage.steps for stage in config.context.stages),
+            "num_steps": config.context.num_steps,
         }
         self.api.call("POST", "/register", body)
         self.is_registered = True

@@ -53,6 +53,8 @@ __all__ = [
     "section",
 ]
 
+SHORTHANDS = ("length", "steps")
+
 
 def section(schema: type, values: Any, name: str) -> Any:
     """Check one group of the configuration against its schema and return it as a dataclass instance.
@@ -81,12 +83,24 @@ def keys_of(schema: type, prefix: str) -> list[str]:
     return found
 
 
+def without_shorthands(context: Any) -> dict[str, Any]:
+    """The section ``context`` without ``length`` and ``steps``, which conf/context has for the command line.
+
+    There they stand for the length of the last stage and the steps of each stage. Code and records know stages alone.
+    """
+    plain = OmegaConf.to_container(context, resolve=True)
+    return {key: value for key, value in plain.items() if key not in SHORTHANDS}
+
+
 def parse(values: Any) -> RunConfig:
     """Turn a composed Hydra configuration into a checked ``RunConfig``.
 
     Raises:
         UserError: naming the first key that breaks a rule, with the rule, the value and the fix.
     """
-    config = section(RunConfig, {k: v for k, v in values.items() if k != "hydra"}, "")
+    plain = {key: value for key, value in values.items() if key != "hydra"}
+    if OmegaConf.is_dict(values.get("context")):
+        plain["context"] = without_shorthands(values.context)
+    config = section(RunConfig, plain, "")
     check(config)
     return config

@@ -29,8 +29,6 @@ CHOICES = {
 }
 
 POSITIVE = (
-    "context.length",
-    "context.steps",
     "rollout.prompts_per_step",
     "rollout.atropos.silence_s",
     "rollout.atropos.max_batches_ahead",
@@ -96,7 +94,7 @@ def check(config: RunConfig) -> None:
     if config.optim.min_lr > config.optim.lr:
         raise UserError(f"optim.min_lr={config.optim.min_lr} is above optim.lr={config.optim.lr}: lower it")
     check_stages(config.context, config.model.original_context)
-    longest, budget = max(stage.length for stage in config.context.stages), config.parallel.max_tokens_per_micro_batch
+    longest, budget = config.context.longest, config.parallel.max_tokens_per_micro_batch
     if longest > budget:
         raise UserError(
             f"a row of {longest} tokens (context.stages) does not fit parallel.max_tokens_per_micro_batch={budget}: "

@@ -18,9 +18,16 @@ class StageConfig:
 class ContextConfig:
     """Training contexts, in order. A run without a schedule has one stage."""
 
-    length: int = MISSING
-    steps: int = MISSING
     stages: list[StageConfig] = MISSING
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest context that the run trains at."""
+        return max(stage.length for stage in self.stages)
+
+    @property
+    def num_steps(self) -> int:
+        return sum(stage.steps for stage in self.stages)
 
 
 @dataclass
@@ -280,7 +287,7 @@ class RunConfig:
     @property
     def longest_context(self) -> int:
         """Tokens of the longest context that the run trains or evaluates at."""
-        return max(each.length for each in (*self.context.stages, *self.eval.contexts))
+        return max(self.context.longest, *(each.length for each in self.eval.contexts))
 
     @property
     def rollouts_per_step(self) -> int:

@@ -100,10 +100,10 @@ def memory_table(shape: Shape, layouts: Mapping[str, ParallelConfig], device: De
 
 def cache_sentence(estimate: RunEstimate, config: RunConfig) -> str:
     """How many full rows a server's cache holds."""
-    rows = estimate.kv_tokens / config.context.stages[-1].length
+    rows = estimate.kv_tokens / config.context.longest
     return (
         f"A server's cache holds {estimate.kv_tokens:,.0f} tokens, which are {rows:.1f} rows of "
-        f"{config.context.stages[-1].length:,}; it may run {config.rollout.engine.max_num_seqs} requests at once."
+        f"{config.context.longest:,}; it may run {config.rollout.engine.max_num_seqs} requests at once."
     )
 
 

@@ -43,7 +43,7 @@ def training_settings(config: RunConfig, step: int, manifest: dict[str, Any]) ->
     for key, value in flatten(config.objective):
         if value is not None:
             yield ("objective" if key == "name" else f"objective.{key}"), str(value)
-    yield "steps", f"{step} of {sum(stage.steps for stage in config.context.stages)}"
+    yield "steps", f"{step} of {config.context.num_steps}"
     yield "context", ", then ".join(f"{stage.length:,} tokens ({stage.steps} steps)" for stage in config.context.stages)
     rollout, optim = config.rollout, config.optim
     yield "rollouts a step", f"{rollout.prompts_per_step} problems x {rollout.samples_per_prompt} samples"

@@ -89,7 +89,7 @@ def write_weights(config: RunConfig, model_dir: Path, checkpoint: Path, director
     from ablate.trainer.checkpoint.whole_weights import checkpoint_tensors
     from ablate.trainer.model.weight_files import write_weight_files
 
-    longest = config.context.stages[-1].length
+    longest = config.context.longest
     write_weight_files(checkpoint_tensors(checkpoint, model_dir, config.parallel, longest), directory, max_file_bytes)
 
 
@@ -97,7 +97,7 @@ def model_config(config: RunConfig, base: dict[str, Any]) -> dict[str, Any]:
     """The base model's config.json with the dtype of these weights, and YaRN where training stretched the context."""
     values = {key: value for key, value in base.items() if key != "torch_dtype"}
     values["dtype"] = DTYPE_NAMES[config.parallel.precision]
-    longest = max(stage.length for stage in config.context.stages)
+    longest = config.context.longest
     return values | stretched(base, longest, config.model.original_context)
 
 

@@ -38,7 +38,7 @@ def run_command(
     others = starting_with(overrides, "objective", "hydra", "laboratory")
     config = parse(recorded_config(run.config_path, [word for word in overrides if word not in others]))
     settings = laboratory_settings(overrides)
-    for_objectives = (*starting_with(overrides, "objective", "hydra"), f"context.length={config.context.length}")
+    for_objectives = (*starting_with(overrides, "objective", "hydra"), f"context.length={config.context.longest}")
     configs = {name: objective_config(name, for_objectives) for name in listed(words["objectives"])}
     moment = words.get("moment", MOMENTS[0])
     if moment not in MOMENTS:

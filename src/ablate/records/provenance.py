@@ -37,6 +37,7 @@ EXECUTION_KEYS = (
     "verify.cache_dir",
     "checkpoint",
     "comparison",
+    *("context.length", "context.steps"),  # of records from before context.stages stood alone
 )
 # Among those, the keys that choose other kernels or another rounding.
 COMPUTING_KEYS = (

@@ -52,7 +52,7 @@ def requests_of(draw: Draw, number: int, conditions: Conditions) -> list[Request
     if room <= 0:
         raise UserError(
             f"the prompt of problem {draw.problem.id} has {len(draw.prompt.token_ids)} tokens, which leaves no room "
-            f"for a response in a context of {conditions.context_length}: raise context.length or set "
+            f"for a response in a context of {conditions.context_length}: raise the lengths of context.stages or set "
             "data.max_prompt_tokens"
         )
     return [

@@ -31,7 +31,7 @@ def open_session(
 ) -> Iterator[Session]:
     """Open the parts of a run and close what is not kept for the next cell of the process."""
     objective = objectives.build(config.objective)  # first, so that a mistake is reported before anything slow
-    num_steps, lag = sum(stage.steps for stage in config.context.stages), config.rollout.lag
+    num_steps, lag = config.context.num_steps, config.rollout.lag
     with ExitStack() as stack:
         received_signals = stack.enter_context(noted_signals())
         verifier = shared_verifier(config.verify) if is_leader and not lag else None

@@ -128,6 +128,6 @@ class Session:
         if self.is_leader:
             with self.timed("records", step):
                 self.run.steps.append_metrics(step, metrics)
-                self.run.owner.beat(step, sum(stage.steps for stage in self.config.context.stages))
+                self.run.owner.beat(step, self.config.context.num_steps)
             self.mirror.log(step, metrics)
         self.display.step(step, metrics)

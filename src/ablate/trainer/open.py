@@ -10,13 +10,12 @@ from ablate.trainer.trainer import Trainer
 
 def open_trainer(config: RunConfig, model_dir: Path) -> Trainer:
     """Return a trainer whose weights start from ``model_dir``, for every stage of the run."""
-    stages = config.context.stages
     return Trainer(
         model_dir,
         config.model,
         config.parallel,
         config.optim,
-        context_length=max(stage.length for stage in stages),
-        total_updates=sum(stage.steps for stage in stages) * config.optim.updates_per_batch,
+        context_length=config.context.longest,
+        total_updates=config.context.num_steps * config.optim.updates_per_batch,
         temperature=config.rollout.temperature,
     )
