@@ -86,7 +86,9 @@ class RolloutSide(Protocol):
     def load_weights(self, context_length: int, version: WeightsVersion, weights: Iterable[tuple[str, Tensor]]) -> None:
         """Replace the weights of the engine; see ``Engine.load_weights``."""
 
-    def begin_batch(self, problem_order: dict[str, Any] | None, step: int, context_length: int) -> Pending[RolloutBatch]:
+    def begin_batch(
+        self, problem_order: dict[str, Any] | None, step: int, context_length: int
+    ) -> Pending[RolloutBatch]:
         """Begin to sample the batch of a step; see ``Sampling.collect``."""
 
     def begin_evaluation(
@@ -166,7 +168,9 @@ class Sampling:
             _, version = self.versions.get(engine, (0, 0))
             self.trace.add_batch(work, step, version=version, **facts)
 
-    def begin_batch(self, problem_order: dict[str, Any] | None, step: int, context_length: int) -> Pending[RolloutBatch]:
+    def begin_batch(
+        self, problem_order: dict[str, Any] | None, step: int, context_length: int
+    ) -> Pending[RolloutBatch]:
         return WhenWaitedFor(partial(self.collect, problem_order, step, context_length))
 
     def begin_evaluation(
