@@ -190,7 +190,7 @@ def test_during_repeats_the_earlier_updates_and_looks_at_the_rows_of_the_last_on
     from omegaconf import OmegaConf
 
     from ablate.config import parse
-    from ablate.laboratory.run import Place, batches_at
+    from ablate.laboratory.run import CheckpointPlace, batches_at
     from ablate.trainer.open import open_trainer
     from ablate.trainer.updates import training_part
     from ablate.warm_start import ensure_model
@@ -199,7 +199,7 @@ def test_during_repeats_the_earlier_updates_and_looks_at_the_rows_of_the_last_on
     config = parse(OmegaConf.load(run.config_path))
     objective, recorded = build(config.objective), read_step(run, 2)
     trainer = open_trainer(config, ensure_model(config))
-    batch = batches_at(Place(run.checkpoints_path, 1, 2, "during"), trainer, recorded, objective)(objective)
+    batch = batches_at(CheckpointPlace(run.checkpoints_path, 1, 2, "during"), trainer, recorded, objective)(objective)
     assert batch.num_rows == 12
     assert batch.weight_BT.sum().item() == pytest.approx(1.0, abs=1e-5)
     trainer.update(training_part(batch, torch.arange(batch.num_rows), objective), objective)

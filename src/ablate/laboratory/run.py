@@ -36,7 +36,7 @@ ROWS_FILE, ROLLOUTS_FILE, TABLE_FILE = "laboratory.parquet", "rollouts.parquet",
 
 
 @dataclass(frozen=True)
-class Moment:
+class CheckpointPlace:
     """A checkpoint and the rollouts that are examined with its weights."""
 
     root: Path
@@ -45,7 +45,9 @@ class Moment:
     moment: str
 
 
-def places_of(run: RunDirectory, checkpoints: Sequence[Path], steps: Sequence[int], moment: str) -> list[Moment]:
+def places_of(
+    run: RunDirectory, checkpoints: Sequence[Path], steps: Sequence[int], moment: str
+) -> list[CheckpointPlace]:
     """Pair checkpoints with rollouts.
 
     Args:
@@ -64,9 +66,9 @@ def places_of(run: RunDirectory, checkpoints: Sequence[Path], steps: Sequence[in
         taken = [path / name for name in names] if names else [checkpoint_directory(path)]
         found += [(checkpoint.parent, step_of(checkpoint.name)) for checkpoint in taken]
     if steps:
-        return [Moment(root, checkpoint, step, moment) for root, checkpoint in found for step in steps]
+        return [CheckpointPlace(root, checkpoint, step, moment) for root, checkpoint in found for step in steps]
     ahead = {"after": 0, "during": 1}[moment]
-    own = [Moment(root, number, number + ahead, moment) for root, number in found]
+    own = [CheckpointPlace(root, number, number + ahead, moment) for root, number in found]
     own = [place for place in own if run.steps.rollouts_file(place.step).exists()]
     if not own:
         numbers = [number + ahead for _, number in found]
@@ -75,7 +77,12 @@ def places_of(run: RunDirectory, checkpoints: Sequence[Path], steps: Sequence[in
 
 
 def batches_at(
-    place: Moment, trainer: Trainer, recorded: RecordedStep, objective: Objective, run_seed: int, needs_entropy: bool
+    place: CheckpointPlace,
+    trainer: Trainer,
+    recorded: RecordedStep,
+    objective: Objective,
+    run_seed: int,
+    needs_entropy: bool,
 ) -> BatchFor:
     """Bring the trainer to the moment of the place, and return the function that builds the batch to examine.
 
@@ -124,7 +131,7 @@ def built_variants(
 def run_laboratory(
     run: RunDirectory,
     config: RunConfig,
-    places: Sequence[Moment],
+    places: Sequence[CheckpointPlace],
     variants_for: Callable[[RecordedStep], Variants],
     settings: LaboratoryConfig,
     out: Path,
@@ -160,7 +167,7 @@ def run_laboratory(
 
 def write_tokens(
     out: Path,
-    place: Moment,
+    place: CheckpointPlace,
     recorded: RecordedStep,
     variants: Variants,
     results: Results,
