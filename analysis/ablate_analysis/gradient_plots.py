@@ -16,9 +16,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ablate.laboratory import AS_CONFIGURED
+from ablate_analysis.objective_map import objective_map
 from ablate_analysis.plots import legend_below
 from ablate_analysis.style import GREY, WIDTH, looks, new_figure, percent_label, save, styled
 
+MOST_IN_A_FIGURE = 10  # with more objectives, lines and bars cannot be told apart: one map takes their place
 SPACES = {"cosine_logp": "log-probability space", "cosine_parameters": "parameter space"}
 
 
@@ -31,6 +33,8 @@ def write_figures(folder: Path, label_of: Callable[[str], str]) -> list[Path]:
     rows = pd.read_parquet(folder / "laboratory.parquet")
     rollouts = pd.read_parquet(folder / "rollouts.parquet")
     names = {name: label_of(name) for name in rows["objective"].unique() if name}
+    if len(names) > MOST_IN_A_FIGURE:
+        return save(objective_map(rows, names), folder, "objectives")
     figures = {
         "cosines": cosine_maps(rows, names),
         "mass_by_length": mass_by_length(rows, rollouts, names),

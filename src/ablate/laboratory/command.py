@@ -75,7 +75,7 @@ def toggles_for(settings: DictConfig, recorded: RecordedStep) -> dict[str, dict[
     """The toggles, with the lengths of this batch filled in."""
     longest = recorded.longest_response
     lengths = {"longest_response": longest, "soft_penalty_buffer": max(1, longest // 5)}
-    return OmegaConf.to_container(OmegaConf.merge(settings, lengths), resolve=True)["toggles"]
+    return OmegaConf.to_container(OmegaConf.merge(settings, lengths), resolve=True)["toggles"] or {}
 
 
 def listed(text: str) -> list[str]:

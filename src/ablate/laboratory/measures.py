@@ -29,6 +29,7 @@ METRICS = {
     "policy/effective_sample_size": "effective_sample_size",
     "policy/ratio_max": "ratio_max",
     "policy/clip_is_live": "clip_is_live",
+    "policy/vanished": "vanished_tokens",
 }
 
 
@@ -72,6 +73,7 @@ def measure(objective: Objective, logp_BT: Tensor, batch: TrainBatch, buckets: B
         row("loss", loss.item()),
         row("gradient_norm_logp", gradient_BT.norm().item()),
         row("rollouts_that_train", trains_B.double().mean().item()),
+        row("tokens_in_loss", batch.active_BT.sum().item() / batch.mask_BT.sum().item()),
         row("tokens_that_train", (gradient_BT != 0).sum().item() / batch.mask_BT.sum().item()),
     ]
     rows += clip_range(objective)
