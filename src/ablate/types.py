@@ -8,6 +8,7 @@ P prompts, G samples of one prompt.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -28,6 +29,31 @@ class TestCase:
 
 
 @dataclass(frozen=True)
+class Checker:
+    """A program that judges an answer, for a problem with many right ones.
+
+    ``kind`` says how it is called and how it answers: ``python`` and ``testlib`` as ``checker INPUT EXPECTED ANSWER``
+    and ``checker INPUT ANSWER EXPECTED``, ``kattis`` as ``validator INPUT EXPECTED FEEDBACK_DIR flags < ANSWER``. It
+    runs in a sandbox of its own. ``default`` has no files: it is the validator that contest packages have without one
+    of their own, and its ``flags`` are theirs, such as ``float_tolerance 1e-6``.
+
+    Example: ``Checker("python", (("checker.py", "print(1)"),))`` accepts every answer.
+    """
+
+    kind: str  # "python" | "kattis" | "testlib" | "default"
+    files: tuple[tuple[str, str], ...] = ()  # name and text; the first is run or compiled
+    flags: tuple[str, ...] = ()
+
+    def to_json(self) -> str:
+        return json.dumps({"kind": self.kind, "files": dict(self.files), "flags": list(self.flags)})
+
+    @staticmethod
+    def from_json(text: str) -> Checker:
+        values = json.loads(text)
+        return Checker(values["kind"], tuple(values["files"].items()), tuple(values["flags"]))
+
+
+@dataclass(frozen=True)
 class Problem:
     """A programming problem with its tests.
 
@@ -39,7 +65,7 @@ class Problem:
     statement: str
     tests: Sequence[TestCase]  # a tuple, or StoredTests: then only the verifier's worker decodes them
     difficulty: str
-    input_mode: str = "stdin"  # "stdin" | "functional"
+    input_mode: str = "stdin"  # "stdin" | "functional" | "file": reads input.txt and writes output.txt
     fn_name: str | None = None  # functional mode: the function, or the method of class Solution
     float_tolerance: float | None = None  # relative or absolute, the test passes if either accepts
     time_limit_s: float | None = None  # None: verify.time_limit_s
@@ -50,6 +76,10 @@ class Problem:
     reference: str | None = None  # a program that the verifier accepts
     source: str | None = None
     license: str | None = None
+    checker: Checker | None = None  # judges answers in place of ``verify.comparison``
+    rating: int | None = None  # how hard the site says it is, such as 1900
+    tags: str | None = None  # of the site, such as "greedy, sortings"
+    num_examples: int | None = None  # tests that the statement shows; they are the first
 
 
 @dataclass(frozen=True)

@@ -153,6 +153,7 @@ class VerifyConfig:
     time_scale: int | float | str = MISSING  # factor of CPU time limits: a number, or auto, by the speed of the cores
     reference_speed_s: float = MISSING  # CPU seconds of verify/speed.py's program on the core that auto compares with
     wall_factor: float = MISSING  # wall cap = factor x time limit + 1 s
+    checker_time_limit_s: float = MISSING  # CPU seconds in which a checker judges one answer
     memory_limit_mib: int = MISSING
     output_limit_kib: int = MISSING  # or four times the expected output, where that is more
     disk_limit_mib: int = MISSING  # the files that a program writes; they lie in memory

@@ -11,7 +11,7 @@ from typing import Any
 
 from ablate.files.stored_tests import PackedTests, StoredTests
 from ablate.sources.base import Row
-from ablate.types import Problem
+from ablate.types import Checker, Problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +49,13 @@ class Details:
     def statement(self) -> str:
         return self.problem["statement"]
 
+    @property
+    def checker(self) -> Checker | None:
+        text = self.problem.get("checker")
+        return text and Checker.from_json(text)
+
     def problem_with(self, tests: Sequence[Any], reference: str | None) -> Problem:
-        return Problem(**{**self.problem, "reference": reference}, tests=tests)
+        return Problem(**{**self.problem, "reference": reference, "checker": self.checker}, tests=tests)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,4 +160,5 @@ def place_of(packed: PackedTests, offset: int) -> Place:
 def problem_fields(row: Row) -> dict[str, Any]:
     """The fields of the row's problem without tests and reference, which are kept apart."""
     problem = replace(row, tests=(), references=()).problem()
-    return {name: value for name, value in vars(problem).items() if name not in ("tests", "reference")}
+    values = {name: value for name, value in vars(problem).items() if name not in ("tests", "reference")}
+    return values | {"checker": row.checker and row.checker.to_json()}

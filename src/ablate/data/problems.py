@@ -10,20 +10,21 @@ from typing import Any
 
 from ablate.data.store import PROBLEMS_FILE, read_store
 from ablate.errors import UserError
-from ablate.types import Problem, TestCase
+from ablate.types import Checker, Problem, TestCase
 
 SHIPPED_PREFIX = "shipped:"
 SHIPPED_DIR = Path(__file__).resolve().parent / "shipped"
-INPUT_MODES = ("stdin", "functional")
+INPUT_MODES = ("stdin", "functional", "file")
 UNKNOWN_DIFFICULTY = "unknown"
 
 REQUIRED = ("id", "statement", "tests")
-NUMBERS = ("float_tolerance", "time_limit_s", "memory_limit_mib")
+NUMBERS = ("float_tolerance", "time_limit_s", "memory_limit_mib", "rating", "num_examples")
 TEXTS = (
     *("difficulty", "input_mode", "fn_name", "starter_code"),
-    *("platform", "date", "reference", "source", "license"),
+    *("platform", "date", "reference", "source", "license", "tags"),
 )
-OPTIONAL = (*TEXTS, *NUMBERS)
+OPTIONAL = (*TEXTS, *NUMBERS, "checker")
+CHECKER_KINDS = ("python", "kattis", "testlib", "default")
 IGNORED = ("submissions",)  # programs of other people, which ``ablate.verify`` verifies
 
 
@@ -150,6 +151,10 @@ def problem_of(row: Mapping[str, Any]) -> Problem:
         reference=optional_text(row, "reference"),
         source=optional_text(row, "source"),
         license=optional_text(row, "license"),
+        checker=optional_checker(row),
+        rating=whole_number(row, "rating"),
+        tags=optional_text(row, "tags"),
+        num_examples=whole_number(row, "num_examples"),
     )
     check_input_mode(problem)
     return problem
@@ -204,13 +209,34 @@ def parse_tests(rows: Any) -> tuple[TestCase, ...]:
     return tuple(tests)
 
 
+def optional_checker(row: Mapping[str, Any]) -> Checker | None:
+    """The checker of ``{"kind": ..., "files": {name: text}, "flags": [...]}``."""
+    value = row.get("checker")
+    if value is None:
+        return None
+    form = 'give {"kind": ..., "files": {name: text}, "flags": [...]}, or null'
+    if not isinstance(value, dict) or value.get("kind") not in CHECKER_KINDS:
+        raise BrokenLine(f"field 'checker' has no kind of {', '.join(CHECKER_KINDS)}: {form}")
+    files, flags = value.get("files") or {}, value.get("flags") or []
+    texts = [*files.values(), *flags] if isinstance(files, dict) and isinstance(flags, list) else [None]
+    if not all(isinstance(text, str) for text in texts) or bool(files) == (value["kind"] == "default"):
+        raise BrokenLine(f"field 'checker': a {value['kind']} checker needs {'no' if files else 'its'} files: {form}")
+    if any(name.startswith("/") or ".." in name.split("/") for name in files):
+        raise BrokenLine("field 'checker': a file's name must be a relative path")
+    return Checker(value["kind"], tuple(files.items()), tuple(flags))
+
+
 def check_input_mode(problem: Problem) -> None:
     if problem.input_mode not in INPUT_MODES:
         raise BrokenLine(f"field 'input_mode' is {problem.input_mode!r}, not one of {', '.join(INPUT_MODES)}")
     if problem.input_mode == "functional" and problem.fn_name is None:
         raise BrokenLine("field 'fn_name' is missing: input_mode functional needs the function's name")
-    if problem.input_mode == "stdin" and problem.fn_name is not None:
-        raise BrokenLine(f"field 'fn_name' is {problem.fn_name!r}, but input_mode stdin calls no function")
+    if problem.input_mode != "functional" and problem.fn_name is not None:
+        raise BrokenLine(
+            f"field 'fn_name' is {problem.fn_name!r}, but input_mode {problem.input_mode} calls no function"
+        )
+    if problem.checker is not None and problem.input_mode == "functional":
+        raise BrokenLine("field 'checker' is given, but input_mode functional returns a value: a checker reads output")
 
 
 def problem_row(problem: Problem) -> dict[str, Any]:
@@ -219,6 +245,6 @@ def problem_row(problem: Problem) -> dict[str, Any]:
     for name in OPTIONAL:
         value = getattr(problem, name)
         if value is not None:
-            row[name] = value
+            row[name] = json.loads(value.to_json()) if isinstance(value, Checker) else value
     row["tests"] = [{"input": test.input, "output": test.output} for test in problem.tests]
     return row

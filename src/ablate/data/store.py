@@ -13,15 +13,19 @@ from pathlib import Path
 from typing import Any
 
 from ablate.errors import UserError
-from ablate.files.parquet import iterate_parquet, write_row_groups
+from ablate.files.parquet import column_names, iterate_parquet, write_row_groups
 from ablate.files.stored_tests import PackedTests, StoredTests
-from ablate.types import Problem
+from ablate.types import Checker, Problem
 
 PROBLEMS_FILE = "problems.parquet"
 TESTS_FILE = "tests.bin"
 ROW_GROUP = 256  # problems; small, so that no process needs the memory of all statements at once
-FIELD_TYPES = {"float_tolerance": float, "time_limit_s": float, "memory_limit_mib": int}
+FIELD_TYPES = {
+    **{"float_tolerance": float, "time_limit_s": float, "memory_limit_mib": int},
+    **{"rating": int, "num_examples": int},
+}
 PROBLEM_COLUMNS = {field.name: FIELD_TYPES.get(field.name, str) for field in fields(Problem) if field.name != "tests"}
+LATER = ("checker", "rating", "tags", "num_examples")  # stores from before these columns are read without them
 TESTS_COLUMNS = {"num_tests": int, "num_bytes": int, "offset": int, "size": int, "digest": str}
 
 
@@ -38,7 +42,10 @@ def write_store(directory: Path, problems: Iterable[tuple[Problem, PackedTests]]
                 place = {"offset": file.tell(), "size": len(packed.blob), "digest": packed.digest}
                 file.write(packed.blob)
                 counts = {"num_tests": packed.num_tests, "num_bytes": packed.num_bytes}
-                yield {name: getattr(problem, name) for name in PROBLEM_COLUMNS} | counts | place
+                values = {name: getattr(problem, name) for name in PROBLEM_COLUMNS}
+                if problem.checker is not None:
+                    values["checker"] = problem.checker.to_json()
+                yield values | counts | place
 
         write_row_groups(directory / PROBLEMS_FILE, rows(), PROBLEM_COLUMNS | TESTS_COLUMNS, ROW_GROUP)
 
@@ -63,7 +70,10 @@ def stored_rows(directory: Path) -> Iterator[dict[str, Any]]:
     if not tests.is_file():
         raise UserError(f"{directory} has no {TESTS_FILE}: copy the whole problem store, or make it again")
     num_bytes = tests.stat().st_size
-    for row in iterate_parquet(directory / PROBLEMS_FILE, [*PROBLEM_COLUMNS, *TESTS_COLUMNS], ROW_GROUP):
+    columns = [*PROBLEM_COLUMNS, *TESTS_COLUMNS]
+    known = set(column_names(directory / PROBLEMS_FILE))
+    columns = [name for name in columns if name in known or name not in LATER]
+    for row in iterate_parquet(directory / PROBLEMS_FILE, columns, ROW_GROUP):
         if row["offset"] + row["size"] > num_bytes:
             raise UserError(
                 f"{tests} ends at byte {num_bytes}, before the tests of problem {row['id']}: copy the store again"
@@ -73,4 +83,7 @@ def stored_rows(directory: Path) -> Iterator[dict[str, Any]]:
 
 def problem_of_row(directory: Path, row: dict[str, Any]) -> Problem:
     place = StoredTests(str(directory / TESTS_FILE), row["offset"], row["size"], row["num_tests"], row["digest"])
-    return Problem(**{name: row[name] for name in PROBLEM_COLUMNS}, tests=place)
+    values = {name: row.get(name) for name in PROBLEM_COLUMNS}
+    if values["checker"] is not None:
+        values["checker"] = Checker.from_json(values["checker"])
+    return Problem(**values, tests=place)

@@ -13,7 +13,7 @@ from ablate.errors import UserError
 from ablate.sources.literals import check_unicode
 from ablate.sources.reasons import Reason, Refused
 from ablate.sources.tolerance import tolerance_of
-from ablate.types import Problem, TestCase
+from ablate.types import Checker, Problem, TestCase
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Row:
     config: str
     row: int  # counted from 0 within the config
     statement: str
-    kind: str  # "stdin" | "functional"
+    kind: str  # "stdin" | "functional" | "file"
     tests: tuple[TestCase, ...]
     fn_name: str | None = None
     starter_code: str | None = None  # of a function problem: its stub, published or made from the number of arguments
@@ -76,6 +76,13 @@ class Row:
     title: str | None = None
     license: str | None = None
     float_tolerance: float | None = None
+    time_limit_s: float | None = None
+    memory_limit_mib: int | None = None
+    checker: Checker | None = None
+    wrong: tuple[str, ...] = ()  # programs that the source calls wrong
+    rating: int | None = None
+    tags: tuple[str, ...] = ()
+    num_examples: int | None = None
     notes: tuple[str, ...] = ()  # peculiarities that curation counts: "no_private_tests", "unreadable_reference"
 
     def problem(self) -> Problem:
@@ -89,6 +96,12 @@ class Row:
             fn_name=self.fn_name,
             starter_code=self.starter_code,
             float_tolerance=self.float_tolerance,
+            time_limit_s=self.time_limit_s,
+            memory_limit_mib=self.memory_limit_mib,
+            checker=self.checker,
+            rating=self.rating,
+            tags=", ".join(self.tags) or None,
+            num_examples=self.num_examples,
             platform=self.platform,
             date=self.date,
             reference=self.references[0] if self.references else None,

@@ -16,7 +16,7 @@ from ablate.verify.jobs import Job
 
 log = logging.getLogger(__name__)
 VERDICT_RULES = 5  # raise this number when the rules change, so that old verdicts are not found
-NOT_OF_THE_VERDICT = ("number", "fresh", "container")
+NOT_OF_THE_VERDICT = ("number", "fresh", "container", "checker_binary")
 
 
 def verdict_key(job: Job, extract: bool = False) -> str:
@@ -25,6 +25,7 @@ def verdict_key(job: Job, extract: bool = False) -> str:
     parts["tests"] = (
         job.tests.digest if isinstance(job.tests, StoredTests) else [[test.input, test.output] for test in job.tests]
     )
+    parts["checker"] = job.checker and job.checker.to_json()
     described = [VERDICT_RULES, sys.version_info[:3], extract, parts]
     return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:32]
 

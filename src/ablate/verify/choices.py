@@ -18,6 +18,7 @@ BACKENDS: dict[str, type[Backend]] = {"local": LocalBackend, "modal": ModalBacke
 MAX_PRELUDE_CHARACTERS = 32_768  # as JSON; the fork server receives messages of 64 KiB
 CONTAINERS = ("rollout", "problem", "test")
 POSITIVE = (
+    "checker_time_limit_s",
     "workers",
     "queue_size",
     "time_limit_s",

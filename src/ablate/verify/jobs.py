@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ablate.errors import UserError
-from ablate.types import Problem, TestCase, Verdict, VerdictKind
+from ablate.types import Checker, Problem, TestCase, Verdict, VerdictKind
 
 if TYPE_CHECKING:
     from ablate.config import VerifyConfig
@@ -55,6 +55,9 @@ class Job:
     case_insensitive: bool = False
     wall_factor: float = 1.0
     time_scale: float | str = 1  # as configured; the limits of this job may be scaled already
+    checker: Checker | None = None  # judges answers in place of ``comparison``
+    checker_time_limit_s: float = 10.0  # CPU seconds for one answer
+    checker_binary: str | None = None  # path of the compiled checker
     fresh: bool = False  # begin with a container started for this job
 
 
@@ -83,8 +86,8 @@ def make_job(config: VerifyConfig, problem: Problem, program: str) -> Job:
     """
     if not problem.tests:
         raise UserError(f"problem {problem.id} has no tests, and a program that passes none proves nothing: add tests")
-    if problem.input_mode not in ("stdin", "functional"):
-        raise UserError(f"problem {problem.id}: input_mode={problem.input_mode!r} is not stdin or functional")
+    if problem.input_mode not in ("stdin", "functional", "file"):
+        raise UserError(f"problem {problem.id}: input_mode={problem.input_mode!r} is not stdin, functional or file")
     if problem.input_mode == "functional" and not problem.fn_name:
         raise UserError(f"problem {problem.id} is functional but names no function: set fn_name")
     time_limit_s = problem.time_limit_s or config.time_limit_s
@@ -110,6 +113,8 @@ def make_job(config: VerifyConfig, problem: Problem, program: str) -> Job:
         case_insensitive=accepts_any_case(config.case_insensitive, problem.statement),
         wall_factor=config.wall_factor,
         time_scale=config.time_scale if isinstance(config.time_scale, str) else float(config.time_scale),
+        checker=problem.checker,
+        checker_time_limit_s=config.checker_time_limit_s,
     )
 
 

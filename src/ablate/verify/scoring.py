@@ -8,11 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from ablate.types import Verdict, VerdictKind
-from ablate.verify import compare
+from ablate.verify import compare, validator
+from ablate.verify.checker import Judged
 from ablate.verify.inside.test_report import BROKEN_INPUT, TestReport
 from ablate.verify.jobs import BROKEN_TEST, BrokenTest, Job, hardest_first
 from ablate.verify.shown import cut, printed, returned
 
+Judge = Callable[[Job, int, bytes], Judged]  # takes the index of a test and the output to judge
 MIB = 1 << 20
 UNCOUNTED_MIB = 512  # address space that thread arenas and libraries reserve without using it
 LOOK_EVERY_S = 0.05  # for memory where no control group limits it, and for time in which the program does not run
@@ -99,7 +101,9 @@ def run_in_order(job: Job, run_test: Callable[[int, int], Outcome]) -> Verdict:
     return replace(verdict, cpu_s=cpu_s, peak_mib=peak_mib, passed_second=passed_second)
 
 
-def score(job: Job, index: int, report: TestReport, output: int, result: int, out_of_memory: bool) -> Outcome:
+def score(
+    job: Job, index: int, report: TestReport, output: int, result: int, out_of_memory: bool, judge: Judge
+) -> Outcome:
     """Score one test.
 
     A program that ends itself with another status than 0, as ``sys.exit(3)`` does, has failed, but not by the
@@ -109,6 +113,7 @@ def score(job: Job, index: int, report: TestReport, output: int, result: int, ou
         output: descriptor of the file that was the test's standard output.
         result: descriptor of the file for a function's returned value and for an exception's last words.
         out_of_memory: whether the kernel ended a process of this test because its control group was full.
+        judge: asks the job's checker about the output of a test that ended well.
     """
     if not report.is_confined:  # the program has not run
         if report.complaint.startswith(BROKEN_INPUT):
@@ -128,7 +133,14 @@ def score(job: Job, index: int, report: TestReport, output: int, result: int, ou
     try:
         if failure is not None and job.mode == "functional":
             compare.check_expected(expected)  # nobody passes or fails a test that cannot be passed
-        passed, passed_second = passes(job.comparison), passes(job.second_comparison)
+        passed_second = passes(job.second_comparison)
+        if job.checker is None:
+            passed = passes(job.comparison)
+        elif failure is None:
+            judged = by_checker(job, index, output, judge)
+            if judged.accepted is None:
+                return Outcome(VerdictKind.infrastructure_error, f"the checker: {judged.reason}", *used)
+            passed = judged.accepted
     except compare.ComparisonTooSlow as error:
         failure = VerdictKind.time_limit, str(error)
     except BrokenTest as error:
@@ -142,6 +154,17 @@ def score(job: Job, index: int, report: TestReport, output: int, result: int, ou
 
 def broken_test(job: Job, index: int, why: str) -> Outcome:
     return Outcome(VerdictKind.infrastructure_error, f"{BROKEN_TEST} {index} of problem {job.problem_id}: {why}")
+
+
+def by_checker(job: Job, index: int, output: int, judge: Judge) -> Judged:
+    """What the job's checker makes of a test's output; the validator without files is compared right here."""
+    answer = read_all(output)
+    if job.checker.kind != "default":
+        return judge(job, index, answer)
+    try:
+        return Judged(validator.accepts(validator.rules_of(job.checker.flags), answer, job.tests[index].output))
+    except ValueError as error:
+        return Judged(None, str(error))
 
 
 def shown_answer(job: Job, output: int, result: int) -> str:

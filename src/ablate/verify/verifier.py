@@ -19,6 +19,7 @@ from ablate.types import Problem, Verdict, VerdictKind
 from ablate.verify.backend import Backend, BackendError
 from ablate.verify.cache import VerdictCache, verdict_key
 from ablate.verify.choices import BACKENDS, check_verify
+from ablate.verify.compiler import CheckerError, Compiler
 from ablate.verify.extract import EXTRACTIONS
 from ablate.verify.jobs import BROKEN_TEST, CANCELLED, Job, infrastructure_error, make_job
 from ablate.verify.local.cgroups import NO_GROUP
@@ -50,6 +51,7 @@ class Verifier:
         self.backends: list[Backend] = [BACKENDS[config.backend]() for _ in range(config.workers)]
         self.running: dict[Future[Verdict], tuple[Backend, int]] = {}
         self.cache = VerdictCache(Path(config.cache_dir)) if config.cache else None
+        self.compiler = Compiler()
         self.num_retries = 0
         self.closed = False
         try:
@@ -145,6 +147,10 @@ class Verifier:
 
     def run_with_retries(self, backend: Backend, job: Job) -> Verdict:
         """Run a job; one that failed for the backend's own reasons is run again, after a pause, and never scored."""
+        try:
+            job = replace(job, checker_binary=self.compiler.path_of(job.checker))
+        except CheckerError as error:
+            return infrastructure_error(job, str(error))
         for attempt in range(self.config.retries + 1):
             if attempt:
                 self.num_retries += 1
@@ -179,6 +185,7 @@ class Verifier:
             thread.join()
         for backend in self.backends:
             backend.stop()
+        self.compiler.close()
         if self.spent:
             log.warning("verifier: paid for %s", ", ".join(f"{self.spent[name]:.0f} {name}" for name in self.spent))
 

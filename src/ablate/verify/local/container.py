@@ -131,12 +131,21 @@ def adopt_orphans() -> None:
 
 
 def reap_orphans() -> None:
-    """Wait until every child is gone, because a zombie still counts as a process of the control group."""
+    """Wait until every orphan is gone, because a zombie still counts as a process of the control group."""
     deadline = time.monotonic() + REAP_TIMEOUT_S
-    with contextlib.suppress(ChildProcessError):
-        while time.monotonic() < deadline:
-            if not os.waitpid(-1, os.WNOHANG)[0]:
-                time.sleep(0.001)
+    while (orphans := children() - running) and time.monotonic() < deadline:
+        for orphan in orphans:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(orphan, os.WNOHANG)
+        time.sleep(0.001)
+
+
+def children() -> set[int]:
+    path = Path(f"/proc/self/task/{os.getpid()}/children")
+    return {int(word) for word in path.read_text().split()} if path.exists() else set()
+
+
+running: set[int] = set()  # bubblewrap processes of this process's containers
 
 
 @dataclass
@@ -182,6 +191,7 @@ class Container:
             theirs.close()
             for descriptor in (spoken, *modules):
                 os.close(descriptor)
+        running.add(self.process.pid)
         if not self.receive(START_TIMEOUT_S).get("ready"):
             raise ContainerError("the fork server did not report that it is ready")
 
@@ -247,6 +257,7 @@ class Container:
             except subprocess.TimeoutExpired:
                 self.process.send_signal(signal.SIGKILL)
                 self.process.wait()
+            running.discard(self.process.pid)
             reap_orphans()
         if self.complaints >= 0:
             os.close(self.complaints)

@@ -21,6 +21,7 @@ from ablate.verify.inside.test_report import BROKEN_INPUT, COMPILED_TOO_LONG, co
 from ablate.verify.jobs import ALIVE, ALIVE_EVERY_S, CANCELLED, Interrupted, Job, infrastructure_error, num_tests_run
 from ablate.verify.json_values import MAX_INT_DIGITS
 from ablate.verify.local import cgroups, sandbox_view
+from ablate.verify.local.checking import Checking
 from ablate.verify.local.container import (
     Container,
     ContainerError,
@@ -30,12 +31,12 @@ from ablate.verify.local.container import (
 )
 from ablate.verify.local.messages import receive_message, send_message
 from ablate.verify.local.staging import HOST_DEVICES, stage
-from ablate.verify.scoring import MIB, Outcome, limits_of, longest_wait_s, run_in_order, score
+from ablate.verify.scoring import MIB, Judge, Outcome, limits_of, longest_wait_s, run_in_order, score
 
 CONTAINER_MIB = 64  # the server's and the program process's own memory, in addition to the test's
 
 
-def run_job(container: Container, job: Job) -> Verdict:
+def run_job(container: Container, job: Job, judge: Judge) -> Verdict:
     """Verify one program; stops at the first failing test."""
     started = time.monotonic()
     container.take_complaints()
@@ -44,7 +45,7 @@ def run_job(container: Container, job: Job) -> Verdict:
         container.group.limit((job.memory_limit_mib + CONTAINER_MIB) * MIB, job.max_processes)
     failure = open_program(container, job, limits)
     if failure is None:
-        verdict = run_tests(container, job, limits)
+        verdict = run_tests(container, job, limits, judge)
         if container.process is not None:
             container.send({"op": "done"}, [])
     else:
@@ -52,12 +53,12 @@ def run_job(container: Container, job: Job) -> Verdict:
     return replace(verdict, wall_s=time.monotonic() - started)
 
 
-def run_tests(container: Container, job: Job, limits: dict) -> Verdict:
+def run_tests(container: Container, job: Job, limits: dict, judge: Judge) -> Verdict:
     def run(position: int, index: int) -> Outcome:
         if job.container == "test" and position:
             container.restart()
             open_program(container, job, limits)
-        return run_test(container, job, index)
+        return run_test(container, job, index, judge)
 
     return run_in_order(job, run)
 
@@ -78,7 +79,7 @@ def open_program(container: Container, job: Job, limits: dict) -> str | None:
     return None if answer["compiled"] else answer["detail"]
 
 
-def run_test(container: Container, job: Job, index: int) -> Outcome:
+def run_test(container: Container, job: Job, index: int, judge: Judge) -> Outcome:
     """Run and score one test."""
     text = job.tests[index].input.encode("utf-8", "surrogateescape")
     killed_before = container.group.num_out_of_memory() if container.group else 0
@@ -99,7 +100,7 @@ def run_test(container: Container, job: Job, index: int) -> Outcome:
         if not report.is_confined and not report.complaint.startswith(BROKEN_INPUT):
             raise ContainerError(container.reason(f"a test could not be confined: {report.complaint}"))
         out_of_memory = container.group is not None and container.group.num_out_of_memory() > killed_before
-        return score(job, index, report, output=files[1], result=files[2], out_of_memory=out_of_memory)
+        return score(job, index, report, files[1], files[2], out_of_memory, judge)
     finally:
         for descriptor in files:
             os.close(descriptor)
@@ -119,6 +120,8 @@ class Supervisor:
         self.current: int | None = None
         self.problem_id: str | None = None
         self.container = Container(bwrap, view, binds, devices, group, line, self.is_cancelled, self.say_alive)
+        checking = Container(bwrap, view, binds, devices, None, line, self.is_cancelled, self.say_alive)
+        self.checking = Checking(checking, lambda job: limits_of(job, watched=True))
         self.said_at = 0.0
 
     def is_cancelled(self) -> bool:
@@ -144,15 +147,21 @@ class Supervisor:
             if self.container.process is None or job.fresh or self.is_used_up(job):
                 self.container.restart()
             self.problem_id = job.problem_id
-            return run_job(self.container, job)
+            verdict = run_job(self.container, job, self.checking.judge)
+            self.checking.close()
+            return verdict
         except (ContainerError, OSError) as error:  # OSError: no memory or no descriptor left for a test's files
-            self.container.stop()
+            self.stop()
             return infrastructure_error(job, str(error))
         except Interrupted:
-            self.container.stop()
+            self.stop()
             return infrastructure_error(job, CANCELLED)
         finally:
             self.current = None
+
+    def stop(self) -> None:
+        self.container.stop()
+        self.checking.stop()
 
     def is_used_up(self, job: Job) -> bool:
         """Per rollout, the server makes a container of namespaces by itself; other strategies replace the whole."""
@@ -177,7 +186,7 @@ def main(line: socket.socket) -> None:
             send_message(line, ("failed", f"the sandbox does not start: {error}"))
     finally:
         if supervisor is not None:
-            supervisor.container.stop()
+            supervisor.stop()
         if group is not None:
             group.remove()
 

@@ -1,0 +1,122 @@
+"""Checkers of the local backend: a container of their own, and one session in it for each job."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import socket
+import time
+from collections.abc import Callable
+
+from ablate.verify.checker import GRACE_S, SESSION, Judged, judged, opening, request, session_limits, wall_limit_s
+from ablate.verify.jobs import ALIVE_EVERY_S, Interrupted, Job
+from ablate.verify.local.container import Container, ContainerError, memory_file
+
+Limits = Callable[[Job], dict]
+
+
+class Checking:
+    """Judges answers by the checker of the job that runs; the container starts with the first job that has one.
+
+    The container holds no program, and the program's container no checker: what a program prints reaches the checker
+    as the content of a file, and in no other way.
+    """
+
+    def __init__(self, container: Container, limits: Limits) -> None:
+        self.container = container
+        self.limits = limits
+        self.memory_limit_mib: int | None = None  # of the sessions that the open program may hold
+        self.line: socket.socket | None = None  # to the session
+        self.waiting = b""
+
+    def judge(self, job: Job, index: int, answer: bytes) -> Judged:
+        """Judge the answer to one test.
+
+        Raises:
+            ContainerError: when the sandbox itself is at fault.
+        """
+        if self.line is None:
+            self.open(job)
+        try:
+            self.send(request(job, index, answer), wall_limit_s(job))
+            return judged(job, self.receive(wall_limit_s(job) + GRACE_S))
+        except (OSError, ValueError) as error:  # a checker that ends its session: whatever it says no more is believed
+            self.stop()
+            return Judged(None, f"its session broke ({type(error).__name__})")
+
+    def open(self, job: Job) -> None:
+        if self.container.process is None or self.memory_limit_mib != job.memory_limit_mib:
+            self.container.restart()
+            source = memory_file("checking", SESSION.encode())
+            self.container.send({"op": "program", **session_limits(self.limits(job), job.memory_limit_mib)}, [source])
+            os.close(source)
+            if not self.container.receive(GRACE_S + 60.0).get("compiled"):
+                raise ContainerError("the session of a checker does not compile")
+            self.memory_limit_mib = job.memory_limit_mib
+        self.line, theirs = socket.socketpair()
+        self.line.setblocking(False)
+        self.waiting = b""
+        result = memory_file("result")
+        try:
+            with theirs, theirs.dup() as output:
+                self.container.send({"op": "test"}, [theirs.fileno(), output.fileno(), result])
+        finally:
+            os.close(result)
+        with contextlib.suppress(OSError):  # the next read says why
+            self.send(opening(job), GRACE_S + 60.0)
+
+    def send(self, data: bytes, timeout_s: float) -> None:
+        view, deadline = memoryview(data), time.monotonic() + timeout_s + GRACE_S
+        while view:
+            self.wait(select.POLLOUT, deadline)
+            with contextlib.suppress(BlockingIOError):
+                view = view[self.line.send(view) :]
+
+    def receive(self, timeout_s: float) -> dict:
+        """Read the session's next line."""
+        deadline = time.monotonic() + timeout_s
+        while b"\n" not in self.waiting:
+            self.wait(select.POLLIN, deadline)
+            with contextlib.suppress(BlockingIOError):
+                piece = self.line.recv(1 << 16)
+                if not piece:
+                    raise ConnectionError
+                self.waiting += piece
+        line, _, self.waiting = self.waiting.partition(b"\n")
+        reply = json.loads(line)
+        if not isinstance(reply, dict):
+            raise ValueError("no object")
+        return reply
+
+    def wait(self, what: int, deadline: float) -> None:
+        """Wait until the session can be written to or read from; answer the verifier meanwhile."""
+        poll = select.poll()
+        poll.register(self.line, what)
+        poll.register(self.container.line, select.POLLIN)
+        left_s = deadline - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError
+        ready = dict(poll.poll(min(left_s, ALIVE_EVERY_S) * 1000))
+        if self.container.line.fileno() in ready and self.container.is_cancelled():
+            raise Interrupted
+        self.container.on_wait()
+
+    def close(self) -> None:
+        """End the session of a job; the container waits for the next one."""
+        if self.line is None:
+            return
+        self.line.close()
+        self.line = None
+        try:
+            self.container.receive(GRACE_S)
+        except ContainerError:
+            self.stop()
+
+    def stop(self) -> None:
+        if self.line is not None:
+            self.line.close()
+            self.line = None
+        self.container.stop()
+        self.memory_limit_mib = None
