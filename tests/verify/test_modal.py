@@ -201,3 +201,40 @@ def test_without_credentials_modal_is_refused(make_config, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(UserError, match="credentials"):
         open_verifier(make_config(backend="modal"))
+
+
+SUM_CHECKER = """import sys
+a, b = map(int, open(sys.argv[3]).read().split())
+print(int(a + b == int(open(sys.argv[1]).read())))
+"""
+MANY_ANSWERS = [
+    {
+        "id": "pairs",
+        "input_mode": mode,
+        "tests": [{"input": f"{n}\n", "output": f"0 {n}\n"} for n in (5, 6, 70)],
+        "checker": {"kind": "python", "files": {"checker.py": text}},
+        "submissions": [{"file": kind, "code": code} for kind, code in programs.items()],
+    }
+    for mode, text, programs in (
+        ("stdin", SUM_CHECKER, {"accepted": "print(1, int(input()) - 1)", "wrong_answer": "print(7, 7)"}),
+        ("stdin", "1 / 0", {"infrastructure_error": "print(1)"}),
+        ("stdin", "import os\nos._exit(0)", {"infrastructure_error again": "print(1)"}),
+        (
+            "file",
+            SUM_CHECKER,
+            {"accepted too": "n = open('input.txt').read()\nopen('output.txt', 'w').write('0 ' + n)"},
+        ),
+    )
+]
+
+
+@needs_root
+def test_checkers_run_in_a_sandbox_that_never_holds_a_program(tmp_path):
+    rows = [{**row, "id": f"pairs{number}"} for number, row in enumerate(MANY_ANSWERS)]
+    with double() as (process, environment):
+        found = verify_rows(tmp_path, rows, environment, "verify.workers=1", "verify.retries=0")
+        counts = counts_of(process)
+    assert wrong_verdicts(found) == []
+    assert len(found) == 5
+    assert counts["execs"] == 2 * 5  # one of the program, and one of its checker
+    assert counts["sandboxes"] == counts["terminated"] >= 5 + 1 + 1  # the spare, and the checkers'

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ablate.verify.inside import test_report
 
 if TYPE_CHECKING:
+    from ablate.types import Checker
     from ablate.verify.jobs import Job
 
 SESSION = (Path(test_report.__file__).parent / "checking.py").read_text(encoding="utf-8")
@@ -70,6 +71,15 @@ def wall_limit_s(job: Job) -> float:
     return 2 * job.checker_time_limit_s + 1.0
 
 
+def too_long(job: Job) -> str:
+    return f"it took more than {wall_limit_s(job):.0f} s"
+
+
+def runs_in_session(checker: Checker) -> bool:
+    """Whether the session's own process runs the checker, which then nothing but the session's end can stop."""
+    return len(checker.files) == 1 and not is_compiled(checker.files[0][0])
+
+
 def opening(job: Job) -> bytes:
     """The first two frames of a session."""
     checker = job.checker
@@ -108,7 +118,7 @@ def judged(job: Job, reply: dict[str, Any]) -> Judged:
     except (KeyError, TypeError, ValueError):
         return Judged(None, "its session answered with something else")
     if stopped:
-        return Judged(None, f"it took more than {wall_limit_s(job):.0f} s")
+        return Judged(None, too_long(job))
     said = printed.decode("utf-8", "replace").strip()[:100]
     if os.WIFSIGNALED(status):
         return Judged(None, f"it was ended by signal {os.WTERMSIG(status)}")

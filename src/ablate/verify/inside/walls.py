@@ -1,3 +1,4 @@
+# ruff: noqa: PTH108, PTH211 -- pathlib would be one more import in every test process
 """The walls of a test: what its process gives up, in which order, before the first line of the program runs."""
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ DIRECTORY = "/tmp"
 PATH = "/tmp/main.py"
 OPEN_FILES = 256
 QUEUED_SIGNALS = 256  # also timers; the kernel counts them for the user who started the sandbox
+FILE_OUTPUT = 63  # in file mode; no descriptor that a test is given has so high a number
 TMPFS_OPTIONS = b"size=%d,nr_inodes=%d,mode=755"
 TMPFS_FILES = 4096
 RESULT = 3
@@ -106,12 +108,15 @@ def confine(walls: Walls, source: bytes, limits: dict, descriptors: list[int], t
     held = walls.leave_the_others()
     os.chdir(DIRECTORY)
     write_file(PATH, source)
-    arguments = arrange_descriptors(descriptors, limits["mode"] == "functional")
+    arguments = arrange_descriptors(descriptors, limits["mode"])
     limit_resources(limits)
     walls.give_up_rights()
     tell(told, CONFINED + repr(time.monotonic()).encode(), held)
     told.detach()
-    os.closerange(RESULT + 1, 1024)  # all that the server had open, above all its channel to the supervisor
+    os.closerange(RESULT + 1, FILE_OUTPUT)
+    os.closerange(
+        FILE_OUTPUT + (limits["mode"] == "file"), 1024
+    )  # all that the server had open, above all its channel to the supervisor
     return arguments
 
 
@@ -145,8 +150,10 @@ def heard(words: _socket.socket) -> bytes:
         return b""
 
 
-def arrange_descriptors(descriptors: list[int], functional: bool) -> list:
+def arrange_descriptors(descriptors: list[int], mode: str) -> list:
     """Put 0 (input), 1 (output), 2 (nowhere) and 3 (result) in place; in functional mode 0 and 1 lead nowhere.
+
+    In file mode 1 leads nowhere, and the files input.txt and output.txt are the test's input and output.
 
     No descriptor that it is given is one of these numbers, see ``program.reserve_descriptors``. /dev/null is opened for
     this test: a lock or a flag on an open file would last for all that share it.
@@ -156,8 +163,16 @@ def arrange_descriptors(descriptors: list[int], functional: bool) -> list:
     """
     source, output, result = descriptors
     nowhere = os.open("/dev/null", os.O_RDWR)
+    functional = mode == "functional"
     arguments = arguments_in(source) if functional else []
     given, taken = (nowhere, nowhere) if functional else (source, output)
+    if mode == "file":
+        os.dup2(output, FILE_OUTPUT)
+        taken = nowhere
+        for name, number in (("input.txt", 0), ("output.txt", FILE_OUTPUT)):
+            if os.path.lexists(name):  # of the test before, where all tests share a directory
+                os.unlink(name)
+            os.symlink(f"/proc/self/fd/{number}", name)
     for number, target in enumerate((given, taken, nowhere, result)):
         os.dup2(target, number)
     return arguments

@@ -10,7 +10,18 @@ import socket
 import time
 from collections.abc import Callable
 
-from ablate.verify.checker import GRACE_S, SESSION, Judged, judged, opening, request, session_limits, wall_limit_s
+from ablate.verify.checker import (
+    GRACE_S,
+    SESSION,
+    Judged,
+    judged,
+    opening,
+    request,
+    runs_in_session,
+    session_limits,
+    too_long,
+    wall_limit_s,
+)
 from ablate.verify.jobs import ALIVE_EVERY_S, Interrupted, Job
 from ablate.verify.local.container import Container, ContainerError, memory_file
 
@@ -41,7 +52,10 @@ class Checking:
             self.open(job)
         try:
             self.send(request(job, index, answer), wall_limit_s(job))
-            return judged(job, self.receive(wall_limit_s(job) + GRACE_S))
+            return judged(job, self.receive(wall_limit_s(job) * (1 if runs_in_session(job.checker) else 2)))
+        except TimeoutError:
+            self.stop()
+            return Judged(None, too_long(job))
         except (OSError, ValueError) as error:  # a checker that ends its session: whatever it says no more is believed
             self.stop()
             return Judged(None, f"its session broke ({type(error).__name__})")

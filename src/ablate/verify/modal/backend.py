@@ -28,13 +28,16 @@ from typing import TYPE_CHECKING
 
 from ablate.errors import UserError
 from ablate.types import Verdict
+from ablate.verify.checker import DISK_MIB
 from ablate.verify.jobs import CANCELLED, Interrupted, Job, hardest_first, infrastructure_error
 from ablate.verify.local.container import INSIDE
+from ablate.verify.modal.checking import Checking
 from ablate.verify.modal.exec import Execution
 from ablate.verify.scoring import STARVED_FACTOR, Outcome, run_in_order
 
 if TYPE_CHECKING:
     import modal
+    from modal.container_process import ContainerProcess
 
 APP = "ablate-verifier"
 PYTHON = "3.11"
@@ -95,6 +98,8 @@ class ModalBackend:
         self.sandbox: Sandbox | None = None
         self.spare: Sandbox | None = None
         self.execution: Execution | None = None
+        self.of_checkers: Sandbox | None = None
+        self.checking = Checking(self.start_checking)
         self.problem_id: str | None = None
         self.cancelled: int | None = None
         self.command = boot_command()
@@ -131,6 +136,7 @@ class ModalBackend:
         try:
             with self.sandbox_for(job):
                 verdict = run_in_order(job, lambda position, index: self.run_test(job, position, index))
+                self.checking.close()
         except Interrupted:
             self.stop()
             verdict = infrastructure_error(job, CANCELLED)
@@ -167,7 +173,17 @@ class ModalBackend:
         limit_s = STARVED_FACTOR * job.wall_limit_s * (len(order) + 1) + START_S
         self.spent["execs"] += 1
         process = self.sandbox.future.result().exec(*self.command, timeout=int(limit_s), text=False)
-        return Execution(process, job, order)
+        return Execution(process, job, order, self.checking.judge)
+
+    def start_checking(self, job: Job) -> ContainerProcess[bytes]:
+        """Start an exec in the sandbox that holds checkers and no program."""
+        memory_mib = job.memory_limit_mib + SPARE_MIB + DISK_MIB
+        if self.of_checkers is None or not self.of_checkers.fits(memory_mib):
+            self.end(self.of_checkers)
+            self.of_checkers = self.begin(memory_mib)
+        limit_s = (2 * job.checker_time_limit_s + job.wall_limit_s) * STARVED_FACTOR * (len(job.tests) + 1) + START_S
+        self.spent["execs"] += 1
+        return self.of_checkers.future.result().exec(*self.command, timeout=int(limit_s), text=False)
 
     def replace_sandbox(self, job: Job) -> None:
         """Take the spare as the next sandbox, or a new one where the spare does not fit, and start the next spare."""
@@ -232,10 +248,11 @@ class ModalBackend:
         self.cancelled = number
 
     def stop(self) -> None:
-        """End both sandboxes, if there are any."""
-        for sandbox in (self.sandbox, self.spare):
+        """End all sandboxes, if there are any."""
+        for sandbox in (self.sandbox, self.spare, self.of_checkers):
             self.end(sandbox)
-        self.sandbox = self.spare = None
+        self.sandbox = self.spare = self.of_checkers = None
+        self.checking = Checking(self.start_checking)
         if self.starter is not None:
             self.starter.shutdown()
             self.starter = None

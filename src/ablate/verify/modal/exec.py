@@ -10,14 +10,15 @@ from __future__ import annotations
 import base64
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ablate.types import VerdictKind
 from ablate.verify.inside.test_report import parse_report
 from ablate.verify.jobs import Job
 from ablate.verify.local.container import memory_file
-from ablate.verify.scoring import Outcome, limits_of, score
+from ablate.verify.modal.frames import json_lines, send_frames
+from ablate.verify.scoring import Judge, Outcome, limits_of, score
 
 if TYPE_CHECKING:
     from modal.container_process import ContainerProcess
@@ -25,14 +26,13 @@ if TYPE_CHECKING:
 # A batch of several inputs fits a pipe. A larger one would wait for the watcher to read, while the watcher may wait for
 # us to read the answers of the inputs before.
 BATCH_BYTES = 48 << 10
-WRITE_BYTES = 1 << 20  # per message; Modal's client takes 2 MiB on its older route
 
 
 class Execution:
     """A running exec. ``order``: the indices of the tests that it shall run."""
 
-    def __init__(self, process: ContainerProcess[bytes], job: Job, order: Sequence[int]) -> None:
-        self.process, self.job, self.order = process, job, order
+    def __init__(self, process: ContainerProcess[bytes], job: Job, order: Sequence[int], judge: Judge) -> None:
+        self.process, self.job, self.order, self.judge = process, job, order, judge
         self.answers = json_lines(process.stdout)
         self.num_sent = self.num_answered = 0
         self.has_ended = self.is_broken = False
@@ -71,15 +71,7 @@ class Execution:
             frames.append(given)
             num_bytes += len(given)
             self.num_sent += 1
-        data = b"".join(len(frame).to_bytes(8, "big") + frame for frame in frames)
-        pieces = [data[start : start + WRITE_BYTES] for start in range(0, len(data), WRITE_BYTES)]
-        for piece in pieces[:-1]:
-            self.process.stdin.write(piece)
-            self.process.stdin.drain()
-        self.process.stdin.write(pieces[-1])
-        if self.num_sent == len(self.order):
-            self.process.stdin.write_eof()
-        self.process.stdin.drain()
+        send_frames(self.process.stdin, frames, is_last=self.num_sent == len(self.order))
 
     def program_frame(self) -> bytes:
         return json.dumps({"program": self.job.program, "limits": limits_of(self.job, watched=True)}).encode()
@@ -88,7 +80,7 @@ class Execution:
         report = parse_report(answer["report"])
         output, result = (memory_file(name, base64.b64decode(answer[name])) for name in ("output", "result"))
         try:
-            return score(self.job, index, report, output, result, out_of_memory=False)
+            return score(self.job, index, report, output, result, out_of_memory=False, judge=self.judge)
         finally:
             os.close(output)
             os.close(result)
@@ -116,24 +108,3 @@ class Execution:
             self.process.stdin.drain()
             self.process.wait()
             self.has_ended = True
-
-
-def json_lines(pieces: Iterable[bytes]) -> Iterator[dict[str, Any]]:
-    """The JSON objects, one per line, of a stream that is cut anywhere.
-
-    Raises:
-        ValueError: when the last line has no end, or a line is not a JSON object.
-    """
-    waiting: list[bytes] = []
-    for piece in pieces:
-        *ended, rest = piece.split(b"\n")
-        for line in ended:
-            value = json.loads(b"".join((*waiting, line)))
-            if not isinstance(value, dict):
-                raise ValueError("a line of an answer is not a JSON object")
-            yield value
-            waiting.clear()
-        if rest:
-            waiting.append(rest)
-    if waiting:
-        raise ValueError("an answer ends within a line")
