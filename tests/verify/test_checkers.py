@@ -106,7 +106,7 @@ FAILURES = {
     "while True: pass": "took more than 3 s",
     "import time\ntime.sleep(99)": "took more than 3 s",
     "import os\nos._exit(0)": "session broke",
-    "import os\nos.kill(os.getpid(), 9)": "printed no score",  # the first process of a namespace cannot end itself so
+    "import os\nos.kill(os.getpid(), 9)": "session broke",
     "import sys\nsys.exit(3)": "ended with 3",
     "x = [0] * 10**10\nprint(1)": "MemoryError",
     "def f(n): return f(n + 1)\nf(0)": "RecursionError",

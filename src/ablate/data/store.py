@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ablate.errors import UserError
-from ablate.files.parquet import column_names, iterate_parquet, write_row_groups
+from ablate.files.parquet import iterate_parquet, write_row_groups
 from ablate.files.stored_tests import PackedTests, StoredTests
 from ablate.types import Checker, Problem
 
@@ -71,9 +71,7 @@ def stored_rows(directory: Path) -> Iterator[dict[str, Any]]:
         raise UserError(f"{directory} has no {TESTS_FILE}: copy the whole problem store, or make it again")
     num_bytes = tests.stat().st_size
     columns = [*PROBLEM_COLUMNS, *TESTS_COLUMNS]
-    known = set(column_names(directory / PROBLEMS_FILE))
-    columns = [name for name in columns if name in known or name not in LATER]
-    for row in iterate_parquet(directory / PROBLEMS_FILE, columns, ROW_GROUP):
+    for row in iterate_parquet(directory / PROBLEMS_FILE, columns, ROW_GROUP, optional=LATER):
         if row["offset"] + row["size"] > num_bytes:
             raise UserError(
                 f"{tests} ends at byte {num_bytes}, before the tests of problem {row['id']}: copy the store again"

@@ -128,11 +128,12 @@ def write_row_groups(
 
 
 def iterate_parquet(
-    path: Path, columns: Sequence[str], batch_size: int, escape: bool = False
+    path: Path, columns: Sequence[str], batch_size: int, escape: bool = False, optional: Sequence[str] = ()
 ) -> Iterator[dict[str, Any]]:
     """Yield the given columns of every row in order; holds ``batch_size`` rows and their pages in memory.
 
     Args:
+        optional: columns that a file may lack.
         escape: read bytes that are no UTF-8 as lone surrogates, for a reader that refuses such a row by name.
 
     Raises:
@@ -144,6 +145,7 @@ def iterate_parquet(
     try:
         # Without a buffer, a whole column of a row group is read at once; pre-buffering keeps every row group.
         with pq.ParquetFile(path, buffer_size=READ_BYTES, pre_buffer=False) as file:
+            columns = [name for name in columns if name in file.schema_arrow.names or name not in optional]
             missing = [name for name in columns if name not in file.schema_arrow.names]
             if missing:
                 raise UserError(f"{path} has no column {missing[0]}: it is not the file that was expected here")
