@@ -165,7 +165,7 @@ def test_a_fault_of_the_machine_is_an_infrastructure_error(make_config, monkeypa
 
 STARTS = {
     "a missing interpreter": "from dataclasses import replace\nfrom ablate.verify.local import sandbox_view\n"
-    "find = sandbox_view.find_view\nsandbox_view.find_view = lambda: replace(find(), executable='/python/bin/nowhere')",
+    "find = sandbox_view.find_view\nsandbox_view.find_view = lambda others: replace(find(others), executable='/python/bin/nowhere')",
     "an end before the start": "sys.exit(3)",
 }
 

@@ -163,6 +163,7 @@ class VerifyConfig:
     second_comparison: str | None = MISSING  # also verify by this one; Pass@1 of both is then reported
     case_insensitive: str = MISSING  # true | false | statement: where it says that any case is accepted
     prelude: str | None = MISSING  # Python that runs in a program's module before the program
+    packages: list[str] = MISSING  # installed ones that programs may import, as name or name==version
     extraction: str = MISSING  # last_block | lcb
     cache: bool = MISSING  # verdicts on disk, for re-evaluation; never infrastructure errors
     cache_dir: str = MISSING

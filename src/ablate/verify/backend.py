@@ -22,10 +22,12 @@ tests/verify/test_backend.py adds a whole backend in this way.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from ablate.types import Verdict
 from ablate.verify.jobs import Job
+from ablate.verify.packages import Package
 
 
 class BackendError(Exception):
@@ -39,6 +41,7 @@ class Backend(Protocol):
     Counter of what it has paid for; the verifier adds them up and says them at its end.
     """
 
+    packages: Sequence[Package]  # that programs may import; set before ``start``
     containment: str  # one sentence for the log: what limits a program here; known once ``start`` has returned
 
     def start(self) -> None:

@@ -53,6 +53,7 @@ class Job:
     prelude: str | None = None
     second_comparison: str | None = None
     case_insensitive: bool = False
+    packages: tuple[str, ...] = ()  # with their versions
     wall_factor: float = 1.0
     time_scale: float | str = 1  # as configured; the limits of this job may be scaled already
     checker: Checker | None = None  # judges answers in place of ``comparison``
@@ -78,8 +79,11 @@ def wall_limit_s(factor: float, time_limit_s: float) -> float:
     return factor * time_limit_s + WALL_MARGIN_S
 
 
-def make_job(config: VerifyConfig, problem: Problem, program: str) -> Job:
+def make_job(config: VerifyConfig, problem: Problem, program: str, packages: tuple[str, ...] = ()) -> Job:
     """Resolve a problem's own limits against the configuration.
+
+    Args:
+        packages: what ``verify.packages`` names, with the versions that were found.
 
     Raises:
         UserError: for a problem that cannot be verified.
@@ -110,6 +114,7 @@ def make_job(config: VerifyConfig, problem: Problem, program: str) -> Job:
         container=config.container,
         prelude=config.prelude,
         second_comparison=config.second_comparison,
+        packages=packages,
         case_insensitive=accepts_any_case(config.case_insensitive, problem.statement),
         wall_factor=config.wall_factor,
         time_scale=config.time_scale if isinstance(config.time_scale, str) else float(config.time_scale),

@@ -47,6 +47,7 @@ def limits_of(job: Job, watched: bool) -> dict:
         "mode": job.mode,
         "fn_name": job.fn_name,
         "prelude": job.prelude,
+        "has_packages": bool(job.packages),
         "cpu_s": job.time_limit_s,
         "wall_s": job.wall_limit_s,
         "starved_s": STARVED_FACTOR * job.wall_limit_s,

@@ -23,6 +23,7 @@ from ablate.verify.compiler import CheckerError, Compiler
 from ablate.verify.extract import EXTRACTIONS
 from ablate.verify.jobs import BROKEN_TEST, CANCELLED, Job, infrastructure_error, make_job
 from ablate.verify.local.cgroups import NO_GROUP
+from ablate.verify.packages import find_packages
 from ablate.verify.speed import scaled, time_scale
 
 log = logging.getLogger(__name__)
@@ -49,6 +50,9 @@ class Verifier:
         self.config = config
         self.waiting: queue.Queue[Turn | None] = queue.Queue(config.queue_size)
         self.backends: list[Backend] = [BACKENDS[config.backend]() for _ in range(config.workers)]
+        self.packages = find_packages(config.packages, must_be_here=config.backend == "local")
+        for backend in self.backends:
+            backend.packages = self.packages
         self.running: dict[Future[Verdict], tuple[Backend, int]] = {}
         self.cache = VerdictCache(Path(config.cache_dir)) if config.cache else None
         self.compiler = Compiler()
@@ -87,7 +91,7 @@ class Verifier:
         """A program's job and its future, which has the verdict already when the cache knows it."""
         if self.closed:
             raise RuntimeError("the verifier is closed")
-        job = make_job(self.config, problem, program)
+        job = make_job(self.config, problem, program, tuple(package.pin for package in self.packages))
         key = verdict_key(job) if self.cache is not None and use_cache else None
         turn = Turn(Future(), scaled(job, self.time_scale), key)
         known = self.known(turn)

@@ -190,6 +190,10 @@ def main() -> None:
     kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
     first = receive_program(requests)
     program.prepare()
+    if first["limits"]["has_packages"]:  # python -S leaves them out
+        import sysconfig
+
+        sys.path.append(sysconfig.get_path("purelib"))
     prepared, failure = prepared_program(first["program"], first["limits"])
     say(answers, compiled=failure is None, detail=failure)
     while prepared is not None and (size := receive_size(requests)) is not None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from ablate.errors import UserError
@@ -16,20 +18,24 @@ from ablate.verify.backend import BackendError
 from ablate.verify.jobs import ALIVE, Job
 from ablate.verify.local.container import MISSING_BUBBLEWRAP
 from ablate.verify.local.messages import receive_message, send_message
+from ablate.verify.local.sandbox_view import package_binds, zone_binds
+from ablate.verify.packages import Package
 
 SOURCE_DIR = str(Path(__file__).parents[3])
 SILENCE_S = 120.0  # a supervisor that says nothing for this long was stopped; one that works is heard every few seconds
 END_TIMEOUT_S = 10.0  # for a supervisor to kill its container and to remove its control group
 START = """
-import socket, sys
+import json, socket, sys
 sys.path.insert(0, {source!r})
 from ablate.verify.local import supervisor
-supervisor.main(socket.socket(fileno={line}))
+supervisor.main(socket.socket(fileno={line}), json.loads(sys.argv[1]))
 """
 
 
 class LocalBackend:
     """Starts a supervisor process, hands over jobs, and replaces the process when it dies."""
+
+    packages: Sequence[Package] = ()
 
     def __init__(self) -> None:
         self.line: socket.socket | None = None
@@ -45,10 +51,12 @@ class LocalBackend:
         """
         if shutil.which("bwrap") is None:
             raise UserError(MISSING_BUBBLEWRAP)
+        places = [place for package in self.packages for place in package.places]
+        others = json.dumps([*zone_binds(), *package_binds(places)])
         self.line, theirs = socket.socketpair()
         with theirs:
             self.process = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-B", "-c", START.format(source=SOURCE_DIR, line=theirs.fileno())],
+                [sys.executable, "-I", "-S", "-B", "-c", START.format(source=SOURCE_DIR, line=theirs.fileno()), others],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,  # the verifier's process answers a Ctrl-C at the terminal

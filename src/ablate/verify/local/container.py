@@ -51,7 +51,6 @@ DEVICE_LINKS = {"/dev/shm": "/tmp", "/dev/fd": "/proc/self/fd"} | {
 ENVIRONMENT = {
     "HOME": "/tmp",
     "PATH": "/python/bin",
-    "LANG": "C.UTF-8",
     "LD_LIBRARY_PATH": "/python/lib",
     "PYTHONHASHSEED": "0",  # the same program gives the same verdict twice
     "PYTHONDONTWRITEBYTECODE": "1",
@@ -88,7 +87,7 @@ def arguments(
     line += ["--uid", str(SANDBOX_USER), "--gid", str(SANDBOX_USER), "--cap-drop", "ALL"]
     # The server makes a namespace for each test, and the test then drops both. They count only inside the container.
     line += ["--cap-add", "CAP_SYS_ADMIN", "--cap-add", "CAP_SETPCAP", "--cap-add", "CAP_SYS_CHROOT", "--clearenv"]
-    for name, value in ENVIRONMENT.items():
+    for name, value in {**ENVIRONMENT, **view.environment}.items():
         line += ["--setenv", name, value]
     for source, place in binds:
         line += ["--ro-bind", source, place]

@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 
 from ablate.types import Verdict, VerdictKind
@@ -109,8 +110,8 @@ def run_test(container: Container, job: Job, index: int, judge: Judge) -> Outcom
 class Supervisor:
     """Serves jobs from one line with one container until the line ends."""
 
-    def __init__(self, line: socket.socket, group: cgroups.Group | None) -> None:
-        view = sandbox_view.find_view()
+    def __init__(self, line: socket.socket, group: cgroups.Group | None, others: Sequence[tuple[str, str]]) -> None:
+        view = sandbox_view.find_view(others)
         bwrap = find_bubblewrap()
         if os.getuid() == 0:
             binds, devices = stage(bwrap, view)
@@ -168,8 +169,8 @@ class Supervisor:
         return job.container == "test" or (job.container == "problem" and job.problem_id != self.problem_id)
 
 
-def main(line: socket.socket) -> None:
-    """Serve until the verifier closes the line or dies; leave nothing behind."""
+def main(line: socket.socket, others: Sequence[tuple[str, str]] = ()) -> None:
+    """Serve until the verifier closes the line or dies; leave nothing behind. ``others``: see ``find_view``."""
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
     kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
     adopt_orphans()
@@ -177,7 +178,7 @@ def main(line: socket.socket) -> None:
     group, sentence = cgroups.make_group()
     supervisor = None
     try:
-        supervisor = Supervisor(line, group)
+        supervisor = Supervisor(line, group, others)
         supervisor.container.start()
         send_message(line, ("ready", sentence))
         supervisor.serve()

@@ -21,7 +21,7 @@ import json
 import time
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -33,6 +33,7 @@ from ablate.verify.jobs import CANCELLED, Interrupted, Job, hardest_first, infra
 from ablate.verify.local.container import INSIDE
 from ablate.verify.modal.checking import Checking
 from ablate.verify.modal.exec import Execution
+from ablate.verify.packages import Package
 from ablate.verify.scoring import STARVED_FACTOR, Outcome, run_in_order
 
 if TYPE_CHECKING:
@@ -91,6 +92,8 @@ class ModalBackend:
 
     containment = "Modal isolates each sandbox; no network; programs run as another user than their watcher"
 
+    packages: Sequence[Package] = ()
+
     def __init__(self) -> None:
         self.app: modal.App | None = None
         self.image: modal.Image | None = None
@@ -125,6 +128,8 @@ class ModalBackend:
                 f"verify.backend=modal: Modal refuses ({error}): check the token and the network"
             ) from error
         self.image = modal.Image.debian_slim(python_version=PYTHON)
+        if self.packages:
+            self.image = self.image.pip_install(*(package.pin for package in self.packages))
 
     def run(self, job: Job) -> Verdict:
         """Verify one program in a sandbox; what the platform breaks is an infrastructure error."""
