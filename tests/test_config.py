@@ -34,7 +34,7 @@ MISTAKES = {
     "optim.clip_grad=nan": "optim.clip_grad must be 0 or above, not nan",
     "optim.beta1=1": "optim.beta1 must be below 1",
     "rollout.top_p=2": "rollout.top_p must be above 0 and at most 1",
-    "rollout.lag=2": "rollout.lag=2 is not one of 0, 1",
+    "rollout.lag=3": "rollout.lag=3 is not one of 0, 1, 2",
     "rollout.max_draws=7": "rollout.max_draws=7 is below rollout.prompts_per_step=8: raise it",
     "eval.pass_at=[0]": "contains a k below 1",
     "eval.contexts=[{length:0,every:0}]": "needs length above 0, and every 0 or above",

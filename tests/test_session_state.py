@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from array import array
+from contextlib import nullcontext
 from dataclasses import fields, replace
 from types import SimpleNamespace
 
@@ -16,7 +17,7 @@ from ablate.errors import UserError
 from ablate.process.preemption import Preempted
 from ablate.records import RunDirectory
 from ablate.sampling import RolloutBatch
-from ablate.session import Session, UnderWay
+from ablate.session import Session, UnderWay, batches
 from ablate.session.state import RunState
 from ablate.session.under_way import Collection, Evaluation
 from ablate.tracking import NoMirror
@@ -70,6 +71,57 @@ def evaluation_of(step: int) -> Evaluation:
 )
 def test_a_state_is_whole_once_it_has_its_batches_and_the_steps_before_it_are_recorded(lag, under_way, is_whole):
     assert under_way.is_whole(RunState(step=5), lag) == is_whole
+
+
+class Order:
+    """Stands for the side that samples: a batch is (step, weights, order of problems) and the order is the step."""
+
+    def begin_batch(self, problem_order, step, context_length):
+        assert (problem_order or {"after": 0})["after"] == step - 1, "each batch continues the order of the one before"
+        self.sampled.append((step, self.version, context_length))
+        batch = RolloutBatch([], {}, {"after": step})
+        return SimpleNamespace(result=lambda patience_s: batch)
+
+    def __init__(self) -> None:
+        self.sampled, self.version = [], None
+
+
+def schedule_of(lag: int, stages: list[tuple[int, int]], is_killed_at: int | None = None) -> list[tuple[int, int, int]]:
+    """(step, steps of the weights, context) of every batch, in the order in which they are sampled."""
+    order = Order()
+    rollout = SimpleNamespace(lag=lag, groups_from="own")
+    session = SimpleNamespace(
+        config=SimpleNamespace(rollout=rollout),
+        sampling=order,
+        timed=lambda *_: nullcontext(),
+        from_leader=lambda work: work(),
+        update_engine=lambda version, context: setattr(order, "version", version[1]),
+    )
+    state, under_way, last_step = RunState(), UnderWay(), 0
+    for context, num_steps in stages:
+        last_step += num_steps
+        while state.step < last_step:
+            batches.next_batch(session, state, under_way, context, last_step)
+            batches.begin_ahead(session, state, under_way, context, last_step)
+            batches.advance(session, state, under_way, {})
+            assert under_way.is_whole(state, lag)
+            assert len(state.ahead) == min(lag, last_step - state.step), "what a checkpoint holds"
+            if state.step == is_killed_at:
+                state, under_way = RunState.of_plain(state.as_plain()), UnderWay()
+    return order.sampled
+
+
+@pytest.mark.parametrize("lag", [0, 1, 2])
+def test_a_batch_comes_from_the_weights_of_lag_steps_before_it_but_of_its_own_stage_also_after_a_kill(lag):
+    stages = [(128, 5), (160, 4), (320, 1)]
+    firsts = {
+        step: (first, context)
+        for first, last, context in ((1, 5, 128), (6, 9, 160), (10, 10, 320))
+        for step in range(first, last + 1)
+    }
+    law = [(step, max(first - 1, step - 1 - lag), context) for step, (first, context) in firsts.items()]
+    for is_killed_at in (None, 1, 4, 5, 7):
+        assert schedule_of(lag, stages, is_killed_at) == law
 
 
 def session_whose_engine_dies(directory, received_signals: list[int]) -> Session:

@@ -44,6 +44,7 @@ MODES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {  # the launcher's 
     "torchrun tp2": (TORCHRUN, ("parallel=tp2",)),
     "asynchronous checkpoints": ((), ("checkpoint.asynchronous=true",)),
     "lag 1": ((), ("rollout.lag=1",)),
+    "lag 2": ((), ("rollout.lag=2",)),
 }
 
 ATTEMPTS: list[Attempt] = []  # all that this process started

@@ -10,7 +10,7 @@ from ablate.errors import UserError
 from ablate.models.hf_config import yarn_factor
 
 CHOICES = {
-    "rollout.lag": (0, 1),
+    "rollout.lag": (0, 1, 2),
     "rollout.groups_from": ("own", "atropos"),
     "rollout.on_short_batch": ("error", "train"),
     "rollout.engine.kind": ("vllm",),
@@ -88,8 +88,8 @@ def check(config: RunConfig) -> None:
     check_split(config)
     if config.rollout.lag and config.rollout.engine.placement == "inline":
         raise UserError(
-            "rollout.lag=1 samples while the trainer works, and rollout.engine.placement=inline samples in the "
-            "trainer's process: set rollout.engine.placement=child, or auto"
+            f"rollout.lag={config.rollout.lag} samples while the trainer works, and rollout.engine.placement=inline "
+            "samples in the trainer's process: set rollout.engine.placement=child, or auto"
         )
     if config.optim.min_lr > config.optim.lr:
         raise UserError(f"optim.min_lr={config.optim.min_lr} is above optim.lr={config.optim.lr}: lower it")

@@ -137,7 +137,7 @@ class RolloutConfig:
     temperature: float = MISSING
     top_p: float = MISSING
     max_draws: int = MISSING  # problems that one step may draw to find prompts_per_step groups that are kept
-    lag: int = MISSING  # 0, or 1: the next batch is sampled while this one trains, from weights one step older
+    lag: int = MISSING  # 0; or 1 or 2: batches ahead, sampled while the trainer works, from weights as many steps older
     on_short_batch: str = MISSING  # error | train: what to do with fewer groups than prompts_per_step
     infrastructure_retries: int = MISSING  # per rollout, before its group is dropped
     engine: EngineConfig = MISSING

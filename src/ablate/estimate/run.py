@@ -26,7 +26,7 @@ class StepSeconds:
         return self.batch + self.old_logp + self.update + self.record
 
     def seconds(self, lag: int, core_s: float = 0.0) -> float:
-        """At lag 1 the next batch is collected while this one trains; the weights change between batches.
+        """At lag 1 and 2 a batch is collected while another trains; the weights change between batches.
 
         Args:
             core_s: what the work of a step takes at least, where both share cores.
