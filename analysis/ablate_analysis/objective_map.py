@@ -15,11 +15,11 @@ from matplotlib.figure import Figure
 from ablate.laboratory import AS_CONFIGURED
 from ablate_analysis.style import BLUE, GREY, VERMILION, percent_label, styled
 
-# (title of the column, measure or the measures in the order of preference, the bucket: None, or the last one)
+# (title of the column, the measures in the order of preference); shares by length are summed over the longer half
 SIDES = (
-    ("pushes length", ("length_cosine_parameters", "length_cosine_logp"), None),
-    ("mass on the longest", ("mass_by_length",), -1),
-    ("tokens that train", ("tokens_that_train",), None),
+    ("push on length", ("length_cosine_parameters", "length_cosine_logp")),
+    ("mass, longer half", ("mass_by_length",)),
+    ("tokens that train", ("tokens_that_train",)),
 )
 
 
@@ -40,14 +40,15 @@ def objective_map(rows: pd.DataFrame, names: Mapping[str, str]) -> Figure:
         figure = Figure(figsize=(side + 4.6, side + 1.9), layout="constrained")
         grid = figure.add_gridspec(1, 1 + len(SIDES), width_ratios=[side, *[0.85] * len(SIDES)])
         matrix = figure.add_subplot(grid[0])
-        image = matrix.imshow(values[np.ix_(order, order)], vmin=-1, vmax=1, cmap="RdBu_r")
+        bounds = {"vmin": -1, "vmax": 1, "cmap": "RdBu_r"} if np.nanmin(values) < 0 else {"vmin": 0, "cmap": "Blues"}
+        image = matrix.imshow(values[np.ix_(order, order)], **bounds)
         matrix.grid(False)
         labels = [names[name] for name in ordered]
         matrix.set_xticks(range(len(order)), labels, rotation=90, fontsize=7)
         matrix.set_yticks(range(len(order)), labels, fontsize=7)
-        for column, (title, measures, bucket) in enumerate(SIDES, start=1):
+        for column, (title, measures) in enumerate(SIDES, start=1):
             axis = figure.add_subplot(grid[column])
-            draw_side(axis, numbers_of(plain, measures, bucket).reindex(ordered), title)
+            draw_side(axis, numbers_of(plain, measures).reindex(ordered), title)
         figure.colorbar(image, ax=matrix, location="bottom", shrink=0.5, aspect=40, label="cosine of two gradients")
         where = "parameter space" if space == "cosine_parameters" else "log-probability space"
         figure.suptitle(f"{len(names)} objectives, the same rollouts ({where})", x=0.01, ha="left", fontsize=10)
@@ -65,14 +66,15 @@ def clustered(cosines: np.ndarray) -> list[int]:
     return leaves_list(optimal_leaf_ordering(linkage(condensed, "average"), condensed)).tolist()
 
 
-def numbers_of(plain: pd.DataFrame, measures: tuple[str, ...], bucket: int | None) -> pd.Series:
+def numbers_of(plain: pd.DataFrame, measures: tuple[str, ...]) -> pd.Series:
     """One number per objective: the mean over checkpoints of the first measure that is there."""
     found = next((plain[plain["measure"] == name] for name in measures if (plain["measure"] == name).any()), None)
     if found is None:
         return pd.Series(dtype=float)
-    if bucket is not None:  # buckets differ between checkpoints: the last one of each
-        found = found.groupby(["objective", "checkpoint", "step"], sort=False).nth(bucket)
-    return found.groupby("objective")["value"].mean()
+    place = ["objective", "checkpoint", "step"]
+    rank = found.groupby(place, sort=False).cumcount()
+    count = found.groupby(place, sort=False)["value"].transform("size")
+    return found[rank >= count // 2].groupby(place)["value"].sum().groupby("objective").mean()
 
 
 def draw_side(axis, values: pd.Series, title: str) -> None:

@@ -28,6 +28,14 @@ def test_the_shipped_files_are_what_the_generator_writes(name):
     assert (SHIPPED_DIR / name).read_text(encoding="utf-8") == cups.problem_files()[name]
 
 
+@pytest.mark.parametrize(("name", "first"), [("cups_select.jsonl", 0), ("cups_compare.jsonl", 1)])
+def test_the_halves_of_the_evaluation_problems_are_every_second_one_and_equal_mixtures(name, first):
+    lines = cups.problem_files()["cups_eval.jsonl"].splitlines(keepends=True)[first::2]
+    assert (SHIPPED_DIR / name).read_text(encoding="utf-8") == "".join(lines)
+    problems = load_problems(f"shipped:{name}")
+    assert [sum(each.difficulty == f"{moves} moves" for each in problems) for moves in range(2, 7)] == [18, 9, 9, 9, 9]
+
+
 @given(st.sampled_from(EVERY))
 def test_the_answer_is_where_a_ball_ends_that_really_moves(each):
     """``trace`` follows the ball; here the cups are moved, and the ball stays in its cup."""
