@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 experiment ?= tiny
 
-.PHONY: help setup setup-gpu bubblewrap atropos ablation test notebooks report campaign lint clean
+.PHONY: conformance help setup setup-gpu bubblewrap atropos ablation test notebooks report campaign lint clean
 
 help: ## list these targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -61,6 +61,13 @@ campaign: setup ## break real runs on purpose, then compare every layout: hours,
 	@$(BIN)/python -m benchmarks.faults all
 	@$(BIN)/python -m benchmarks.layouts all
 	@test ! -d $(BIN)/../lib/python3*/site-packages/nvidia/cu13 || $(BIN)/python -m benchmarks.transformer_engine
+
+PEERS := .venv-conformance
+conformance: setup ## compare our objectives with other trainers' own losses; writes docs/conformance.md
+	@test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
+	@$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > $$(echo $(PEERS)/lib/python3*/site-packages)/main_environment.pth
+	@$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --ignore-requires-python -r benchmarks/conformance/requirements.txt
+	@$(BIN)/python -m benchmarks.conformance
 
 lint: setup ## run ruff
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
