@@ -16,6 +16,7 @@ COMMANDS = {
     "estimate": ("experiment=NAME device=b200", "seconds, device hours, memory and disk"),
     "laboratory": ("rollouts=DIR checkpoint=DIR", "recorded rollouts under other objectives"),
     "laws": ("laws=NAME", "which laws an objective keeps"),
+    "conform": ("FILE.py:function", "which objective your own loss function computes"),
     "replay": ("cases=IN.json out=OUT.json", "advantages, loss and gradients of given rollouts"),
     "verify": ("cases=IN.jsonl out=OUT.jsonl", "programs in the sandbox"),
     "curate": ("source.NAME=DIR out=DIR", "a training and an evaluation set from public data sets"),
