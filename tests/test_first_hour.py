@@ -65,7 +65,7 @@ def test_a_mistyped_word_is_one_sentence_with_the_nearest_name(words, sentence, 
 
 def test_every_suggested_key_is_one_that_the_schema_has():
     known = keys_of(RunConfig, "")
-    assert {"context.steps", "eval.save_samples", "rollout.engine.placement"} <= set(known)
+    assert {"context.stages", "eval.save_samples", "rollout.engine.placement"} <= set(known)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -66,6 +66,7 @@ def test_evaluating_the_last_checkpoint_gives_the_last_evaluation_of_the_run(swe
     outputs, _ = sweep
     run = run_of(outputs, "grpo")
     command = [sys.executable, "-m", "ablate.evaluate", f"checkpoint={run.checkpoints_path / 'step_000002'}"]
+    command += ["metrics=true"]
     result = subprocess.run([*command, f"out={tmp_path / 'rows.parquet'}"], capture_output=True, text=True, timeout=200)
     assert result.returncode == 0, result.stderr
     rows = pq.read_table(tmp_path / "rows.parquet").to_pylist()

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from ablate.types import RolloutGroup
 
 SHOWN = {
     "rollout/pass_rate": ("pass", "{:.2f}"),
@@ -24,6 +30,9 @@ SCORE = re.compile(r"eval/pass@1/\d+")
 class Display(Protocol):
     def say(self, sentence: str) -> None: ...
 
+    def wait(self, what: str) -> None:
+        """Say what takes more than two seconds now."""
+
     def step(self, step: int, metrics: Mapping[str, float]) -> None: ...
 
     def close(self) -> None: ...
@@ -33,6 +42,16 @@ def summary(metrics: Mapping[str, float]) -> str:
     shown = [f"{label} {form.format(metrics[name])}" for name, (label, form) in SHOWN.items() if name in metrics]
     scores = [f"{name} {value:.3f}" for name, value in metrics.items() if SCORE.fullmatch(name)]
     return "  ".join(shown + scores)
+
+
+def closing_line(directory: Path, metrics: Mapping[str, float]) -> str:
+    """What a finished run says: its directory, and Pass@1 with its interval at every context that was evaluated."""
+    scores = []
+    for name in sorted(filter(SCORE.fullmatch, metrics), key=lambda name: int(name.rpartition("/")[2])):
+        ends = [f"{100 * metrics[f'{name}/{end}']:.1f}" for end in ("low", "high") if f"{name}/{end}" in metrics]
+        interval = f" [{', '.join(ends)}]" if ends else ""
+        scores.append(f"{100 * metrics[name]:.1f} %{interval} at {int(name.rpartition('/')[2]):,} tokens")
+    return f"done: {directory}" + (f": Pass@1 {', '.join(scores)}" if scores else "")
 
 
 def minutes(seconds: float) -> str:
@@ -95,6 +114,9 @@ class PlainDisplay:
     def say(self, sentence: str) -> None:
         print(f"[{self.title}] {sentence}", flush=True)
 
+    def wait(self, what: str) -> None:
+        self.say(f"{what} …")
+
     def step(self, step: int, metrics: Mapping[str, float]) -> None:
         self.say(f"step {step}/{self.num_steps}  {summary(metrics)}  ({self.clock.eta(step)})")
 
@@ -122,6 +144,9 @@ class LiveDisplay:
     def say(self, sentence: str) -> None:
         self.live.console.print(sentence, highlight=False, markup=False)
 
+    def wait(self, what: str) -> None:
+        self.bar.update(self.task, eta=f"{what} …")
+
     def step(self, step: int, metrics: Mapping[str, float]) -> None:
         self.bar.update(self.task, completed=step, eta=self.clock.eta(step))
         self.numbers.plain = summary(metrics)
@@ -134,6 +159,9 @@ class SilentDisplay:
     """The display of every rank other than the leader: it shows nothing."""
 
     def say(self, sentence: str) -> None:
+        return None
+
+    def wait(self, what: str) -> None:
         return None
 
     def step(self, step: int, metrics: Mapping[str, float]) -> None:
@@ -162,6 +190,9 @@ class SentDisplay:
     def say(self, sentence: str) -> None:
         self.send(("say", f"[{self.title}] {sentence}"))
 
+    def wait(self, what: str) -> None:
+        self.send(("wait", self.title, f"{what} …"))
+
     def step(self, step: int, metrics: Mapping[str, float]) -> None:
         shown = {name: value for name, value in metrics.items() if name in SHOWN_IN_A_ROW}
         self.send(("step", self.title, step, self.clock.eta(step), summary(shown)))
@@ -173,14 +204,39 @@ class SentDisplay:
 
 
 def is_live(mode: str) -> bool:
-    """mode: auto | live | plain."""
-    return mode == "live" or (mode == "auto" and sys.stdout.isatty())
+    """mode: auto | live | plain. A terminal that cannot move its cursor (TERM=dumb: Emacs, some CI) gets lines."""
+    return mode == "live" or (mode == "auto" and sys.stdout.isatty() and os.environ.get("TERM") != "dumb")
 
 
 def open_display(mode: str, title: str, num_steps: int, sweep: SweepClock | None = None) -> Display:
     if _send is not None:
         return SentDisplay(_send, title, num_steps)
     return (LiveDisplay if is_live(mode) else PlainDisplay)(title, num_steps, sweep)
+
+
+def completion_lines(groups: Sequence[RolloutGroup], count: int, width: int | None = None) -> list[str]:
+    """The first ``count`` responses of a batch, one line each: problem, verdict, reward, and as much text as fits.
+
+    Args:
+        width: of a line; None for that of the terminal.
+    """
+    width = width or shutil.get_terminal_size((120, 24)).columns
+    shown = []
+    for group in groups:
+        for completion, verdict, reward in zip(group.completions, group.verdicts, group.rewards, strict=True):
+            head = f"  {group.problem.id} #{completion.sample}  {verdict.kind.replace('_', ' ')}  {reward:+g}  "
+            text = printable(completion.text)
+            room = max(20, width - len(head))
+            shown.append(head + (text if len(text) <= room else text[: room - 1] + "…"))
+            if len(shown) == count:
+                return shown
+    return shown
+
+
+def printable(text: str) -> str:
+    """Text of a model on one line: what could move the cursor or change colours is shown as an escape."""
+    lines = text.replace("\n", "⏎")
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in lines)
 
 
 def print_page(title: str, tables: Sequence[tuple[str, Sequence[str], Sequence[Sequence[str]]]], text: str) -> None:

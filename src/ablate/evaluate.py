@@ -8,7 +8,7 @@
 checkpoint=DIR is a checkpoint, or a run: its best checkpoint, or its newest as long as none is known to be best. The
 configuration is then the run's own config.yaml; without checkpoint=DIR it is the one that ablate.train would compose.
 Every other word overrides it. The command's own keys are checkpoint=DIR, out=FILE (rows as in eval.parquet),
-samples_out=FILE and samples=FILE.
+metrics=true (also print every metric by its name), samples_out=FILE and samples=FILE.
 
 samples_out=FILE keeps the programs of the one context that is evaluated, in the format that LiveCodeBench's custom
 evaluation reads: [{"question_id": ID, "code_list": [CODE, ...]}, ...]. samples=FILE scores a file of this format,
@@ -18,6 +18,7 @@ verify.second_comparison=lcb also gives the score by LiveCodeBench's comparison.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from ablate.config import RunConfig
     from ablate.types import EvalRow, RolloutGroup
 
-OWN_KEYS = ("checkpoint", "out", "samples", "samples_out")
+OWN_KEYS = ("checkpoint", "out", "samples", "samples_out", "metrics")
 OF_SAMPLES = ("eval/pass@", "eval/second_", "eval/verdicts_", "eval/infra")  # the metrics that need no tokens
 
 
@@ -98,6 +99,8 @@ def check_own(own: Mapping[str, str], config: RunConfig) -> None:
 
 
 def main() -> None:
+    if len(sys.argv) == 1:  # nothing is named, and the default model says nothing about anybody's run
+        sys.argv.append("--help")
     words = read_words(__doc__, OWN_KEYS)
     own, overrides = words.own, words.overrides
     from ablate.check_run import check_files
@@ -123,14 +126,14 @@ def main() -> None:
         rows = evaluate_samples(config, Path(own["samples"]))
     else:
         rows = evaluate_checkpoint(config, checkpoint, Path(own["samples_out"]) if "samples_out" in own else None)
-    for name, value in summarise(rows, config.eval).items():
-        if "samples" in own and not name.startswith(OF_SAMPLES):
-            continue
-        print(f"{name:40} {value:.4f}")
     print(benchmark_table(rows, config.eval))
+    for name, value in summarise(rows, config.eval).items() if own.get("metrics") == "true" else ():
+        if "samples" not in own or name.startswith(OF_SAMPLES):
+            print(f"{name:40} {value:.4f}")
     if "out" in own:
         facts = None if "samples" in own else counted_under(config, ensure_model(config), checkpoint)
         write_parquet(Path(own["out"]), [asdict(row) for row in rows], facts)
+        print(f"a row for each sample: {own['out']}")
 
 
 if __name__ == "__main__":

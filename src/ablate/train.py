@@ -22,13 +22,13 @@ import errno
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ablate.cli import CONF_DIR, is_sweep, print_help_if_asked, report, run_main
-from ablate.display import SweepClock
+from ablate.cli import CONF_DIR, is_sweep, print_help_if_asked, report, run_main, searchpath_of
+from ablate.display import SweepClock, closing_line
 from ablate.errors import UserError
 from ablate.launch.failures import RunFailed, failed_runs, note_failure, print_failures
 
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from ablate.records import RunDirectory
 
 sweep_clocks: list[SweepClock] = []  # one, if this process makes a sweep run by run
+swept: list[Path] = []  # where the runs of the sweep are, once it is checked
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 REQUEUE_EXIT_CODE = 75  # EX_TEMPFAIL: the templates in slurm/ requeue a task that ends with this code
 INTERRUPT_EXIT_CODE = 130
@@ -91,6 +92,7 @@ def check_sweep() -> None:
         num_processes = int(os.environ.get("WORLD_SIZE", "1"))
         runs = planned_runs(words, num_processes, trains_here=True, machine=this_machine())
         sweep_clocks.append(SweepClock(len(runs)))
+        swept.append(runs[0].directory.parents[1])
         GlobalHydra.instance().clear()  # Hydra's own command line refuses to start where configurations were composed
 
 
@@ -131,11 +133,28 @@ def claim_and_train(config: RunConfig, config_yaml: str, run: RunDirectory) -> s
         if is_leader:
             run.claim(config_yaml, changes)
         status = attempt(config, config_yaml, run, is_leader)
+        if is_leader:
+            print(closing_line(run.path, evaluated(run)), flush=True)
+            if not is_sweep():
+                print(f"next: python -m ablate.report runs={run.path}", flush=True)
         for sweep in sweep_clocks:
             sweep.end_run()
         return status
     finally:
         run.owner.unlock()
+
+
+def evaluated(run: RunDirectory) -> dict[str, float]:
+    """The metrics of the last step that was evaluated."""
+    rows = [row for row in run.steps.metrics() if any(name.startswith("eval/pass@1/") for name in row)]
+    return rows[-1] if rows else {}
+
+
+def print_next(directory: Path, words: Sequence[str]) -> None:
+    """The last line of a sweep that is done: where it is, and the command that shows it."""
+    searchpath = "".join(f" '{word}'" for word in searchpath_of(words))
+    chosen = next((word for word in words if word.startswith("experiment=")), None)
+    print(f"done: {directory}; next: python -m ablate.report {chosen or f'runs={directory}'}{searchpath}", flush=True)
 
 
 def attempt(config: RunConfig, config_yaml: str, run: RunDirectory, is_leader: bool) -> str:
@@ -232,6 +251,8 @@ def check_and_make() -> None:
 if __name__ == "__main__":
     try:
         run_main(check_and_make)
+        if swept and not failed_runs:
+            print_next(swept[0], sys.argv[1:])
     except RunFailed:  # in a process of its own, which has said why
         sys.exit(1)
     except Exception:

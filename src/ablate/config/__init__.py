@@ -68,7 +68,8 @@ def section(schema: type, values: Any, name: str) -> Any:
     except OmegaConfBaseException as error:
         key = f"{name}.{error.full_key}".strip(".") if error.full_key else name
         if isinstance(error, ConfigKeyError):
-            raise UserError(f"there is no key {key}{did_you_mean(key, keys_of(schema, name))}") from error
+            known = [*keys_of(schema, name), *(f"context.{each}" for each in SHORTHANDS)]
+            raise UserError(f"there is no key {key}{did_you_mean(key, known)}") from error
         reason = str(error.msg or error).strip().splitlines()[0]
         raise UserError(f"{key}: {reason}: fix the value in conf/ or on the command line") from error
 

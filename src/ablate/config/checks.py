@@ -69,6 +69,7 @@ NOT_NEGATIVE = (
     "optim.beta2",
     "eval.every",
     "checkpoint.every",
+    "logging.completions",
 )
 
 AT_MOST_1 = ("rollout.top_p", "eval.top_p", "rollout.engine.gpu_memory_utilization", "rollout.engine.min_live_share")
@@ -104,9 +105,10 @@ def check(config: RunConfig) -> None:
     if config.rollout.samples_per_prompt < 2:
         raise UserError("rollout.samples_per_prompt=1 gives a group no spread of rewards: use 2 or more")
     if max(config.eval.pass_at, default=1) > config.eval.samples_per_problem:
+        possible = ",".join(str(k) for k in config.eval.pass_at if k <= config.eval.samples_per_problem) or "1"
         raise UserError(
             f"pass@{max(config.eval.pass_at)} needs at least as many samples, but "
-            f"eval.samples_per_problem={config.eval.samples_per_problem}: raise it or change eval.pass_at"
+            f"eval.samples_per_problem={config.eval.samples_per_problem}: raise it, or add 'eval.pass_at=[{possible}]'"
         )
     if min(config.eval.pass_at, default=1) < 1:
         raise UserError(f"eval.pass_at={config.eval.pass_at} contains a k below 1: give each k as 1 or more")

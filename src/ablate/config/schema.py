@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from omegaconf import MISSING
@@ -222,6 +222,7 @@ class LoggingConfig:
     wandb: str = MISSING  # disabled | offline | online
     wandb_project: str = MISSING
     display: str = MISSING  # auto | live | plain
+    completions: int = MISSING  # print so many responses of each step, with verdict and reward
     save_rollouts: bool = MISSING
 
 
@@ -262,7 +263,7 @@ class ComparisonConfig:
     longer_context: LongerContextConfig | None = MISSING  # a comparison that is fixed before the runs
     design: DesignConfig | None = MISSING  # a sweep that stops when its comparison is decided (ablate.plan next=true)
     note: str | None = MISSING  # what a reader must know before any number: the report's first sentence
-    published: list[str] = field(default_factory=list)  # sources of numbers that others published, to show apart
+    published: list[str] = MISSING  # sources of numbers that others published, to show apart
 
 
 @dataclass

@@ -25,7 +25,7 @@ def benchmark_table(rows: Sequence[EvalRow], config: EvalConfig) -> str:
     if any(row.passed_second is not None for row in rows):
         lines.append(line_of("by verify.second_comparison", by_second_comparison(rows), contexts, config))
     for column in SUBSETS:
-        values = sorted({getattr(row, column) for row in rows} - {None})
+        values = sorted({getattr(row, column) for row in rows} - {None}, key=by_difficulty)
         if len(values) > 1:
             lines += [
                 line_of(value, [row for row in rows if getattr(row, column) == value], contexts, config)
@@ -39,6 +39,12 @@ def benchmark_table(rows: Sequence[EvalRow], config: EvalConfig) -> str:
         "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
         for row in [header, rule, *body]
     )
+
+
+def by_difficulty(name: str) -> tuple[int, str]:
+    """easy, medium, hard, as people order them; all others by name."""
+    known = ("easy", "medium", "hard")
+    return (known.index(name) if name in known else len(known), name)
 
 
 def line_of(name: str, rows: Sequence[EvalRow], contexts: Sequence[int], config: EvalConfig) -> Line:

@@ -63,6 +63,8 @@ class LiveSweepDisplay:
             self.say(text)
         elif kind == "row":
             self.rows[text] = self.progress.add_task(text, total=values[0], eta="starting", numbers="")
+        elif kind == "wait":
+            self.progress.update(self.rows[text], eta=values[0])
         elif kind == "step":
             self.progress.update(self.rows[text], completed=values[0], eta=values[1], numbers=values[2])
         else:

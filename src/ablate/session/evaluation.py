@@ -24,6 +24,10 @@ def begin(session: Session, state: RunState, under_way: UnderWay, contexts: Sequ
     if config.select_on is not None and config.select_at in contexts:
         wanted.append((config.select_at, True))
     parts = [begin_part(session, state.weights_version, state.step, *each) for each in wanted]
+    where = ", ".join(f"{context:,}" for context in contexts)
+    session.display.wait(
+        f"evaluating step {state.step}: {config.samples_per_problem} samples per problem at {where} tokens"
+    )
     under_way.evaluation = Evaluation(state.step, dict(state.unrecorded or {}), parts)
 
 

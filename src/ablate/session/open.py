@@ -34,6 +34,14 @@ def open_session(
     num_steps, lag = config.context.num_steps, config.rollout.lag
     with ExitStack() as stack:
         received_signals = stack.enter_context(noted_signals())
+        mirror: Mirror = NoMirror()
+        display: Display = SilentDisplay()
+        if is_leader:  # before anything slow: W&B may refuse, and every wait is shown
+            mirror = open_mirror(config.logging, run.path, yaml.safe_load(config_yaml))
+            stack.callback(mirror.close)
+            display = open_display(config.logging.display, f"{config.cell} seed {config.seed}", num_steps, sweep)
+            stack.callback(display.close)
+            display.wait("loading the model and the problems")
         verifier = shared_verifier(config.verify) if is_leader and not lag else None
         model_dir = ensure_model(config)
         trainer = open_trainer(config, model_dir)
@@ -48,13 +56,6 @@ def open_session(
             from ablate.atropos.source import taking_from_api
 
             sampling = taking_from_api(sampling, run.path)
-        mirror: Mirror = NoMirror()
-        display: Display = SilentDisplay()
-        if is_leader:
-            mirror = open_mirror(config.logging, run.path, yaml.safe_load(config_yaml))
-            display = open_display(config.logging.display, f"{config.cell} seed {config.seed}", num_steps, sweep)
-        stack.callback(mirror.close)
-        stack.callback(display.close)
         session = Session(config, run, objective, trainer, sampling, display, mirror, received_signals)
         stack.callback(session.writer.shutdown)
         yield session

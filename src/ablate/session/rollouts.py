@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ablate.display import completion_lines
 from ablate.records.rollouts import failed_test_rows, rows_of_step
 from ablate.session.session import Session
 from ablate.session.under_way import UnderWay
@@ -21,11 +22,15 @@ def begin_writing(
     batch: TrainBatch,
     rows_of_updates: list[Tensor],
 ) -> None:
-    """Save what the step trained on, while the run goes on.
+    """Save what the step trained on, while the run goes on, and show the first responses where that is wanted.
 
     Args:
         rows_of_updates: the rows of the batch that each update trained on.
     """
+    if session.is_leader and (count := session.config.logging.completions):
+        for line in completion_lines(groups, count):
+            session.display.say(line)
+        session.mirror.log_completions(step, groups, count)
     if not session.is_leader or not session.config.logging.save_rollouts:
         return
     run = session.run

@@ -1,0 +1,108 @@
+"""The code blocks of README and docs/experiments.md: every line is typed here, with small settings."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ablate.cli import compose
+from ablate.sweep import planned_runs
+
+ROOT = Path(__file__).parents[1]
+BLOCK = re.compile(r"^ *```(?:sh|bash|console)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+YAML = re.compile(r"`(my_experiments/[^`]+)`:\n\n```yaml\n(.*?)```", re.DOTALL)
+PYTHON = re.compile(r"(\.venv/bin/)?python -m ")
+MAKE = {"make ablation", "make test"}  # what the continuous integration runs, with everything
+SMALL = ("setting=arithmetic", "eval.at_start=false", "context.steps=1", "eval.contexts=[{length:160,every:0}]")
+
+
+def lines_of(page: str) -> list[str]:
+    text = (ROOT / page).read_text().replace("\\\n", " ")
+    return [line.partition("  #")[0].strip() for block in BLOCK.findall(text) for line in block.splitlines() if line]
+
+
+LINES = [line for page in ("README.md", "docs/experiments.md") for line in lines_of(page)]
+TRAIN = [line for line in LINES if "ablate.train" in line]
+OTHERS = [line for line in LINES if PYTHON.match(line) and "ablate.train" not in line]
+
+
+def words_of(line: str) -> list[str]:
+    return shlex.split(PYTHON.sub("", line))[1:]
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory with the page's files, in which a user types."""
+    for name, text in YAML.findall((ROOT / "docs/experiments.md").read_text()):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_every_line_is_typed_by_one_of_the_tests():
+    make = [line for line in LINES if line.startswith("make ")]
+    assert {re.sub(r"\s+#.*", "", line) for line in make} <= MAKE
+    assert len(make) + len(TRAIN) + len(OTHERS) == len(LINES)
+    assert len(TRAIN) >= 6
+
+
+@pytest.mark.parametrize("line", TRAIN)
+def test_every_line_that_trains_stands_for_runs_that_may_start(line, place):
+    words = [word for word in words_of(line) if word not in ("-m", "hydra/launcher=local")]
+    runs = planned_runs([*words, *(["seed=0"] if not any(word.startswith("seed=") for word in words) else [])])
+    assert len({run.directory for run in runs}) == len(runs) >= 1
+    assert ("-m" in words_of(line)) == (len(runs) > 1)
+
+
+@pytest.mark.parametrize("line", OTHERS)
+def test_every_other_line_ends_well(line, place, recorded_runs):
+    words = words_of(line)
+    command = PYTHON.sub("", line).split()[0]
+    small = {"ablate.report": ["report.resamples=200", "report.run_pages=false"]}.get(command, [])
+    words = [word for word in words if word != "live=true"]
+    result = subprocess.run(
+        [sys.executable, "-m", command, *words, *small], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout
+
+
+@pytest.fixture
+def recorded_runs(place: Path) -> Path:
+    """The recorded runs, under the names that the lines give them."""
+    recorded = ROOT / "tests" / "analysis" / "fixture_outputs"
+    shutil.copytree(recorded / "tiny", place / "outputs" / "tiny")
+    shutil.copytree(recorded / "tiny", place / "outputs" / "wide_clip")
+    for cell in ("grpo", "gspo"):
+        shutil.copytree(recorded / "tiny" / cell / "seed1", place / "outputs" / "scratch" / cell / "seed3")
+    return place
+
+
+def test_a_run_of_the_readme_ends_with_its_directory_its_score_and_a_command_that_works(place):
+    """The line with debug=short, on the model that the other tests have made already."""
+    (line,) = [line for line in TRAIN if "debug=short" in line]
+    words = [word for word in words_of(line) if not word.startswith("setting=")]
+    command = [sys.executable, "-m", "ablate.train", *words, *SMALL]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
+    assert result.returncode == 0, result.stderr
+    done, following = result.stdout.splitlines()[-2:]
+    directory = Path(compose(words).paths.outputs, "scratch", "gspo", "seed4")
+    assert re.fullmatch(rf"done: {directory}: Pass@1 [\d.]+ % \[[\d.]+, [\d.]+\] at 160 tokens", done)
+    assert following == f"next: python -m ablate.report runs={directory}"
+    page = subprocess.run(
+        [sys.executable, "-m", *words_after(following)], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert page.returncode == 0, page.stderr
+    assert (place / page.stdout.splitlines()[-1]).is_file()
+    assert list((place / directory / "eval_texts").glob("*.parquet"))
+
+
+def words_after(following: str) -> list[str]:
+    return shlex.split(following.partition("python -m ")[2])
