@@ -30,7 +30,7 @@ def timelines(trace: Trace) -> dict[int, list[tuple[str, list[Bar], float]]]:
     return {step: bars_of(by_name) for step, by_name in sorted(lines.items())}
 
 
-KINDS = ("sample", "judge", "judge_alone", "wait_batch", "weights", "old_logp", "ref_logp", "update", "evaluate",
+KINDS = ("sample", "verify", "verify_alone", "wait_batch", "weights", "old_logp", "ref_logp", "update", "evaluate",
          "checkpoint", "records")  # others lie inside these  # fmt: skip
 WAITS = ("wait_batch", "judge_alone")  # the first is no work, and the second lies inside the verifier's work
 FINEST = 1 / 1500  # of the run: shorter gaps between bars of one kind are closed

@@ -1,7 +1,7 @@
 // The timelines of a run's page: the whole run, and the spans of one step. A stage has one colour in both.
 ablate.charts = (() => {
   const { node, svg, plot } = ablate;
-  const KINDS = ["sample", "judge", "judge_alone", "wait_batch", "weights", "old_logp", "ref_logp", "update", "evaluate", "checkpoint", "records"];
+  const KINDS = ["sample", "verify", "verify_alone", "wait_batch", "weights", "old_logp", "ref_logp", "update", "evaluate", "checkpoint", "records"];
   const kindOf = (name) => { const kind = name.split(": ").at(-1); return KINDS.includes(kind) ? kind : "other"; };
   const words = (name) => name.replaceAll("_", " ");
 
