@@ -87,7 +87,7 @@ def decode(config: CurateConfig, inputs: list[Input], blocks: Path, share: Share
     train = config.train
     caps = Caps(train.max_test_bytes, train.max_tests, train.min_tests)
     rules = Rules(caps, train.max_references, train.time_limit_s)
-    num_rows = sum(count for each in inputs for count in each.facts.rows.values())
+    num_rows = sum(count or 0 for each in inputs for count in each.facts.rows.values())
     with progress.bar("decode", num_rows, "rows") as done:
         return decode_blocks(read(), blocks, rules, config.num_workers, mine(share), done)
 

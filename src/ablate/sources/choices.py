@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from ablate.sources.base import Source
+from ablate.sources.codeforces import Codeforces
 from ablate.sources.deepcoder import DeepCoder
+from ablate.sources.icpc import Icpc
 from ablate.sources.livecodebench import LiveCodeBench
 from ablate.sources.nouscoder import NousCoder
 from ablate.sources.primeintellect import PrimeIntellect
 from ablate.sources.taco_verified import TacoVerified
 
-# Also the order in which sources are preferred among duplicates: references and stubs first.
+# Also the order in which sources are preferred among duplicates: checkers, references and stubs first.
 SOURCES: dict[str, Source] = {
-    source.name: source for source in (TacoVerified(), DeepCoder(), PrimeIntellect(), NousCoder(), LiveCodeBench())
+    source.name: source
+    for source in (
+        *(Icpc(), Codeforces(), TacoVerified(), DeepCoder(), PrimeIntellect(), NousCoder()),
+        LiveCodeBench(),
+    )
 }

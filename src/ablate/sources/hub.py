@@ -41,7 +41,7 @@ def locate(where: str, facts: SourceConfig) -> tuple[Path, SourceConfig]:
 def own_facts(path: Path, facts: SourceConfig) -> SourceConfig:
     try:
         own: Any = json.loads(path.read_text())
-        rows = {str(name): int(number) for name, number in own["rows"].items()}
+        rows = {str(name): None if number is None else int(number) for name, number in own["rows"].items()}
         return replace(facts, revision=str(own["revision"]), rows=rows)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f'{path} must hold {{"revision": ..., "rows": {{config: number}}}}: make it again') from error

@@ -30,6 +30,9 @@ class Reason(StrEnum):
     lone_surrogate = "lone_surrogate"  # text that UTF-8 cannot hold
     other_language = "other_language"
     other_task = "other_task"
+    interactive = "interactive"
+    scored = "scored"  # an answer earns points, and is neither right nor wrong
+    bad_checker = "bad_checker"  # a checker of a kind that is not run here
     hostile_pickle = "hostile_pickle"  # a pickle of anything but one string
 
 
