@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -53,6 +54,24 @@ REASONS = {
     "metadata as text": "test_split",
     "examples only": "test_split",
     "no reference": None,
+    "a good checker": None,
+    "no checker, one answer": None,
+    "no checker, several answers": "several_answers",
+    "a checker that accepts anything": "checker_accepts_anything",
+    "a checker that ignores the order": "checker_ignores_order",
+    "a checker that rejects the reference": "checker_rejects_expected",
+    "a checker that crashes": "checker_fails",
+    "a checker that runs the answer": "checker_runs_text",
+    "files": None,
+    "tests cut off": None,
+    "a row of the test split": "test_split",
+    "a validator in Python": None,
+    "a validator in C++": None if shutil.which("g++") else "checker_fails",
+    "the version of 2023": None,
+    "the default validator with a tolerance": None,
+    "a wrong submission passes": "wrong_submission_passes",
+    "a validator that accepts anything": "checker_accepts_anything",
+    "an accepted submission fails": "reference_fails",
 }
 
 RUN_COMMANDS = """

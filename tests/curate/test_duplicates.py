@@ -34,30 +34,12 @@ def statements(count: int) -> list[list[str]]:
 def make_candidate(tmp_path):
     def make(name: str, num_tests: int = 5, signature: bytes = b"", references: tuple[str, ...] = ()) -> Candidate:
         path = tmp_path / f"{name}.jsonl"
-        details = Details({"statement": name}, None, references, (), {})
+        details = Details({"statement": name}, None, references, (), (), {})
         path.write_text(json.dumps({"details": vars(details)}))
         line = Line(str(path), 0, path.stat().st_size)
         place, places = Place(0, 0, num_tests, 0, ""), tuple(Reference(line, each) for each in range(len(references)))
-        facts = (
-            "s",
-            "c",
-            0,
-            "train",
-            "stdin",
-            None,
-            False,
-            (),
-            "block",
-            place,
-            None,
-            "",
-            "",
-            "",
-            signature,
-            (),
-            0,
-            None,
-        )
+        names = ("s", "c", 0, "train", "stdin", None, False, (), "block", place, None)
+        facts = (*names, "", "", "", signature, (), 0, False, None)
         return Candidate(name, *facts, places, line)
 
     return make
@@ -127,12 +109,12 @@ def test_tests_decide_before_words_whether_two_rows_are_one_problem(tmp_path, fi
     rows = []
     for number, (statement, tests) in enumerate((first, second)):
         path = tmp_path / f"{number}.jsonl"
-        details = Details({"statement": statement}, None, (), (), sketch_of(tests))
+        details = Details({"statement": statement}, None, (), (), (), sketch_of(tests))
         path.write_text(json.dumps({"details": vars(details)}))
         words = words_of(statement)
         place, line = Place(0, 0, len(tests), 0, ""), Line(str(path), 0, path.stat().st_size)
         keys = ("".join(words), digest_of(marks_of(statement)), keys_of_all(tests), signature_of(words).tobytes())
         facts = ("s", "c", number, "train", "stdin", None, False, (), "block", place, None)
-        rows.append(Candidate(str(number), *facts, *keys, probes_of(tests), 0, None, (), line))
+        rows.append(Candidate(str(number), *facts, *keys, probes_of(tests), 0, False, None, (), line))
     kept, _ = drop_near(rows, threshold=0.8, max_references=1)
     assert (len(kept) == 1) == are_one

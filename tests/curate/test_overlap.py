@@ -26,7 +26,7 @@ OWN = "Given {0} towers and the heights of {1} of them, write the mean height wi
 def make(tmp_path):
     def make(name: str, statement: str) -> Candidate:
         path = tmp_path / f"{name}.jsonl"
-        path.write_text(json.dumps({"details": vars(Details({"statement": statement}, None, (), (), {}))}))
+        path.write_text(json.dumps({"details": vars(Details({"statement": statement}, None, (), (), (), {}))}))
         line, place = Line(str(path), 0, path.stat().st_size), Place(0, 0, 5, 0, "")
         return Candidate(
             name,
@@ -47,6 +47,7 @@ def make(tmp_path):
             b"",
             (),
             0,
+            False,
             None,
             (),
             line,

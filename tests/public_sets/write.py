@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from . import deepcoder, others
+from . import codeforces, deepcoder, others
 from .example import Example
+from .icpc import icpc_rows, write_icpc
 from .livecodebench import DATES, livecodebench_rows
 
 LARGE_TEST_BYTES = 100 * 2**20
@@ -28,6 +29,11 @@ def examples(large_test_bytes: int = LARGE_TEST_BYTES) -> dict[str, dict[str, li
             "lcbv5_test": deepcoder.lcbv5_test_rows(),
             "codeforces_test": deepcoder.codeforces_test_rows(),
         },
+        "codeforces": {
+            "verifiable": codeforces.codeforces_rows(),
+            "verifiable_test": codeforces.codeforces_test_rows(),
+        },
+        "icpc": {"packages": icpc_rows()},
         "taco_verified": {"train": others.taco_verified_rows()},
         "primeintellect": {"train": others.primeintellect_rows()},
         "livecodebench": {f"v{number}": lcb[file] for number, file in enumerate(DATES, start=1)},
@@ -79,7 +85,15 @@ def write_livecodebench(out: Path, rows: dict[str, list[dict[str, Any]]]) -> Non
         write_jsonl(out / file, each)
 
 
+def write_codeforces(out: Path, rows: dict[str, list[dict[str, Any]]]) -> None:
+    write_parquet(out / "verifiable" / "train-00000-of-00001.parquet", rows["verifiable"])
+    write_parquet(out / "verifiable" / "test-00000-of-00001.parquet", rows["verifiable_test"])
+    write_parquet(out / "generated_tests" / "test_cases_1910.parquet", codeforces.GENERATED)
+
+
 WRITERS = {
+    "codeforces": write_codeforces,
+    "icpc": write_icpc,
     "nouscoder": lambda out, rows: write_jsonl(out / "rl_train.jsonl", rows["train"]),
     "deepcoder": write_deepcoder,
     "taco_verified": lambda out, rows: (out / "taco_verified.json").write_text(json.dumps(rows["train"])),

@@ -160,12 +160,14 @@ def line_of(row: Row, block: str, rules: Rules, store: Callable[[PackedTests], P
     problem = problem_fields(row)
     if row.split == "train":
         problem["time_limit_s"] = rules.time_limit_s or problem["time_limit_s"]
+        problem["num_examples"] = None if rules.caps.max_tests is not None else problem["num_examples"]
         fault = statement_fault(row.statement)
         if fault is not None:
             raise Unusable(*fault)
-        tests, num_large = clean_tests(tests, row.kind == "stdin", rules.caps)
-        other = clean_tests(other, row.kind == "stdin", rules.caps)[0] if other else ()
-        doubt = several_answers(row.statement) or contradicting_example(row.statement, row.kind, tests)
+        tests, num_large = clean_tests(tests, row.kind != "functional", rules.caps)
+        other = clean_tests(other, row.kind != "functional", rules.caps)[0] if other else ()
+        if row.checker is None:
+            doubt = several_answers(row.statement) or contradicting_example(row.statement, row.kind, tests)
     words = words_of(row.statement)
     candidate = {
         "id": row.id,
@@ -186,9 +188,12 @@ def line_of(row: Row, block: str, rules: Rules, store: Callable[[PackedTests], P
         "signature": signature_of(words).tobytes().hex(),
         "probes": probes_of(tests),
         "num_large_tests": num_large,
+        "has_checker": row.checker is not None,
         "fault": doubt,
     }
-    details = Details(problem, row.title, row.references[: rules.max_references], pair_keys(tests), sketch_of(tests))
+    details = Details(
+        problem, row.title, row.references[: rules.max_references], pair_keys(tests), row.wrong, sketch_of(tests)
+    )
     return {"candidate": candidate, "details": asdict(details)}
 
 

@@ -36,13 +36,14 @@ class Details:
     """The texts of a candidate, which are read from its block each time that they are needed.
 
     Example: ``Details(problem={"id": "deepcoder/taco/7", ...}, title=None, references=("print(1)",), pair_keys=(),
-    sketch={})``
+    wrong=(), sketch={})``
     """
 
     problem: dict[str, Any]  # the fields of Problem, without its tests
     title: str | None
     references: tuple[str, ...]
     pair_keys: tuple[str, ...]  # of the tests with short inputs, to find shared examples
+    wrong: tuple[str, ...]  # programs that the source calls wrong
     sketch: dict[str, str]  # hashes of inputs and of their outputs: ``tests.sketch_of``
 
     @property
@@ -110,6 +111,7 @@ class Candidate:
     signature: bytes  # MinHash of the statement
     probes: tuple[str, ...]  # hashes of a few tests, by which rows with the same tests find each other
     num_large_tests: int  # that were dropped
+    has_checker: bool
     fault: tuple[str, str] | None  # reason and detail of a statement that no list of tests can judge
     references: tuple[Reference, ...]
     line: Line

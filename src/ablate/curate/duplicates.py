@@ -152,7 +152,8 @@ def keep_one_each(
 ) -> tuple[list[Candidate], list[Rejection]]:
     """Keep the best row of every cluster, with the references of all, and reject the others.
 
-    The row with the most tests is the best. Ties go to the earlier row: candidates stand in the order of their sources.
+    A row with a checker is better than one without, and then one with more tests. Ties go to the earlier row:
+    candidates stand in the order of their sources.
     """
     find, join = union_find(len(candidates))
     for left, right in pairs:
@@ -164,7 +165,7 @@ def keep_one_each(
     rejected: list[Rejection] = []
     for number, each in enumerate(candidates):
         members = clusters[find(number)]
-        best = min(members, key=lambda member: (-candidates[member].tests.num_tests, member))
+        best = min(members, key=lambda member: rank_of(candidates[member], member))
         if number != best:
             rejected.append(rejection(each, reason, f"of {candidates[best].id}"))
             continue
@@ -172,6 +173,10 @@ def keep_one_each(
             each if len(members) == 1 else with_references_of(each, [candidates[m] for m in members], max_references)
         )
     return kept, rejected
+
+
+def rank_of(candidate: Candidate, number: int) -> tuple[bool, int, int]:
+    return not candidate.has_checker, -candidate.tests.num_tests, number
 
 
 def with_references_of(best: Candidate, members: Sequence[Candidate], max_references: int) -> Candidate:

@@ -8,7 +8,8 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from ablate.curate.candidate import Candidate
+from ablate.curate.candidate import Candidate, Details
+from ablate.curate.trust import right_program, runs_text, tried_on, wrong_programs
 from ablate.files.stored_tests import StoredTests
 from ablate.types import Problem, TestCase, VerdictKind
 from ablate.verify.verifier import Verifier
@@ -35,8 +36,20 @@ class Unverified(Exception):
     """A program has no verdict: the verifier had an infrastructure error."""
 
 
+class CheckerFails(Exception):
+    """A checker did not say whether an answer is right; the message is its reason."""
+
+
 def settle(candidate: Candidate, tests: StoredTests, other: StoredTests | None, verifier: Verifier) -> Settled:
-    """Decide by running programs whether a problem is kept.
+    """Decide by running programs whether a problem is kept; ``decide`` has the rules."""
+    try:
+        return decide(candidate, tests, other, verifier)
+    except CheckerFails as failure:
+        return Settled(candidate.id, "checker_fails", str(failure)[:200])
+
+
+def decide(candidate: Candidate, tests: StoredTests, other: StoredTests | None, verifier: Verifier) -> Settled:
+    """Run references, the checker's trials, programs that solve nothing, and programs that the source calls wrong.
 
     A problem without references is kept, except where only a reference can tell what its tests mean.
 
@@ -45,6 +58,9 @@ def settle(candidate: Candidate, tests: StoredTests, other: StoredTests | None, 
     """
     readings = [tests] if other is None else [tests, other]
     details = candidate.details()
+    doubt = distrust(details, tests, verifier)
+    if doubt is not None:
+        return Settled(candidate.id, *doubt)
     runnable = [(index, text) for index, text in enumerate(candidate.reference_texts()) if is_python3(text)]
     if not runnable and (candidate.references or candidate.needs_reference):
         reason = "reference_not_python3" if candidate.references else "ambiguous_wrapping"
@@ -66,7 +82,29 @@ def settle(candidate: Candidate, tests: StoredTests, other: StoredTests | None, 
     for name, program in vacuous_programs(details.problem, chosen[0]):
         if verdict_of(verifier, details.problem_with(chosen, None), program) is VerdictKind.accepted:
             return Settled(candidate.id, "vacuous_tests", f"a program that {name} passes")
+    for number, program in enumerate(details.wrong):
+        if verdict_of(verifier, details.problem_with(chosen, None), program) is VerdictKind.accepted:
+            return Settled(candidate.id, "wrong_submission_passes", f"number {number} of {len(details.wrong)}")
     return Settled(candidate.id, None, "", reference, is_other=reading == 1)
+
+
+def distrust(details: Details, tests: StoredTests, verifier: Verifier) -> tuple[str, str] | None:
+    """Why the problem's checker is not trusted, or None: it has none, or the default one, or a good one."""
+    checker = details.checker
+    if checker is None or checker.kind == "default":
+        return None
+    runs = runs_text(checker.files[0][1]) if checker.kind == "python" else None
+    if runs is not None:
+        return "checker_runs_text", f"it uses {runs}"
+    problem = tried_on(details.problem_with(tests, None))
+    if not problem.tests:
+        return "checker_untested", "every test is too large to try its checker on"
+    if verdict_of(verifier, problem, right_program(problem)) is not VerdictKind.accepted:
+        return "checker_rejects_expected", "the expected output of a test"
+    for reason, printed, program in wrong_programs(problem):
+        if verdict_of(verifier, problem, program) is VerdictKind.accepted:
+            return reason, f"a program that prints {printed}"
+    return None
 
 
 def failure(kinds: list[VerdictKind], num_readings_passed: int) -> tuple[str, str]:
@@ -81,6 +119,8 @@ def failure(kinds: list[VerdictKind], num_readings_passed: int) -> tuple[str, st
 def verdict_of(verifier: Verifier, problem: Problem, program: str) -> VerdictKind:
     verdict = verifier.submit(problem, program).result()
     if verdict.is_infrastructure_error:
+        if verdict.detail.startswith("the checker"):
+            raise CheckerFails(verdict.detail)
         raise Unverified(f"{problem.id}: {verdict.detail}")
     return verdict.kind
 
@@ -103,6 +143,10 @@ def vacuous_programs(problem: dict[str, object], first: TestCase) -> Iterator[tu
         yield "returns nothing", f"def {name}(*args): return None\n"
         yield "returns its argument", f"def {name}(*args): return args[0] if args else None\n"
         yield "returns one value", f"def {name}(*args): return {json.loads(first.output)!r}\n"
+        return
+    if problem["input_mode"] == "file":
+        yield "writes nothing", "pass\n"
+        yield "writes one answer", f"open('output.txt', 'w').write({first.output!r})\n"
         return
     yield "prints nothing", "pass\n"
     yield "prints its input", "import sys\nsys.stdout.write(sys.stdin.read())\n"

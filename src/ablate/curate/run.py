@@ -123,5 +123,8 @@ def without_ambiguous(selection: Selection) -> Selection:
     """Drop the problems whose tests only a reference could explain; the others drop references that were not run."""
     unclear = [each for each in selection.train if each.needs_reference]
     kept = [replace(each, references=()) for each in selection.train if not each.needs_reference]
+    untested = [each for each in kept if (checker := each.details().checker) and checker.kind != "default"]
+    kept = [each for each in kept if each not in untested]
     rejected = [rejection(each, "ambiguous_wrapping", "references.run=false") for each in unclear]
+    rejected += [rejection(each, "checker_untested", "references.run=false") for each in untested]
     return replace(selection, train=kept, rejections=[*selection.rejections, *rejected])

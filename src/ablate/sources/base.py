@@ -25,7 +25,7 @@ class RawRow:
     row: int
     license: str | None
     fields: dict[str, Any]
-    float_tolerance: float | None = MISSING  # of the source
+    float_tolerance: float | None = None  # of the source
 
     def text(self, name: str) -> str:
         """Return a column that must be text.

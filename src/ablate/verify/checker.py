@@ -38,6 +38,10 @@ EXITS = {"kattis": {42: True, 43: False}, "testlib": {0: True, 1: False, 2: Fals
 SCORE = re.compile(rb"[01](?:\.\d{1,9})?")
 
 
+SAID = "the checker: "
+FINAL = tuple(f"{SAID}it {what}" for what in ("ended with", "printed", "does not start"))  # the same at every attempt
+
+
 @dataclass(frozen=True)
 class Judged:
     """What a checker made of one answer: accepted or not, or why it did not say.

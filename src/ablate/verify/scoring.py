@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from ablate.types import Verdict, VerdictKind
 from ablate.verify import compare, validator
-from ablate.verify.checker import Judged
+from ablate.verify.checker import SAID, Judged
 from ablate.verify.inside.test_report import BROKEN_INPUT, TestReport
 from ablate.verify.jobs import BROKEN_TEST, BrokenTest, Job, hardest_first
 from ablate.verify.shown import cut, printed, returned
@@ -140,7 +140,7 @@ def score(
         elif failure is None:
             judged = by_checker(job, index, output, judge)
             if judged.accepted is None:
-                return Outcome(VerdictKind.infrastructure_error, f"the checker: {judged.reason}", *used)
+                return Outcome(VerdictKind.infrastructure_error, SAID + judged.reason, *used)
             passed = judged.accepted
     except compare.ComparisonTooSlow as error:
         failure = VerdictKind.time_limit, str(error)

@@ -18,6 +18,7 @@ from ablate.process.activity import VERIFIER, note_work
 from ablate.types import Problem, Verdict, VerdictKind
 from ablate.verify.backend import Backend, BackendError
 from ablate.verify.cache import VerdictCache, verdict_key
+from ablate.verify.checker import FINAL
 from ablate.verify.choices import BACKENDS, check_verify
 from ablate.verify.compiler import CheckerError, Compiler
 from ablate.verify.extract import EXTRACTIONS
@@ -166,7 +167,7 @@ class Verifier:
             except BaseException as error:  # a Modal client may raise asyncio.CancelledError, which is no Exception
                 backend.stop()  # in an unknown state: the next run starts afresh
                 verdict = infrastructure_error(job, reason_of(error))
-            is_final = verdict.detail == CANCELLED or verdict.detail.startswith(BROKEN_TEST)
+            is_final = verdict.detail == CANCELLED or verdict.detail.startswith((BROKEN_TEST, *FINAL))
             if not verdict.is_infrastructure_error or is_final or self.closed:
                 break
             log.warning("verifier: attempt %d failed for the backend's own reason: %s", attempt + 1, verdict.detail)
