@@ -57,7 +57,7 @@ def trial(name: str, words: list[str]) -> None:
     start = time.perf_counter()
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     code = (
-        "import resource, sys; from ablate.compare.__main__ import main; main(sys.argv[1:]); "
+        "import resource, sys; from ablate.compare import main; main(sys.argv[1:]); "
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
     )
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)

@@ -169,7 +169,7 @@ def test_analysis_reads_records_and_needs_no_trainer_or_engine(path):
     assert top != "slurm", "a Python program of the package is an entry point: python -m ablate.NAME"
     if top == "analysis":
         parts = {name.split(".")[1] for name in imports_of(path) if name.startswith("ablate.")}
-        assert parts <= {*ORDER["L0.1"], *ORDER["L0.4"], *ORDER["L1"], "config", "laboratory"}
+        assert parts <= {*ORDER["L0.1"], "files", "config", *ORDER["L0.4"], *ORDER["L1"], "laboratory"}
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(SRC)))

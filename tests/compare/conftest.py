@@ -10,7 +10,7 @@ import pytest
 
 sys.path.append(str(Path(__file__).parent))  # other_files
 
-from ablate.compare.__main__ import main
+from ablate.compare import main
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import struct
 import numpy as np
 import pytest
 
-from ablate.compare.curves import read_curves
 from ablate_analysis import sigmoid
+from ablate_analysis.results.curves import read_curves
 
 TRUTH = sigmoid.Fit(start=0.4, asymptote=0.62, midpoint=900.0, exponent=1.6, largest=9000.0, rms=0.0)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from other_files import WRITERS, lines
 
-from ablate.compare.__main__ import read_arms
+from ablate.compare import read_arms
 from ablate.files.parquet import write_parquet
 
 

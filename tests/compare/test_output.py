@@ -56,7 +56,7 @@ def test_the_page_asks_for_nothing_from_a_network(tmp_path, compare):
 def test_a_comparison_imports_no_trainer_engine_or_configuration_system(tmp_path):
     first, second = write_two(tmp_path)
     script = (
-        "import sys; from ablate.compare.__main__ import main; "
+        "import sys; from ablate.compare import main; "
         f"main(['a={first}', 'b={second}', 'out={tmp_path / 'out'}']); "
         "heavy = {'torch', 'vllm', 'megatron', 'hydra', 'pandas', 'matplotlib', 'transformers'}; "
         "print('heavy:', sorted(heavy & set(sys.modules)))"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from other_files import WRITERS
 
-from ablate.compare.__main__ import main
+from ablate.compare import main
 
 PAGE = Path(__file__).parents[2] / "docs" / "compare.md"
 COMMANDS = [
@@ -43,7 +43,7 @@ def test_a_command_of_the_page_runs(command, files, capsys):
 
 
 def test_the_page_lists_every_format():
-    from ablate.compare.formats import FORMATS
+    from ablate_analysis.results.formats import FORMATS
 
     rows = [line.split("|")[1].strip().lower() for line in PAGE.read_text().splitlines() if line.startswith("| ")]
     for module in FORMATS:

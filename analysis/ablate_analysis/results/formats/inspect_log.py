@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ablate.compare.files import whole_json
-from ablate.compare.samples import Options, Results, Sample, choose, number_of, whole_number
 from ablate.errors import UserError
+from ablate_analysis.results.files import whole_json
+from ablate_analysis.results.samples import Options, Results, Sample, choose, number_of, whole_number
 
 NAME = "inspect"
 LETTERS = {"C": 1.0, "I": 0.0, "P": 0.5, "N": 0.0}  # correct, incorrect, partial, no answer

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ablate.compare.files import whole_json
-from ablate.compare.samples import Options, Results, Sample, number_of
 from ablate.errors import UserError
+from ablate_analysis.results.files import whole_json
+from ablate_analysis.results.samples import Options, Results, Sample, number_of
 
 NAME = "evalplus"
 PASSED = ("pass", "success")  # "success" until version 0.1

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ablate.compare.curves import Curve
-from ablate.compare.document import Document, Line, Table, line_chart
-from ablate.compare.text import percent, points, range_of
 from ablate.errors import UserError
 from ablate_analysis import sigmoid
 from ablate_analysis.paired import Estimate
+from ablate_analysis.results.curves import Curve
+from ablate_analysis.results.document import Document, Line, Table, line_chart
+from ablate_analysis.results.text import percent, points, range_of
 from ablate_analysis.stats import Interval
 
 Fits = dict[str, list[sigmoid.Fit]]  # arm -> the fits of its runs

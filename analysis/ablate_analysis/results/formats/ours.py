@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ablate.compare.samples import Options, Results, Sample, choose
 from ablate.errors import UserError
 from ablate.files.parquet import read_parquet
 from ablate.types import VerdictKind
+from ablate_analysis.results.samples import Options, Results, Sample, choose
 
 NAME = "ablate"
 EVAL_FILE = "eval.parquet"

@@ -31,9 +31,9 @@ from ablate.cli import help_page, stop
 from ablate.errors import UserError
 
 if TYPE_CHECKING:
-    from ablate.compare.arms import Arm
-    from ablate.compare.document import Document
-    from ablate.compare.samples import Options
+    from ablate_analysis.results.arms import Arm
+    from ablate_analysis.results.document import Document
+    from ablate_analysis.results.samples import Options
 
 READING = ("format", "metric", "filter", "task", "model", "step", "context")
 OTHERS = (
@@ -116,9 +116,9 @@ def number(options: Mapping[str, str], key: str, kind: type = float) -> float | 
 
 def samples(paths: dict[str, list[Path]], options: dict[str, str]) -> Document:
     """Compare results of single problems."""
-    from ablate.compare import text
-    from ablate.compare.numbers import Settings, check_settings
-    from ablate.compare.pairing import pair
+    from ablate_analysis.results import text
+    from ablate_analysis.results.numbers import Settings, check_settings
+    from ablate_analysis.results.pairing import pair
 
     arms = read_arms(paths, options)
     if len(arms) < 2:
@@ -159,8 +159,8 @@ def pairs_of(names: Sequence[str], options: Mapping[str, str]) -> list[tuple[int
 
 
 def read_arms(paths: dict[str, list[Path]], options: dict[str, str]) -> list[Arm]:
-    from ablate.compare.arms import make_arm
-    from ablate.compare.formats import read
+    from ablate_analysis.results.arms import make_arm
+    from ablate_analysis.results.formats import read
 
     arms = []
     for name, files in expanded(paths).items():
@@ -175,7 +175,7 @@ def read_arms(paths: dict[str, list[Path]], options: dict[str, str]) -> list[Arm
 
 def expanded(paths: dict[str, list[Path]]) -> dict[str, list[Path]]:
     """An experiment of ours as one arm for each of its cells."""
-    from ablate.compare.formats import ours
+    from ablate_analysis.results.formats import ours
 
     found: dict[str, list[Path]] = {}
     for name, files in paths.items():
@@ -188,7 +188,7 @@ def expanded(paths: dict[str, list[Path]]) -> dict[str, list[Path]]:
 
 
 def reading_options(name: str, options: dict[str, str]) -> Options:
-    from ablate.compare.samples import Options
+    from ablate_analysis.results.samples import Options
 
     runs_are = options.get("runs_are")
     if runs_are not in (None, "seeds", "samples"):
@@ -213,8 +213,8 @@ def first_of(options: Mapping[str, str]) -> int | None:
 
 def curves(paths: dict[str, list[Path]], options: dict[str, str]) -> Document:
     """Fit and compare learning curves."""
-    from ablate.compare import curve_text
-    from ablate.compare.curves import read_curves
+    from ablate_analysis.results import curve_text
+    from ablate_analysis.results.curves import read_curves
 
     metric = None if options["curves"] == "true" else options["curves"]
     axis = options.get("axis", "steps")

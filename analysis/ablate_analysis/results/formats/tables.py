@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ablate.compare.files import csv_rows, first_line, json_lines
-from ablate.compare.samples import Options, Results, Sample, number_of, whole_number
 from ablate.errors import UserError
 from ablate.files.parquet import column_names, iterate_parquet
+from ablate_analysis.results.files import csv_rows, first_line, json_lines
+from ablate_analysis.results.samples import Options, Results, Sample, number_of, whole_number
 
 NAME = "table"
 BATCH = 4096

@@ -9,8 +9,8 @@ from itertools import combinations
 
 import numpy as np
 
-from ablate.compare.arms import Arm, listed, natural
 from ablate.errors import UserError
+from ablate_analysis.results.arms import Arm, listed, natural
 
 ENOUGH_IN_COMMON = 0.95  # of the ids; below it the ids that one side lacks are listed first
 FEW_CLUSTERS = 20

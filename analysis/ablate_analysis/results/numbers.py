@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ablate.compare.arms import Arm
-from ablate.compare.pairing import Paired
 from ablate.errors import UserError
 from ablate_analysis import paired as statistics
 from ablate_analysis.paired import Estimate
+from ablate_analysis.results.arms import Arm
+from ablate_analysis.results.pairing import Paired
 from ablate_analysis.stats import (
     Interval,
     SeedVariance,

@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from ablate.compare.samples import Options, Results, Sample, choose, number_of
 from ablate.errors import UserError
 from ablate.files.parquet import column_names, iterate_parquet
+from ablate_analysis.results.samples import Options, Results, Sample, choose, number_of
 
 NAME = "lighteval"
 BATCH = 64

@@ -6,11 +6,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ablate.compare import numbers
-from ablate.compare.arms import Arm
-from ablate.compare.document import Document, Line, Table, line_chart
-from ablate.compare.numbers import Difference, Settings
-from ablate.compare.pairing import Paired
+from ablate_analysis.results import numbers
+from ablate_analysis.results.arms import Arm
+from ablate_analysis.results.document import Document, Line, Table, line_chart
+from ablate_analysis.results.numbers import Difference, Settings
+from ablate_analysis.results.pairing import Paired
 from ablate_analysis.stats import Interval
 
 MOST_LISTED = 12

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ablate.compare.files import json_lines
-from ablate.compare.samples import choose, number_of
 from ablate.errors import UserError
+from ablate_analysis.results.files import json_lines
+from ablate_analysis.results.samples import choose, number_of
 
 STEPS = ("step", "_step", "Step", "global_step", "train/global_step")
 OUR_AXES = ("steps", "tokens", "hours")
@@ -175,7 +175,7 @@ def number_text(text: str | None) -> float | None:
 
 def tensorboard_runs(path: Path, metric: str | None, axis: str) -> list[Curve]:
     """One run for each directory with event files; after restarts several files make one run."""
-    from ablate.compare.tensorboard import scalars
+    from ablate_analysis.results.tensorboard import scalars
 
     if axis != "steps":
         raise UserError(f"{path} holds TensorBoard events, whose axis is steps: leave axis= out")

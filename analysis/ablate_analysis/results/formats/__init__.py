@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from types import ModuleType
 
-from ablate.compare.formats import (
+from ablate.errors import UserError
+from ablate_analysis.results.formats import (
     evalplus,
     inspect_log,
     lighteval,
@@ -17,8 +18,7 @@ from ablate.compare.formats import (
     verifiers,
     verl,
 )
-from ablate.compare.samples import Options, Results
-from ablate.errors import UserError
+from ablate_analysis.results.samples import Options, Results
 
 # The first that matches reads a file; tables, which match by their columns, come last.
 FORMATS: tuple[ModuleType, ...] = (

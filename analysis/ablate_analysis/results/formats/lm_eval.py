@@ -7,9 +7,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from ablate.compare.files import first_line, json_lines
-from ablate.compare.samples import Options, Results, Sample, choose, number_of
 from ablate.errors import UserError
+from ablate_analysis.results.files import first_line, json_lines
+from ablate_analysis.results.samples import Options, Results, Sample, choose, number_of
 
 NAME = "lm-eval"
 FILE_NAME = re.compile(r"samples_(?P<task>.+?)_(?P<time>\d{4}-\d\d-\d\dT[\d.:\-]+)\.jsonl$")

@@ -11,8 +11,8 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from ablate.compare.samples import Results, Sample
 from ablate.errors import UserError
+from ablate_analysis.results.samples import Results, Sample
 
 ENOUGH_TO_BE_THE_SAME = 20  # problems on which two files must agree everywhere before they look like copies
 

@@ -7,8 +7,8 @@ import json
 from collections import Counter
 from pathlib import Path
 
-from ablate.compare.samples import Options, Results, Sample, choose, number_of
 from ablate.files.parquet import column_names, iterate_parquet
+from ablate_analysis.results.samples import Options, Results, Sample, choose, number_of
 
 NAME = "trl"
 BATCH = 1024

@@ -7,9 +7,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from ablate.compare.files import whole_json
-from ablate.compare.samples import Options, Results, Sample, choose, number_of, refuse_totals
 from ablate.errors import UserError
+from ablate_analysis.results.files import whole_json
+from ablate_analysis.results.samples import Options, Results, Sample, choose, number_of, refuse_totals
 
 NAME = "livecodebench"
 GRADER_FAILED = -5  # "error of the test runner"; a global timeout ends as this code too

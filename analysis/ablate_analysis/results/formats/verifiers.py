@@ -8,9 +8,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from ablate.compare.files import first_line, json_lines
-from ablate.compare.samples import Options, Results, Sample, choose, number_of, whole_number
 from ablate.errors import UserError
+from ablate_analysis.results.files import first_line, json_lines
+from ablate_analysis.results.samples import Options, Results, Sample, choose, number_of, whole_number
 
 NAME = "verifiers"
 FILES = ("results.jsonl", "traces.jsonl")
