@@ -48,6 +48,17 @@ def test_every_file_of_the_trainer_has_its_row_and_every_row_its_file():
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_file_of_code_that_a_page_names_exists(page):
+    """Such as `trainer/cpu.py`, below one of five folders. Another project's paths begin with a folder that none has."""
+    text = page.read_text()
+    bases = [ROOT, ROOT / "tests", ROOT / "src" / "ablate", TRAINER, page.parent]
+    made = set(re.findall(r"^`([\w./]+)`:$", text, re.MULTILINE))  # files that the page tells its reader to write
+    for name in set(re.findall(r"`([\w./]+/\w+\.(?:py|sh|sbatch|yaml))`", text)) - made:
+        is_ours = any((base / name).parents[name.count("/") - 1].is_dir() for base in bases)
+        assert not is_ours or any((base / name).exists() for base in bases), name
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_link_to_a_file_finds_it(page):
     links = [target for target, _ in LINK.findall(page.read_text()) if "://" not in target]
     assert [target for target in links if not (page.parent / target).exists()] == []
