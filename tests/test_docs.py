@@ -49,7 +49,7 @@ def test_every_file_of_the_trainer_has_its_row_and_every_row_its_file():
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_file_of_code_that_a_page_names_exists(page):
-    """Such as `trainer/cpu.py`, below one of five folders. Another project's paths begin with a folder that none has."""
+    """Such as `trainer/cpu.py`, below one of five folders; a path of another project begins with none of theirs."""
     text = page.read_text()
     bases = [ROOT, ROOT / "tests", ROOT / "src" / "ablate", TRAINER, page.parent]
     made = set(re.findall(r"^`([\w./]+)`:$", text, re.MULTILINE))  # files that the page tells its reader to write
