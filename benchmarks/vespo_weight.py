@@ -1,6 +1,6 @@
 """From which response length on is VESPO's weight 0? Token values of the laboratory, as responses of any length.
 
-    python -m ablate.laboratory rollouts=RUN/rollouts checkpoint=RUN/checkpoints objectives=[vespo] steps=[5,6] tokens=true
+    python -m ablate.laboratory rollouts=RUN/rollouts checkpoint=RUN/checkpoints objectives=[vespo] steps=[5] tokens=true
     python benchmarks/vespo_weight.py RUN/laboratory/tokens/step_00005_checkpoint_000006.parquet
 
 Longer responses are recorded ones, drawn at random and put end to end: their log-ratios to the engine add up. That
