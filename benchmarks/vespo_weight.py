@@ -1,7 +1,7 @@
 """From which response length on is VESPO's weight 0? Token values of the laboratory, as responses of any length.
 
-    python -m ablate.laboratory rollouts=RUN/rollouts checkpoint=RUN/checkpoints objectives=[vespo] steps=[5] tokens=true
-    python benchmarks/vespo_weight.py RUN/laboratory/tokens/step_00005_checkpoint_000006.parquet
+    python -m ablate.laboratory rollouts=R/rollouts checkpoint=R/checkpoints objectives=[vespo] steps=[5] tokens=true
+    python benchmarks/vespo_weight.py R/laboratory/tokens/step_00005_checkpoint_000006.parquet
 
 Longer responses are recorded ones, drawn at random and put end to end: their log-ratios to the engine add up. That
 keeps the drift and the spread of a response, and assumes that its parts are independent.
