@@ -17,7 +17,7 @@ from ablate_analysis.compare import Comparison, Settings, compare
 from ablate_analysis.figures import all_figures
 from ablate_analysis.findings import findings, published_caveat
 from ablate_analysis.length_push import length_tables
-from ablate_analysis.load import Experiment, load_experiment, load_runs, swept_keys
+from ablate_analysis.load import Experiment, Run, load_experiment, load_runs, page_of, swept_keys
 from ablate_analysis.one_factor import check_one_factor, provenance_labels, values_by_cell
 from ablate_analysis.overlap import overlap_tables
 from ablate_analysis.pages.document import render_page
@@ -41,6 +41,7 @@ from ablate_analysis.verdicts import answer, contexts_of
 from ablate_analysis.why import Explanation, explain
 
 SCRIPTS = ("core.js", "cells.js", "plot.js", "figures.js", "tables.js", "report.js")
+LIVE_STEPS = 2  # of a running run, whose rollouts its live page shows: a look must not take the sweep's time
 METHOD = (
     "Pass@k is the unbiased estimate from a problem's verified samples (Chen et al., arXiv 2107.03374). Intervals: "
     "problems are resampled with replacement, the same draws for every cell, which pairs them; the error of the mean "
@@ -158,7 +159,7 @@ def write_pages(
     if warned or not finished.answer:
         partial = partial_figures(experiment, config.window, config.confidence)
         sections.insert(0, states_section(experiment, planned, partial, bool(warned)))
-    samples = write_samples_page(experiment, folder, config.samples_per_problem) if config.run_pages else None
+    samples = samples_page(experiment, config, folder)
     live_s = config.live_s if config.live else None
     shown = [*finished.figures, *partial]
     names = finished.names or every_name(experiment.every_run, declared.baseline)
@@ -183,14 +184,33 @@ def write_pages(
         encoding="utf-8",
         errors="replace",  # an error message may hold a lone surrogate
     )
-    if config.run_pages:
-        for run in experiment.every_run:
-            write_run_page(run, experiment, folder, config.rollout_steps, live_s)
+    for run in experiment.every_run if config.run_pages else ():
+        if not (config.live and is_newer(folder / page_of(run), [run])):
+            steps = LIVE_STEPS if config.live and run.directory.status != "done" else config.rollout_steps
+            write_run_page(run, experiment, folder, steps, live_s)
     state = warned[0] if warned else f"Finished runs: {len(experiment.runs)} of {len(experiment.runs)}."
     said = (*filter(None, [finished.note]), *finished.labels, *finished.findings)
     return Report(
         page, (*finished.answer, *finished.fixed), said, finished.explanation, state, bool(warned), config.live_s
     )
+
+
+def samples_page(experiment: Experiment, config: ReportConfig, folder: Path) -> Path | None:
+    """Write the page of evaluation samples, unless it is a live one that has every finished run already."""
+    if not config.run_pages:
+        return None
+    page = folder / "samples.html"
+    if config.live and experiment.runs and is_newer(page, experiment.runs):
+        return page
+    return write_samples_page(experiment, folder, config.samples_per_problem)
+
+
+def is_newer(page: Path, runs: Sequence[Run]) -> bool:
+    """Whether a page was written after all of these runs were finished: then it says all that there is to say."""
+    if not page.exists() or any(run.directory.status != "done" for run in runs):
+        return False
+    written = page.stat().st_mtime
+    return all(run.directory.manifest.path.stat().st_mtime < written for run in runs)
 
 
 def about_finished_runs(

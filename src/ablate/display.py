@@ -246,8 +246,17 @@ def print_page(title: str, tables: Sequence[tuple[str, Sequence[str], Sequence[S
     from rich.table import Table
 
     console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 160)
-    console.print(title)
+    console.print(title, soft_wrap=True)
     for name, heads, rows in tables:
+        widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
+        if sum(widths) + 2 * len(widths) > console.width:  # a list: columns cut to a letter say nothing
+            console.print(f"\n{name}")
+            for row in rows:
+                said = "; ".join(
+                    f"{head} {cell}".strip() for head, cell in zip(heads[1:], row[1:], strict=True) if cell
+                )
+                console.print(f"  {row[0]}: {said}", soft_wrap=True)
+            continue
         table = Table(box=box.SIMPLE_HEAD, title=name, title_justify="left", title_style="bold", pad_edge=False)
         for index, head in enumerate(heads):
             table.add_column(head, justify="right" if index else "left")

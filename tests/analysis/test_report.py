@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import shutil
 import subprocess
 import sys
+import zlib
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote
@@ -375,6 +377,29 @@ def test_one_run_has_a_report_of_its_own(recorded, tmp_path, one_figure):
     path = recorded / "main" / "dapo" / "seed1"
     report = write_report_of_runs([path], replace(CONFIG, folder=str(tmp_path)), replace(MAIN, factors=[]), "seed1")
     assert re.fullmatch(r"At .* tokens DAPO is above the warm start, .* about these runs only\.", report.answer[0])
+
+
+def test_a_live_report_loads_itself_again_and_writes_finished_runs_once(copied_runs, tmp_path, one_figure):
+    with_status(copied_runs, "gspo/seed1", "running")
+    config = replace(CONFIG, folder=str(tmp_path), run_pages=True, live=True)
+    report = write_report(copied_runs, config, MAIN)
+    assert report.is_unfinished
+    finished, running = (tmp_path / "runs" / name / "index.html" for name in ("grpo/seed0", "gspo/seed1"))
+    before = finished.stat().st_mtime_ns, running.stat().st_mtime_ns
+    write_report(copied_runs, config, MAIN)
+    assert finished.stat().st_mtime_ns == before[0]
+    assert running.stat().st_mtime_ns > before[1]
+    assert unpacked(report.page)["live_s"] == config.live_s
+    assert unpacked(finished)["live_s"] is None
+    with_status(copied_runs, "gspo/seed1", "done")
+    last = write_report(copied_runs, replace(config, live=False), MAIN)
+    assert not last.is_unfinished
+    assert unpacked(last.page)["live_s"] is None
+
+
+def unpacked(page: Path) -> dict:
+    data = re.search(r'id="data">([^<]+)<', page.read_text())[1]
+    return json.loads(zlib.decompress(base64.b64decode(data)))
 
 
 def test_cells_of_one_name_from_two_experiments_stay_apart(recorded):

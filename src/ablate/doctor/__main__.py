@@ -4,27 +4,33 @@
     python -m ablate.doctor experiment=nouscoder_14b      # for the machine of this experiment
     python -m ablate.doctor json=true
 
-Checks packages, driver, Transformer Engine, open files, disk, sandbox, control groups, engine, weight hand-off,
-trainer, packing noise, links between processes, Modal and W&B. Prints a table: ok, warning, failed or not needed, and
-the fix. Exit code 1 if a check failed, else 0. slurm/submit.sh --doctor experiment=NAME runs it on every node of an
-allocation.
+Checks the files of model and data, packages, driver, Transformer Engine, open files, disk, sandbox, control groups,
+engine, weight hand-off, trainer, packing noise, links between processes, Modal and W&B. Prints a line for each as soon
+as it is known: ok, warning, failed or not needed, and the fix. Exit code 1 if a check failed, else 0. slurm/submit.sh
+--doctor experiment=NAME runs it on every node of an allocation.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict
 from functools import partial
+from typing import TYPE_CHECKING
 
+from ablate.check_run import missing_files
 from ablate.cli import compose, read_words, run_main
-from ablate.doctor.finding import Finding, exit_code, run_check, table
+from ablate.doctor.finding import OK, WARNING, Finding, counts, exit_code, row, run_check
 from ablate.errors import UserError
+
+if TYPE_CHECKING:
+    from ablate.config import RunConfig
 
 LIMIT_S = 300.0  # of a check that computes; the first start of vLLM on a GPU compiles kernels
 
 
-def findings_of(overrides: tuple[str, ...]) -> list[Finding]:
-    """Run every check for the configuration that ``overrides`` compose."""
+def findings_of(overrides: tuple[str, ...]) -> Iterator[Finding]:
+    """Run every check for the configuration that ``overrides`` compose, and yield each finding when it is known."""
     import torch
 
     from ablate.config import parse
@@ -35,6 +41,7 @@ def findings_of(overrides: tuple[str, ...]) -> list[Finding]:
 
     config = parse(compose(overrides))
     checks = {
+        "files": partial(files, config),
         "packages": partial(machine.packages, torch.cuda.is_available()),
         "GPU driver": partial(machine.driver, config),
         "Transformer Engine": partial(machine.transformer_engine, config),
@@ -47,7 +54,16 @@ def findings_of(overrides: tuple[str, ...]) -> list[Finding]:
         "engine and trainer": partial(in_child, "engine and trainer", compute, config, LIMIT_S),
         "links": partial(in_child, "links", links, config, LIMIT_S),
     }
-    return [finding for name, check in checks.items() for finding in run_check(name, check)]
+    for name, check in checks.items():
+        yield from run_check(name, check)
+
+
+def files(config: RunConfig) -> list[Finding]:
+    """The model and the data that the run reads. They may be fetched later, so a missing one is a warning."""
+    missing = missing_files(config)
+    return [Finding("files", WARNING, sentence) for sentence in missing] or [
+        Finding("files", OK, f"{config.model.path or f'model {config.model.name} (built here)'}, {config.data.train}")
+    ]
 
 
 def main() -> None:
@@ -55,11 +71,12 @@ def main() -> None:
     as_json = words.own.get("json", "false")
     if as_json not in ("true", "false"):
         raise UserError(f"json={as_json} is neither true nor false: write json=true")
-    findings = findings_of(words.overrides)
-    if as_json == "true":
-        print(json.dumps([asdict(finding) for finding in findings], indent=1))
-    else:
-        print(table(findings))
+    findings = []
+    for finding in findings_of(words.overrides):
+        findings.append(finding)
+        if as_json == "false":
+            print(row(finding), flush=True)
+    print(json.dumps([asdict(each) for each in findings], indent=1) if as_json == "true" else counts(findings))
     raise SystemExit(exit_code(findings))
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from ablate.errors import UserError
+
+CHECK_WIDTH = 18  # of the longest name of a check
 OK, WARNING, FAILED, NOT_NEEDED = "ok", "warning", "failed", "not needed"
 
 
@@ -25,6 +28,8 @@ def run_check(name: str, check: Callable[[], Sequence[Finding]]) -> list[Finding
     """Run one check. Whatever it raises is a failed row, so that the other checks still run."""
     try:
         return list(check())
+    except UserError as error:  # its sentence names the fix
+        return [Finding(name, FAILED, str(error))]
     except Exception as error:
         reason = " ".join(str(error).split()) or "no reason given"
         fix = "fix what the sentence names, then run the doctor again"
@@ -32,19 +37,21 @@ def run_check(name: str, check: Callable[[], Sequence[Finding]]) -> list[Finding
 
 
 def table(findings: Sequence[Finding]) -> str:
-    """The findings as aligned lines; the fix of a row is on a line of its own."""
-    width = max(len(finding.check) for finding in findings)
-    status_width = max(len(finding.status) for finding in findings)
-    lines = []
-    for finding in findings:
-        lines.append(f"{finding.check:{width}}  {finding.status:{status_width}}  {finding.says}")
-        if finding.fix:
-            lines.append(f"{'':{width}}  {'':{status_width}}  fix: {finding.fix}")
-    counts = ", ".join(
+    """The findings as aligned lines, and how many there are of each status."""
+    return "\n".join([*map(row, findings), counts(findings)])
+
+
+def row(finding: Finding) -> str:
+    """One finding; its fix is on a line of its own."""
+    line = f"{finding.check:{CHECK_WIDTH}}  {finding.status:{len(NOT_NEEDED)}}  {finding.says}"
+    return line + (f"\n{'':{CHECK_WIDTH + len(NOT_NEEDED) + 4}}fix: {finding.fix}" if finding.fix else "")
+
+
+def counts(findings: Sequence[Finding]) -> str:
+    return ", ".join(
         f"{sum(finding.status == status for finding in findings)} {status}"
         for status in (OK, WARNING, FAILED, NOT_NEEDED)
     )
-    return "\n".join([*lines, counts])
 
 
 def exit_code(findings: Sequence[Finding]) -> int:

@@ -29,6 +29,9 @@ def main() -> None:
 
     overrides, of_estimate = without_settings(words.overrides)
     configs = [run.config for run in planned_runs(overrides)]
+    names_device = any(word.startswith("device=") for word in of_estimate)
+    if not names_device and configs[0].parallel.precision == "fp32":  # the layouts of a CPU
+        of_estimate = [*of_estimate, "device=cpu"]
     show_estimate(configs, *estimate_settings(of_estimate), words.own.get("lengths_of"))
 
 
@@ -53,10 +56,11 @@ def layouts_like(config: RunConfig) -> dict[str, ParallelConfig]:
 
 def detectable_sentence(runs: Sequence[RunConfig], assumptions: AssumptionsConfig) -> str:
     """The difference of Pass@1 between two cells that the seeds and problems of this sweep detect."""
+    from ablate.estimate.problems import num_eval_problems
     from ablate_analysis.power import DifferenceVariance, minimum_detectable
 
     config, assumed = runs[0], assumptions.power
-    num_problems = config.eval.expected_problems or assumptions.eval_problems
+    num_problems = num_eval_problems(config, assumptions)
     design = DifferenceVariance(
         seed=assumed.seed_sd**2,
         sample=assumed.sample_variance,
@@ -102,10 +106,14 @@ def show_estimate(
             f"(verify.workers={config.verify.workers})."
             for name, estimator in estimators.items()
         ),
-        f"All {len(runs)} runs take {total:,.0f} device hours.",
-        detectable_sentence(runs, assumptions),
     ]
-    title = f"{config.experiment} on {device.name}: an estimate; docs/cluster.md says how far such estimates are off"
+    title = "\n".join(
+        [
+            f"{config.experiment} on {device.name}: all {len(runs)} runs take {page.spoken_hours(total)}.",
+            detectable_sentence(runs, assumptions),
+            "An estimate, assumptions from conf/estimate.yaml; docs/cluster.md says how far such estimates are off.",
+        ]
+    )
     print_page(title, [(table.title, table.heads, table.rows) for table in tables], "\n".join(sentences))
 
 

@@ -13,6 +13,7 @@ from ablate.estimate.decode import NUM_BYTES, engine_speed
 from ablate.estimate.device import AssumptionsConfig, DeviceConfig
 from ablate.estimate.lengths import lognormal, programs, resampled
 from ablate.estimate.memory import checkpoint_bytes
+from ablate.estimate.problems import num_eval_problems
 from ablate.estimate.run import RunEstimate, Stage, StepSeconds
 from ablate.estimate.schedule import num_checkpoints, num_evaluations
 from ablate.estimate.shape import Shape, shape_of
@@ -96,7 +97,7 @@ class Estimator:
     def evaluation(self, context: int) -> Collected:
         """One simulated evaluation."""
         config, purpose = self.config.eval, f"evaluation {context}"
-        count = config.expected_problems or self.assumptions.eval_problems
+        count = num_eval_problems(self.config, self.assumptions)
         lengths, run_s = self.lengths(context, purpose), self.programs(purpose)
         return collect(self.pool(), BatchWork(count, config.samples_per_problem, lengths, run_s, context=context))
 

@@ -24,6 +24,17 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
 
 
+def spoken_hours(device_hours: float) -> str:
+    """Device hours, or minutes or seconds where hours would be 0."""
+    if device_hours >= 1:
+        return f"{device_hours:,.0f} device hours"
+    return (
+        f"{60 * device_hours:.0f} device minutes"
+        if device_hours >= 1 / 60
+        else f"{3600 * device_hours:.0f} device seconds"
+    )
+
+
 def number(value: float) -> str:
     """At most three digits that matter: 1,590 and 0.63."""
     if value == 0:
@@ -102,7 +113,7 @@ def cache_sentence(estimate: RunEstimate, config: RunConfig) -> str:
     """How many full rows a server's cache holds."""
     rows = estimate.kv_tokens / config.context.longest
     return (
-        f"A server's cache holds {estimate.kv_tokens:,.0f} tokens, which are {rows:.1f} rows of "
+        f"A server's cache holds {estimate.kv_tokens:,.0f} tokens, which are {number(rows)} rows of "
         f"{config.context.longest:,}; it may run {config.rollout.engine.max_num_seqs} requests at once."
     )
 
@@ -131,7 +142,7 @@ def limit_sentence(name: str, estimate: RunEstimate) -> str:
     share = percent(parts[longest] / sum(parts.values()))
     reasons = {
         "sampling": sampling_reason(estimate.stages),
-        "training": f"{estimate.num_trainers} devices train",
+        "training": f"{estimate.num_trainers} device{'' if estimate.num_trainers == 1 else 's'} train",
         "verification": "more sandboxes shorten it",
     }
     reason = f": {reasons[longest]}" if longest in reasons else ""
