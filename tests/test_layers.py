@@ -36,6 +36,7 @@ ORDER = {
         "estimate/__main__",
         "report",
         "compare",
+        "rating",
         "conform",
         "serve",
         "doctor",

@@ -12,6 +12,7 @@ COMMANDS = {
     "plan": ("experiment=tiny", "every run of a sweep: missing, running, done or failed"),
     "report": ("experiment=tiny", "what was learned, whether it is real, and pages to read every sample"),
     "evaluate": ("checkpoint=RUN", "Pass@k of a checkpoint, a run or a Hugging Face model"),
+    "rating": ("samples=FILE contests=FILE", "the CodeElo rating of samples, with an interval"),
     "compare": ("A=FILE B=FILE", "anyone's results, problem by problem"),
     "estimate": ("experiment=NAME device=b200", "seconds, device hours, memory and disk"),
     "laboratory": ("rollouts=DIR checkpoint=DIR", "recorded rollouts under other objectives"),
