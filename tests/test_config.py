@@ -110,7 +110,7 @@ def test_ablate_train_exits_with_2_and_one_sentence(arguments, tmp_path):
     command = [sys.executable, "-m", "ablate.train", *arguments]
     if not arguments[0].startswith("paths."):
         command.append(f"paths.outputs={tmp_path}")
-    result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 2, result.stderr
     assert "Traceback" not in result.stderr
     assert result.stderr.startswith("error: ")
@@ -159,7 +159,7 @@ def test_configuration_files_outside_the_repository_are_found_by_searchpath(tmp_
     ids=" ".join,
 )
 def test_a_command_that_only_reads_creates_nothing(command, tmp_path):
-    result = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, cwd=tmp_path, timeout=60)
+    result = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, cwd=tmp_path)
     assert result.returncode in (0, 2), result.stderr
     assert "Traceback" not in result.stderr
     assert list(tmp_path.iterdir()) == []

@@ -168,6 +168,6 @@ def test_the_leader_may_open_as_many_files_as_its_servers_and_sandboxes_need(sof
     urls = ",".join(f"http://node:{port}" for port in range(8000, 8016))
     words = [f"rollout.engine.urls=[{urls}]", "verify.workers=8"]
     command = [sys.executable, "-c", OPEN_FILES, str(soft), str(hard), *words]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == code, result.stderr
     assert said in result.stdout + result.stderr

@@ -24,6 +24,6 @@ def test_a_former_command_line_is_handed_over_to_the_new_command(words, old, new
         "rollouts folder",
     }
     command = [sys.executable, "-m", *words]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=tmp_path)
+    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert result.stderr.splitlines() == [f"note: {old} is now {new}", sentences[new]]
     assert result.returncode == 2

@@ -136,7 +136,7 @@ def test_an_entry_point_imports_without_the_heavy_packages(module):
         "print([m for m in ('torch', 'vllm', 'megatron', 'transformers', 'modal', 'wandb', 'pandas', 'matplotlib') "
         "if m in sys.modules])"
     )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
 
 

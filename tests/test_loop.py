@@ -26,7 +26,7 @@ SHORT = [
 ]
 
 
-def train(outputs, *arguments, timeout_s=280):
+def train(outputs, *arguments, timeout_s=1200):
     command = [*TRAIN, *arguments, f"paths.outputs={outputs}", *SHORT]
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout_s)
 
@@ -67,7 +67,7 @@ def test_evaluating_the_last_checkpoint_gives_the_last_evaluation_of_the_run(swe
     run = run_of(outputs, "grpo")
     command = [sys.executable, "-m", "ablate.evaluate", f"checkpoint={run.checkpoints_path / 'step_000002'}"]
     command += ["metrics=true"]
-    result = subprocess.run([*command, f"out={tmp_path / 'rows.parquet'}"], capture_output=True, text=True, timeout=200)
+    result = subprocess.run([*command, f"out={tmp_path / 'rows.parquet'}"], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     rows = pq.read_table(tmp_path / "rows.parquet").to_pylist()
     assert rows == [vars(row) for row in run.steps.eval_rows()]
@@ -143,7 +143,7 @@ def test_ctrl_c_leaves_the_sweep_at_once_and_the_cell_resumable(tmp_path, tiny_m
     while process.poll() is None and not run.steps.rollouts_file(1).exists():
         time.sleep(0.02)
     os.kill(process.pid, signal.SIGINT)
-    output, _ = process.communicate(timeout=30)
+    output, _ = process.communicate(timeout=600)
     assert process.returncode == 130
     assert "the same command continues" in output
     assert run.status == "preempted"
@@ -162,7 +162,7 @@ runpy.run_module("ablate.train", run_name="__main__", alter_sys=True)
 def test_one_engine_at_a_time_samples_with_the_new_weights_after_an_evaluation(tmp_path, tiny_model):
     changes = ["objective=grpo", "eval.every=1", "optim.lr=0.003", "logging.wandb=disabled", "checkpoint.every=0"]
     command = [sys.executable, "-c", ONE_ENGINE_AT_A_TIME, f"paths.outputs={tmp_path}", *SHORT, *changes]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=280)
+    result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     gaps = [row["policy/mismatch_abs_max"] for row in run_of(tmp_path, "grpo").steps.metrics()]
     assert len(gaps) == 2

@@ -18,7 +18,7 @@ from killing import kill_when, kill_while_a_checkpoint_is_written
 
 from ablate.records import RunDirectory
 
-DEADLINE_S = 240
+DEADLINE_S = 1200
 SHORT = [
     "experiment=tiny",
     "setting=arithmetic",
@@ -115,7 +115,7 @@ def test_the_selected_checkpoint_is_the_best_of_the_last_stage_and_is_evaluated_
     assert at_320 == {3, 5, 4}, "at the end of a stage, and at the selected checkpoint"
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(3600)
 def test_one_run_killed_at_chosen_moments_and_asked_to_stop_leaves_the_records_of_an_unbroken_one(tmp_path, unbroken):
     run, single = run_of(tmp_path), (tmp_path, "single process", *SHORT)
     asynchronous = (tmp_path, "asynchronous checkpoints", *SHORT, "checkpoint.asynchronous=true")
@@ -150,13 +150,13 @@ def last_recorded(run: RunDirectory) -> int:
 
 def ask_to_stop(process: subprocess.Popen, run: RunDirectory, number: int) -> None:
     os.kill(process.pid, number)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=600)
     assert process.returncode == 75, output
     assert run.state().name == "preempted"
     assert "checkpoint written after step" in output
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(3600)
 def test_at_lag_1_killed_and_asked_to_stop_it_leaves_the_records_of_an_unbroken_run(tmp_path, tiny_model):
     finish(tmp_path / "unbroken", *AHEAD)
     spans = [span for span in run_of(tmp_path / "unbroken").trace.spans() if span["name"] == "sample"]
@@ -185,7 +185,7 @@ def test_a_finished_cell_is_not_run_again(unbroken):
     outputs, _ = unbroken
     run = run_of(outputs)
     before = run.manifest.path.read_bytes()
-    result = subprocess.run(command(outputs), capture_output=True, text=True, timeout=60)
+    result = subprocess.run(command(outputs), capture_output=True, text=True)
     assert "done already" in result.stdout
     assert run.manifest.path.read_bytes() == before
     assert json.loads(before)["status"] == "done"

@@ -31,7 +31,6 @@ def test_it_is_stored_without_outputs_and_defines_no_function(path):
         assert not any(isinstance(node, definitions) for node in ast.walk(ast.parse(cell.source)))
 
 
-@pytest.mark.timeout(240)
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_it_runs_on_recorded_runs_and_shows_something(path, recorded):
     executed = execute(path, recorded / ("ratio_x_weight" if "ratio" in path.stem else "tiny"))  # tiny: real runs

@@ -49,6 +49,7 @@ def opened(chromium: Browser, folder: Path):
     @contextmanager
     def open_page(name: str, width: int = 1280, theme: str = "light", anchor: str = "") -> Iterator[Opened]:
         context = chromium.new_context(viewport={"width": width, "height": 900}, color_scheme=theme)
+        context.set_default_timeout(300_000)  # ms
         opened = Opened(context.new_page())
         page, faults = opened.page, opened.faults
         page.on("console", lambda message: faults.append(f"console: {message.text}"))

@@ -48,7 +48,7 @@ def api():
 
 
 def answering(api: Api, server: subprocess.Popen) -> Api:
-    end = time.monotonic() + 60
+    end = time.monotonic() + 600
     while time.monotonic() < end and server.poll() is None:
         try:
             api.call("GET", "/status")

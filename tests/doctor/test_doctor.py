@@ -33,7 +33,7 @@ ON_A_CPU = [
 def test_the_command_of_the_ramp_up_runs_every_check_of_this_machine_and_all_are_well():
     words = words_after(f"{PYTHON} ablate.doctor")
     command = [sys.executable, "-m", "ablate.doctor", *words, *ON_A_CPU, "json=true"]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=280)
+    result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
     status = {row["check"]: row["status"] for row in json.loads(result.stdout)}
     computed = {

@@ -36,7 +36,7 @@ def test_a_bad_case_file_is_one_sentence_with_the_case_number_and_exit_code_2(tm
     cases[1]["knobs"]["ratio"] = "turn"
     (tmp_path / "in.json").write_text(json.dumps(cases))
     command = [sys.executable, "-m", "ablate.replay", f"cases={tmp_path}/in.json", f"out={tmp_path}/out.json"]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 2
     assert result.stderr.startswith("error: case 2 of 3 in ")
     assert "ratio=turn is not a part of that slot" in result.stderr
@@ -85,8 +85,6 @@ def test_a_changed_value_is_named(monkeypatch):
 
 def test_objectives_import_neither_hydra_nor_the_heavy_libraries():
     code = "import sys, ablate.objectives; print(*{m.split('.')[0] for m in sys.modules})"
-    loaded = set(
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120).stdout.split()
-    )
+    loaded = set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.split())
     assert "torch" in loaded
     assert not loaded & {"hydra", "omegaconf", "megatron", "vllm", "transformers", "pandas", "pyarrow", "matplotlib"}

@@ -19,7 +19,7 @@ from ablate.rollout.vllm.settings import engine_arguments, server_command
 
 from .conftest import CONTEXT, small_engine_config
 
-START_LIMIT_S = 240
+START_LIMIT_S = 1200
 TOKEN = "the token of these tests"
 ENVIRONMENT = {
     "ABLATE_SERVER_TOKEN": TOKEN,
@@ -72,7 +72,7 @@ class Server:
 
     def end(self) -> None:
         self.send(signal.SIGKILL)
-        self.process.wait(timeout=30)
+        self.process.wait(timeout=600)
 
 
 def free_port() -> int:
@@ -85,7 +85,7 @@ def status(url: str, method: str = "GET", token: str = TOKEN) -> int:
     """The status code of an answer; 0 where nobody answers."""
     request = urllib.request.Request(url, method=method, headers={"Authorization": f"Bearer {token}"} if token else {})
     try:
-        with urllib.request.urlopen(request, timeout=60) as answer:
+        with urllib.request.urlopen(request, timeout=600) as answer:
             return answer.status
     except urllib.error.HTTPError as error:
         return error.code

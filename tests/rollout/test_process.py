@@ -45,7 +45,7 @@ def test_a_child_that_is_still_starting_ends_with_a_killed_leader(tmp_path):
     child = int(leader.stdout.readline())
     leader.kill()
     leader.wait()
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 300
     while runs(child) and time.monotonic() < deadline:
         time.sleep(0.02)
     is_left = runs(child)
@@ -70,7 +70,7 @@ def test_a_directory_for_sockets_is_gone_after_the_kill_of_a_whole_process_group
     directory = Path(leader.stdout.strip())
     assert leader.returncode == -signal.SIGKILL
     assert directory.name.startswith("ablate-sockets-")
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 300
     while directory.exists() and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not directory.exists()
@@ -87,6 +87,6 @@ def test_whoever_waits_for_an_engine_that_is_killed_or_stopped_is_told(number, m
     child.report_death(client, silence_s=0.2)
     os.kill(engine.pid, number)
     with pytest.raises(UserError, match="the engine's process ended"), child.death_in_one_sentence():
-        call.result(timeout=60)
-    assert isinstance(client.outputs_queue.get(timeout=60), Exception)
+        call.result(timeout=600)
+    assert isinstance(client.outputs_queue.get(timeout=600), Exception)
     assert resources.engine_dead

@@ -29,7 +29,7 @@ def start(*arguments: str, **environment: str) -> subprocess.Popen:
 
 
 def last_line(process: subprocess.Popen, exit_code: int = 0) -> str:
-    output, errors = process.communicate(timeout=240)
+    output, errors = process.communicate(timeout=600)
     assert process.returncode == exit_code, errors[-3000:]
     return output.strip().splitlines()[-1] if output.strip() else ""
 
@@ -68,6 +68,6 @@ def test_a_child_engine_of_a_launched_job_samples_the_same_dies_with_it_and_leav
     assert leader["sampled"] == expected
     assert leader["children"]
     left = [process for process in psutil.process_iter() if process.pid in leader["children"]]
-    _, alive = psutil.wait_procs(left, timeout=60)
+    _, alive = psutil.wait_procs(left, timeout=600)
     assert alive == []
     assert not Path(leader["sockets"]).exists()

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 DAEMONS = ("munged", "slurmctld", "slurmd")
-START_DEADLINE_S = 30
+START_DEADLINE_S = 300
 NODES = ("node0", "node1", "node2")  # a job of one node gets the first
 NUM_CPUS = 4  # what SLURM believes a node has: tasks that wait use none
 CONFIGURATION = """\
@@ -152,7 +152,7 @@ def end(process: subprocess.Popen[bytes]) -> None:
 def end_all_jobs(running: Cluster) -> None:
     """A job's processes belong to slurmstepd, which would outlive slurmd."""
     running.run("scancel", "--user=root")
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 150
     while running.run("squeue", "--noheader").stdout.strip() and time.monotonic() < deadline:
         time.sleep(0.2)
 

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 REQUEUE_EXIT_CODE = 75
-DEADLINE_S = 120
+DEADLINE_S = 600
 
 
 def main() -> int:

@@ -27,7 +27,7 @@ def finished_dry_run(tmp_path: Path, *words: str, **variables: str) -> subproces
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("ABLATE_", "SLURM_"))}
     environment |= {"ABLATE_PYTHON": sys.executable, "ABLATE_LOGS": str(tmp_path / "logs"), **variables}
     command = ["bash", str(ROOT / "slurm" / "submit.sh"), "--dry-run", *words, f"paths.outputs={tmp_path / 'outputs'}"]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=180, env=environment)
+    result = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert result.returncode == 0, result.stdout + result.stderr
     assert list(tmp_path.iterdir()) == []
     return result
@@ -178,9 +178,7 @@ def test_every_command_of_the_ramp_up_is_executed_by_one_test():
 )
 def test_a_wrong_word_is_one_sentence_and_exit_code_2(words, sentence):
     command = ["bash", str(ROOT / "slurm" / "submit.sh"), "--dry-run", *words]
-    result = subprocess.run(
-        command, capture_output=True, text=True, timeout=180, env=os.environ | {"ABLATE_PYTHON": sys.executable}
-    )
+    result = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"ABLATE_PYTHON": sys.executable})
     assert result.returncode == 2
     assert result.stderr.startswith(sentence)
     assert len(result.stderr.splitlines()) == 1
@@ -214,7 +212,7 @@ def test_the_template_of_one_node_does_the_same_without_slurm():
     settings = dict(word.split("=") for word in words_after("export"))
     environment = os.environ | {"ABLATE_PYTHON": sys.executable, "ABLATE_DRY_RUN": "1", **settings}
     command = ["slurm/onenode.sbatch", *words_after("slurm/onenode.sbatch")]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=180, env=environment)
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
     assert result.returncode == 0, result.stderr
     check_one_node(result.stdout.splitlines())
 
@@ -234,6 +232,6 @@ def test_one_node_without_a_gpu_for_generation_is_refused(tmp_path):
     environment = {"PATH": os.environ["PATH"], "ABLATE_PYTHON": sys.executable, "ABLATE_GPUS_PER_NODE": "4"}
     environment |= {"ABLATE_PROCESSES_PER_NODE": "4", "ABLATE_DRY_RUN": "1"}
     command = [str(ROOT / "slurm" / "onenode.sbatch"), "experiment=tiny"]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=180, env=environment)
+    result = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert result.returncode == 2
     assert "leaves none of ABLATE_GPUS_PER_NODE=4 GPUs to generate" in result.stderr

@@ -17,7 +17,7 @@ import pytest
 from ablate.records import RunDirectory, read_parquet
 
 ROOT = Path(__file__).parents[2]
-DEADLINE_S = 240
+DEADLINE_S = 1200
 NUM_STEPS = 5
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(2 * DEADLINE_S)]

@@ -23,7 +23,7 @@ SERVER = "import os, sys, time; open(sys.argv[1], 'a').write(f'{os.getpid()}\\n'
 WITH_CHILD = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {SERVER!r}, sys.argv[1]]); {SERVER}"
 
 
-def wait_for(condition, seconds: float = 30.0):
+def wait_for(condition, seconds: float = 300.0):
     end = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < end
@@ -68,6 +68,6 @@ def test_servers_and_the_processes_that_they_started_end_with_a_command_that_is_
 def test_servers_without_a_token_are_refused_in_one_sentence():
     environment = {name: value for name, value in os.environ.items() if name != "ABLATE_SERVER_TOKEN"}
     command = [sys.executable, "-m", "ablate.serve", "1", "0", "run=true", "experiment=nouscoder_14b", "objective=dapo"]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
+    result = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert result.returncode == 2
     assert result.stderr.startswith("error: servers and their client share a secret token")

@@ -15,13 +15,14 @@ from ablate.errors import UserError
 from ablate.trainer.parallel.failure import Watch, ending_together
 from ablate.trainer.parallel.leader import LEADER, broadcast_from_leader, open_leader_group
 
-SHORT_S = 4
+SHORT_S = 8  # within which a busy machine runs both ranks
 
 
 def main() -> None:
     (what,) = sys.argv[1:]
     dist.init_process_group("gloo", timeout=timedelta(seconds=SHORT_S if what in ("hung", "slow_leader") else 60))
-    with ending_together(Watch(dist.get_rank(), dist.get_world_size(), silence_s=5)):
+    silence_s = 5 if what in ("killed_while_sampling", "stopped_while_sampling") else 60
+    with ending_together(Watch(dist.get_rank(), dist.get_world_size(), silence_s)):
         if dist.get_rank() == (0 if what.startswith("leader") else 1):
             go_wrong(what.removeprefix("leader_"))
         if what == "slow_leader":

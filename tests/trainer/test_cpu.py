@@ -41,7 +41,7 @@ def test_without_a_gpu_packages_that_need_one_are_not_there_for_megatron(tmp_pat
         "assert optimizer.USING_PYTORCH_OPTIMIZER"
     )
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}
-    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
@@ -82,5 +82,5 @@ def test_importing_and_building_warns_of_nothing(tiny_checkpoint):
         "objective = cases.objective_named('grpo'); "
         "t.update(cases.make_batch(cases.rollout_groups(), objective), objective)"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=200, check=True)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stderr == ""

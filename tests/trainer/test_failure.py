@@ -17,7 +17,7 @@ CASES = ["exception", "exception_while_sampling", "leader_mistake", "killed", "k
 CASES += ["leader_killed", "stopped_while_sampling", "hung", "slow_leader", "nothing"]
 STORE_OUTSIDE = ["leader_killed"]  # as torchrun hosts it
 PROGRAM = Path(__file__).with_name("failing_rank.py")
-LIMIT_S = 120  # a busy machine takes long to start processes; the job's own limits are seconds
+LIMIT_S = 600  # a busy machine takes long to start processes; the job's own limits are seconds
 
 
 @pytest.fixture(scope="module")

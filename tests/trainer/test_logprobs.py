@@ -170,12 +170,11 @@ def shard_and_compare(rank, world_size, init_file):
     torch.distributed.destroy_process_group()
 
 
-@pytest.mark.timeout(90)
 def test_two_shards_of_the_vocabulary_equal_the_whole_also_when_one_is_all_padding(tmp_path: Path):
     context = torch.multiprocessing.spawn(
         shard_and_compare, args=(2, str(tmp_path / "rendezvous")), nprocs=2, join=False
     )
-    deadline = time.monotonic() + 80
+    deadline = time.monotonic() + 800
     try:
         while not context.join(timeout=5):  # raises what a rank raised
             assert time.monotonic() < deadline, "a rank did not end"

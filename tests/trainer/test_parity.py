@@ -35,7 +35,7 @@ JOBS = {  # (processes, whether they have the double of Transformer Engine); ben
     ),
     (2, True): ("qwen3=te_tp2_sp_packed_full", "qwen3=te_pp2_packed_onelayer"),
 }
-LIMIT_S = 200
+LIMIT_S = 1200
 LAYOUTS = [name for names in JOBS.values() for name in names]
 
 

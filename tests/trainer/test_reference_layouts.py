@@ -132,10 +132,9 @@ def shares_of_first_copies() -> dict[tuple[str, str], list[Share]]:
 @pytest.fixture(scope="module")
 def shares() -> dict[tuple[str, str], list[Share]]:
     with ProcessPoolExecutor(max_workers=1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(shares_of_first_copies).result(timeout=120)
+        return pool.submit(shares_of_first_copies).result(timeout=600)
 
 
-@pytest.mark.timeout(150)
 @pytest.mark.parametrize(("name", "where"), CASES)
 def test_every_rank_holds_its_exact_number_of_parameters(shares, name, where):
     parallel, shape = layout(where), model(name).architecture
@@ -147,7 +146,6 @@ def test_every_rank_holds_its_exact_number_of_parameters(shares, name, where):
         assert share.num_parameters == parameters_by_hand(shape, parallel.tensor, share.num_layers, is_first, is_last)
 
 
-@pytest.mark.timeout(150)
 @pytest.mark.parametrize(("name", "where"), CASES)
 def test_the_ranks_of_one_copy_add_up_to_the_published_total(shares, name, where):
     parallel = layout(where)

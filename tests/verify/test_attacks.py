@@ -8,6 +8,7 @@ import os
 import select
 import socket
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import hostile
@@ -18,6 +19,8 @@ from ablate.verify.verifier import open_verifier
 
 HONEST = ("a, b = map(int, input().split())\nprint(a + b)", Problem("add", "", (TestCase("3 4\n", "7\n"),) * 2, "easy"))
 TARGET = Problem("contained", "", (TestCase("", "contained"), TestCase("1", "contained")), "easy")
+
+PATIENT = replace(TARGET, time_limit_s=5.0)  # ten times what a program needs that meets another limit, or none
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +66,8 @@ def assert_worker_is_well(verifier, before: list[str]) -> None:
 def test_an_exhausting_program_meets_its_limit(lone, name):
     before = bubblewraps(lone)
     program, kinds = hostile.EXHAUSTING[name]
-    verdict = lone.submit(TARGET, program).result()
+    meets_limit_of_time = bool(kinds & {"time_limit", "compile_error"})
+    verdict = lone.submit(TARGET if meets_limit_of_time else PATIENT, program).result()
     assert verdict.kind in kinds, verdict
     assert_worker_is_well(lone, before)
 
@@ -74,7 +78,7 @@ def test_a_forbidden_thing_is_out_of_reach(lone, host, name):
     program = hostile.CONTAINED[name]
     for key, value in host.items():
         program = program.replace("{" + key + "!r}", repr(value)).replace("{" + key + "}", str(value))
-    verdict = lone.submit(TARGET, program).result()
+    verdict = lone.submit(PATIENT, program).result()
     assert verdict.kind is VerdictKind.accepted, verdict
     assert_worker_is_well(lone, before)
 

@@ -29,7 +29,7 @@ def verify(*arguments: object, expect: int = 0, cwd: Path | None = None) -> str:
         [sys.executable, "-m", "ablate.verify", *map(str, arguments)],
         os.environ | {"COLUMNS": "200"},
     )
-    done = subprocess.run(command, capture_output=True, text=True, timeout=280, env=environment, cwd=cwd)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=cwd)
     assert done.returncode == expect, done.stderr
     return done.stderr
 

@@ -23,7 +23,8 @@ from ablate.verify.verifier import open_verifier
 SRC = Path(__file__).parents[2] / "src"
 ADD = Problem("add", "", (TestCase("3 4\n", "7\n"), TestCase("30 40\n", "70\n")), "easy")
 HONEST = "print(sum(map(int, input().split())))"
-SLOW = "import time\ntime.sleep(0.5)\n" + HONEST
+SLOW = "import time\ntime.sleep(1.5)\n" + HONEST
+SAYS_MORE_OFTEN = "supervisor.ALIVE_EVERY_S = sys.modules['ablate.verify.local.container'].ALIVE_EVERY_S = 0.1"
 ENDLESS = "import time\ntime.sleep(60)"
 
 
@@ -31,7 +32,7 @@ def children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def wait_until(holds, timeout_s: float = 20.0) -> bool:
+def wait_until(holds, timeout_s: float = 200.0) -> bool:
     deadline = time.monotonic() + timeout_s
     while not holds() and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -90,6 +91,7 @@ def test_without_retries_a_killed_backend_is_an_infrastructure_error(make_config
 
 
 def test_a_supervisor_that_was_stopped_is_replaced(make_config, monkeypatch):
+    sabotage(monkeypatch, SAYS_MORE_OFTEN)  # so that the one that takes its place is not lost on a busy machine
     monkeypatch.setattr(local, "SILENCE_S", 1.5)
     with open_verifier(make_config(workers=1, retries=1)) as verifier:
         stopped = verifier.backends[0].process.pid
@@ -99,13 +101,10 @@ def test_a_supervisor_that_was_stopped_is_replaced(make_config, monkeypatch):
 
 
 def test_a_supervisor_that_works_for_long_is_not_replaced(make_config, monkeypatch):
-    sabotage(
-        monkeypatch,
-        "supervisor.ALIVE_EVERY_S = sys.modules['ablate.verify.local.container'].ALIVE_EVERY_S = 0.1",
-    )
-    monkeypatch.setattr(local, "SILENCE_S", 1.5)
+    sabotage(monkeypatch, SAYS_MORE_OFTEN)
+    monkeypatch.setattr(local, "SILENCE_S", 3)
     with open_verifier(make_config(workers=1, retries=0)) as verifier:
-        verdict = verifier.submit(ADD, f"import time\ntime.sleep(1)\n{HONEST}").result()
+        verdict = verifier.submit(ADD, f"import time\ntime.sleep(2)\n{HONEST}").result()
         assert verdict.kind is VerdictKind.accepted
         assert verdict.wall_s > local.SILENCE_S
 
@@ -214,7 +213,7 @@ from ablate.verify.verifier import open_verifier
 verifier = open_verifier(configured(workers=2, time_limit_s=60))
 problem = Problem("p", "", (TestCase("", ""),), "easy")
 for _ in range(2):
-    verifier.submit(problem, "import os, time\\nos.fork()\\nos.setsid() if os.getpid() > 1 else 0\\ntime.sleep(600)")
+    verifier.submit(problem, "import os, time\\nif os.fork() == 0: os.setsid()\\ntime.sleep(600)")
 print(*[worker.process.pid for worker in verifier.backends], flush=True)
 time.sleep(600)
 """
@@ -312,7 +311,5 @@ def test_another_user_than_root_can_verify():
         for name in ("__init__.py", "errors.py", "types.py"):
             shutil.copy(SRC / "ablate" / name, Path(directory, "ablate", name))
         command = ["/usr/bin/python3", "-I", "-S", "-B", "-c", NOT_ROOT.format(src=directory)]
-        done = subprocess.run(
-            command, capture_output=True, text=True, user=65534, group=65534, extra_groups=[], timeout=60
-        )
+        done = subprocess.run(command, capture_output=True, text=True, user=65534, group=65534, extra_groups=[])
     assert done.stdout.split() == ["accepted", "runtime_error", "wrong_answer"], done.stderr

@@ -49,7 +49,7 @@ ROWS = [
             {"file": "accepted rights", "code": RIGHTS},
             {"file": "accepted deeply nested", "code": NESTED},
             {"file": "compile_error by a crash", "code": "x = " + "1 + " * 200_000 + "1\nprint(3)"},
-            {"file": "compile_error by time", "code": "x = f'" + "{0}" * 80_000 + "'\nprint(3)"},
+            {"file": "compile_error by time", "code": "x = f'" + "{0}" * 400_000 + "'\nprint(3)"},
         ],
         "time_limit_s": 1,
     },
@@ -84,7 +84,7 @@ def verify_rows(
     cases.write_text("".join(json.dumps(row) + "\n" for row in rows))
     limits = ["verify.backend=modal", "verify.workers=2", "verify.memory_limit_mib=256", "verify.output_limit_kib=64"]
     command = [sys.executable, "-m", "ablate.verify", f"cases={cases}", f"out={out}", *limits, *changes]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     if said is not None:
         said.append(done.stdout + done.stderr)

@@ -56,7 +56,7 @@ def begin_build(cache: Path) -> tuple[subprocess.Popen, int]:
 def builder_of(process: subprocess.Popen) -> int:
     """The process that builds, once it runs."""
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 600
     while process.poll() is None and time.monotonic() < deadline:
         for child in children.read_text().split():
             if b"ablate.warm_start.build" in Path(f"/proc/{child}/cmdline").read_bytes():
