@@ -68,7 +68,7 @@ def test_every_other_line_ends_well(line, place, recorded_runs):
     small = {"ablate.report": ["report.resamples=200", "report.run_pages=false"]}.get(command, [])
     words = [word for word in words if word != "live=true"]
     result = subprocess.run(
-        [sys.executable, "-m", command, *words, *small], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-m", command, *words, *small], capture_output=True, text=True, check=False
     )
     assert result.returncode == 0, result.stderr
     assert result.stdout
@@ -90,15 +90,13 @@ def test_a_run_of_the_readme_ends_with_its_directory_its_score_and_a_command_tha
     (line,) = [line for line in TRAIN if "debug=short" in line]
     words = [word for word in words_of(line) if not word.startswith("setting=")]
     command = [sys.executable, "-m", "ablate.train", *words, *SMALL]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     done, following = result.stdout.splitlines()[-2:]
     directory = Path(compose(words).paths.outputs, "scratch", "gspo", "seed4")
     assert re.fullmatch(rf"done: {directory}: Pass@1 [\d.]+ % \[[\d.]+, [\d.]+\] at 160 tokens", done)
     assert following == f"next: python -m ablate.report runs={directory}"
-    page = subprocess.run(
-        [sys.executable, "-m", *words_after(following)], capture_output=True, text=True, timeout=120, check=False
-    )
+    page = subprocess.run([sys.executable, "-m", *words_after(following)], capture_output=True, text=True, check=False)
     assert page.returncode == 0, page.stderr
     assert (place / page.stdout.splitlines()[-1]).is_file()
     assert list((place / directory / "eval_texts").glob("*.parquet"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import runpy
 import time
 from collections import Counter
@@ -23,12 +24,29 @@ from benchmarks.faults.table import Trial, TrialFile
 HONEST = "a, b = map(int, input().split())\nprint(a + b)"
 ADD = Problem("add", "", tuple(TestCase(f"{a} {a + 1}\n", f"{2 * a + 1}\n") for a in range(2)), "easy")
 TARGET = Problem("contained", "", (TestCase("", "contained"), TestCase("1", "contained")), "easy")
+PATIENT = replace(TARGET, time_limit_s=5.0)  # for programs that meet another limit, or none, on a slow machine
 NUM_HOSTILE_PER_HONEST = 500 / 10_000
+OF_THE_HOST = re.compile(r"\{(port|abstract|secret|here)")
 NOT_ROOT = "os.setgroups([]); os.setresgid(65534, 65534, 65534); os.setresuid(65534, 65534, 65534)"
 SYSTEM_PYTHON = "/usr/bin/python3"
+UNIFIED = Path("/sys/fs/cgroup/unified")  # where version 2 is mounted next to version 1
+CPU_V2 = f"""from dataclasses import replace
+from pathlib import Path
+import os
+make = supervisor.cgroups.make_group
+def make_with_v2():
+    group, sentence = make()
+    if group.cpu != group.memory:
+        group.cpu.rmdir()
+    directory = Path("{UNIFIED}") / group.memory.name
+    directory.mkdir(exist_ok=True)
+    return replace(group, cpu=directory), sentence
+supervisor.cgroups.make_group = make_with_v2
+"""
 # What every supervisor runs before it starts.
 KINDS = {
     "this machine's own control groups": "",
+    "CPU time counted by cgroup v2": CPU_V2,
     "no control group": "supervisor.cgroups.make_group = lambda: (None, 'none')",
     "rootless": f"import os; {NOT_ROOT}",
 }
@@ -45,7 +63,9 @@ def settings(**changes: object) -> VerifyConfig:
 def hostile_programs() -> dict[str, tuple[str, set[str]]]:
     """Programs by name, with the right kinds of verdict; without those that need a port or file of the host."""
     lists = runpy.run_path(str(ROOT / "tests" / "verify" / "hostile.py"))
-    contained = {name: (text, {"accepted"}) for name, text in lists["CONTAINED"].items() if "{" not in text}
+    contained = {
+        name: (text, {"accepted"}) for name, text in lists["CONTAINED"].items() if not OF_THE_HOST.search(text)
+    }
     return {**lists["EXHAUSTING"], **contained}
 
 
@@ -58,11 +78,15 @@ def run_attacks(file: TrialFile, count: int, seed: int, work: Path) -> None:
                 file.append(Trial("sandbox", f"attacks, {kind}", False, "untested", "needs root and a system Python"))
                 continue
             local.sys.executable = SYSTEM_PYTHON  # another user may not be able to run ours
+        if line == CPU_V2 and not os.access(UNIFIED, os.W_OK):
+            file.append(Trial("sandbox", f"attacks, {kind}", False, "untested", "needs root and a second hierarchy"))
+            continue
         local.START = start.replace("supervisor.main(", f"{line}\nsupervisor.main(")
         with open_verifier(settings(workers=1)) as verifier:
             print(f"{kind}: {verifier.backends[0].containment}")
             for name, (program, kinds) in list(hostile_programs().items())[:count]:
-                verdict = verifier.submit(TARGET, program).result()
+                meets_limit_of_time = bool(kinds & {"time_limit", "compile_error"})
+                verdict = verifier.submit(TARGET if meets_limit_of_time else PATIENT, program).result()
                 after = verifier.submit(ADD, HONEST).result()
                 is_right = verdict.kind.value in kinds and after.passed
                 outcome = "right, and the next honest program passed" if is_right else f"wrong: {name}"
@@ -70,7 +94,7 @@ def run_attacks(file: TrialFile, count: int, seed: int, work: Path) -> None:
                     Trial("sandbox", f"attacks, {kind}", True, outcome, "" if is_right else f"{verdict} {after}")
                 )
     local.START = start
-    file.append(Trial("sandbox", "attacks, cgroup v2", False, "untested", "this machine has cgroup v1"))
+    file.append(Trial("sandbox", "attacks, limits of cgroup v2", False, "untested", "this machine has cgroup v1"))
 
 
 def run_mix(file: TrialFile, count: int, seed: int, work: Path) -> None:

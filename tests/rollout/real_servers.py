@@ -85,7 +85,7 @@ def status(url: str, method: str = "GET", token: str = TOKEN) -> int:
     """The status code of an answer; 0 where nobody answers."""
     request = urllib.request.Request(url, method=method, headers={"Authorization": f"Bearer {token}"} if token else {})
     try:
-        with urllib.request.urlopen(request, timeout=600) as answer:
+        with urllib.request.urlopen(request, timeout=6000) as answer:
             return answer.status
     except urllib.error.HTTPError as error:
         return error.code

@@ -116,7 +116,7 @@ def test_servers_stretch_positions_for_a_context_and_take_them_back(pair, tiny_c
 @pytest.mark.parametrize("wrong", ["", "another token"])
 def test_every_route_demands_the_token_of_the_job(wrong, pair):
     request = urllib.request.Request(f"{pair[0].url}/openapi.json", headers={"Authorization": f"Bearer {TOKEN}"})
-    with urllib.request.urlopen(request, timeout=600) as answer:
+    with urllib.request.urlopen(request, timeout=6000) as answer:
         routes = json.load(answer)["paths"]
     assert {"/health", "/v1/completions", "/collective_rpc", "/update_weights", "/pause"} <= routes.keys()
     answers = {

@@ -68,6 +68,6 @@ def test_a_child_engine_of_a_launched_job_samples_the_same_dies_with_it_and_leav
     assert leader["sampled"] == expected
     assert leader["children"]
     left = [process for process in psutil.process_iter() if process.pid in leader["children"]]
-    _, alive = psutil.wait_procs(left, timeout=600)
+    _, alive = psutil.wait_procs(left, timeout=6000)
     assert alive == []
     assert not Path(leader["sockets"]).exists()
