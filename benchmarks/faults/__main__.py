@@ -12,6 +12,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
+from benchmarks.faults.busy import run_busy
 from benchmarks.faults.commands import run_commands
 from benchmarks.faults.kills import run_kills
 from benchmarks.faults.malformed import run_malformed
@@ -24,6 +25,7 @@ from benchmarks.faults.table import TrialFile, table
 PARTS = {  # each with the number of trials that is its goal
     "kills": (run_kills, 120),
     "attacks": (run_attacks, 1000),
+    "busy": (run_busy, 5),
     "mix": (run_mix, 10_000),
     "malformed": (run_malformed, 1000),
     "parts": (run_parts, 1),

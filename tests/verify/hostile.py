@@ -16,9 +16,12 @@ def syscall(*args):
 
 BURN = """
 import os, time
+ended, end = os.pipe()
 def burn(cpu_s):
     start = time.process_time()
     while time.process_time() - start < cpu_s: pass
+    os.write(end, b'x')
+def meet(): os.read(ended, 1)  # waits for a process and leaves it unreaped
 """
 IGNORE_CHILDREN = BURN + "import signal\nsignal.signal(signal.SIGCHLD, signal.SIG_IGN)\n"
 # SA_NOCLDWAIT with the default handler
@@ -203,25 +206,25 @@ EXHAUSTING = {
     ),
     "short children that nobody waits for, by a flag that /proc does not show": (
         NO_CHILD_WAIT
-        + "for _ in range(400):\n    if os.fork() == 0: burn(0.004); os._exit(0)\n    time.sleep(0.004)\nprint('contained')",
+        + "for _ in range(400):\n    if os.fork() == 0: burn(0.004); os._exit(0)\n    meet()\nprint('contained')",
         {"time_limit", "runtime_error"},
     ),
     "grandchildren whose parents have gone": (
         BURN
         + "for _ in range(60):\n    if os.fork() == 0:\n        if os.fork() == 0: burn(0.02)\n        os._exit(0)\n    os.wait()\n"
-        "    time.sleep(0.02)\nprint('contained')",
+        "    meet()\nprint('contained')",
         {"time_limit", "runtime_error"},
     ),
     "grandchildren of a parent that ignores its children": (
         IGNORE_CHILDREN
         + "for _ in range(60):\n    if os.fork() == 0:\n        if os.fork() == 0: burn(0.02)\n        os._exit(0)\n"
-        "    time.sleep(0.02)\nprint('contained')",
+        "    meet()\nprint('contained')",
         {"time_limit", "runtime_error"},
     ),
     "children that are gone with another signal": (
         SYSCALL
         + IGNORE_CHILDREN
-        + "for _ in range(8):\n    if syscall(56, 0, 0, 0, 0, 0) == 0: burn(0.2); os._exit(0)\n    time.sleep(0.2)\nprint('contained')",
+        + "for _ in range(8):\n    if syscall(56, 0, 0, 0, 0, 0) == 0: burn(0.2); os._exit(0)\n    meet()\nprint('contained')",
         {"time_limit", "runtime_error"},
     ),
     "time in threads that have ended": (
