@@ -33,6 +33,7 @@ def train(session: Session) -> None:
     config = session.config
     state, under_way = checkpoints.restore(session)
     run = session, state, under_way
+    session.display.wait("starting the engine")
     with checkpoints.written_when_preempted(*run):
         if state.step == 0 and config.eval.at_start:
             evaluation.begin(*run, [context.length for context in config.eval.contexts])

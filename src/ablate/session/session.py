@@ -45,7 +45,6 @@ class Session:
     mirror: Mirror
     received_signals: list[int]
     writer: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "ablate-rollouts"))
-    has_engine: bool = False  # whether this process was told to wait for the engine
 
     @property
     def is_leader(self) -> bool:
@@ -115,9 +114,6 @@ class Session:
             self.display.say(f"asked to stop while the engine took weights ({type(error).__name__})")
 
     def has_weights(self, version: WeightsVersion, context_length: int) -> bool:
-        if not self.has_engine:
-            self.display.wait("starting the engine")
-            self.has_engine = True
         with self.timed("engine", version[1]):  # starts the engine where it is not open yet
             return self.from_leader(lambda: self.sampling.has_weights(context_length, version))
 
