@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
+import json
 import os
 import random
 import subprocess
 import sys
+import types
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,6 +16,7 @@ import pytest
 from ends import ANSWERS, ENDS
 
 from ablate.types import Problem, TestCase, VerdictKind
+from ablate.verify.local.container import INSIDE
 
 PROBLEM = Problem("seven", "", (TestCase("", "7"),), "easy")
 NUM_PAIRS = 60
@@ -72,3 +76,41 @@ def test_the_verdict_names_the_signal_that_ended_a_program(verifier, name):
     verdict = verifier.submit(PROBLEM, program).result()
     number = int(getattr(__import__("signal"), name))
     assert (verdict.kind, verdict.detail) == (VerdictKind.runtime_error, f"signal {number}")
+
+
+CONTEST = Path(__file__).parent / "judge_cases.jsonl"
+NOT_PLAIN = {
+    "f = getattr(sys.stdout, '__class__')(sys.stdout.buffer)",
+    "import string, sys\nt = string.Formatter().get_field('0.__class__', (sys.stdout,), {})[0]",
+    "from enum import Enum\nE = Enum('E', {'a': 1, '__del__': lambda self: print(7)})",
+    "from concurrent.futures import ThreadPoolExecutor",
+    "import copy\ncopy.weakref.ref",
+    "import random\nrandom._os.fdopen(1, 'w')",
+    "f = TextIOWrapper(stdout.buffer)",
+    "def g():\n    class A:\n        def __del__(self): print(7)\n    return A",
+}
+
+
+@pytest.fixture
+def plain(monkeypatch):
+    monkeypatch.syspath_prepend(str(INSIDE))
+    return importlib.import_module("plain")
+
+
+@pytest.mark.parametrize("source", sorted(NOT_PLAIN))
+def test_a_program_that_could_act_at_its_end_is_not_taken_for_a_plain_one(plain, source):
+    assert not plain.is_plain(compile(source, "main.py", "exec"), {"TextIOWrapper"})
+
+
+def test_most_contest_programs_are_plain(plain):
+    rows = [json.loads(line) for line in CONTEST.read_text().splitlines()]
+    sources = [submission["code"] for row in rows for submission in row["submissions"]]
+    num_plain = sum(plain.is_plain(compile(source, "main.py", "exec"), ()) for source in sources)
+    assert num_plain > 0.8 * len(sources)
+
+
+def test_a_preludes_own_names_are_suspect(plain):
+    module = types.ModuleType("__main__")
+    exec("from io import *\nfrom os import popen\nfrom math import *\nimport math, os\nlimit = 3", module.__dict__)
+    assert {"TextIOWrapper", "popen", "os"} <= plain.suspects_in(module)
+    assert plain.suspects_in(module).isdisjoint({"sqrt", "math", "limit", "pi"})

@@ -37,19 +37,23 @@ def exit_status(stop: SystemExit) -> int:
     return number & 0xFF if -(1 << 63) <= number < 1 << 63 else 0xFF
 
 
-def finish(status: int, mark: Mark) -> None:
+def finish(status: int, mark: Mark | None) -> None:
     """End as an interpreter does: join threads, run atexit, flush, and let go of all objects.
 
     The last of these costs as much as all the rest of a small test, so it is left out for programs of which no object
     would act.
+
+    Args:
+        mark: None for a plain program, see ``plain.is_plain``.
     """
+    if mark is None:
+        os._exit(flush(status))
     for step in (join_threads, atexit._run_exitfuncs):
         with contextlib.suppress(BaseException):  # the interpreter prints it and keeps the status too
             step()
     if may_act(mark):
         raise SystemExit(status)
-    status = flush(status)
-    os._exit(status)
+    os._exit(flush(status))
 
 
 def join_threads() -> None:

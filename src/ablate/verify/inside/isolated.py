@@ -21,6 +21,7 @@ from collections.abc import Callable
 
 import ending
 import kernel
+import plain
 import program
 import server
 import usage
@@ -143,9 +144,10 @@ def prepared_program(source: str, limits: dict) -> tuple[program.Prepared | None
         return None, failure
     script = source.encode("utf-8", "surrogatepass")
     module = program.fresh_module(limits["mode"], limits["prelude"])
+    mark = None if plain.is_plain(code, plain.suspects_in(module)) else ending.Mark()
     server.freeze()
-    way = walls.Walls(leave_by_user, become_user)
-    return program.Prepared(code, program.unfrozen(module), script, limits, way, ending.Mark()), None
+    way = walls.Walls(leave_by_user, become_user, walls.calls_to_limit(limits))
+    return program.Prepared(code, program.unfrozen(module), script, limits, way, mark), None
 
 
 def try_compiler(source: str, limits: dict) -> str | None:

@@ -56,7 +56,7 @@ class Prepared(NamedTuple):
     source: bytes
     limits: dict  # see ``scoring.limits_of``
     walls: Walls
-    mark: Mark
+    mark: Mark | None  # None: the program is plain
 
 
 def run(prepared: Prepared, descriptors: list[int], told: _socket.socket) -> None:

@@ -24,6 +24,7 @@ from functools import partial
 
 import ending
 import kernel
+import plain
 import program
 import usage
 import walls
@@ -49,7 +50,7 @@ def send(channel: _socket.socket, **answer: object) -> None:
 
 def serve(channel: _socket.socket, group: int | None) -> None:
     """Start one program process per rollout, one at a time; report a process that died without an answer."""
-    modules: dict[tuple[str, str | None], types.ModuleType] = {}
+    modules: dict[tuple[str, str | None], tuple[types.ModuleType, frozenset[str]]] = {}
     birth = calls_of_birth()
     send(channel, ready=True)
     while True:
@@ -58,12 +59,13 @@ def serve(channel: _socket.socket, group: int | None) -> None:
         source = os.fdopen(descriptors[0], "rb").read().decode("utf-8", "surrogatepass")
         kind = limits["mode"], limits["prelude"]
         if kind not in modules:  # once per server, because running a prelude costs more than a small test
-            modules[kind] = program.fresh_module(*kind)
+            module = program.fresh_module(*kind)
+            modules[kind] = module, plain.suspects_in(module)
             freeze()
         child = fork_into_new_namespace(birth)
         if child == 0:
             enclose()
-            program_process(channel, limits, source, modules[kind], group)
+            program_process(channel, limits, source, *modules[kind], group)
             os._exit(0)
         del source
         _, status = os.waitpid(child, 0)
@@ -95,17 +97,23 @@ def enclose() -> None:
 
 
 def program_process(
-    channel: _socket.socket, limits: dict, source: str, module: types.ModuleType, group: int | None
+    channel: _socket.socket,
+    limits: dict,
+    source: str,
+    module: types.ModuleType,
+    suspects: frozenset[str],
+    group: int | None,
 ) -> None:
-    """Be a rollout. ``group``: see ``usage.CpuMeter``."""
+    """Be a rollout. ``group``: see ``usage.CpuMeter``; ``suspects``: see ``plain.suspects_in``."""
     code, failure = compile_limited(source, limits)
     send(channel, compiled=failure is None, detail=failure)
     if code is None:
         return
     module = program.unfrozen(module)
     program.register(module)
+    mark = None if plain.is_plain(code, suspects) else ending.Mark()
     script = source.encode("utf-8", "surrogatepass")
-    prepared = program.Prepared(code, module, script, limits, walls.namespaces(limits), ending.Mark())
+    prepared = program.Prepared(code, module, script, limits, walls.namespaces(limits), mark)
     birth = calls_of_birth()
     while descriptors := receive(channel)[1]:  # the files of a test; without them, no test follows
         meter = usage.CpuMeter(group)

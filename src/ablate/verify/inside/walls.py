@@ -7,6 +7,7 @@ import _socket  # not socket: that module's pages would be copied for every test
 import json
 import os
 import resource
+import struct
 import time
 from collections.abc import Callable
 from functools import partial
@@ -39,6 +40,7 @@ class Walls(NamedTuple):
 
     leave_the_others: Callable[[], list[int]]  # returns descriptors that the watcher shall hold while the test lives
     give_up_rights: Callable[[], None]
+    limits: list[kernel.Call]
 
 
 ENTER = [
@@ -62,7 +64,7 @@ def namespaces(limits: dict) -> Walls:
     ]
     go_home = [kernel.Call("setns", kernel.libc.setns, (home, kernel.CLONE_NEWNS))]
     give_up = [*kernel.calls_to_drop_capabilities(), kernel.filter_call(seccomp[0])]
-    return Walls(partial(leave_by_namespaces, build, go_home), partial(kernel.make, give_up))
+    return Walls(partial(leave_by_namespaces, build, go_home), partial(kernel.make, give_up), calls_to_limit(limits))
 
 
 def leave_by_namespaces(build: list[kernel.Call], go_home: list[kernel.Call]) -> list[int]:
@@ -109,7 +111,7 @@ def confine(walls: Walls, source: bytes, limits: dict, descriptors: list[int], t
     os.chdir(DIRECTORY)
     write_file(PATH, source)
     arguments = arrange_descriptors(descriptors, limits["mode"])
-    limit_resources(limits)
+    kernel.make(walls.limits)
     walls.give_up_rights()
     tell(told, CONFINED + repr(time.monotonic()).encode(), held)
     told.detach()
@@ -178,18 +180,22 @@ def arrange_descriptors(descriptors: list[int], mode: str) -> list:
     return arguments
 
 
-def limit_resources(limits: dict) -> None:
+def calls_to_limit(limits: dict) -> list[kernel.Call]:
+    """The limits of ``scoring.limits_of`` that the kernel keeps."""
     cpu_s = int(limits["cpu_s"]) + 2  # the watcher stops a test at the exact limit; this holds if the watcher starves
     file_bytes = max(limits["output_bytes"], limits["disk_bytes"]) + 1  # one byte shows that the program wanted more
-    for kind, value in (
-        (resource.RLIMIT_CPU, cpu_s),
-        (resource.RLIMIT_AS, limits["address_space_bytes"]),
-        (resource.RLIMIT_FSIZE, file_bytes),
-        (resource.RLIMIT_NPROC, limits["max_processes"]),
-        (resource.RLIMIT_NOFILE, OPEN_FILES),
-        (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_MEMLOCK, 0),
-        (resource.RLIMIT_MSGQUEUE, 0),
-        (resource.RLIMIT_SIGPENDING, QUEUED_SIGNALS),
-    ):
-        resource.setrlimit(kind, (value, value))
+    values = {
+        resource.RLIMIT_CPU: cpu_s,
+        resource.RLIMIT_AS: limits["address_space_bytes"],
+        resource.RLIMIT_FSIZE: file_bytes,
+        resource.RLIMIT_NPROC: limits["max_processes"],
+        resource.RLIMIT_NOFILE: OPEN_FILES,
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_MEMLOCK: 0,
+        resource.RLIMIT_MSGQUEUE: 0,
+        resource.RLIMIT_SIGPENDING: QUEUED_SIGNALS,
+    }
+    return [
+        kernel.Call("setrlimit", kernel.libc.setrlimit, (kind, struct.pack("QQ", value, value)))
+        for kind, value in values.items()
+    ]

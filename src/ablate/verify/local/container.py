@@ -29,6 +29,7 @@ SOURCES = {
         "kernel.py",
         "walls.py",
         "ending.py",
+        "plain.py",
         "program.py",
         "test_report.py",
         "usage.py",
