@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from ablate.config import ComparisonConfig
 from ablate.errors import UserError
-from ablate_analysis import effects, longer_context, render, selection, tables
+from ablate_analysis import design, effects, further_scores, longer_context, render, selection, tables
 from ablate_analysis.compare import Comparison, Settings, compare
 from ablate_analysis.figures import all_figures
 from ablate_analysis.findings import findings, published_caveat
@@ -70,6 +70,7 @@ class ReportConfig:
     samples_per_problem: int | None = None
     live: bool = False
     live_s: int = 10
+    split_month: str | None = None
 
 
 @dataclass(frozen=True)
@@ -217,7 +218,7 @@ def about_finished_runs(
     experiment: Experiment, config: ReportConfig, declared: ComparisonConfig, warned: Sequence[str]
 ) -> Finished:
     """Compare the finished runs, and write their figures and the tables that are not in the page."""
-    labels = labels_of(experiment, config, declared)
+    labels = [*labels_of(experiment, config, declared), *design.early_label(declared, bool(warned))]
     settings = Settings(
         declared.baseline,
         config.resamples,
@@ -241,7 +242,9 @@ def about_finished_runs(
     folder = Path(config.folder)
     folder.mkdir(parents=True, exist_ok=True)
     root = os.path.relpath(experiment.path, folder)
-    main, more = tables.main_table(comparison, root), further_tables(experiment, comparison, gains)
+    main, more = tables.main_table(comparison, root), further_tables(experiment, comparison, gains, config.split_month)
+    if looks := design.looks_of(experiment, comparison, declared):
+        more.insert(0, design.design_table(looks, comparison, declared))
     published = tables.published_tables(declared.published)
     caveat = published_caveat() if published else ""
     sentences = [*filter(None, [*warned, declared.note]), *labels, *said]
@@ -317,8 +320,17 @@ def write_text_tables(
     comparison.frame.assign(runs=comparison.frame["runs"].map(" ".join)).to_csv(folder / "scores.csv", index=False)
 
 
-def further_tables(experiment: Experiment, comparison: Comparison, gains: pd.DataFrame) -> list[render.Table]:
+def further_tables(
+    experiment: Experiment, comparison: Comparison, gains: pd.DataFrame, split_month: str | None
+) -> list[render.Table]:
+    others = (
+        further_scores.pass_at_k_table(comparison),
+        further_scores.equal_tokens_table(experiment, comparison),
+        further_scores.fits_table(experiment, comparison),
+        further_scores.months_table(comparison, experiment.scores, split_month),
+    )
     found = [
+        *filter(None, others),
         *([longer_context.context_table(comparison, gains)] if len(gains) else []),
         tables.decomposition_table(comparison),
         tables.comparison_table(comparison),

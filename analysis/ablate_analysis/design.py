@@ -1,0 +1,66 @@
+"""The looks of a sweep with a declared design (``comparison.design``), and the label of a sweep without one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ablate.config import ComparisonConfig
+from ablate.files import read_json
+from ablate_analysis.compare import Comparison
+from ablate_analysis.load import Experiment
+from ablate_analysis.render import Table
+from ablate_analysis.sequential import Design, Look, look_at
+from ablate_analysis.tables import points, with_interval
+
+LOOKS_FILE = "looks.json"  # ablate.plan writes it: the numbers of seeds at which the difference was looked at
+EARLY = (
+    "The sweep is unfinished and declares no design for an early look (comparison.design): its intervals and p-values "
+    "hold for one look at its planned end."
+)
+
+
+def early_label(declared: ComparisonConfig, is_unfinished: bool) -> list[str]:
+    return [EARLY] if is_unfinished and declared.factors and declared.design is None else []
+
+
+def looks_of(experiment: Experiment, comparison: Comparison, declared: ComparisonConfig) -> list[Look]:
+    """The declared looks that the finished runs allow, until the one that decided."""
+    made = declared.design
+    arms = {arm.cell: arm for arm in comparison.arms if made and arm.context == made.context}
+    if not made or not {declared.baseline, made.cell} <= arms.keys():
+        return []
+    by_seed = [
+        dict(zip(arms[cell].seeds, arms[cell].score(1).mean(axis=1).tolist(), strict=True))
+        for cell in (declared.baseline, made.cell)
+    ]
+    seeds = sorted(by_seed[0].keys() & by_seed[1].keys())
+    path = experiment.path / LOOKS_FILE
+    taken = read_json(path)["looks"] if path.is_file() else []
+    design = Design(tuple(made.looks), made.alpha, made.effect, made.futility)
+    found: list[Look] = []
+    for count in design.looks:
+        if len(seeds) < count or (found and found[-1].verdict != "continue"):
+            break
+        gaps = [by_seed[1][seed] - by_seed[0][seed] for seed in seeds[:count]]
+        earlier = [look for look in taken if look < count] + [look.num_seeds for look in found]
+        found.append(look_at(gaps, earlier, design))
+    return found
+
+
+def design_table(looks: Sequence[Look], comparison: Comparison, declared: ComparisonConfig) -> Table:
+    made = declared.design
+    rows = [
+        (str(look.num_seeds), with_interval(look.estimate, look.interval.low, look.interval.high, signed=True),
+         f"{look.p:.2g}", f"{look.level:.2g}", f"{100 * look.chance:.0f} %", look.verdict)
+        for look in looks
+    ]  # fmt: skip
+    names = comparison.names
+    pair = f"{names.get(made.cell, made.cell)} minus {names.get(declared.baseline, declared.baseline)}"
+    note = (
+        f"{pair} at {made.context:,} tokens, paired t over seeds, on these problems. Declared: looks at "
+        f"{', '.join(map(str, made.looks))} seeds, error rate {made.alpha:g} over all looks, effect of interest "
+        f"{points(made.effect)} points, futility {made.futility:g}. The intervals hold over all looks together; after an "
+        "early stop the estimate is too large on average."
+    )
+    header = ("seeds", "difference", "p", "level", "chance of a claim\nat the end", "verdict")
+    return Table("design", "Looks of the declared design", header, tuple(rows), note)
