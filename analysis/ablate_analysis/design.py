@@ -59,8 +59,8 @@ def design_table(looks: Sequence[Look], comparison: Comparison, declared: Compar
     note = (
         f"{pair} at {made.context:,} tokens, paired t over seeds, on these problems. Declared: looks at "
         f"{', '.join(map(str, made.looks))} seeds, error rate {made.alpha:g} over all looks, effect of interest "
-        f"{points(made.effect)} points, futility {made.futility:g}. The intervals hold over all looks together; after an "
-        "early stop the estimate is too large on average."
+        f"{points(made.effect)} points, futility {made.futility:g}. The intervals hold over all looks together; after "
+        "an early stop the estimate is too large on average."
     )
     header = ("seeds", "difference", "p", "level", "chance of a claim\nat the end", "verdict")
     return Table("design", "Looks of the declared design", header, tuple(rows), note)
