@@ -161,7 +161,7 @@ def test_a_prompt_mean_gives_every_prompt_with_a_token_left_the_same_weight():
 
 
 def test_a_part_receives_the_arguments_that_it_names_and_a_users_own_names_by_place():
-    values = ("ratio", "advantage", "logp", "mask")
+    values = ("ratio", "advantage", "logp", "mask", "log")
     assert call("surrogate", lambda mask_BT, ratio_BT: (mask_BT, ratio_BT), *values) == ("mask", "ratio")
     assert call("surrogate", lambda x, a, l: (x, a, l), *values) == ("ratio", "advantage", "logp")
     assert call("surrogate", lambda x, a, scale=3: (x, a, scale), *values) == ("ratio", "advantage", 3)
@@ -171,13 +171,14 @@ def test_a_mask_by_probability_leaves_a_token_out_on_the_side_of_its_advantage_o
     """p = 0.6 and q = 0.3: the token moved up by 0.3."""
     ratio, logp = numbers(2.0, 2.0, 0.5, 0.5), numbers(0.6, 0.6, 0.3, 0.3).log()
     advantage = numbers(1.0, -1.0, 1.0, -1.0)
-    found = parts.total_variation_masked(ratio, advantage, logp, delta_low=0.2, delta_high=0.2)
+    given = ratio, advantage, logp, ratio.log()
+    found = parts.total_variation_masked(*given, delta_low=0.2, delta_high=0.2)
     assert found.tolist() == [[0.0, -2.0, 0.5, 0.0]]
-    kept = parts.total_variation_masked(ratio, advantage, logp, delta_low=0.31, delta_high=0.31)
+    kept = parts.total_variation_masked(*given, delta_low=0.31, delta_high=0.31)
     assert kept.tolist() == [[2.0, -2.0, 0.5, -0.5]]
     kl = 0.3 * math.log(0.5) + 0.7 * math.log(0.7 / 0.4)
     for delta, first in ((kl - 1e-6, 0.0), (kl + 1e-6, 2.0)):
-        found = parts.binary_kl_masked(ratio, advantage, logp, delta_low=9.0, delta_high=delta)
+        found = parts.binary_kl_masked(*given, delta_low=9.0, delta_high=delta)
         assert found.tolist() == [[first, -2.0, 0.5, -0.5]]
 
 
@@ -196,3 +197,12 @@ def test_a_correction_mask_is_0_outside_its_band_and_leaves_the_ratio_inside():
     assert parts.masked_sequence(gap, mask, **band)[0].tolist() == [0.0, 0.0, 0.0]  # exp(-0.9)
     found = parts.masked_sequence_mean(gap, mask, **band)[0].tolist()  # exp(-0.3) is inside
     assert found == pytest.approx([math.exp(0.1), math.e, math.exp(-2.0)])
+
+
+def test_a_penalty_on_a_log_ratio_is_not_cut_where_a_ratio_is(objective):
+    """exp overflows float32 above 88 nats; a log-ratio of 100 nats still pulls with its whole length."""
+    logp = numbers(100.0, 0.0).requires_grad_()
+    mask = torch.ones(1, 2, dtype=torch.bool)
+    given = numbers(1.0).T, logp, mask, logp
+    call("surrogate", objective("kimi").slots.surrogate, None, *given).sum().backward()
+    assert logp.grad.tolist() == [pytest.approx([1.0 - 0.1 * 100.0] * 2)]

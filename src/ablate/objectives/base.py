@@ -35,7 +35,7 @@ OFFERED: dict[str, tuple[str, ...]] = {
     "overlong": ("advantage_PG", "truncated_PG"),
     "advantage": ("reward_PG", "length_PG"),
     "ratio": ("log_ratio_BT", "mask_BT"),
-    "surrogate": ("ratio_BT", "advantage_B1", "logp_BT", "mask_BT"),
+    "surrogate": ("ratio_BT", "advantage_B1", "logp_BT", "mask_BT", "log_ratio_BT"),
     "select": ("advantage_B1", "old_logp_BT", "gap_BT", "mask_BT", "group_B", "entropy_BT", "seed"),
     "weight": ("mask_BT", "in_loss_B", "group_B"),
     "kl": ("logp_BT", "ref_logp_BT"),
@@ -55,7 +55,8 @@ class Slots:
     overlong: (advantage_PG, in_loss_PG).
     advantage: advantage_PG, from the rewards of the groups that train.
     ratio: log of the x above; log_ratio is 0 outside the mask.
-    surrogate: surrogate_BT, to be maximised. ``mask_BT`` is the whole response, whatever ``select`` took out.
+    surrogate: surrogate_BT, to be maximised. ``mask_BT`` is the whole response, whatever ``select`` took out, and
+        ``log_ratio_BT`` is log x before it is cut at +-80 nats.
     select: keep_BT, the tokens of an update that stay in the loss. It sees the whole update; its ``mask_BT`` holds the
         tokens that ``keep`` and ``overlong`` left; gap is log pi_old - log pi_engine and entropy the old policy's.
     weight: weight_BT over the whole update; its ``mask_BT`` and ``in_loss_B`` hold what ``select`` left.
@@ -203,10 +204,11 @@ class Objective:
 
     def plain_surrogate(self, logp_BT: Tensor, batch: TrainBatch) -> Tensor:
         """surrogate_BT of the slot alone, without KL penalty and correction."""
-        ratio_BT = bounded_exp(self.log_ratio(logp_BT, batch))
+        log_BT = self.log_ratio(logp_BT, batch)
         advantage_B1 = batch.advantage_B.to(logp_BT.dtype)[:, None]
         logp_BT = torch.where(batch.mask_BT, logp_BT, 0.0)
-        return call("surrogate", self.slots.surrogate, ratio_BT, advantage_B1, logp_BT, batch.mask_BT)
+        given = bounded_exp(log_BT), advantage_B1, logp_BT, batch.mask_BT, log_BT
+        return call("surrogate", self.slots.surrogate, *given)
 
     def surrogate(self, logp_BT: Tensor, batch: TrainBatch) -> Tensor:
         """surrogate_BT with KL penalty and correction; finite everywhere, even where the batch holds garbage."""

@@ -126,9 +126,9 @@ def clip_binds(objective: Objective, logp_BT: Tensor, batch: TrainBatch) -> tupl
     """(low_BT, high_BT): where the clip changes the surrogate below and above 1; None for an objective without one."""
     if not objective.has_clip:
         return None
-    ratio_BT = objective.log_ratio(logp_BT, batch).clamp(max=MAX_LOG_RATIO).exp()
-    advantage_B1 = batch.advantage_B.to(ratio_BT.dtype)[:, None]
-    arguments = ratio_BT, advantage_B1, torch.ones_like(ratio_BT), batch.mask_BT
+    log_BT = objective.log_ratio(logp_BT, batch).clamp(max=MAX_LOG_RATIO)
+    ratio_BT, advantage_B1 = log_BT.exp(), batch.advantage_B.to(log_BT.dtype)[:, None]
+    arguments = ratio_BT, advantage_B1, torch.ones_like(ratio_BT), batch.mask_BT, log_BT
     surrogate = objective.slots.surrogate
     wide = {"clip_low": 1.0, "clip_high": float("inf")}
     unclipped = partial(surrogate, **{knob: wide[knob] for knob in wide if knob in surrogate.keywords})

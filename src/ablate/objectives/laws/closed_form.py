@@ -29,6 +29,7 @@ class Point:
 
     knobs: Mapping[str, Any]
     x_BT: Tensor
+    log_x_BT: Tensor  # not cut at +-80 nats
     a_BT: Tensor  # the advantage
     logp_BT: Tensor
     mask_BT: Tensor
@@ -56,12 +57,12 @@ def dual_clipped(at: Point) -> Tensor:
 
 
 def total_variation_masked(at: Point) -> Tensor:
-    moved_BT = at.logp_BT.exp() - (at.logp_BT - at.x_BT.log()).exp()
+    moved_BT = at.logp_BT.exp() - (at.logp_BT - at.log_x_BT).exp()
     return masked(at, moved_BT, moved_BT.abs())
 
 
 def binary_kl_masked(at: Point) -> Tensor:
-    p_BT, q_BT = at.logp_BT.exp().clamp(max=1.0), (at.logp_BT - at.x_BT.log()).exp().clamp(max=1.0)
+    p_BT, q_BT = at.logp_BT.exp().clamp(max=1.0), (at.logp_BT - at.log_x_BT).exp().clamp(max=1.0)
     other_BT = (1 - q_BT) * ((1 - q_BT + 1e-8) / (1 - p_BT + 1e-8)).log()
     return masked(at, p_BT - q_BT, q_BT * (q_BT / p_BT).log() + other_BT)
 
@@ -99,7 +100,7 @@ def flipped(at: Point) -> Tensor:
 
 def geometric_mean(at: Point, weight_BT: Tensor) -> Tensor:
     """S has one value per row: token t gets the row's weights, times S / |o| where the clip does not act."""
-    log_BT, low, high = at.x_BT.log(), -at.knobs["log_clip_low"], at.knobs["log_clip_high"]
+    log_BT, low, high = at.log_x_BT, -at.knobs["log_clip_low"], at.knobs["log_clip_high"]
     acts_BT = torch.where(at.a_BT > 0, log_BT > high, log_BT < low)
     bounded_BT = torch.where(at.a_BT > 0, log_BT.clamp(max=high), log_BT.clamp(min=low)) * at.mask_BT
     value_B1 = mean_of_row(bounded_BT, at.mask_BT).exp() * at.a_BT[:, :1]
@@ -107,7 +108,7 @@ def geometric_mean(at: Point, weight_BT: Tensor) -> Tensor:
 
 
 def sequence_quadratic(at: Point, weight_BT: Tensor) -> Tensor:
-    total_B1 = (at.x_BT.log() * at.mask_BT).sum(dim=1, keepdim=True)
+    total_B1 = (at.log_x_BT * at.mask_BT).sum(dim=1, keepdim=True)
     return (-at.knobs["log_ratio_penalty"] * total_B1 * mean_of_row(weight_BT, at.mask_BT)).expand_as(weight_BT)
 
 
@@ -165,7 +166,7 @@ SURROGATE_SLOPES: dict[Callable, Slopes] = {
     parts.flipped: through_logp(flipped),
     parts.geometric_mean: lambda at, weight_BT: (geometric_mean(at, weight_BT), torch.zeros_like(weight_BT)),
     parts.quadratic: lambda at, weight_BT: (
-        -weight_BT * at.knobs["log_ratio_penalty"] * at.x_BT.log(),
+        -weight_BT * at.knobs["log_ratio_penalty"] * at.log_x_BT,
         weight_BT * at.a_BT,
     ),
     parts.sequence_quadratic: lambda at, weight_BT: (sequence_quadratic(at, weight_BT), weight_BT * at.a_BT),
@@ -202,9 +203,9 @@ def closed_form_gradient(objective: Objective, logp_BT: Tensor, batch: TrainBatc
     slots, weight_BT = objective.slots, batch.weight_BT
     if objective.correction is not None:
         weight_BT = weight_BT * objective.correction_factor(batch)
-    ratio_BT = bounded_exp(objective.log_ratio(logp_BT, batch))
-    advantage_BT = batch.advantage_B[:, None].expand_as(ratio_BT)
-    at = Point(objective.knobs, ratio_BT, advantage_BT, logp_BT, batch.mask_BT)
+    log_x_BT = objective.log_ratio(logp_BT, batch)
+    advantage_BT = batch.advantage_B[:, None].expand_as(log_x_BT)
+    at = Point(objective.knobs, bounded_exp(log_x_BT), log_x_BT, advantage_BT, logp_BT, batch.mask_BT)
     through_ratio_BT, direct_BT = SURROGATE_SLOPES[slots.surrogate.func](at, weight_BT)
     gradient_BT = -direct_BT - RATIO_SLOPES[slots.ratio.func](through_ratio_BT, batch.mask_BT)
     if objective.kl is not None:

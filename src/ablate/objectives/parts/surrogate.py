@@ -54,14 +54,19 @@ def dual_clipped(
 @declares(needs_ratio="token", can_vanish=True)
 @waives(saturation="a token leaves by its probability, not by its ratio")
 def total_variation_masked(
-    ratio_BT: Tensor, advantage_B1: Tensor, logp_BT: Tensor, *, delta_low: float, delta_high: float
+    ratio_BT: Tensor,
+    advantage_B1: Tensor,
+    logp_BT: Tensor,
+    log_ratio_BT: Tensor,
+    *,
+    delta_low: float,
+    delta_high: float,
 ) -> Tensor:
     """x A, without the tokens whose probability moved too far in the direction of A (DPPO-TV, arXiv 2602.04879).
 
     Out is a token with A > 0 and p - q > delta_high, or A < 0 and q - p > delta_low; p = pi(o), q = pi_old(o).
     """
-    old_BT = (logp_BT - ratio_BT.log()).detach()
-    moved_BT = probability(logp_BT.detach()) - probability(old_BT)
+    moved_BT = (probability(logp_BT) - probability(logp_BT - log_ratio_BT)).detach()
     out_BT = ((advantage_B1 > 0) & (moved_BT > delta_high)) | ((advantage_B1 < 0) & (-moved_BT > delta_low))
     return (ratio_BT * advantage_B1).masked_fill(out_BT, 0.0)
 
@@ -69,14 +74,20 @@ def total_variation_masked(
 @declares(needs_ratio="token", can_vanish=True)
 @waives(saturation="a token leaves by its probability, not by its ratio")
 def binary_kl_masked(
-    ratio_BT: Tensor, advantage_B1: Tensor, logp_BT: Tensor, *, delta_low: float, delta_high: float
+    ratio_BT: Tensor,
+    advantage_B1: Tensor,
+    logp_BT: Tensor,
+    log_ratio_BT: Tensor,
+    *,
+    delta_low: float,
+    delta_high: float,
 ) -> Tensor:
     """As ``total_variation_masked``, by the KL divergence of "this token or another" (DPPO-KL, arXiv 2602.04879).
 
     Out is a token with A > 0, p > q and KL > delta_high, or A < 0, p < q and KL > delta_low, with
     KL = q (log q - log p) + (1 - q) log((1 - q) / (1 - p)).
     """
-    log_p_BT, log_q_BT = logp_BT.detach().clamp(max=0.0), (logp_BT - ratio_BT.log()).detach().clamp(max=0.0)
+    log_p_BT, log_q_BT = (log_BT.detach().clamp(max=0.0) for log_BT in (logp_BT, logp_BT - log_ratio_BT))
     p_BT, q_BT = log_p_BT.exp(), log_q_BT.exp()
     other_BT = ((1 - q_BT + 1e-8) / (1 - p_BT + 1e-8)).log()
     kl_BT = q_BT * (log_q_BT - log_p_BT) + (1 - q_BT) * other_BT
@@ -142,6 +153,7 @@ def geometric_mean(
     advantage_B1: Tensor,
     logp_BT: Tensor,
     mask_BT: Tensor,
+    log_ratio_BT: Tensor,
     *,
     log_clip_low: float,
     log_clip_high: float,
@@ -150,11 +162,11 @@ def geometric_mean(
 
     The clip acts per token before the mean; GSPO's acts after it. The bounds are logs.
     """
-    log_BT = ratio_BT.log()
-    bounded_BT = torch.where(advantage_B1 > 0, log_BT.clamp(max=log_clip_high), log_BT.clamp(min=-log_clip_low))
+    up_BT, down_BT = log_ratio_BT.clamp(max=log_clip_high), log_ratio_BT.clamp(min=-log_clip_low)
+    bounded_BT = torch.where(advantage_B1 > 0, up_BT, down_BT)
     num_tokens_B1 = mask_BT.sum(dim=1, keepdim=True).clamp(min=1)
     mean_B1 = torch.where(mask_BT, bounded_BT, 0.0).sum(dim=1, keepdim=True) / num_tokens_B1
-    return (mean_B1.exp() * advantage_B1).expand_as(ratio_BT)
+    return (mean_B1.clamp(max=LOG_RATIO_LIMIT).exp() * advantage_B1).expand_as(ratio_BT)
 
 
 @declares(needs_ratio="token")
@@ -162,9 +174,9 @@ def geometric_mean(
     saturation="there is no clip",
     gradient_vanishes_without_advantage="the penalty pulls on every rollout",
 )
-def quadratic(ratio_BT: Tensor, advantage_B1: Tensor, logp_BT: Tensor, *, log_ratio_penalty: float) -> Tensor:
+def quadratic(advantage_B1: Tensor, logp_BT: Tensor, log_ratio_BT: Tensor, *, log_ratio_penalty: float) -> Tensor:
     """A log pi - b/2 (log r)^2 per token (DRO, verl's form)."""
-    return advantage_B1 * logp_BT - 0.5 * log_ratio_penalty * ratio_BT.log().square()
+    return advantage_B1 * logp_BT - 0.5 * log_ratio_penalty * log_ratio_BT.square()
 
 
 @declares(needs_ratio="token")
@@ -173,10 +185,10 @@ def quadratic(ratio_BT: Tensor, advantage_B1: Tensor, logp_BT: Tensor, *, log_ra
     gradient_vanishes_without_advantage="the penalty pulls on every rollout",
 )
 def sequence_quadratic(
-    ratio_BT: Tensor, advantage_B1: Tensor, logp_BT: Tensor, mask_BT: Tensor, *, log_ratio_penalty: float
+    advantage_B1: Tensor, logp_BT: Tensor, mask_BT: Tensor, log_ratio_BT: Tensor, *, log_ratio_penalty: float
 ) -> Tensor:
     """A log pi - b/2 (sum_u log r_u)^2 / |o|: the penalty is on the response's ratio (Kimi k1.5, arXiv 2501.12599)."""
-    total_B1 = torch.where(mask_BT, ratio_BT.log(), 0.0).sum(dim=1, keepdim=True)
+    total_B1 = torch.where(mask_BT, log_ratio_BT, 0.0).sum(dim=1, keepdim=True)
     num_tokens_B1 = mask_BT.sum(dim=1, keepdim=True).clamp(min=1)
     return advantage_B1 * logp_BT - 0.5 * log_ratio_penalty * total_B1.square() / num_tokens_B1
 
