@@ -16,8 +16,9 @@ from fused_adam_double import use_fused_adam
 
 from ablate.errors import UserError
 from ablate.trainer.batching import make_batch
-from ablate.trainer.checkpoint import writing
+from ablate.trainer.checkpoint import integrity, writing
 from ablate.trainer.checkpoint.directory import fingerprints
+from ablate.trainer.checkpoint.integrity import fingerprint
 from ablate.trainer.model.layers import RMSNorm
 from ablate.trainer.trainer import Trainer
 
@@ -128,7 +129,7 @@ def writing_may_begin(monkeypatch) -> threading.Event:
 
     def write_later(*arguments: Any) -> None:
         may_begin.wait(10)
-        write_files(*arguments)
+        return write_files(*arguments)
 
     monkeypatch.setattr(writing, "write_files", write_later)
     return may_begin
@@ -146,6 +147,22 @@ def test_an_asynchronous_checkpoint_counts_as_soon_as_it_is_written(trainer, tmp
         trainer.checkpoints.publish_if_written()
     trainer.checkpoints.load(tmp_path, 1)
     assert all(torch.equal(weights[name], tensor) for name, tensor in cases.gathered(trainer).items())
+
+
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["at_once", "asynchronous"])
+def test_a_checkpoint_is_hashed_while_it_is_written_and_not_read_back(
+    trainer, tmp_path, batch, monkeypatch, asynchronous
+):
+    train(trainer, batch, 1)
+    read = []
+    monkeypatch.setattr(integrity, "fingerprint", lambda path: read.append(path.name) or fingerprint(path))
+    trainer.checkpoints.save(tmp_path, 1, EXTRA, keep=1, best=None, asynchronous=asynchronous)
+    trainer.checkpoints.finish_save()
+    assert not [name for name in read if name.endswith(".distcp")]
+    directory = tmp_path / "step_000001"
+    files = integrity.read_record(directory / integrity.COMPLETE)["files"]
+    assert files == {name: fingerprint(directory / name) for name in files}
+    assert {"__0_0.distcp", "extra.pt", "common.pt"} <= files.keys()
 
 
 def test_a_failed_run_publishes_no_checkpoint_and_writes_no_more(trainer, tmp_path, writing_may_begin):

@@ -16,6 +16,8 @@ from ablate.estimate.training import layers_again, layout_of
 
 MAIN_BYTES = 12  # of a parameter in bf16: an fp32 copy and Adam's two moments
 FP32_BYTES = 8  # of a parameter that is fp32 itself: the moments
+GATHERED_BYTES = 12  # of a parameter: weight and two moments in fp32
+PROCESS_GIB = 4.0  # of a rank on a GPU before it saves: torch, CUDA and Megatron
 CHUNK_COPIES = 2.5  # of a chunk's fp32 logits that live at once: forward holds the logits and their exponentials
 ROTARY_TABLES = 32  # lengths whose table Megatron keeps
 
@@ -107,9 +109,19 @@ def checkpoint_bytes(shape: Shape, precision: str) -> float:
     return shape.num_parameters * (NUM_BYTES[precision] + (MAIN_BYTES if precision == "bf16" else FP32_BYTES))
 
 
+def host_bytes_of_rank(shape: Shape, parallel: ParallelConfig) -> float:
+    """Host memory that the fullest rank takes for a checkpoint, beyond what it held before.
+
+    With a split optimizer every rank gathers its part of the model whole, as fp32 weights and moments. Megatron builds
+    them next to the rank's own share; the last of the three is there a second and a third time while it arrives. Else
+    the first copy of the data writes its own tensors from the host.
+    """
+    layout, parameters = layout_of(parallel), rank_parameters(shape, parallel)
+    if not parallel.distributed_optimizer:
+        return checkpoint_bytes(shape, parallel.precision) * parameters / shape.num_parameters
+    return parameters * (GATHERED_BYTES + 2 * 4 + GATHERED_BYTES / (layout.data * layout.context))
+
+
 def host_bytes(shape: Shape, parallel: ParallelConfig, per_node: int) -> float:
-    """Pinned host memory of a node while an asynchronous checkpoint is copied; sizes round up to powers of 2."""
-    layout = layout_of(parallel)
-    of_rank = checkpoint_bytes(shape, parallel.precision) / layout.world_size
-    rounded = 2 ** max(0, int(of_rank - 1).bit_length())
-    return rounded * min(per_node, layout.world_size)
+    """Host memory of the fullest trainer node at its peak: the ranks' processes, while all of them save."""
+    return (host_bytes_of_rank(shape, parallel) + PROCESS_GIB * GIB) * min(per_node, layout_of(parallel).world_size)

@@ -205,9 +205,9 @@ class Checkpoints:
 
 def publish(pending: Pending, world: World) -> None:
     """Wait for the files, record their hashes, move the checkpoint into place and remove what is not kept."""
-    pending.writing.finish()
+    written = pending.writing.finish()
     on_leader(world, lambda: torch.save(pending.extra, pending.partial / EXTRA))
-    files = fingerprints(pending.partial, world)
+    files = fingerprints(pending.partial, world, written)
 
     def move_into_place() -> None:
         record = {"step": pending.step, "files": files, "facts": pending.facts}

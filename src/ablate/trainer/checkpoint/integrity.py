@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +19,31 @@ COMPLETE = "complete.json"
 READ_BYTES = 1 << 24
 
 
-def fingerprints(directory: Path, world: World) -> dict[str, list[Any]]:
-    """Return the size and hash of every file on every rank; each rank reads its share of the files."""
+def fingerprints(directory: Path, world: World, written: Mapping[str, list[Any]] | None = None) -> dict[str, list[Any]]:
+    """Return the size and hash of every file on every rank.
+
+    Args:
+        written: those of the files that this rank has just written. The ranks share the reading of the others.
+    """
     names = world.broadcast(sorted(str(p.relative_to(directory)) for p in directory.rglob("*") if p.is_file()))
-    own = {name: fingerprint(directory / name) for name in names[world.rank :: world.size]}
+    known = gathered(written or {}, world)
+    unknown = [name for name in names if name not in known]
+    read = gathered({name: fingerprint(directory / name) for name in unknown[world.rank :: world.size]}, world)
+    return dict(sorted((known | read).items()))
+
+
+def gathered(own: Mapping[str, list[Any]], world: World) -> dict[str, list[Any]]:
     shares: list[Any] = [None] * world.size
     dist.all_gather_object(shares, own)
-    return {name: value for share in shares for name, value in sorted(share.items())}
+    return {name: value for share in shares for name, value in share.items()}
+
+
+def new_digest() -> hashlib.blake2b:
+    return hashlib.blake2b(digest_size=16)
 
 
 def fingerprint(path: Path) -> list[Any]:
-    digest = hashlib.blake2b(digest_size=16)
+    digest = new_digest()
     with path.open("rb") as file:
         while block := file.read(READ_BYTES):
             digest.update(block)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from ablate.trainer import cpu
-from ablate.trainer.checkpoint.writing import Writing, begin_writing
+from ablate.trainer.checkpoint.writing import Writing, begin_writing, storage_of
 from ablate.trainer.model.policy import PolicyModel
 
 cpu.import_megatron()
@@ -41,7 +41,18 @@ def write(state: TrainingState, directory: Path, asynchronous: bool) -> Writing:
         asynchronous: the state may change before the files are written, so a copy of it is written.
     """
     with cpu.answering_for_cuda():
-        return begin_writing(sharded_state(state, is_loading=False), directory, METADATA, copy=asynchronous)
+        sharded = sharded_state(state, is_loading=False)
+        return begin_writing(sharded, directory, METADATA, changing=changing_storages(state) if asynchronous else ())
+
+
+def changing_storages(state: TrainingState) -> set[int]:
+    """The storages on the CPU that an update changes: on a GPU little more than counts of steps."""
+    tensors = [*state.model.parameters(), *state.model.buffers()]
+    for optimizer in chained_optimizers(state):
+        states = optimizer.optimizer.state.values()
+        tensors += [value for each in states for value in each.values() if isinstance(value, torch.Tensor)]
+        tensors += [parameter for group in optimizer.optimizer.param_groups for parameter in group["params"]]
+    return {storage_of(tensor) for tensor in tensors if tensor.device.type == "cpu"}
 
 
 def read(state: TrainingState, directory: Path) -> None:
