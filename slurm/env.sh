@@ -11,8 +11,9 @@ export ABLATE_TIME_LIMIT="${ABLATE_TIME_LIMIT-24:00:00}" # shorter than a run is
 # How long before the limit a task is preempted. It leaves sampling and evaluation at once, finishes the updates of a
 # batch, and writes a checkpoint.
 export ABLATE_STOP_LEAD_S="${ABLATE_STOP_LEAD_S-120}" # nouscoder_14b on B200: about 300 s (ablate.plan), so 1800
-export ABLATE_CPUS_PER_TASK="${ABLATE_CPUS_PER_TASK-2}"
-export ABLATE_MEMORY="${ABLATE_MEMORY-}"                     # per node, such as 16G
+# Per node. A GPU node needs 4 CPUs for each server, 2 for each rank and 8 for the leader's verifier; submit.sh refuses fewer.
+export ABLATE_CPUS_PER_TASK="${ABLATE_CPUS_PER_TASK-2}" # nouscoder_14b with 8 GPUs in a node: 32, better 64
+export ABLATE_MEMORY="${ABLATE_MEMORY-}"                # such as 16G; 0 asks for all of a node's, which a GPU node needs
 export ABLATE_GPUS_PER_NODE="${ABLATE_GPUS_PER_NODE-0}"
 export ABLATE_DEVICE="${ABLATE_DEVICE-}" # its GPU, a file of conf/device such as b200: submit.sh then warns from estimates
 export ABLATE_MAX_RUNNING="${ABLATE_MAX_RUNNING-}"           # tasks of the array that may run at a time
@@ -35,10 +36,20 @@ export ABLATE_CPU_SERVERS="${ABLATE_CPU_SERVERS-1}"
 export OMP_NUM_THREADS="${OMP_NUM_THREADS-1}"
 export HF_HUB_OFFLINE=1
 export VLLM_NO_USAGE_STATS=1
+# vLLM would compile FlashInfer's sampler and never use it: a request with a seed takes vLLM's own.
+export VLLM_USE_FLASHINFER_SAMPLER="${VLLM_USE_FLASHINFER_SAMPLER-0}"
+# Compiled kernels, on a disk of the node's own: 32 servers that share one directory over a network wait for its locks.
+ABLATE_NODE_CACHE="${ABLATE_NODE_CACHE-${TMPDIR:-/tmp}/ablate-cache-$(id -u)}"
+export ABLATE_NODE_CACHE
+export VLLM_CACHE_ROOT="${VLLM_CACHE_ROOT-$ABLATE_NODE_CACHE/vllm}"
+export TORCHINDUCTOR_CACHE_DIR="${TORCHINDUCTOR_CACHE_DIR-$ABLATE_NODE_CACHE/inductor}"
+export TRITON_CACHE_DIR="${TRITON_CACHE_DIR-$ABLATE_NODE_CACHE/triton}"
 # What a site usually has to say about its network; ablate.doctor shows the bandwidth that results.
 # export NCCL_SOCKET_IFNAME=ib0 GLOO_SOCKET_IFNAME=ib0 # the interface for connections: not the management network
 # export NCCL_IB_HCA=mlx5                              # the InfiniBand adapters, where a node has others too
 # export NCCL_DEBUG=WARN
-# vLLM uses FlashInfer only where it finds nvcc. The kernels are then compiled at the first start of a server, by all
-# servers of a node into one cache: start one server alone, once, before the first large run.
+# A collective of NCCL that hangs ends its rank with SIGABRT; these write down which collective each rank was in.
+# export TORCH_NCCL_TRACE_BUFFER_SIZE=2000 TORCH_NCCL_DUMP_ON_TIMEOUT=1
+# vLLM uses FlashInfer's attention only where it finds nvcc, and compiles it at the first start of a server: the doctor
+# starts one alone, before the first large run.
 # module load cuda/13.0

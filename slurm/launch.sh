@@ -45,7 +45,7 @@ wait_until_up() { # wait_until_up URL ...: until every server answers
   [ -n "${ABLATE_DRY_RUN-}" ] && return
   local url
   for url in "$@"; do
-    until curl --silent --fail --output /dev/null \
+    until curl --noproxy '*' --silent --fail --output /dev/null \
       --header @<(echo "Authorization: Bearer $ABLATE_SERVER_TOKEN") "$url/health"; do
       ((SECONDS > ABLATE_SERVER_DEADLINE_S)) && { echo "error: $url is not up after $SECONDS s" >&2; return 1; }
       sleep 5
@@ -100,6 +100,7 @@ if [ -z "${ABLATE_DRY_RUN-}" ] && [ -z "${ABLATE_REQUEUE_FILE-}" ]; then
 fi
 asked=
 child=
+stop_lead=(--shutdown-timeout "$ABLATE_STOP_LEAD_S") # torchrun kills its ranks 30 s after it has passed TERM on to them
 program=python # or torchrun, or srun: what `child` is
 trap 'forward USR1' USR1
 trap 'forward TERM' TERM

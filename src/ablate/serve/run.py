@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 
+from ablate.errors import UserError
 from ablate.process.parents import guarded
 from ablate.rollout.servers.token import server_token
 from ablate.serve.lines import Server
@@ -53,12 +54,33 @@ def run_servers(servers: Sequence[Server], host: str, first_port: int) -> None:
 
 def start_guarded(ends_with_us: int, host: str, first_port: int, server: Server) -> subprocess.Popen:
     """Start a server that is killed with its engine's process when ``ends_with_us`` closes."""
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": server.devices, "VLLM_SERVER_DEV_MODE": "1"}
-    if server.devices == "none":
-        environment["CUDA_VISIBLE_DEVICES"] = ""
+    devices = own_devices(server.devices, os.environ.get("CUDA_VISIBLE_DEVICES", ""))
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": devices, "VLLM_SERVER_DEV_MODE": "1"}
     words = [*server.words, "--host", host, "--port", str(first_port + server.offset)]
     command = guarded([sys.executable, *words])
     return subprocess.Popen(command, env=environment, start_new_session=True, stdin=ends_with_us)
+
+
+def own_devices(devices: str, visible: str) -> str:
+    """The devices of a server, out of those that this process may use: on a shared machine these need not be the first.
+
+    Args:
+        devices: numbers from 0, such as ``"4,5"``, or ``"none"``.
+        visible: CUDA_VISIBLE_DEVICES of this process; empty where it may use all.
+
+    Raises:
+        UserError: if this process may use fewer.
+    """
+    if devices == "none" or not visible:
+        return "" if devices == "none" else devices
+    names = visible.split(",")
+    numbers = [int(device) for device in devices.split(",")]
+    if max(numbers) >= len(names):
+        raise UserError(
+            f"CUDA_VISIBLE_DEVICES={visible} names {len(names)} GPUs, and a server needs number {max(numbers)} of them, "
+            "from 0: name more, or lower the number of GPUs"
+        )
+    return ",".join(names[number] for number in numbers)
 
 
 def end(processes: Sequence[subprocess.Popen]) -> None:
