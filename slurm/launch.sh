@@ -20,7 +20,7 @@ overrides_of_task() { # sets `overrides` to line SLURM_ARRAY_TASK_ID (from 0) of
 
 show_environment() {
   local name
-  for name in $(compgen -e | grep -E '^(ABLATE_|OMP_|HF_|VLLM_|NCCL_|SLURM_ARRAY_TASK_ID)' | sort); do
+  for name in $(compgen -e | grep -E '^(ABLATE_|OMP_|HF_|VLLM_|NCCL_|TORCHINDUCTOR_|TRITON_|SLURM_ARRAY_TASK_ID)' | sort); do
     printf 'export %s=%q\n' "$name" "${!name}"
   done
 }

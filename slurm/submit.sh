@@ -14,6 +14,7 @@ set -euo pipefail
 ABLATE_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 export ABLATE_ROOT
 source "$ABLATE_ROOT/slurm/env.sh"
+source "$ABLATE_ROOT/slurm/machine.sh"
 
 template=train.sbatch
 dry_run=
@@ -36,14 +37,6 @@ for word in "$@"; do
     *) words+=("$word") ;;
   esac
 done
-
-seconds_of() { # seconds_of [DAYS-]HOURS:MINUTES:SECONDS, or MINUTES, as sbatch reads a time limit; nothing for another form
-  if [[ $1 =~ ^(([0-9]+)-)?([0-9]+):([0-9]+):([0-9]+)$ ]]; then
-    echo $(((10#${BASH_REMATCH[2]:-0} * 24 + 10#${BASH_REMATCH[3]}) * 3600 + 10#${BASH_REMATCH[4]} * 60 + 10#${BASH_REMATCH[5]}))
-  elif [[ $1 =~ ^[0-9]+$ ]]; then
-    echo $((10#$1 * 60))
-  fi
-}
 
 cd "$ABLATE_ROOT"
 ask() { if [ -n "$2" ]; then options+=("$1=$2"); fi; }
@@ -68,18 +61,10 @@ checked_tasks=$(mktemp)
 ABLATE_TASKS=$checked_tasks
 export ABLATE_TASKS
 trap 'rm -f "$checked_tasks"' EXIT
-nodes=1
-if [ "$template" = multinode.sbatch ]; then
-  nodes=$ABLATE_TRAINER_NODES
-  words+=("generation_nodes=$ABLATE_GENERATION_NODES")
-fi
 missing_files=error
 [ -n "$dry_run" ] && missing_files=warn
-words+=("nodes=$nodes" "processes_per_node=$ABLATE_PROCESSES_PER_NODE" "gpus_per_node=$ABLATE_GPUS_PER_NODE")
-words+=("missing_files=$missing_files" "stop_lead_s=$ABLATE_STOP_LEAD_S")
-time_limit_s=$(seconds_of "$ABLATE_TIME_LIMIT")
-[ -n "$time_limit_s" ] && words+=("time_limit_s=$time_limit_s")
-[ -n "$ABLATE_DEVICE" ] && words+=("device=$ABLATE_DEVICE")
+machine_of "$template" "$ABLATE_CPUS_PER_TASK" "$ABLATE_MEMORY"
+words+=("${machine[@]}" "missing_files=$missing_files")
 "$ABLATE_PYTHON" -m ablate.plan "${words[@]}" "out=$ABLATE_TASKS" # ends here with exit code 2 if a run is wrong
 num_tasks=$(wc -l < "$ABLATE_TASKS")
 if [ "$num_tasks" = 0 ]; then

@@ -21,6 +21,7 @@ EXECUTED = (  # each is the beginning of one command, which a test executes; the
     "slurm/submit.sh --onenode",
     "slurm/submit.sh experiment=main",
     "slurm/submit.sh --multinode",
+    f"{PYTHON} pytest -m gpu",  # only where there is a GPU
 )
 
 

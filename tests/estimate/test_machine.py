@@ -9,13 +9,22 @@ from hydra.errors import ConfigCompositionException
 from ablate.cli import compose
 from ablate.config import parse
 from ablate.errors import UserError
-from ablate.estimate.cells import warnings_of
+from ablate.estimate.cells import check_starts, estimates_of, warnings_of
+from ablate.estimate.host import memory_bytes
 from ablate.estimate.machine import Machine, check_machine
 from ablate.estimate.settings import estimate_settings, machine_of
 from ablate.estimate.shape import shape_of
 from ablate.sweep import planned_runs
 
-REFERENCE = Machine(nodes=2, processes_per_node=8, gpus_per_node=8, generation_nodes=4, gpu_bytes=80e9)
+REFERENCE = Machine(
+    nodes=2,
+    processes_per_node=8,
+    gpus_per_node=8,
+    generation_nodes=4,
+    gpu_bytes=80e9,
+    cpus_per_node=32,
+    host_bytes=0,
+)
 REFERENCE_WORDS = ("experiment=nouscoder_14b", "objective=gspo", "seed=0")
 
 
@@ -37,6 +46,19 @@ def test_the_reference_run_is_accepted_on_its_nodes():
         ({"generation_nodes": 0}, (), r"placement=child\) shares a GPU .* asks for 90% of 80 GB, .* needs 28.1 GB"),
         ({"gpu_bytes": 40e9}, (), r"room for 39,\d{3} tokens, and one row of the longest context has 81,920"),
         ({"gpu_bytes": 24e9}, (), r"room for 0 tokens"),
+        (
+            {"cpus_per_node": 23},
+            (),
+            r"8 trainer ranks needs 24 CPUs, and ABLATE_CPUS_PER_TASK=23: set it to 24",
+        ),
+        ({"cpus_per_node": 24}, (), r"a node with 8 servers needs 32 CPUs"),
+        ({"host_bytes": None}, (), r"ABLATE_MEMORY is empty.* set it to 0 .*8 trainer ranks need, about 418 GB"),
+        ({"host_bytes": 256e9}, (), r"8 trainer ranks needs about 418 GB of host memory .* ABLATE_MEMORY is 256 GB"),
+        (
+            {"generation_nodes": None, "gpus_that_generate": 4, "cpus_per_node": 39},
+            (),
+            r"8 trainer ranks and 4 servers needs 40 CPUs",
+        ),
         ({}, ("verify.workers=100000000",), r"need 400002560 open files, but the hard limit is"),
     ],
 )
@@ -45,6 +67,39 @@ def test_a_machine_that_cannot_run_the_reference_is_refused(changes, words, sent
         pytest.skip("this system has no limit of open files")
     with pytest.raises(UserError, match=sentence):
         check(replace(REFERENCE, **changes), *REFERENCE_WORDS, *words)
+
+
+def test_memory_is_read_as_sbatch_reads_it():
+    assert [memory_bytes(words) for words in ("", "0", "512", "900G", "1T")] == [
+        *(None, 0, 512 * 2**20, 900 * 2**30, 2**40)
+    ]
+    with pytest.raises(UserError, match="ABLATE_MEMORY=much is no amount of memory"):
+        memory_bytes("much")
+
+
+def test_evaluations_that_fill_the_time_limit_before_the_first_update_are_refused():
+    words = ["experiment=nouscoder_14b", "model=qwen3_8b", "parallel=gpu4", "objective=dapo", "seed=0"]
+    machine = Machine(nodes=1, processes_per_node=4, gpus_per_node=8, gpus_that_generate=4)
+    h100, assumptions = estimate_settings(["device=h100"])
+
+    def check_words(*more: str) -> None:
+        check_starts([parse(compose([*words, *more]))], h100, assumptions, machine, 24 * 3600.0)
+
+    with pytest.raises(UserError, match=r"evaluates for about 30 h on 4 x h100 before its first update.* is 24 h"):
+        check_words()
+    for fix in ("debug=rehearsal", "eval.at_start=false", "eval.samples_per_problem=1"):
+        check_words(fix, "eval.pass_at=[1]")
+
+
+def test_a_rehearsal_takes_half_an_hour_and_leaves_the_runs_of_its_experiment_alone():
+    words = ["experiment=nouscoder_14b", "model=qwen3_8b", "parallel=gpu4", "objective=dapo", "seed=0"]
+    (run,) = planned_runs([*words, "debug=rehearsal"])
+    h100, assumptions = estimate_settings(["device=h100", "assumptions.servers=4"])
+    (estimator,) = estimates_of([run.config], h100, assumptions).values()
+    assert estimator.run().hours < 0.5
+    assert estimator.run().num_checkpoints == run.config.context.stages[0].steps == 3
+    assert run.config.longest_context > run.config.model.original_context  # YaRN
+    assert run.directory != planned_runs(words)[0].directory
 
 
 def test_two_gpus_per_server_have_room_where_one_has_none():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pickle
 import threading
 import time
 from datetime import timedelta
@@ -9,8 +11,12 @@ from datetime import timedelta
 import pytest
 import torch
 import torch.distributed as dist
+from torch.utils._pytree import tree_leaves
 
 from ablate.rollout.weights.buckets import MessageLayout, buckets, open_group, unpacked
+from ablate.rollout.weights.shared import SharedBuffer, SharedReader
+
+from ..trainer.pretend_cuda import CUDA, pretended_cuda
 
 CPU = torch.device("cpu")
 
@@ -83,3 +89,53 @@ def test_a_layout_survives_json():
         )
         == layout
     )
+
+
+def test_a_message_is_made_on_the_device_that_the_group_needs(monkeypatch):
+    """``ablate.evaluate checkpoint=DIR`` has its weights on the CPU, and NCCL carries none of a CPU."""
+    with pretended_cuda(monkeypatch):
+        for source in ("cpu", "cuda"):
+            on_source = [(name, tensor.to(source)) for name, tensor in weights()]
+            messages = [buffer for _, buffer in buckets(on_source, 64, CUDA)]
+            assert len(messages) > 1
+            assert all(buffer.is_cuda for buffer in messages)
+
+
+def test_weights_cross_to_another_process_in_messages_of_shared_memory(monkeypatch):
+    shared, reader, arrived = SharedBuffer(), SharedReader(), []
+    with pretended_cuda(monkeypatch):
+        on_gpu = [(name, tensor.to("cuda")) for name, tensor in weights()]
+        for layout, buffer in buckets(on_gpu, 64):
+            travels = (layout, shared.path, shared.put(buffer))
+            assert not any(leaf.is_cuda for leaf in tree_leaves(travels) if isinstance(leaf, torch.Tensor))
+            layout, path, num_mapped = pickle.loads(pickle.dumps(travels))
+            arrived += unpacked(layout, reader.take(path, num_mapped, layout.num_bytes, CUDA))
+        assert all(tensor.is_cuda for _, tensor in arrived)
+    assert [name for name, _ in arrived] == [name for name, _ in weights()]
+    assert all(torch.equal(tensor, expected) for (_, tensor), (_, expected) in zip(arrived, weights(), strict=True))
+
+
+def test_a_message_that_was_taken_is_not_changed_by_the_next_one():
+    shared, reader = SharedBuffer(), SharedReader()
+    first, second = (torch.full((size,), size, dtype=torch.uint8) for size in (200, 100))
+    taken_first = reader.take(shared.path, shared.put(first), 200, CPU)
+    taken_second = reader.take(shared.path, shared.put(second), 100, CPU)
+    assert torch.equal(taken_first, first)
+    assert torch.equal(taken_second, second)
+
+
+def test_an_nccl_group_is_made_without_a_watchdog_that_would_end_the_process(monkeypatch):
+    seen = []
+
+    class NoNccl:
+        class Options:
+            pass
+
+        def __init__(self, *_):
+            seen.append(os.environ.get("TORCH_NCCL_BLOCKING_WAIT"))
+
+    monkeypatch.setattr(dist, "ProcessGroupNCCL", NoNccl, raising=False)
+    monkeypatch.delenv("TORCH_NCCL_BLOCKING_WAIT", raising=False)
+    open_group(dist.HashStore(), 0, 1, torch.device("cuda"), 1)
+    assert seen == ["1"]
+    assert "TORCH_NCCL_BLOCKING_WAIT" not in os.environ

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 
 import pytest
@@ -188,3 +189,31 @@ def test_a_server_with_too_short_a_context_is_named_with_the_command_that_starts
     config = small_engine_config(placement="servers", urls=[servers[0].url])
     with pytest.raises(UserError, match=rf"{servers[0].url} serves 320 tokens.* 640: .*python -m vllm"):
         open_engine(tiny_checkpoint, config, CONTEXT, CONTEXT, longest=4 * CONTEXT)
+
+
+def test_a_server_that_reads_weights_for_longer_than_its_silence_is_not_retired(servers, tiny_checkpoint, capfd):
+    engine = open_client(tiny_checkpoint, servers, silence_s=0.4)
+
+    async def slow_disk(request, right):
+        if request.path == "/collective_rpc" and (await request.json())["method"] == "replace_weights_from_directory":
+            await asyncio.sleep(3 * 0.4)
+
+    servers[0].lies = slow_disk
+    engine.load_weights(tiny_checkpoint)
+    sample(engine, requests_for(6))
+    assert capfd.readouterr().err == ""
+    assert all(server.prompts for server in servers)
+    assert servers[0].calls["/health"] > 0
+
+
+def test_a_server_that_hangs_while_it_reads_weights_is_retired_after_its_silence(servers, tiny_checkpoint, capfd):
+    engine = open_client(tiny_checkpoint, servers, silence_s=0.4)
+
+    async def hangs(request, right):
+        body = await request.json() if request.method == "POST" else {}
+        if request.path == "/health" or body.get("method") == "replace_weights_from_directory":
+            await asyncio.sleep(600)
+
+    servers[0].lies = hangs
+    engine.load_weights(tiny_checkpoint)
+    assert f"{servers[0].url}/health has not answered for 0.4 s" in capfd.readouterr().err

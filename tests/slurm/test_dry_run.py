@@ -15,8 +15,16 @@ import ramp_up
 from ramp_up import words_after
 
 from ablate import sweep
+from ablate.errors import UserError
+from ablate.serve.run import own_devices
 
 ROOT = Path(__file__).parents[2]
+GPU_NODES = {
+    "ABLATE_GPUS_PER_NODE": "8",
+    "ABLATE_PROCESSES_PER_NODE": "8",
+    "ABLATE_CPUS_PER_TASK": "32",
+    "ABLATE_MEMORY": "0",
+}
 
 
 def dry_run(tmp_path: Path, *words: str, **variables: str) -> list[str]:
@@ -111,13 +119,13 @@ def test_every_task_shows_the_environment_of_its_commands(tmp_path):
 def test_several_processes_on_a_node_are_started_by_torchrun(tmp_path):
     lines = dry_run(tmp_path, "experiment=tiny", "objective=grpo", "seed=0", ABLATE_PROCESSES_PER_NODE="4")
     (command,) = commands(lines, "ablate.train")
-    assert command[command.index("torch.distributed.run") :][:4] == [
-        *("torch.distributed.run", "--standalone", "--nproc-per-node", "4")
+    assert command[command.index("torch.distributed.run") :][:6] == [
+        *("torch.distributed.run", "--shutdown-timeout", "120", "--standalone", "--nproc-per-node", "4")
     ]
 
 
 def test_the_reference_run_has_two_trainer_nodes_and_a_server_on_every_gpu_of_four_more(tmp_path):
-    settings = {"ABLATE_GPUS_PER_NODE": "8", "ABLATE_PROCESSES_PER_NODE": "8"}
+    settings = GPU_NODES
     words = ("--multinode", *words_after("slurm/submit.sh --multinode"))
     lines = dry_run(tmp_path, *words, "objective=dapo", "seed=0", **settings)
     (sbatch,) = [shlex.split(line) for line in lines if line.startswith("sbatch ")]
@@ -136,6 +144,7 @@ def test_the_reference_run_has_two_trainer_nodes_and_a_server_on_every_gpu_of_fo
     (trainer,) = commands(lines, "ablate.train")
     assert "--nodelist=node0,node1" in trainer
     assert trainer[trainer.index("--nnodes") + 1] == "2"
+    assert trainer[trainer.index("--shutdown-timeout") + 1] == "120"  # torchrun's own is 30 s
     assert trainer[trainer.index("--nproc-per-node") + 1] == "8"
     assert trainer[trainer.index("--master-addr") + 1] == "node0"
     (urls,) = [word for word in trainer if word.startswith("rollout.engine.urls=")]
@@ -189,6 +198,13 @@ def test_a_wrong_word_is_one_sentence_and_exit_code_2(words, sentence):
     [
         ({}, "2 nodes x 1 processes are 2 processes, but parallel.world_size=16"),
         ({"ABLATE_PROCESSES_PER_NODE": "8"}, "parallel.transformer_engine=true needs GPUs, and a node has 0"),
+        (
+            {"ABLATE_PROCESSES_PER_NODE": "8", "ABLATE_GPUS_PER_NODE": "8"},
+            "8 trainer ranks needs 24 CPUs, and ABLATE_CPUS_PER_TASK=2",
+        ),
+        (GPU_NODES | {"ABLATE_MEMORY": ""}, "ABLATE_MEMORY is empty"),
+        (GPU_NODES | {"ABLATE_MEMORY": "200G"}, "needs about 418 GB of host memory"),
+        (GPU_NODES | {"ABLATE_TIME_LIMIT": "10"}, "before its first update, and its time limit is 0 h"),
     ],
 )
 def test_a_job_whose_nodes_cannot_run_it_is_refused_before_it_is_submitted(tmp_path, settings, sentence):
@@ -197,7 +213,7 @@ def test_a_job_whose_nodes_cannot_run_it_is_refused_before_it_is_submitted(tmp_p
 
 
 def test_a_known_device_makes_a_short_stop_lead_a_warning(tmp_path):
-    settings = {"ABLATE_GPUS_PER_NODE": "8", "ABLATE_PROCESSES_PER_NODE": "8", "ABLATE_DEVICE": "b200"}
+    settings = GPU_NODES | {"ABLATE_DEVICE": "b200"}
     words = ("--multinode", "experiment=nouscoder_14b", "objective=gspo", "seed=0")
     assert "ABLATE_STOP_LEAD_S=120 is shorter" in finished_dry_run(tmp_path, *words, **settings).stderr
 
@@ -209,12 +225,34 @@ def test_on_one_node_the_first_gpus_train_and_the_others_generate(tmp_path):
 
 
 def test_the_template_of_one_node_does_the_same_without_slurm():
+    check_one_node(by_hand().stdout.splitlines())
+
+
+def by_hand(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
     settings = dict(word.split("=") for word in words_after("export"))
-    environment = os.environ | {"ABLATE_PYTHON": sys.executable, "ABLATE_DRY_RUN": "1", **settings}
-    command = ["slurm/onenode.sbatch", *words_after("slurm/onenode.sbatch")]
+    environment = os.environ | {"ABLATE_PYTHON": sys.executable, "ABLATE_DRY_RUN": "1", **settings, **variables}
+    command = ["slurm/onenode.sbatch", *(words or words_after("slurm/onenode.sbatch"))]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
     assert result.returncode == 0, result.stderr
-    check_one_node(result.stdout.splitlines())
+    return result
+
+
+def test_on_a_shared_machine_a_run_takes_the_gpus_that_it_was_given():
+    result = by_hand(CUDA_VISIBLE_DEVICES="8,9,10,11,12,13,14,GPU-7f")
+    (trained,) = commands(result.stdout.splitlines(), "ablate.train")
+    assert "CUDA_VISIBLE_DEVICES=8,9,10,11" in trained
+    assert own_devices("4,7", "8,9,10,11,12,13,14,GPU-7f") == "12,GPU-7f"
+    assert own_devices("4,7", "") == "4,7"
+    with pytest.raises(UserError, match="names 2 GPUs, and a server needs number 2 of them"):
+        own_devices("1,2", "5,6")
+    with pytest.raises(AssertionError, match="names 4 of ABLATE_GPUS_PER_NODE=8 GPUs: lower it"):
+        by_hand(CUDA_VISIBLE_DEVICES="0,1,2,3")
+
+
+def test_a_run_that_would_only_evaluate_is_refused_by_hand_too():
+    words = words_after("slurm/onenode.sbatch")
+    with pytest.raises(AssertionError, match="30 h on 4 x h100 before its first update"):
+        by_hand(*(word for word in words if word != "debug=rehearsal"))
 
 
 def check_one_node(lines: list[str]) -> None:

@@ -23,7 +23,7 @@ def main() -> None:
     model_dir, layout, out = sys.argv[1:]
     objective = cases.objective_named("grpo")
     trainer = cases.open_trainer(Path(model_dir), cases.layout_named(layout))
-    batch = make_batch(cases.rollout_groups(num_groups=1), objective)
+    batch = make_batch(cases.rollout_groups(), objective)
     trainer.update(cases.off_policy_batch(objective, trainer.logp(batch)[0]), objective)
     Path("/proc/self/clear_refs").write_text("5")  # forgets the peak so far: proc(5)
     before = resident_bytes("VmRSS")

@@ -10,9 +10,9 @@ import pytest
 from jobs import logs, start_ranks, wait_for_ranks
 from random_models import write_random_model
 
+from ablate.estimate.memory import host_bytes_of_rank
+from ablate.estimate.shape import shape_of
 from ablate.models.architecture import read_architecture
-from ablate.planner.memory import host_bytes_of_rank
-from ablate.planner.shape import shape_of
 
 
 def test_a_split_optimizers_checkpoint_takes_the_host_memory_of_the_estimate(tmp_path):

@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import torch
 
-from ablate.collector.process import TAKEN, Worker, packed, serve
+from ablate.collector.process import TAKEN, Worker, serve
 from ablate.config import RunConfig
 from ablate.process.preemption import POLL_S, Preempted, is_preempted
 from ablate.records.eval_texts import EvalTexts
 from ablate.rollout.vllm.process import children_end_with_us, environment_for_children, prepare_environment
+from ablate.rollout.weights.buckets import buckets
+from ablate.rollout.weights.shared import SharedBuffer
 from ablate.sampling import RolloutBatch, WeightsVersion
 from ablate.types import EvalRow
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Result = TypeVar("Result")
+MIB = 1024**2
 END_TIMEOUT_S = 30.0  # for an engine and the sandboxes to end
 
 
@@ -48,6 +51,7 @@ class Collector:
         self._numbers = itertools.count()
         self._answers: dict[int, Any] = {}
         self._version: WeightsVersion | None = None
+        self._shared = SharedBuffer()
 
     def open(self, config: RunConfig, model_dir: Path, run: Path) -> None:
         """Work for this run from now on.
@@ -56,6 +60,7 @@ class Collector:
             UserError: as ``open_sampling`` and ``open_verifier`` do.
         """
         engine = config.rollout.engine
+        self._bucket_bytes = engine.bucket_mib * MIB
         if engine.placement == "auto":  # checks.py has refused an engine in the trainer's process
             engine = replace(engine, placement="child")
         config = replace(config, rollout=replace(config.rollout, engine=engine))
@@ -79,12 +84,12 @@ class Collector:
     def load_weights(self, context_length: int, version: WeightsVersion, weights: Iterable[tuple[str, Tensor]]) -> None:
         """Replace the weights of the engine; see ``Sampling.load_weights``.
 
-        One tensor is on its way at a time.
+        One message of ``rollout.engine.bucket_mib`` is on its way at a time.
         """
         self._version = None
         loaded = self._begin(Worker.load_weights, context_length, version)
-        for name, tensor in weights:
-            self._put((name, packed(tensor)))
+        for layout, buffer in buckets(weights, self._bucket_bytes):
+            self._put((layout, self._shared.path, self._shared.put(buffer)))
             while (answer := self._take()) is not TAKEN:
                 self._keep(answer)
         self._put(None)

@@ -18,6 +18,8 @@ from ablate.errors import UserError
 from ablate.process.preemption import STOP_SIGNALS, Preempted
 from ablate.records.trace import Trace
 from ablate.rollout.open import close_engines
+from ablate.rollout.weights.buckets import unpacked
+from ablate.rollout.weights.shared import SharedReader
 from ablate.sampling import RolloutBatch, Sampling, WeightsVersion, open_sampling
 from ablate.types import EvalRow
 from ablate.verify.shared import close_verifiers, shared_verifier
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-TAKEN = None  # what the collector says of a tensor that its engine has read
+TAKEN = None  # what the collector says of a message of weights that it has read
 
 
 def serve(line: Connection, device: int | None) -> None:
@@ -83,13 +85,15 @@ class Worker:
         return self.sampling.evaluate(*arguments)
 
     def load_weights(self, context_length: int, version: WeightsVersion) -> bool:
-        """Hand the tensors that follow on the line to the engine; return whether it has all of them now."""
+        """Hand the weights that follow on the line to the engine; return whether it has all of them now."""
+        reader, device = SharedReader(), torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
         def tensors() -> Iterator[tuple[str, Tensor]]:
             while (each := self.line.recv()) is not None:
-                name, tensor = each
-                yield name, unpacked(tensor)
-                self.answers.put(TAKEN)
+                layout, path, num_mapped = each
+                buffer = reader.take(path, num_mapped, layout.num_bytes, device)
+                self.answers.put(TAKEN)  # the leader may write the next message over this one
+                yield from unpacked(layout, buffer)
 
         left = tensors()
         try:
@@ -98,19 +102,3 @@ class Worker:
             for _ in left:  # an engine may stop reading early, and the leader sends all
                 pass
         return self.has_weights(context_length, version)
-
-
-def packed(tensor: Tensor) -> Any:
-    """What the line carries: a tensor on a GPU stays where it is, and the other process reads it there.
-
-    A tensor on a CPU travels as bytes: torch would share its memory through a socket, which a kill leaves behind.
-    """
-    tensor = tensor.detach()
-    return tensor if tensor.is_cuda else (tensor.dtype, tensor.shape, tensor.flatten().view(torch.uint8).numpy())
-
-
-def unpacked(carried: Any) -> Tensor:
-    if isinstance(carried, torch.Tensor):
-        return carried
-    dtype, shape, data = carried
-    return torch.from_numpy(data).view(dtype).view(shape)

@@ -55,6 +55,7 @@ POSITIVE = (
     "rollout.engine.silence_s",
     "rollout.engine.min_live_share",
     "rollout.engine.min_tokens_per_s",
+    "rollout.engine.load_limit_s",
     "rollout.engine.num_threads",
     "eval.bootstrap_resamples",
 )

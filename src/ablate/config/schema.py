@@ -108,6 +108,7 @@ class EngineConfig:
     weights_dir: str | None = MISSING  # file: a directory for new weights that the trainer and all servers see
     bucket_mib: float = MISSING  # broadcast: weights in one message; trainer and servers hold one more of it in memory
     silence_s: float = MISSING  # a server without an answer, or a stopped child, counts as dead after this long
+    load_limit_s: float = MISSING  # servers: for new weights from a file or a directory
     min_tokens_per_s: float = MISSING  # servers: a request that takes longer than its tokens at this rate is lost
     min_live_share: float = MISSING  # servers: with fewer alive the run checkpoints, leaves and is queued again
     dtype: str = MISSING

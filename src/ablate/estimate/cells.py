@@ -11,7 +11,7 @@ from ablate.errors import UserError
 from ablate.estimate.device import AssumptionsConfig, DeviceConfig
 from ablate.estimate.estimator import Estimator
 from ablate.estimate.lengths import recorded_lengths
-from ablate.estimate.machine import memory_warnings, time_warnings
+from ablate.estimate.machine import Machine, check_start, memory_warnings, num_servers, time_warnings
 from ablate.estimate.settings import TIME_KEYS, count_of
 
 
@@ -36,6 +36,26 @@ def estimates_of(
         ", ".join(cells): Estimator(configs[same], device, assumptions, drops_groups=same[0], recorded=recorded)
         for same, cells in names.items()
     }
+
+
+def check_starts(
+    runs: Sequence[RunConfig],
+    device: DeviceConfig,
+    assumptions: AssumptionsConfig,
+    machine: Machine,
+    time_limit_s: float | None,
+) -> None:
+    """Raise ``UserError`` if a run on GPUs spends its whole time limit before its first update; see ``check_start``.
+
+    Args:
+        device: the machine's, or the fastest of conf/device where that is not known.
+    """
+    runs = [config for config in runs if config.model.architecture is not None and num_servers(config, machine)]
+    if time_limit_s is None or not machine.gpus_per_node or not runs:
+        return
+    assumptions = replace(assumptions, servers=num_servers(runs[0], machine))
+    for estimator in estimates_of(runs, device, assumptions).values():
+        check_start(estimator.config, estimator.run(), device, time_limit_s)
 
 
 def warnings_of(

@@ -9,6 +9,7 @@ from ablate.config.open_files import check_open_files
 from ablate.errors import UserError
 from ablate.estimate.decode import kv_room
 from ablate.estimate.device import DeviceConfig
+from ablate.estimate.host import check_host
 from ablate.estimate.memory import rank_memory
 from ablate.estimate.run import RunEstimate
 from ablate.estimate.shape import Shape
@@ -31,6 +32,9 @@ class Machine:
         None  # nodes with servers that the job starts; None: as rollout.engine.placement says
     )
     gpu_bytes: float | None = None  # memory of one GPU; None while that is not known
+    gpus_that_generate: int | None = None  # GPUs of a trainer node on which the job starts servers
+    cpus_per_node: int | None = None  # None while that is not known, and then neither CPUs nor memory are checked
+    host_bytes: float | None = None  # asked for; 0: all that a node has; None: the site's default
     is_here: bool = False  # this process trains on it: other checks have counted processes and looked for packages
 
     @property
@@ -54,6 +58,7 @@ def check_machine(config: RunConfig, machine: Machine, shape: Shape | None) -> N
     if not machine.is_here:
         check_processes(config, machine)
     check_gpus(config, machine)
+    check_host(config, machine, shape)
     if shape is not None:
         check_shared_gpus(config, machine, shape)
         check_room_of_a_row(config, machine, shape)
@@ -62,6 +67,8 @@ def check_machine(config: RunConfig, machine: Machine, shape: Shape | None) -> N
 
 def num_servers(config: RunConfig, machine: Machine) -> int:
     engine = config.rollout.engine
+    if machine.gpus_that_generate:
+        return machine.gpus_that_generate // engine.tensor_parallel
     if machine.generation_nodes is None:
         return len(engine.urls)
     return machine.generation_nodes * max(1, machine.gpus_per_node // engine.tensor_parallel)
@@ -125,6 +132,17 @@ def check_room_of_a_row(config: RunConfig, machine: Machine, shape: Shape) -> No
             f"{config.longest_context:,}: raise rollout.engine."
             + ("tensor_parallel or gpu_memory_utilization" if machine.gpus_per_node else "kv_cache_gib")
             + ", or lower the context"
+        )
+
+
+def check_start(config: RunConfig, estimate: RunEstimate, device: DeviceConfig, time_limit_s: float) -> None:
+    """Raise ``UserError`` for a run that would only evaluate until its time limit, before its first update."""
+    first_s = sum(estimate.evaluation_s[each.length] for each in config.eval.contexts) if config.eval.at_start else 0.0
+    if first_s > time_limit_s:
+        raise UserError(
+            f"this run evaluates for about {first_s / 3600:.0f} h on {estimate.num_servers} x {device.name} before its "
+            f"first update, and its time limit is {time_limit_s / 3600:.0f} h: begin with debug=rehearsal, set "
+            "eval.at_start=false, or lower eval.samples_per_problem"
         )
 
 

@@ -8,9 +8,18 @@ from ablate.cli import compose
 from ablate.config import section
 from ablate.errors import UserError
 from ablate.estimate.device import AssumptionsConfig, DeviceConfig, check_settings
+from ablate.estimate.host import memory_bytes
 from ablate.estimate.machine import Machine
 
-MACHINE_KEYS = ("nodes", "processes_per_node", "gpus_per_node", "generation_nodes")
+MACHINE_KEYS = (
+    "nodes",
+    "processes_per_node",
+    "gpus_per_node",
+    "generation_nodes",
+    "gpus_that_generate",
+    "cpus_per_node",
+    "memory_per_node",
+)
 TIME_KEYS = ("time_limit_s", "stop_lead_s")
 SETTINGS_KEYS = ("device", "assumptions")  # composed with conf/estimate.yaml, not with the run's configuration
 
@@ -50,5 +59,8 @@ def machine_of(own: dict[str, str], device: DeviceConfig | None) -> Machine | No
         processes_per_node=count_of(own, "processes_per_node", 1),
         gpus_per_node=count_of(own, "gpus_per_node", 0),
         generation_nodes=count_of(own, "generation_nodes", None),
+        gpus_that_generate=count_of(own, "gpus_that_generate", None),
+        cpus_per_node=count_of(own, "cpus_per_node", None),
+        host_bytes=memory_bytes(own.get("memory_per_node", "")),
         gpu_bytes=None if device is None or device.is_cpu else device.memory_bytes,
     )

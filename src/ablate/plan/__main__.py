@@ -9,9 +9,10 @@ Every run is checked as ablate.train would check it: configuration, objective, l
 a warning. The command's own keys are experiment=NAME (needed), status=true (also show why a run failed) and out=FILE.
 
 slurm/submit.sh adds missing_files=error; queued=JOB, which says that the lines of out=FILE are now tasks 0, 1, ... of
-that array; and the machine of one run: nodes=N processes_per_node=N gpus_per_node=N, generation_nodes=N with servers
-that the job starts, time_limit_s=S and stop_lead_s=S. A run that this machine cannot run is refused. With device=NAME
-(see ablate.estimate) a run that will probably not fit its memory or its times is a warning.
+that array; and the machine of one run: nodes=N processes_per_node=N gpus_per_node=N cpus_per_node=N
+memory_per_node=900G, generation_nodes=N with servers that the job starts, gpus_that_generate=N of a trainer node,
+time_limit_s=S and stop_lead_s=S. A run that this machine cannot run is refused. With device=NAME (see ablate.estimate)
+a run that will probably not fit its memory or its times is a warning.
 """
 
 from __future__ import annotations
@@ -28,8 +29,15 @@ from pathlib import Path
 from ablate.cli import hand_over, read_words, run_main
 from ablate.display import print_grid
 from ablate.errors import UserError
-from ablate.estimate.cells import warnings_of
-from ablate.estimate.settings import MACHINE_KEYS, TIME_KEYS, estimate_settings, machine_of, without_settings
+from ablate.estimate.cells import check_starts, warnings_of
+from ablate.estimate.settings import (
+    MACHINE_KEYS,
+    TIME_KEYS,
+    count_of,
+    estimate_settings,
+    machine_of,
+    without_settings,
+)
 from ablate.records import RunDirectory, StateOnDisk
 from ablate.sweep import PlannedRun, planned_runs
 
@@ -52,8 +60,11 @@ def main() -> None:
     knows_device = any(word.startswith("device=") for word in of_estimate)
     machine = machine_of(own, device if knows_device else None)
     runs = planned_runs(overrides, machine and machine.num_processes, machine=machine)
+    configs = [run.config for run in runs]
+    if machine is not None:
+        check_starts(configs, device, assumptions, machine, count_of(own, "time_limit_s", None))
     if knows_device:
-        for sentence in warnings_of([run.config for run in runs], device, assumptions, own):
+        for sentence in warnings_of(configs, device, assumptions, own):
             print(f"warning: {sentence}", file=sys.stderr)
     for sentence in missing_files_of(runs):
         if own.get("missing_files") == "error":

@@ -77,8 +77,8 @@ def own_devices(devices: str, visible: str) -> str:
     numbers = [int(device) for device in devices.split(",")]
     if max(numbers) >= len(names):
         raise UserError(
-            f"CUDA_VISIBLE_DEVICES={visible} names {len(names)} GPUs, and a server needs number {max(numbers)} of them, "
-            "from 0: name more, or lower the number of GPUs"
+            f"CUDA_VISIBLE_DEVICES={visible} names {len(names)} GPUs, and a server needs number {max(numbers)} of "
+            "them, from 0: name more, or lower the number of GPUs"
         )
     return ",".join(names[number] for number in numbers)
 

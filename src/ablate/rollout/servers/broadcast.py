@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
@@ -14,15 +16,18 @@ from uuid import uuid4
 import torch
 import torch.distributed as dist
 
+from ablate.errors import UserError
 from ablate.rollout.servers.dispatch import ServerFailed
 from ablate.rollout.servers.http import call, http_session, on_each
-from ablate.rollout.servers.protocol import read_world_size
+from ablate.rollout.servers.protocol import read_results, read_world_size
 from ablate.rollout.weights.buckets import SENDER, Group, buckets, open_group
 
 if TYPE_CHECKING:
+    from aiohttp import ClientSession
     from torch import Tensor
 
 MIB = 1024**2
+EARLY = 0.9  # of the timeout: what fails before is no consequence of another server's silence
 GRACE_S = 2.0  # how much later than this process a server may notice that a peer is gone
 
 
@@ -59,9 +64,14 @@ class Broadcast:
             asyncio.run(self._meet())
         asyncio.run(self._all("/collective_rpc", lambda _: {"method": "end_interrupted_update"}))
         asyncio.run(self._all("/start_weight_update", lambda _: {}))
-        for layout, buffer in buckets(weights, self._bucket_bytes):
+        is_first = True
+        for layout, buffer in buckets(weights, self._bucket_bytes, self._device):
             if self._device is not None:
                 torch.cuda.synchronize()  # the message is complete before another thread's stream sends it
+            if is_first:  # NCCL meets in the first message and waits there for ever: whoever cannot come says so now
+                room = {"method": "make_room", "args": [layout.num_bytes]}
+                asyncio.run(self._all("/collective_rpc", lambda _, room=room: room))
+                is_first = False
             body = {"update_info": layout.as_json()}
             asyncio.run(
                 self._all("/update_weights", lambda _, body=body: body, lambda b=buffer: self._group.broadcast(b))
@@ -74,9 +84,16 @@ class Broadcast:
             route = "/get_world_size"
             ask = partial(call, session, timeout_s=self._timeout_s, read=read_world_size)
             answers = await on_each(self.urls, lambda url: ask(url + route))
+            kinds = await self._device_kinds(session)
         failures = {url: answer for url, answer in answers.items() if isinstance(answer, ServerFailed)}
         if failures:
             raise BroadcastFailed(failures)
+        if wrong := {url: kind for url, kind in kinds.items() if kind != self._device_kind}:
+            url, kind = next(iter(wrong.items()))
+            raise UserError(
+                f"{url} holds its weights on {kind}, and this process on {self._device_kind}, so no group can carry "
+                "them from one to the other: set rollout.engine.weight_transfer=file"
+            )
         sizes = [answers[url].world_size for url in self.urls]
         size = 1 + sum(sizes)
         host, timeout = address_towards(self.urls[0]), timedelta(seconds=self._timeout_s)
@@ -93,6 +110,17 @@ class Broadcast:
         )
         self._store = store  # lives as long as the group
 
+    @property
+    def _device_kind(self) -> str:
+        return "cpu" if self._device is None else self._device.type
+
+    async def _device_kinds(self, session: ClientSession) -> dict[str, str]:
+        """``cuda`` or ``cpu``, by server; none for a server that does not say."""
+        body = {"method": "device_kind"}
+        ask = partial(call, session, body=body, timeout_s=self._timeout_s, read=read_results)
+        answers = await on_each(self.urls, lambda url: ask(f"{url}/collective_rpc"))
+        return {url: each.results[0] for url, each in answers.items() if getattr(each, "results", None)}
+
     async def _all(self, route: str, body: Callable[[str], dict], own: Callable[[], None] | None = None) -> None:
         """POST to all servers and do this process's part meanwhile, in a thread that cannot block the calls."""
         async with http_session() as session:
@@ -108,40 +136,79 @@ class Broadcast:
             own()
 
         if own is not None:
-            await asyncio.to_thread(work)
+            await in_daemon_thread(work)
+
+
+async def in_daemon_thread(work: Callable[[], None]) -> None:
+    """Await ``work`` in a thread that nothing waits for at the end: NCCL's first message may never return."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[None] = loop.create_future()
+
+    def settle(error: BaseException | None) -> None:
+        if not done.done():
+            done.set_result(None) if error is None else done.set_exception(error)
+
+    def run() -> None:
+        error: BaseException | None = None
+        try:
+            work()
+        except BaseException as raised:  # handed on to who awaits
+            error = raised
+        with suppress(RuntimeError):  # the loop is closed, because nobody waits any more
+            loop.call_soon_threadsafe(settle, error)
+
+    threading.Thread(target=run, name="ablate-broadcast", daemon=True).start()
+    await done
 
 
 async def failures_of(calls: dict[str, Awaitable], own: Awaitable[None], timeout_s: float) -> dict[str, ServerFailed]:
-    """Await this process's part and the servers' answers; return the servers that are the cause if anything failed.
+    """Await this process's part and the servers' answers together; return the servers that are the cause of a failure.
 
-    When one server hangs, the others report that the broadcast broke. The cause is then the server that is silent.
+    A server that failed at once is the cause, also where the others and this process then wait for it until the
+    timeout. When one server hangs, the others report after the timeout that the broadcast broke; the cause is then the
+    server that is silent.
 
     Raises:
         RuntimeError: if this process's part failed although every server answered.
     """
+    loop = asyncio.get_running_loop()
     tasks = {url: asyncio.ensure_future(each) for url, each in calls.items()}
-    broken: RuntimeError | None = None
-    try:
-        await own
-    except RuntimeError as error:  # torch.distributed raises subclasses of it
-        broken = error
-    _, silent = await asyncio.wait(tasks.values(), timeout=timeout_s + GRACE_S)
+    mine, start = asyncio.ensure_future(own), loop.time()
+    ended_s: dict[asyncio.Task, float] = {}
+    for task in tasks.values():
+        task.add_done_callback(lambda task: ended_s.setdefault(task, loop.time() - start))
+    _, pending = await asyncio.wait([mine, *tasks.values()], timeout=timeout_s + GRACE_S)
+    for task in pending:
+        task.cancel()
     failures: dict[str, ServerFailed] = {}
     for url, task in tasks.items():
-        if task in silent:
-            task.cancel()
+        if task in pending:
             failures[url] = ServerFailed(f"{url} did not take part in a weight update for {timeout_s:g} s")
         elif task.exception() is not None:
             if not isinstance(task.exception(), ServerFailed):
                 raise task.exception()
             failures[url] = task.exception()
-    gone = {url: error for url, error in failures.items() if not error.answered}
-    if gone:
-        return gone
+    early = {
+        url: error for url, error in failures.items() if error.answered and ended_s[tasks[url]] < EARLY * timeout_s
+    }
+    gone = {url: error for url, error in failures.items() if not error.answered and tasks[url] not in pending}
+    silent = {url: error for url, error in failures.items() if tasks[url] in pending}
+    broken = own_failure(mine, pending)
+    if cause := gone or early or silent:
+        return cause
     if broken is not None:
         answers = "; ".join(map(str, failures.values())) or "no server reported an error"
         raise RuntimeError(f"the broadcast of weights failed: {broken} ({answers})") from broken
     return failures
+
+
+def own_failure(mine: asyncio.Task, pending: set[asyncio.Task]) -> BaseException | None:
+    """What went wrong in this process's part: torch.distributed raises subclasses of RuntimeError."""
+    if mine in pending:
+        return RuntimeError("this process's part did not end")
+    if mine.exception() is not None and not isinstance(mine.exception(), RuntimeError):
+        raise mine.exception()
+    return mine.exception()
 
 
 def address_towards(url: str) -> str:

@@ -227,7 +227,8 @@ class ServerEngine:
         self._pool.post(self._pool.live, "/resume", {})
 
     def _replace(self, method: str, path: Path) -> None:
-        replaced = self._pool.post(self._pool.live, "/collective_rpc", {"method": method, "args": [str(path)]})
+        body = {"method": method, "args": [str(path)]}
+        replaced = self._pool.post(self._pool.live, "/collective_rpc", body, is_long=True)
         self._pool.post(replaced, "/update_weight_version", {"new_version": self._version})
 
     def _send(self, weights: Iterable[tuple[str, Tensor]]) -> None:

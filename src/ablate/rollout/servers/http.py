@@ -109,6 +109,28 @@ def refusal(url: str, status: int, content: bytes) -> ServerFailed:
     return ServerFailed(sentence, answered=True, is_refusal=status < 500 and status not in BUSY)
 
 
+async def while_well(work: Awaitable[Result], session: ClientSession, url: str, silence_s: float) -> Result:
+    """Await an answer of a server whose engine is busy meanwhile, and which still has to answer /health.
+
+    Raises:
+        ServerFailed: as ``work`` does, or as soon as the server has not answered for ``silence_s``.
+    """
+
+    async def watch() -> None:
+        while True:
+            await asyncio.sleep(silence_s / 4)
+            await call(session, f"{url}/health", timeout_s=silence_s)
+
+    tasks = [asyncio.ensure_future(work), asyncio.ensure_future(watch())]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        return (tasks[0] if tasks[0] in done else tasks[1]).result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
 async def on_each(urls: Iterable[str], ask: Callable[[str], Awaitable[Any]]) -> dict[str, Any]:
     """Ask all servers at once: by url, the answer or the ``ServerFailed`` that came in its place."""
     urls = list(urls)

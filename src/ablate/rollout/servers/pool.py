@@ -6,14 +6,13 @@ import asyncio
 import math
 import sys
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 from ablate.config import EngineConfig
 from ablate.errors import UserError
 from ablate.rollout.engine import TooFewServers
 from ablate.rollout.servers.dispatch import ServerFailed
-from ablate.rollout.servers.http import CONNECT_TIMEOUT_S, call, http_session, ignore, on_each
+from ablate.rollout.servers.http import CONNECT_TIMEOUT_S, call, http_session, ignore, on_each, while_well
 
 
 class ServerPool:
@@ -23,7 +22,7 @@ class ServerPool:
         self.urls = list(config.urls)
         self.live = list(config.urls)
         self.retired: dict[str, ServerFailed] = {}  # and why
-        self._silence_s = config.silence_s
+        self._silence_s, self._load_limit_s = config.silence_s, config.load_limit_s
         self._min_live_share = config.min_live_share
 
     def rejoin(self) -> list[str]:
@@ -65,26 +64,41 @@ class ServerPool:
         *,
         timeout_s: float | None = None,
         read: Callable[[bytes], Any] = ignore,
+        is_long: bool = False,
     ) -> dict[str, Any]:
-        """What ``read`` makes of each server's answer, or the ``ServerFailed`` that came in its place."""
+        """What ``read`` makes of each server's answer, or the ``ServerFailed`` that came in its place.
+
+        Args:
+            is_long: the answer may take ``rollout.engine.load_limit_s``, as long as the server says that it is well.
+        """
 
         async def ask_all() -> dict[str, Any]:
             async with http_session() as session:
-                limit_s = timeout_s or self._silence_s
-                ask = partial(call, session, body=body, timeout_s=limit_s, read=read)
-                return await on_each(urls, lambda url: ask(f"{url}{route}"))
+                limit_s = timeout_s or (self._load_limit_s if is_long else self._silence_s)
+
+                async def ask(url: str) -> Any:
+                    answer = call(session, f"{url}{route}", body, timeout_s=limit_s, read=read)
+                    return await (while_well(answer, session, url, self._silence_s) if is_long else answer)
+
+                return await on_each(urls, ask)
 
         return asyncio.run(ask_all()) if urls else {}
 
     def post(
-        self, urls: Sequence[str], route: str, body: dict[str, Any], *, read: Callable[[bytes], Any] = ignore
+        self,
+        urls: Sequence[str],
+        route: str,
+        body: dict[str, Any],
+        *,
+        read: Callable[[bytes], Any] = ignore,
+        is_long: bool = False,
     ) -> dict[str, Any]:
         """POST to these servers; retire those that fail and return the answers of the others.
 
         Raises:
             UserError: if every live server answers with an error: the request is at fault, not the servers.
         """
-        answers = self.ask(list(urls), route, body, read=read)
+        answers = self.ask(list(urls), route, body, read=read, is_long=is_long)
         failures = {url: answer for url, answer in answers.items() if isinstance(answer, ServerFailed)}
         if failures and failures.keys() >= set(self.live) and all(error.answered for error in failures.values()):
             raise UserError("; ".join(map(str, failures.values())))

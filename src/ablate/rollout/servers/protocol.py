@@ -48,6 +48,12 @@ class WorldSize(Struct):
     world_size: Annotated[int, Meta(ge=1)]
 
 
+class Results(Struct):
+    """/collective_rpc: what each worker returned, as text; a worker that returns nothing is null."""
+
+    results: list[str | None] = []
+
+
 class LogProbs(Struct):
     token_logprobs: list[float]
 
@@ -69,6 +75,7 @@ read_models = Decoder(Models).decode
 read_weight_info = Decoder(WeightInfo).decode
 read_cache_reset = Decoder(CacheReset).decode
 read_world_size = Decoder(WorldSize).decode
+read_results = Decoder(Results).decode
 read_completions = Decoder(Completions).decode
 
 

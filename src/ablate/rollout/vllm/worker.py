@@ -67,6 +67,17 @@ class WorkerExtension:
         """Answer at all: a client calls this to tell a slow server from one that hangs."""
         return True
 
+    def device_kind(self) -> str:
+        """``cuda`` or ``cpu``: which group can carry weights to this worker."""
+        return self.device.type
+
+    def make_room(self, num_bytes: int) -> None:
+        """Find out whether there is memory for a message, before the trainer waits for this worker in one.
+
+        The allocator keeps what it found for the message.
+        """
+        torch.empty(num_bytes, dtype=torch.uint8, device=self.device)
+
     def end_interrupted_update(self) -> None:
         """Let the next weight update start, although an earlier one never ended."""
         self._weight_update_active = False

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from math import prod
@@ -48,8 +50,13 @@ def padded(num_bytes: int) -> int:
     return -(-num_bytes // ALIGNMENT) * ALIGNMENT
 
 
-def buckets(weights: Iterable[tuple[str, Tensor]], num_bytes: float) -> Iterator[tuple[MessageLayout, Tensor]]:
+def buckets(
+    weights: Iterable[tuple[str, Tensor]], num_bytes: float, device: torch.device | None = None
+) -> Iterator[tuple[MessageLayout, Tensor]]:
     """Gather ``(Hugging Face name, tensor)`` pairs until they fill ``num_bytes``, then yield them as one message.
+
+    Args:
+        device: where the message has to be; None for the device of its first tensor.
 
     Reading the next pair may be a collective of the trainer's ranks. No message is on its way at that time, because two
     groups that wait for each other's ranks would hang.
@@ -60,20 +67,20 @@ def buckets(weights: Iterable[tuple[str, Tensor]], num_bytes: float) -> Iterator
         waiting.append((name, tensor.detach()))
         size += padded(tensor.nbytes)
         if size >= num_bytes:
-            yield packed(waiting)
+            yield packed(waiting, device)
             waiting, size = [], 0
     if waiting:
-        yield packed(waiting)
+        yield packed(waiting, device)
 
 
-def packed(weights: list[tuple[str, Tensor]]) -> tuple[MessageLayout, Tensor]:
-    """The layout of these tensors and their bytes in one buffer, on the device of the first one."""
+def packed(weights: list[tuple[str, Tensor]], device: torch.device | None = None) -> tuple[MessageLayout, Tensor]:
+    """The layout of these tensors and their bytes in one buffer."""
     layout = MessageLayout(
         names=tuple(name for name, _ in weights),
         dtypes=tuple(str(tensor.dtype).removeprefix("torch.") for _, tensor in weights),
         shapes=tuple(tuple(tensor.shape) for _, tensor in weights),
     )
-    buffer = torch.empty(layout.num_bytes, dtype=torch.uint8, device=weights[0][1].device)
+    buffer = torch.empty(layout.num_bytes, dtype=torch.uint8, device=device or weights[0][1].device)
     for (_, view), (_, tensor) in zip(unpacked(layout, buffer), weights, strict=True):
         view.copy_(tensor)
     return layout, buffer
@@ -118,4 +125,24 @@ def open_group(store: dist.Store, rank: int, size: int, device: torch.device, ti
         return Group(dist.ProcessGroupGloo(store, rank, size, timeout), timeout)
     options = dist.ProcessGroupNCCL.Options()
     options._timeout = timeout
-    return Group(dist.ProcessGroupNCCL(store, rank, size, options), timeout)
+    with blocking_waits():
+        return Group(dist.ProcessGroupNCCL(store, rank, size, options), timeout)
+
+
+@contextmanager
+def blocking_waits() -> Iterator[None]:
+    """NCCL groups that open in the block have no watchdog: ``wait`` looks for errors and the timeout itself.
+
+    A watchdog ends its process a minute after an error (std::terminate), although the caller got the error too. So one
+    server that fails in a transfer would take the trainer and all other servers with it.
+    """
+    name = "TORCH_NCCL_BLOCKING_WAIT"  # the constructor reads it
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
