@@ -13,6 +13,8 @@ import torch
 from pretend_cuda import CUDA, pretended_cuda
 
 from ablate.trainer.batching import make_batch
+from ablate.trainer.model.model_input import model_input
+from ablate.trainer.parallel.world import threads_of_rank
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a real device: tests/trainer/test_gpu.py")
 LAYOUTS = {
@@ -76,3 +78,19 @@ def steps(model_dir, parallel):
             "weights": weight.device.type,
         },
     }
+
+
+@pytest.mark.parametrize(("te", "where"), [(False, "cpu"), (True, "cuda")])
+def test_the_bounds_of_packed_rows_are_where_the_layers_read_them(device, te, where):
+    """Megatron's layers and ours read them as numbers, in every layer: on a GPU each would wait for the device."""
+    batch = make_batch(cases.rollout_groups(), cases.objective_named("grpo"))
+    batch = replace(batch, tokens_BS=batch.tokens_BS.to(device), mask_BT=batch.mask_BT.to(device))
+    packed = model_input(batch, replace(LAYOUTS["packed"], transformer_engine=te)).packed
+    assert packed.cu_seqlens_q.device.type == packed.cu_seqlens_kv_padded.device.type == where
+
+
+def test_the_ranks_of_a_node_share_its_cpus_next_to_their_gpus(monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: range(32))
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "8")
+    assert [threads_of_rank(wanted, CUDA) for wanted in (1, 4, 8)] == [1, 4, 4]
+    assert threads_of_rank(8, torch.device("cpu")) == 8  # exactly: the order of a sum may depend on it

@@ -4,10 +4,11 @@
     python -m ablate.doctor experiment=nouscoder_14b      # for the machine of this experiment
     python -m ablate.doctor json=true
 
-Checks the files of model and data, packages, driver, Transformer Engine, open files, disk, sandbox, control groups,
-engine, weight hand-off, trainer, packing noise, links between processes, Modal and W&B. Prints a line for each as soon
-as it is known: ok, warning, failed or not needed, and the fix. Exit code 1 if a check failed, else 0. slurm/submit.sh
---doctor experiment=NAME runs it on every node of an allocation.
+Checks the files of model and data, packages, driver, CPUs and memory, compiler, Transformer Engine, open files, disk,
+sandbox, control groups, engine, weight hand-off, trainer, packing noise, links between processes and between nodes, a
+hand-off to a server, the collector's memory, Modal and W&B. Prints a line for each as soon as it is known: ok, warning,
+failed or not needed, and the fix. Exit code 1 if a check failed, else 0. slurm/submit.sh --doctor experiment=NAME runs
+it on every node of an allocation.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from ablate.errors import UserError
 if TYPE_CHECKING:
     from ablate.config import RunConfig
 
-LIMIT_S = 300.0  # of a check that computes; the first start of vLLM on a GPU compiles kernels
+LIMIT_S = 300.0  # of a check that computes
+GPU_LIMIT_S = 900.0  # the first start of vLLM on a GPU compiles kernels
 
 
 def findings_of(overrides: tuple[str, ...]) -> Iterator[Finding]:
@@ -37,22 +39,29 @@ def findings_of(overrides: tuple[str, ...]) -> Iterator[Finding]:
     from ablate.doctor import machine, sandbox
     from ablate.doctor.child import in_child
     from ablate.doctor.compute import compute
-    from ablate.doctor.links import links
+    from ablate.doctor.hand_off import collector_memory, hand_off
+    from ablate.doctor.links import links, links_between_nodes
 
+    limit_s = GPU_LIMIT_S if torch.cuda.is_available() else LIMIT_S
     config = parse(compose(overrides))
     checks = {
         "files": partial(files, config),
         "packages": partial(machine.packages, torch.cuda.is_available()),
         "GPU driver": partial(machine.driver, config),
+        "CPUs and memory": partial(machine.cpus_and_memory, config),
+        "compiler": partial(machine.compiler, config),
         "Transformer Engine": partial(machine.transformer_engine, config),
         "open files": partial(machine.open_files, config),
         "disk": partial(machine.disk, config),
         "shared disk": partial(machine.shared_disk, config),
+        "links between nodes": partial(in_child, "links between nodes", links_between_nodes, config, limit_s),
         "Modal": partial(machine.modal_credentials, config),
         "W&B": partial(machine.wandb_login, config),
         "sandbox": partial(sandbox.sandbox, config),
-        "engine and trainer": partial(in_child, "engine and trainer", compute, config, LIMIT_S),
-        "links": partial(in_child, "links", links, config, LIMIT_S),
+        "engine and trainer": partial(in_child, "engine and trainer", compute, config, limit_s),
+        "links": partial(in_child, "links", links, config, limit_s),
+        "hand-off to a server": partial(in_child, "hand-off to a server", hand_off, config, limit_s),
+        "collector": partial(in_child, "collector", collector_memory, config, limit_s),
     }
     for name, check in checks.items():
         yield from run_check(name, check)

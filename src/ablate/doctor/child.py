@@ -9,6 +9,7 @@ from multiprocessing.connection import Connection
 from ablate.config import RunConfig
 from ablate.doctor.finding import FAILED, Finding, run_check
 
+FIX = "look at what the machine is doing; the first start on a GPU compiles kernels, so a second try is quicker"
 Check = Callable[[RunConfig], Sequence[Finding]]
 
 
@@ -25,7 +26,7 @@ def in_child(name: str, check: Check, config: RunConfig, limit_s: float) -> list
     theirs.close()
     try:
         if not ours.poll(limit_s):
-            return [Finding(name, FAILED, f"no answer within {limit_s:.0f} s", "look at what the machine is doing")]
+            return [Finding(name, FAILED, f"no answer within {limit_s:.0f} s", FIX)]
         return ours.recv()
     except EOFError:
         process.join()

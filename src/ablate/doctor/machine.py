@@ -9,6 +9,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 from fnmatch import fnmatchcase
@@ -27,6 +28,7 @@ PIN = re.compile(r"^([A-Za-z0-9._-]+)==(\S+)")
 SHOWN_PACKAGES = 4
 WRITTEN_MIB = 64
 LITTLE_SPACE_GIB = 10.0  # a sweep of the tiny model leaves about 1 GiB
+PACKED_SINCE = (9, 0)  # Transformer Engine 2.11's fused attention for packed rows (THD)
 NODES_DEADLINE_S = 60.0  # for the other nodes of an allocation to start their doctors
 
 
@@ -78,6 +80,61 @@ def driver(config: RunConfig) -> list[Finding]:
     return [Finding("GPU driver", OK, says)]
 
 
+def cpus_and_memory(config: RunConfig) -> list[Finding]:
+    """What this process may use, and on a machine with GPUs what a node of the run needs of it."""
+    import torch
+
+    from ablate.check_run import known_shape
+    from ablate.estimate.host import GB, needs
+    from ablate.estimate.machine import Machine
+
+    check, cpus, memory = "CPUs and memory", len(os.sched_getaffinity(0)), usable_memory()
+    says = f"{cpus} CPUs and {memory / GB:.0f} GB of memory"
+    gpus = torch.cuda.device_count()
+    if not gpus:
+        return [Finding(check, OK, says)]
+    ranks = min(gpus, config.parallel.world_size or 1)
+    node = Machine(1, ranks, gpus, generation_nodes=1 if config.rollout.engine.placement == "servers" else None)
+    for need in needs(config, node, known_shape(config)):
+        wanted = f"a node with {need.of} needs {need.cpus} CPUs and {need.num_bytes / GB:.0f} GB"
+        if cpus < need.cpus or memory < need.num_bytes:
+            fix = "raise ABLATE_CPUS_PER_TASK and ABLATE_MEMORY (slurm/env.sh), or the limits of this container"
+            return [Finding(check, FAILED, f"{says}; {wanted}", fix)]
+    return [Finding(check, OK, says)]
+
+
+def usable_memory() -> float:
+    """Bytes of this machine, or what the control group of this process may use of them."""
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    group = next((line.split("::")[1] for line in lines_of("/proc/self/cgroup") if line.startswith("0::")), "/")
+    for directory in (Path("/sys/fs/cgroup") / group.strip("/"), Path("/sys/fs/cgroup/memory")):
+        for path in (directory / "memory.max", directory / "memory.limit_in_bytes"):
+            limits += [int(line) for line in lines_of(path) if line.isdecimal()]
+    return min(limits)
+
+
+def lines_of(path: Path | str) -> list[str]:
+    return Path(path).read_text().splitlines() if Path(path).is_file() else []
+
+
+def compiler(config: RunConfig) -> list[Finding]:
+    """Triton compiles a launcher for every kernel with the C compiler and Python's headers."""
+    import torch
+
+    check, include = "compiler", Path(sysconfig.get_path("include"))
+    if not torch.cuda.is_available():
+        return [Finding(check, NOT_NEEDED, "no GPU: nothing is compiled at run time")]
+    found = next(
+        (name for name in (os.environ.get("CC", ""), "gcc", "cc", "clang") if name and shutil.which(name)), None
+    )
+    if found is None:
+        return [Finding(check, FAILED, "there is no C compiler, and Triton needs one", "install gcc, or set CC")]
+    if not (include / "Python.h").is_file():
+        says = f"{include} has no Python.h, and Triton needs it"
+        return [Finding(check, FAILED, says, "install the headers of this Python (python3-dev)")]
+    return [Finding(check, OK, f"{shutil.which(found)}, {include}/Python.h")]
+
+
 def driver_version() -> str:
     try:
         command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
@@ -94,7 +151,12 @@ def transformer_engine(config: RunConfig) -> list[Finding]:
     version = installed("transformer_engine")
     if version is None or find_spec("transformer_engine") is None:
         return [Finding(check, FAILED, "it is not installed", "make setup-gpu, or parallel.transformer_engine=false")]
+    import torch
     import transformer_engine.pytorch  # noqa: F401  # a build for another torch fails here
+
+    if config.parallel.packing and torch.cuda.is_available() and torch.cuda.get_device_capability() < PACKED_SINCE:
+        says = f"packed rows need compute capability 9.0, and {torch.cuda.get_device_name()} has less"
+        return [Finding(check, FAILED, says, "parallel.packing=false, or GPUs from H100 on")]
 
     return [Finding(check, OK, f"version {version}, attention={config.parallel.attention}")]
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -64,9 +65,10 @@ def sampled_rows(group: RolloutGroup) -> Iterator[dict[str, Any]]:
             "prompt": storable(completion.prompt_text),
             "sample": completion.sample,
             "seed": completion.seed,
-            "prompt_ids": list(completion.prompt_ids),
-            "response_ids": list(completion.response_ids),
-            "rollout_logp": list(completion.logp),
+            # Arrays, because millions of Python numbers would hold the interpreter's lock for seconds.
+            "prompt_ids": np.asarray(completion.prompt_ids, dtype=np.int64),
+            "response_ids": np.asarray(completion.response_ids, dtype=np.int64),
+            "rollout_logp": np.asarray(completion.logp, dtype=np.float64),
             "text": completion.text,
             "finished": completion.finished,
             "reward": reward,
@@ -106,7 +108,7 @@ def trained_rows(batch: TrainBatch, rows_of_updates: Sequence[Tensor]) -> Iterat
     update_of_row = {int(row): index for index, rows in enumerate(rows_of_updates) for row in rows}
     for row in range(batch.num_rows):
         yield {
-            "old_logp": batch.old_logp_BT[row][batch.mask_BT[row]].tolist(),
+            "old_logp": batch.old_logp_BT[row][batch.mask_BT[row]].double().numpy(),
             "advantage": batch.advantage_B[row].item(),
             "in_loss": bool(batch.in_loss_B[row]),
             "update": update_of_row[row],

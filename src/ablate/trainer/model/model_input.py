@@ -40,7 +40,10 @@ class ModelInput:
 def model_input(batch: TrainBatch, parallel: ParallelConfig) -> ModelInput:
     """Lay the whole micro-batch out for the model; ``share_of`` cuts it for context parallelism."""
     if parallel.packing:
-        return packed_input(batch, row_multiple(parallel), sequence_multiple(parallel))
+        # Transformer Engine's kernels read the lengths on the device. Megatron's own layers, and ours, read them as
+        # numbers in every layer, and each time wait for the device if they are there.
+        lengths_on = batch.tokens_BS.device if parallel.transformer_engine else torch.device("cpu")
+        return packed_input(batch, row_multiple(parallel), sequence_multiple(parallel), lengths_on)
     return padded_input(batch)
 
 
@@ -56,12 +59,15 @@ def padded_input(batch: TrainBatch) -> ModelInput:
     )
 
 
-def packed_input(batch: TrainBatch, row_multiple: int, multiple_of: int) -> ModelInput:
+def packed_input(
+    batch: TrainBatch, row_multiple: int, multiple_of: int, lengths_on: torch.device | None = None
+) -> ModelInput:
     """Lay the rows end to end; each row attends to itself only, and its positions start at 0.
 
     Args:
         row_multiple: every row is padded to a multiple of this.
         multiple_of: N is padded to a multiple of this with a row of padding tokens; a multiple of ``row_multiple``.
+        lengths_on: the device of the rows' bounds; None for the device of the tokens.
     """
     lengths = [-(-length // row_multiple) * row_multiple for length in row_lengths(batch)]
     num_missing = -sum(lengths) % multiple_of
@@ -71,7 +77,7 @@ def packed_input(batch: TrainBatch, row_multiple: int, multiple_of: int) -> Mode
     last = batch.mask_BT.new_zeros(1)  # a row's last token predicts nothing
     mask_N = torch.cat([part for mask in masks for part in (mask, last)] + [batch.mask_BT.new_zeros(num_missing)])
     lengths = [*lengths, num_missing] if num_missing else lengths
-    ends = torch.tensor([0, *lengths], device=tokens_N.device).cumsum(0).int()
+    ends = torch.tensor([0, *lengths], device=lengths_on or tokens_N.device).cumsum(0).int()
 
     def to_rows(values_N1: Tensor) -> Tensor:
         # Both masks name the same tokens in the same order: row by row.

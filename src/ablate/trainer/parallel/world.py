@@ -108,8 +108,7 @@ def open_world(parallel: ParallelConfig) -> World:
     size = dist.get_world_size() if dist.is_initialized() else int(os.environ.get("WORLD_SIZE", "1"))
     check_world_size(parallel, size)
     device = own_device()
-    if device.type == "cpu":
-        torch.set_num_threads(parallel.num_threads)
+    torch.set_num_threads(threads_of_rank(parallel.num_threads, device))
     if not dist.is_initialized():
         open_process_group(size, timedelta(seconds=parallel.collective_timeout_s), device)
     watch = watch_others(dist.get_rank(), size, parallel.silence_s) if size > 1 else None
@@ -122,6 +121,17 @@ def open_world(parallel: ParallelConfig) -> World:
 @functools.cache
 def watch_others(rank: int, size: int, silence_s: float) -> Watch:
     return Watch(rank, size, silence_s)
+
+
+def threads_of_rank(num_threads: int, device: torch.device) -> int:
+    """Threads for this rank's work on the CPU: batches, metrics and checkpoints, next to a GPU.
+
+    On a CPU it is ``num_threads`` exactly, because the order of a sum may depend on it. Next to a GPU the ranks of a
+    node share the CPUs that they may use.
+    """
+    if device.type == "cpu":
+        return num_threads
+    return max(1, min(num_threads, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
 
 
 def own_device() -> torch.device:
