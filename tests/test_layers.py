@@ -49,7 +49,7 @@ ENTRY_POINTS = ORDER["L4"]
 
 HOMES = {
     # worker and receiver run inside vLLM; child imports its exception
-    "vllm": {"rollout/vllm/engine.py", "rollout/vllm/child.py", "rollout/vllm/worker.py", "rollout/vllm/receiver.py"},
+    "vllm": {f"rollout/vllm/{name}.py" for name in ("engine", "child", "worker", "receiver", "user_arguments")},
     "modal": {"verify/modal/backend.py"},
     "transformers": {"data/tokenizer.py", "doctor/compute.py"},  # the second compares the trainer with it
     "wandb": {"tracking.py"},

@@ -55,9 +55,24 @@ def check_run(
     architecture = known_architecture(config)
     if architecture is not None:
         check_layout(architecture, parallel, trains_here)
+        check_user_settings(config, architecture)
     if trains_here:
         check_files(config)
     return config
+
+
+def check_user_settings(config: RunConfig, architecture: Any) -> None:
+    """Raise ``UserError`` for an argument that vLLM refuses, or a field that Megatron refuses; imports them for it."""
+    if config.rollout.engine.args:
+        from ablate.rollout.vllm.user_arguments import checked_arguments
+
+        checked_arguments(config.rollout.engine)
+    if config.parallel.megatron:
+        from ablate.trainer.model.policy import transformer_config
+        from ablate.trainer.optimizer import optimizer_config
+
+        transformer_config(architecture, config.parallel, None)
+        optimizer_config(config.parallel, config.optim)
 
 
 def settle_spelling(values: Any, hydra: Any) -> None:

@@ -18,7 +18,13 @@ from ablate.files import read_yaml
 from ablate.nearest import did_you_mean, nearest
 
 CONF_DIR = str(Path(__file__).resolve().parents[2] / "conf")
-FREE_FORM = ("objective", "model.build", "model.architecture")  # sections whose keys depend on the choice
+FREE_FORM = (
+    "objective",
+    "model.build",
+    "model.architecture",
+    "rollout.engine.args",
+    "parallel.megatron",
+)  # sections whose keys depend on the choice
 MISTAKE_EXIT_CODE = 2
 INTERRUPTED_EXIT_CODE = 130  # 128 + SIGINT, as shells have it
 UNKNOWN_KEY = re.compile(r"Could not (?:override|append to config|delete from config)\.? ?'([^'+~]+)'")

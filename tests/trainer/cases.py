@@ -64,6 +64,7 @@ SINGLE = ParallelConfig(
     packing=False,
     max_tokens_per_micro_batch=256,
     logp_chunk_tokens=64,
+    megatron={},
 )
 WORDS: dict[str, dict[str, Any]] = {  # a layout's name says in these words how it differs from SINGLE
     "single": {},

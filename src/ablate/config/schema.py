@@ -64,6 +64,7 @@ class ParallelConfig:
     packing: bool = MISSING  # place the rows of a micro-batch end to end, without padding
     max_tokens_per_micro_batch: int = MISSING  # padding included; the ranks of a context-parallel group share them
     logp_chunk_tokens: int = MISSING  # tokens per chunk of the vocabulary projection
+    megatron: dict[str, Any] = MISSING  # further fields of Megatron's TransformerConfig or OptimizerConfig
 
     def alone(self) -> ParallelConfig:
         """The layout for the same weights in one process on any machine: nothing split, Megatron's own layers."""
@@ -80,6 +81,7 @@ class ParallelConfig:
             fp8="none",
             recompute="none",
             recompute_layers=None,
+            megatron={},
         )
 
 
@@ -120,6 +122,7 @@ class EngineConfig:
     num_threads: int = MISSING  # CPU only: intra-op threads while sampling
     enforce_eager: bool = MISSING
     prefix_caching: bool = MISSING
+    args: dict[str, Any] = MISSING  # further arguments of vLLM's engine, by the names of its EngineArgs
 
 
 @dataclass

@@ -11,6 +11,7 @@ from ablate.config import RunConfig
 from ablate.errors import UserError
 from ablate.models.hf_config import read_hf_config
 from ablate.rollout.vllm.settings import engine_arguments, server_command
+from ablate.rollout.vllm.user_arguments import check_not_set, checked_arguments
 
 
 def hf_config(config: RunConfig) -> dict[str, Any]:
@@ -56,7 +57,9 @@ def servers_of(
     arguments = engine_arguments(
         config.rollout.engine, config.longest_context, hf_config(config), on_cpu=gpus_per_node == 0
     )
-    words = tuple(server_command(str(config.model.path), arguments))
+    check_not_set(arguments, config.rollout.engine)
+    checked_arguments(config.rollout.engine)
+    words = tuple(server_command(str(config.model.path), arguments | config.rollout.engine.args))
     places = range(gpus_per_node // size if gpus_per_node else num_on_cpu)
     of_place = [",".join(str(first_gpu + place * size + gpu) for gpu in range(size)) for place in places]
     return [

@@ -7,6 +7,7 @@ import math
 from ablate.config import OptimConfig, ParallelConfig
 from ablate.trainer import cpu
 from ablate.trainer.model.policy import DTYPES, PolicyModel
+from ablate.trainer.model.user_fields import built
 
 cpu.import_megatron()
 
@@ -36,21 +37,25 @@ def finalize_without_dividing(models, num_tokens, pg_collection=None, force_all_
     finalize_model_grads(models, None, pg_collection=pg_collection, force_all_reduce=force_all_reduce)
 
 
+def optimizer_config(parallel: ParallelConfig, optim: OptimConfig) -> OptimizerConfig:
+    own = {
+        "optimizer": "adam",
+        "lr": optim.lr,
+        "min_lr": optim.min_lr,
+        "weight_decay": optim.weight_decay,
+        "adam_beta1": optim.beta1,
+        "adam_beta2": optim.beta2,
+        "adam_eps": optim.eps,
+        "clip_grad": optim.clip_grad or math.inf,  # with 0 Megatron would not measure the norm
+        "bf16": parallel.precision == "bf16",
+        "params_dtype": DTYPES[parallel.precision],
+        "use_distributed_optimizer": parallel.distributed_optimizer,
+    }
+    return built(OptimizerConfig, own, parallel.megatron)
+
+
 def build_optimizer(model: DistributedDataParallel, parallel: ParallelConfig, optim: OptimConfig) -> MegatronOptimizer:
-    config = OptimizerConfig(
-        optimizer="adam",
-        lr=optim.lr,
-        min_lr=optim.min_lr,
-        weight_decay=optim.weight_decay,
-        adam_beta1=optim.beta1,
-        adam_beta2=optim.beta2,
-        adam_eps=optim.eps,
-        clip_grad=optim.clip_grad or math.inf,  # with 0 Megatron would not measure the norm
-        bf16=parallel.precision == "bf16",
-        params_dtype=DTYPES[parallel.precision],
-        use_distributed_optimizer=parallel.distributed_optimizer,
-    )
-    return get_megatron_optimizer(config, [model])
+    return get_megatron_optimizer(optimizer_config(parallel, optim), [model])
 
 
 def build_scheduler(optimizer: MegatronOptimizer, optim: OptimConfig, total_updates: int) -> OptimizerParamScheduler:

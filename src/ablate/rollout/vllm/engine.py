@@ -37,6 +37,7 @@ from ablate.rollout.vllm.process import (
 )
 from ablate.rollout.vllm.running import Running
 from ablate.rollout.vllm.settings import answer_check_of, engine_arguments, server_command, yarn_of
+from ablate.rollout.vllm.user_arguments import check_not_set, checked_arguments
 from ablate.rollout.weights.file import weights_file
 
 if TYPE_CHECKING:
@@ -50,11 +51,13 @@ def open_vllm(model_dir: Path, config: EngineConfig, longest: int, original_cont
     hf_config = read_hf_config(model_dir)
     answer_check = answer_check_of(model_dir, hf_config)
     arguments = engine_arguments(config, longest, hf_config, on_cpu=not torch.cuda.is_available())
+    check_not_set(arguments, config)
+    parsed = checked_arguments(config)
     yarn = partial(yarn_of, hf_config, original_context=original_context)
     if config.placement == "servers":
-        command = server_command(model_dir, arguments)
+        command = server_command(model_dir, arguments | config.args)
         return ServerEngine(config, yarn=yarn, longest=longest, answer_check=answer_check, server_command=command)
-    return VllmEngine(start(model_dir, config, arguments), config, yarn, answer_check)
+    return VllmEngine(start(model_dir, config, arguments | parsed), config, yarn, answer_check)
 
 
 class VllmEngine:

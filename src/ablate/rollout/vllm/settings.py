@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -61,10 +62,18 @@ def server_command(model_dir: Path | str, arguments: dict[str, Any]) -> list[str
     words = ["-m", "vllm.entrypoints.openai.api_server", "--model", str(model_dir)]
     words += ["--middleware", "ablate.rollout.servers.token.RequireToken"]
     words += ["--weight-transfer-config", '{"backend": "ablate"}']
+    return words + words_of(arguments)
+
+
+def words_of(arguments: Mapping[str, Any]) -> list[str]:
+    """vLLM's command line for arguments by the names of ``EngineArgs``."""
+    words = []
     for name, value in arguments.items():
         option = name.replace("_", "-")
         if isinstance(value, bool):
             words.append(f"--{option}" if value else f"--no-{option}")
+        elif isinstance(value, list):
+            words += [f"--{option}", *map(str, value)]
         else:
             words += [f"--{option}", json.dumps(value) if isinstance(value, dict) else str(value)]
     return words

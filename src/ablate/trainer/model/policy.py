@@ -33,6 +33,7 @@ from megatron.core.transformer.enums import AttnBackend  # noqa: E402
 from megatron.core.transformer.transformer_config import TransformerConfig  # noqa: E402
 
 from ablate.trainer.model.layers import local_spec  # noqa: E402
+from ablate.trainer.model.user_fields import built  # noqa: E402
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 # Megatron tells Transformer Engine the attention kernel in these. It refuses a model that asks for another kernel than
@@ -65,7 +66,7 @@ class PolicyModel(GPTModel):
 def transformer_config(architecture: Architecture, parallel: ParallelConfig, yarn: Yarn | None) -> TransformerConfig:
     """Megatron's configuration of the model. Fusions belong to Transformer Engine; there is no dropout."""
     dtype, fused, family = DTYPES[parallel.precision], parallel.transformer_engine, FAMILIES[architecture.family]
-    config = TransformerConfig(
+    own = dict(
         num_layers=architecture.num_layers,
         hidden_size=architecture.hidden_size,
         num_attention_heads=architecture.num_heads,
@@ -105,6 +106,7 @@ def transformer_config(architecture: Architecture, parallel: ParallelConfig, yar
         **recomputation(parallel),
         **eight_bits(parallel),
     )
+    config = built(TransformerConfig, own, parallel.megatron)
     if yarn is not None:
         config.yarn_rotary_scaling_factor = yarn.factor
         config.yarn_original_max_position_embeddings = yarn.original_context
