@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from ramp_up import PYTHON, words_after
 
 from ablate.cli import compose
 from ablate.config import parse
-from ablate.doctor import machine, sandbox
+from ablate.doctor import hand_off, links, machine, sandbox
 from ablate.doctor.child import in_child
 from ablate.doctor.finding import FAILED, NOT_NEEDED, OK, WARNING, Finding, exit_code, run_check, table
 
@@ -37,6 +38,7 @@ def test_the_command_of_the_ramp_up_runs_every_check_of_this_machine_and_all_are
     assert result.returncode == 0, result.stdout + result.stderr
     status = {row["check"]: row["status"] for row in json.loads(result.stdout)}
     computed = {
+        "CPUs and memory",
         "sandbox",
         "engine",
         "weight hand-off",
@@ -107,6 +109,57 @@ def test_a_gpu_layout_needs_a_gpu_and_transformer_engine(monkeypatch, config):
     assert [finding.status for finding in machine.driver(config)] == [NOT_NEEDED]
     monkeypatch.setattr(machine, "installed", lambda name: None)
     assert [finding.status for finding in machine.transformer_engine(wanted)] == [FAILED]
+
+
+def test_a_machine_with_gpus_needs_cpus_and_memory_for_its_servers_and_ranks(monkeypatch):
+    wanted = parse(compose(["experiment=nouscoder_14b", "objective=gspo", "seed=0"]))
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 8)
+    for cpus, gigabytes, status in ((64, 1000, OK), (31, 1000, FAILED), (64, 200, FAILED)):
+        monkeypatch.setattr("os.sched_getaffinity", lambda _, cpus=cpus: range(cpus))
+        monkeypatch.setattr(machine, "usable_memory", lambda gigabytes=gigabytes: gigabytes * 1e9)
+        (finding,) = machine.cpus_and_memory(wanted)
+        assert finding.status == status, finding
+    assert "8 trainer ranks needs 24 CPUs and 418 GB" in finding.says
+
+
+def test_kernels_are_compiled_at_run_time_only_where_there_is_a_compiler(monkeypatch, config, tmp_path):
+    assert machine.compiler(config)[0].status == NOT_NEEDED
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    assert "no C compiler" in machine.compiler(config)[0].says
+    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr("sysconfig.get_path", lambda name: str(tmp_path))
+    assert "no Python.h" in machine.compiler(config)[0].says
+    (tmp_path / "Python.h").touch()
+    assert machine.compiler(config)[0].status == OK
+
+
+def find_links(number, outputs, line):
+    os.environ |= {"SLURM_JOB_ID": "7", "SLURM_JOB_NUM_NODES": "2", "SLURM_PROCID": str(number)}
+    line.send(links.links_between_nodes(parse(compose([f"paths.outputs={outputs}"]))))
+
+
+def test_two_nodes_measure_the_link_between_them(tmp_path, config):
+    assert links.links_between_nodes(config)[0].status == NOT_NEEDED
+    context = multiprocessing.get_context("spawn")
+    pairs = [context.Pipe(duplex=False) for _ in range(2)]
+    nodes = [
+        context.Process(target=find_links, args=(number, tmp_path, theirs), daemon=True)
+        for number, (_, theirs) in enumerate(pairs)
+    ]
+    for node in nodes:
+        node.start()
+    for ours, _ in pairs:
+        assert ours.poll(200)
+        (finding,) = ours.recv()
+        assert finding.status == OK
+        assert "2 nodes broadcast to each other: gloo" in finding.says
+
+
+def test_the_collectors_memory_is_tried_where_a_run_uses_it(config):
+    assert hand_off.collector_memory(config)[0].status == NOT_NEEDED
+    lagging = replace(config, rollout=replace(config.rollout, lag=1))
+    assert hand_off.collector_memory(lagging)[0].status == OK
 
 
 def test_services_are_asked_for_credentials_only_where_the_run_uses_them(monkeypatch, tmp_path, config):
