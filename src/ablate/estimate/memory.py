@@ -113,8 +113,9 @@ def host_bytes_of_rank(shape: Shape, parallel: ParallelConfig) -> float:
     """Host memory that the fullest rank takes for a checkpoint, beyond what it held before.
 
     With a split optimizer every rank gathers its part of the model whole, as fp32 weights and moments. Megatron builds
-    them next to the rank's own share; the last of the three is there a second and a third time while it arrives. Else
-    the first copy of the data writes its own tensors from the host.
+    them next to the rank's own share; the last of the three is there a second and a third time while it arrives. What
+    a rank then writes takes as much: Megatron clones it out of what it has gathered. Else the first copy of the data
+    writes its own tensors from the host.
     """
     layout, parameters = layout_of(parallel), rank_parameters(shape, parallel)
     if not parallel.distributed_optimizer:
