@@ -31,7 +31,7 @@ ORDER = {  # the most valuable first, after the import that all need; seconds of
     "checkpoints": 90,
     "projection": 45,
     "hand_off": 45,
-    "kills": 90,
+    "kills": 180,
 }
 
 
