@@ -316,3 +316,13 @@ def test_a_context_beyond_the_models_positions_needs_yarn(tiny_checkpoint, engin
 
 def test_the_configuration_accepts_exactly_the_kinds_that_can_be_opened():
     assert set(CHOICES["rollout.engine.kind"]) == set(OPENERS)
+
+
+def test_an_engine_here_that_samples_from_damaged_weights_ends_the_run_with_a_sentence(engine, tiny_checkpoint):
+    damaged = [
+        (name, torch.full_like(tensor, float("nan")) if name.endswith("norm.weight") else tensor)
+        for name, tensor in hf_tensors(other_weights(tiny_checkpoint, seed=4))
+    ]
+    engine.load_weights(damaged)
+    with pytest.raises(UserError, match=r"the engine gave the log-probability nan for the request .* may be damaged"):
+        sample(engine, requests_for(4))
