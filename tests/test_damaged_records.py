@@ -12,7 +12,6 @@ import pytest
 import yaml
 
 from ablate.cli import recorded
-from ablate.config import parse
 from ablate.errors import UserError
 from ablate.objectives import build, canonical
 from ablate.records import RunDirectory
@@ -100,20 +99,6 @@ def test_a_manifest_of_another_version_needs_a_run(run):
     run.manifest.path.write_text('{"version": 9, "state": "complete"}')
     assert run.state().name == "unknown"
     assert run.state().needs_a_run
-
-
-def test_a_configuration_with_renamed_keys_is_read(run):
-    values = yaml.safe_load(run.config_path.read_text())
-    values["parallel"]["timeout_s"] = 7.0
-    values["optim"]["steps_per_batch"] = values["optim"].pop("updates_per_batch")
-    values["rollout"]["engine"]["mode"] = "server"
-    for key in ("placement", "kind"):
-        values["rollout"]["engine"].pop(key, None)
-    run.config_path.write_text(yaml.safe_dump(values))
-    config = parse(recorded(run.config_path, []))
-    assert config.parallel.leader_timeout_s == 7
-    assert config.optim.updates_per_batch == values["optim"]["steps_per_batch"]
-    assert (config.rollout.engine.placement, config.rollout.engine.kind) == ("servers", "vllm")
 
 
 def test_a_configuration_with_keys_that_nobody_knows_is_refused_with_their_names(run):

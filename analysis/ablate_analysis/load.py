@@ -109,7 +109,7 @@ class Experiment:
 
     @property
     def min_seeds(self) -> int:
-        return self.runs[0].config["comparison"].get("min_seeds", 2)  # older runs have no such key
+        return self.runs[0].config["comparison"]["min_seeds"]
 
     def runs_of(self, cell: str) -> list[Run]:
         return [run for run in self.runs if run.cell == cell]

@@ -18,8 +18,6 @@ from ablate.records.trace import TRAINER
 from ablate_analysis.load import Run
 
 NOT_OF_A_STEP = ("evaluate", "checkpoint", "engine")
-OLD_NAMES = {"judge": "verify", "judge_alone": "verify_alone"}  # of version 0.1
-OLDER_NAMES = {"rollout": "wait_batch", "select": "evaluate"}  # of traces that have no rows
 
 
 @dataclass(frozen=True)
@@ -63,7 +61,7 @@ def read_spans(run: Run) -> list[Span]:
     spans = [
         Span(
             row=rows.get(event["tid"], TRAINER),
-            name=name_today(event["name"]),
+            name=event["name"],
             step=event["args"]["step"],
             start=event["ts"] / 1e6,
             stop=(event["ts"] + event["dur"]) / 1e6,
@@ -73,12 +71,6 @@ def read_spans(run: Run) -> list[Span]:
         if event.get("ph") == "X"
     ]
     return sorted(spans, key=lambda span: span.start)
-
-
-def name_today(name: str) -> str:
-    """An old trace has the context in the name of an evaluation: ``evaluate_160``."""
-    first = name.partition("_")[0]
-    return OLD_NAMES.get(name) or OLDER_NAMES.get(first, first if first == "evaluate" else name)
 
 
 def has_rows(spans: Iterable[Span]) -> bool:

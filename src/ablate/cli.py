@@ -12,7 +12,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ablate.config.renamed import RENAMED, sentence_for
 from ablate.errors import UserError
 from ablate.files import read_yaml
 from ablate.nearest import did_you_mean, nearest
@@ -204,9 +203,6 @@ def check_words(words: Sequence[str]) -> None:
                 "'hydra.searchpath=[file:///path/to/that/directory]'"
             )
         key = option.lstrip("+~")
-        renamed = sentence_for(key)
-        if renamed is not None:
-            raise UserError(renamed)
         if key == "hydra.searchpath":
             check_searchpath(word)
         value = word.partition("=")[2]
@@ -276,8 +272,7 @@ def _objective_config(name: str, overrides: tuple[str, ...]) -> dict[str, Any]:
 def recorded(path: Path, overrides: Sequence[str]) -> Any:
     """The configuration that a run has recorded at ``path``, with overrides; ``eval=lcb`` replaces the whole section.
 
-    A key that was added to the project after the run takes its value from conf/train.yaml. A key that was renamed keeps
-    its value under the new name, where both names mean the same.
+    A key that was added to the project after the run takes its value from conf/train.yaml.
 
     Raises:
         UserError: if there is no such file, or it is damaged, or it has keys of another version.
@@ -290,7 +285,6 @@ def recorded(path: Path, overrides: Sequence[str]) -> Any:
             f"{path} does not exist: checkpoint must be outputs/<experiment>/<cell>/seed<k>/checkpoints/step_…"
         )
     own, today = OmegaConf.create(read_yaml(path)), OmegaConf.create(OmegaConf.to_container(compose([])))
-    rename_keys(own)
     check_known(path, own, today)
     # These sections are free-form: keys of a different objective or model must not be merged in.
     for key in FREE_FORM:
@@ -311,7 +305,7 @@ def is_choice(word: str, config: Any) -> bool:
 
 
 def check_known(path: Path, own: Any, today: Any) -> None:
-    """Raise ``UserError`` for recorded keys that this version does not have and cannot translate."""
+    """Raise ``UserError`` for recorded keys that this version does not have."""
     from omegaconf import DictConfig
 
     def unknown(values: Any, known: Any, prefix: str) -> list[str]:
@@ -330,31 +324,3 @@ def check_known(path: Path, own: Any, today: Any) -> None:
             f"{path} was written by another version, whose {', '.join(names)} this version does not know: use the "
             "commit that manifest.json next to it names"
         )
-
-
-def rename_keys(values: Any) -> None:
-    """Give old keys of a record today's names, in place.
-
-    ``eval.contexts`` were factors of the training context, and draws were limited in rounds.
-    """
-    from omegaconf import OmegaConf, open_dict
-
-    factors = OmegaConf.select(values, "eval.context_factors")
-    if factors is not None:
-        trained = values.context.stages[-1].length
-        with open_dict(values):
-            values.eval.context_factors = [
-                {"length": round(factor * trained), "every": values.eval.every} for factor in factors
-            ]
-            values.eval.select_at = trained
-    num_rounds = OmegaConf.select(values, "rollout.max_refill_rounds")
-    if num_rounds is not None:  # each of at most prompts_per_step draws
-        values.rollout.max_refill_rounds = values.rollout.prompts_per_step * (1 + num_rounds)
-    for old, new in RENAMED.items():
-        if old.startswith("objective.") or OmegaConf.select(values, old) is None:
-            continue  # the recorded objective is read as it is
-        section, name = old.rsplit(".", 1)
-        with open_dict(values):
-            value = OmegaConf.select(values, old)
-            OmegaConf.update(values, new, "servers" if value == "server" else value)
-            del OmegaConf.select(values, section)[name]

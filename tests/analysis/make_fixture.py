@@ -109,8 +109,8 @@ def rollout_rows(seed: int, step: int) -> list[dict]:
             passed = bool(rng.random() < 0.5)
             rows.append(
                 {
-                    "step": step, "problem_id": f"synthetic-{problem:02d}", "difficulty": "easy", "sample": sample,
-                    "seed": sample, "prompt_ids": rng.integers(3, 90, 12).tolist(),
+                    "step": step, "problem_id": f"synthetic-{problem:02d}", "difficulty": "easy", "group": problem,
+                    "sample": sample, "seed": sample, "prompt_ids": rng.integers(3, 90, 12).tolist(),
                     "response_ids": rng.integers(3, 90, length).tolist(),
                     "rollout_logp": (old_logp + 2e-6 * rng.normal(size=length)).tolist(),
                     "old_logp": old_logp.tolist(), "text": "print(1)", "finished": length < 90,

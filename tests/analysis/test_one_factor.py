@@ -28,13 +28,13 @@ def test_cells_that_differ_in_the_declared_factor_alone_are_compared(main_runs, 
 
 
 def test_another_difference_is_refused_with_key_and_values(copied_runs):
-    change(copied_runs, "dapo", "lr: 0.0003", "lr: 0.001")
+    change(copied_runs, "dapo", "lr: 0.0001", "lr: 0.001")
     with pytest.raises(UserError, match=r"also differ in optim\.lr: .*dapo 0\.001.*report\.on_extra_factor=label"):
         check_one_factor(load_experiment(copied_runs), ["objective"], "refuse")
 
 
 def test_another_difference_is_labelled_when_told(copied_runs):
-    change(copied_runs, "dapo", "lr: 0.0003", "lr: 0.001")
+    change(copied_runs, "dapo", "lr: 0.0001", "lr: 0.001")
     (label,) = check_one_factor(load_experiment(copied_runs), ["objective"], "label")
     assert label.startswith("Not one factor. The cells also differ in optim.lr")
 

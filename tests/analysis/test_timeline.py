@@ -20,7 +20,6 @@ from ablate_analysis.timeline import (
     both,
     mean,
     measured_steps,
-    name_today,
     read_spans,
     speed_up_bound,
     step_seconds,
@@ -172,14 +171,6 @@ def test_the_chart_has_a_row_for_every_resource_and_shows_the_longest_lag(timed_
     assert {text.get_text() for text in bars.texts} >= {str(step), str(step + 1)}, "the next batch, during this step"
     assert (requests.get_ylabel(), programs.get_ylabel()) == ("running\nrequests", "running\nsandboxes")
     assert f"Step {step} of dapo/seed" in timeline(run).note
-
-
-@pytest.mark.parametrize(
-    ("old", "today"),
-    [("rollout", "wait_batch"), ("evaluate_160", "evaluate"), ("select_320", "evaluate"), ("old_logp", "old_logp")],
-)
-def test_spans_of_old_traces_have_todays_names(old, today):
-    assert name_today(old) == today
 
 
 def test_points_of_time_in_both():

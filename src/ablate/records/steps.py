@@ -7,7 +7,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import MISSING, asdict, fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -79,16 +79,14 @@ class StepRecords:
 
     def eval_rows(self) -> list[EvalRow]:
         rows = read_parquet(self.eval_path) if self.eval_path.exists() else []
-        needed = {field.name for field in fields(EvalRow) if field.default is MISSING}
+        needed = {field.name for field in fields(EvalRow)}
         if rows and not needed <= rows[0].keys():
             missing = ", ".join(sorted(needed - rows[0].keys()))
             raise UserError(
                 f"{self.eval_path} was written by another version: it has no {missing}: use the commit that "
                 "manifest.json next to it names"
             )
-        # An older file has a column more, which follows from others, and none of the columns that have a default.
-        columns = [field.name for field in fields(EvalRow)]
-        return [EvalRow(**{name: row[name] for name in columns if name in row}) for row in rows]
+        return [EvalRow(**{name: row[name] for name in needed}) for row in rows]
 
     def eval_samples_file(self, step: int, context: int) -> Path:
         """Where the finished samples of an evaluation are kept; ``rollout/kept_samples.py`` reads and writes it."""
