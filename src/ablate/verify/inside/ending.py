@@ -47,7 +47,7 @@ def finish(status: int, mark: Mark | None) -> None:
         mark: None for a plain program, see ``plain.is_plain``.
     """
     if mark is None:
-        os._exit(flush(status))
+        os._exit(flush_own_streams(status))
     for step in (join_threads, atexit._run_exitfuncs):
         with contextlib.suppress(BaseException):  # the interpreter prints it and keeps the status too
             step()
@@ -59,6 +59,19 @@ def finish(status: int, mark: Mark | None) -> None:
 def join_threads() -> None:
     if "threading" in sys.modules:
         sys.modules["threading"]._shutdown()
+
+
+def flush_own_streams(status: int) -> int:
+    """As ``flush``, with a fifth fewer pages to copy where a plain program has left the streams as they were."""
+    try:
+        if sys.stdout is sys.__stdout__ and sys.stderr is sys.__stderr__ and not sys.stdout.closed:
+            sys.stdout.flush()
+            return status
+    except AttributeError:  # it has deleted one
+        pass
+    except BaseException:
+        return 120
+    return flush(status)
 
 
 def flush(status: int) -> int:
