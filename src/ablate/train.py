@@ -165,6 +165,7 @@ def attempt(config: RunConfig, config_yaml: str, run: RunDirectory, is_leader: b
     from ablate.records.provenance import dirty_diff, facts
     from ablate.rollout.engine import TooFewServers
     from ablate.session import open_session
+    from ablate.session.fork import facts_of_parent
     from ablate.verify.speed import speed_s
 
     if is_leader:
@@ -172,6 +173,8 @@ def attempt(config: RunConfig, config_yaml: str, run: RunDirectory, is_leader: b
         about["verify_speed_s"] = speed_s(config.verify)
         if config.rollout.groups_from == "atropos":
             about["groups"] = "from Atropos, in order of arrival: a checkpoint resumes the weights, not the records"
+        if not any(run.checkpoints_path.glob("step_*")) and (parent := facts_of_parent(config)):
+            about["fork"] = parent
         run.begin_attempt(about, dirty_diff())
     opening = config, config_yaml, run, is_leader, next(iter(sweep_clocks), None)
     try:

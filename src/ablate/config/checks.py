@@ -93,6 +93,8 @@ def check(config: RunConfig) -> None:
             f"rollout.lag={config.rollout.lag} samples while the trainer works, and rollout.engine.placement=inline "
             "samples in the trainer's process: set rollout.engine.placement=child, or auto"
         )
+    if (config.fork.run is None) != (config.fork.step is None):
+        raise UserError("fork.run and fork.step belong together: give both, or neither")
     if config.optim.min_lr > config.optim.lr:
         raise UserError(f"optim.min_lr={config.optim.min_lr} is above optim.lr={config.optim.lr}: lower it")
     check_stages(config.context, config.model.original_context)

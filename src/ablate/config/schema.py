@@ -271,12 +271,21 @@ class ComparisonConfig:
 
 
 @dataclass
+class ForkConfig:
+    """The checkpoint of another run from which this one starts."""
+
+    run: str | None = MISSING  # the directory of the parent; null: the run starts from the model
+    step: int | None = MISSING
+
+
+@dataclass
 class RunConfig:
     """One run: a cell of an experiment, and a seed. The registry of objectives checks ``objective``."""
 
     experiment: str = MISSING
     cell: str = MISSING
     seed: int = MISSING
+    fork: ForkConfig = MISSING
     objective: dict[str, Any] = MISSING
     context: ContextConfig = MISSING
     model: ModelConfig = MISSING

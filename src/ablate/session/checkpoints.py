@@ -9,7 +9,7 @@ from typing import Any
 from ablate.errors import UserError
 from ablate.process.preemption import Preempted
 from ablate.records.provenance import computing_values
-from ablate.session import rollouts
+from ablate.session import fork, rollouts
 from ablate.session.session import Session
 from ablate.session.state import RunState
 from ablate.session.under_way import UnderWay
@@ -36,10 +36,11 @@ def restore(session: Session) -> tuple[RunState, UnderWay]:
             f"{session.run.path} cannot continue: {faults[-1]}, and every checkpoint vouches for it: restore it from a "
             f"copy, or remove {path} to repeat the run from its first step"
         )
-    state = RunState.of_plain(plain) if plain else RunState()
+    is_fork = plain is None and session.config.fork.run is not None
+    state = RunState.of_plain(plain) if plain else fork.begin(session) if is_fork else RunState()
     repeated = ""
     if session.is_leader:
-        step, is_evaluated = (state.step, state.unrecorded is None) if plain else (-1, True)
+        step, is_evaluated = (state.step, state.unrecorded is None) if plain or is_fork else (-1, True)
         later = {row["step"] for row in session.run.steps.metrics() if row["step"] > max(0, step - (not is_evaluated))}
         repeated = f"; steps without a checkpoint are repeated: {len(later)}" if later else ""
         session.run.steps.keep_through(step, is_evaluated)
@@ -63,7 +64,7 @@ def save(session: Session, state: RunState, under_way: UnderWay) -> None:
             state.step,
             state.as_plain(),
             keep=keep.keep,
-            best=state.best_step if keep.keep_best else None,
+            best=best_of(session, state),
             facts=facts_of(session, state.step, state.unrecorded is None),
             asynchronous=keep.asynchronous,
         )
@@ -81,10 +82,17 @@ def add_scores(session: Session, step: int, state: RunState, under_way: UnderWay
             step,
             {"scores": dict(state.scores), "unrecorded": None},
             keep=keep.keep,
-            best=state.best_step if keep.keep_best else None,
+            best=best_of(session, state),
             facts=facts_of(session, step, True),
         )
     under_way.saved = (step, True)
+
+
+def best_of(session: Session, state: RunState) -> int | None:
+    """The step whose checkpoint is kept as the best one; the parent of a fork keeps its own."""
+    best = state.best_step if session.config.checkpoint.keep_best else None
+    is_parents = best is not None and session.config.fork.run is not None and best <= session.config.fork.step
+    return None if is_parents else best
 
 
 def facts_of(session: Session, step: int, is_evaluated: bool) -> dict[str, Any] | None:
@@ -105,7 +113,7 @@ def enter_stage(session: Session, index: int, state: RunState) -> None:
     if index > state.stage:
         best = state.best_step
         if best is not None and best != state.step:
-            session.trainer.checkpoints.load(session.run.checkpoints_path, best)
+            session.trainer.checkpoints.load(fork.checkpoints_with(session, best), best)
             session.display.say(f"stage {index + 1} continues from step {best}, the best of stage {index}")
         state.stage, state.scores = index, {}
 

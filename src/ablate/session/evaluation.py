@@ -7,7 +7,7 @@ from typing import Any
 
 from ablate.evals.scores import summarise
 from ablate.sampling import WeightsVersion
-from ablate.session import checkpoints
+from ablate.session import checkpoints, fork
 from ablate.session.session import Session
 from ablate.session.state import RunState
 from ablate.session.under_way import Evaluation, EvaluationPart, UnderWay
@@ -106,7 +106,7 @@ def finish(session: Session, state: RunState) -> None:
         done = trainer.world.broadcast(done)
         missing = [context.length for context in config.eval.contexts if context.length not in done]
         if missing:
-            trainer.checkpoints.load(session.run.checkpoints_path, best)
+            trainer.checkpoints.load(fork.checkpoints_with(session, best), best)
             session.display.say(f"evaluating step {best}, the best one, at {missing} tokens")
         for context in missing:
             scores_of(session, best, begin_part(session, (state.stage + 1, best), best, context, False))

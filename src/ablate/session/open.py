@@ -17,6 +17,7 @@ from ablate.display import Display, SilentDisplay, SweepClock, open_display
 from ablate.process.preemption import Preempted, noted_signals
 from ablate.records import RunDirectory
 from ablate.sampling import open_sampling
+from ablate.session.fork import parent_config
 from ablate.session.session import Session
 from ablate.tracking import Mirror, NoMirror, open_mirror
 from ablate.trainer.open import open_trainer
@@ -44,7 +45,9 @@ def open_session(
             display.wait("loading the model and the problems")
         verifier = shared_verifier(config.verify) if is_leader and not lag else None
         model_dir = ensure_model(config)
-        trainer = open_trainer(config, model_dir)
+        scheduled = parent_config(config)
+        num_updates = scheduled.context.num_steps * scheduled.optim.updates_per_batch
+        trainer = open_trainer(config, model_dir, num_updates)
         stack.callback(trainer.checkpoints.discard_save)
         stack.enter_context(ending_together(trainer.world.watch, Preempted))
         sampling = None

@@ -1,0 +1,107 @@
+"""A fork: a run that starts from a checkpoint of another run, its parent, with everything that the checkpoint holds.
+
+Its own configuration decides all that follows. With the parent's it is the parent's continuation, byte for byte.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+from ablate.cli import recorded
+from ablate.config import RunConfig, parse
+from ablate.errors import UserError
+from ablate.records import RunDirectory
+from ablate.session.session import Session
+from ablate.session.state import RunState
+from ablate.trainer.checkpoint.directory import name_of
+from ablate.trainer.checkpoint.integrity import COMPLETE
+
+# What the state in a checkpoint refers to: these keys must be the parent's.
+FIXED = (
+    *("model", "parallel.precision", "rollout.lag"),
+    *("data.train", "data.shuffle", "data.pass_counts", "data.max_prompt_tokens"),
+)
+
+
+def parent_of(config: RunConfig) -> RunDirectory | None:
+    return None if config.fork.run is None else RunDirectory(Path(config.fork.run))
+
+
+def parent_config(config: RunConfig) -> RunConfig:
+    """The configuration that the parent has recorded; a run that is no fork is its own parent here."""
+    parent = parent_of(config)
+    return config if parent is None else parse(recorded(parent.config_path, []))
+
+
+def facts_of_parent(config: RunConfig) -> dict[str, Any] | None:
+    """The parent, its step and the digest of its checkpoint, for the manifest; None for a run that is no fork.
+
+    Raises:
+        UserError: if the parent has no checkpoint of that step.
+    """
+    parent = parent_of(config)
+    if parent is None:
+        return None
+    complete = parent.checkpoints_path / name_of(config.fork.step) / COMPLETE
+    if not complete.is_file():
+        raise UserError(
+            f"fork.run={config.fork.run} has no checkpoint of fork.step={config.fork.step}: name a step that is in "
+            f"{parent.checkpoints_path}, or keep more of them there (checkpoint.keep)"
+        )
+    digest = hashlib.blake2b(complete.read_bytes(), digest_size=16).hexdigest()
+    return {"run": str(parent.path.absolute()), "step": config.fork.step, "digest": digest}
+
+
+def begin(session: Session) -> RunState:
+    """Load the parent's checkpoint.
+
+    Raises:
+        UserError: if the parent is gone or has changed, or this configuration does not fit its state.
+    """
+    config = session.config
+    before = session.run.manifest.read().get("fork") if session.is_leader else None
+    if session.is_leader and (now := facts_of_parent(config)) and before and before["digest"] != now["digest"]:
+        raise UserError(
+            f"step {config.fork.step} of fork.run={config.fork.run} has changed since this fork began: restore it, or "
+            f"remove {session.run.path} to begin again"
+        )
+    check_fits(config, parent_config(config))
+    plain = session.trainer.checkpoints.load(Path(config.fork.run) / "checkpoints", config.fork.step)
+    state = RunState.of_plain(plain)
+    ends = list(accumulate((stage.steps for stage in config.context.stages), initial=0))
+    if not (state.stage + 1 < len(ends) and ends[state.stage] < state.step <= ends[state.stage + 1]):
+        raise UserError(
+            f"fork.step={state.step} is in stage {state.stage + 1} of the parent and not of context.stages: give the "
+            "parent's stages up to there"
+        )
+    if state.unrecorded is not None:
+        raise UserError(
+            f"step {state.step} of fork.run={config.fork.run} is not evaluated yet: let that run continue first"
+        )
+    session.display.say(f"forked from step {state.step} of {config.fork.run}")
+    return state
+
+
+def check_fits(config: RunConfig, parent: RunConfig) -> None:
+    """Raise ``UserError`` where the state of the parent means nothing under this configuration."""
+    for key in FIXED:
+        own, its = config, parent
+        for name in key.split("."):
+            own, its = getattr(own, name), getattr(its, name)
+        if own != its:
+            raise UserError(f"{key} must be that of fork.run={config.fork.run}, whose state refers to it: leave it out")
+    if config.fork.step >= config.context.num_steps:
+        raise UserError(
+            f"fork.step={config.fork.step} leaves no step of {config.context.num_steps}, which count from the parent's "
+            "start: raise context.steps"
+        )
+
+
+def checkpoints_with(session: Session, step: int) -> Path:
+    """The directory of the checkpoints that has the one of ``step``: the parent's, for steps before the fork."""
+    parent, own = parent_of(session.config), session.run.checkpoints_path
+    is_parents = parent is not None and step <= session.config.fork.step and not (own / name_of(step)).is_dir()
+    return parent.checkpoints_path if is_parents else own
