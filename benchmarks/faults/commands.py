@@ -21,7 +21,7 @@ from benchmarks.faults.kills import unbroken, unbroken_outputs
 from benchmarks.faults.runs import DEADLINE_S, LEFT_AFTER_S, ROOT, SHORTEST, described, run_directory, started
 from benchmarks.faults.table import Trial, TrialFile
 
-NUM_PROBLEMS = 400  # of the curation
+NUM_PROBLEMS = 100  # of the curation
 SERVER_S = 60.0  # a server is killed within its first minute: while it starts, or when it is ready
 
 
@@ -74,7 +74,7 @@ COMMANDS = {
     "export": Command(export, ("exported/*",)),
     "servers": Command(serve, ()),
     "report": Command(report, ("tiny/report/table.md", "tiny/report/scores.csv")),
-    "curation": Command(curate, ("curated/**/*",)),
+    "curation": Command(curate, ("curated/*/*", "curated/rejected.jsonl")),
     "pass counts": Command(pass_counts, ("counts.parquet",)),
 }
 
