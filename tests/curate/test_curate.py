@@ -79,7 +79,7 @@ import sys
 from ablate import evaluate, train
 for main, *words in {commands!r}:
     sys.argv = [main, *words]
-    {{"train": train, "evaluate": evaluate}}[main].main()
+    {{"train": train.check_and_make, "evaluate": evaluate.main}}[main]()
 """
 SMALL = [
     *("experiment=tiny", "objective=grpo", "seed=0", "context.length=480", "context.steps=1", "eval.at_start=false"),

@@ -23,7 +23,7 @@ from ablate.curate.statements import several_answers, statement_fault
 from ablate.curate.tests import Caps, Unusable, clean_tests, keys_of_all, pair_keys, probes_of, sketch_of
 from ablate.curate.text import digest_of, marks_of, signature_of, words_of
 from ablate.errors import UserError
-from ablate.files import write_atomic
+from ablate.files import replacing, write_atomic
 from ablate.files.stored_tests import PackedTests, StoredTests, pack_tests
 from ablate.sources.base import RawRow, Rejected, Row, SourceConfig, decoded, raw_rows
 from ablate.sources.choices import SOURCES
@@ -124,8 +124,7 @@ def decode_block(block: Block, directory: Path, rules: Rules) -> int:
     """Decode the rows of a block, write its two files, and return how many rows it has."""
     lines: list[str] = []
     path = directory / f"{block.name}{TESTS}"
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    with scratch.open("wb") as file:
+    with replacing(path) as scratch, scratch.open("wb") as file:
 
         def store(packed: PackedTests) -> Place:
             offset = file.tell()
@@ -134,7 +133,6 @@ def decode_block(block: Block, directory: Path, rules: Rules) -> int:
 
         for raw in block.rows:
             lines.append(json.dumps(examined(raw, block.name, rules, store), ensure_ascii=False) + "\n")
-    scratch.replace(path)
     write_atomic(directory / f"{block.name}{LINES}", "".join(lines))
     return len(block.rows)
 

@@ -25,6 +25,7 @@ from ablate.curate.settling import settle_all
 from ablate.curate.tests import Caps
 from ablate.curate.work import Share, locked, open_partial
 from ablate.errors import UserError
+from ablate.files import sync, sync_tree
 
 WHOLE: Share = (0, 1)
 
@@ -72,7 +73,9 @@ def curate_alone(
     result = partial / "result"
     shutil.rmtree(result, ignore_errors=True)
     manifest = write_output(result, blocks, config, inputs, window, replace(selection, rejections=rejections), command)
+    sync_tree(result)
     result.replace(out)
+    sync(out.parent)
     shutil.rmtree(partial)
     return manifest
 
