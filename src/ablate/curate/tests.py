@@ -35,7 +35,7 @@ def clean_tests(tests: Sequence[TestCase], is_stdin: bool, caps: Caps) -> tuple[
         Unusable: when two tests with one input expect different outputs, or fewer than ``min_tests`` are left.
     """
     if is_stdin:
-        tests = [TestCase(lines(test.input), lines(test.output)) for test in tests]
+        tests = [TestCase(ended(test.input), lines(test.output)) for test in tests]
     small = [test for test in tests if len(test.input) + len(test.output) <= caps.max_test_bytes]
     output_of: dict[str, str] = {}
     for test in small:
@@ -51,6 +51,12 @@ def clean_tests(tests: Sequence[TestCase], is_stdin: bool, caps: Caps) -> tuple[
         dropped = f", {len(tests) - len(small)} too large" if len(small) < len(tests) else ""
         raise Unusable("too_few_tests", f"{len(kept)} different tests{dropped}; {caps.min_tests} are needed")
     return tuple(kept), len(tests) - len(small)
+
+
+def ended(text: str) -> str:
+    """Text with Unix line ends whose last line ends; blank lines at the end stay, because a program may read them."""
+    text = text.replace("\r\n", "\n")
+    return text if text.endswith("\n") else text + "\n"
 
 
 def lines(text: str) -> str:
