@@ -15,7 +15,7 @@ from ablate.verify.checker import is_compiled
 
 COMPILE_S = 120
 OUTPUT_BYTES = 256 << 20
-FLAGS = ("-O2", "-std=gnu++17", "-static", "-s", "-w")  # static: the sandbox that runs it has another view
+FLAGS = ("-O1", "-std=gnu++17", "-static", "-s", "-w")  # static: the sandbox that runs it has another view
 SHOWN = ("/usr", "/lib", "/lib64", "/lib32", "/bin", "/etc/alternatives")
 
 
