@@ -228,7 +228,7 @@ def test_a_stop_in_a_run_that_continued_says_which_checkpoint_is_the_newest(sess
     state, under_way = checkpoints.restore(session)
     with pytest.raises(Preempted), checkpoints.written_when_preempted(session, state, under_way):
         raise Preempted
-    assert session.display.said[-1] == "asked to stop: checkpoint written after step 3"
+    assert session.display.said[-1] == "preempted: checkpoint written after step 3"
 
 
 def test_a_scratch_file_of_a_killed_process_is_removed_and_that_of_a_living_one_stays(tmp_path):

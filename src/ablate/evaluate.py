@@ -12,7 +12,7 @@ metrics=true (also print every metric by its name), samples_out=FILE and samples
 
 samples_out=FILE keeps the programs of the one context that is evaluated, in the format that LiveCodeBench's custom
 evaluation reads: [{"question_id": ID, "code_list": [CODE, ...]}, ...]. samples=FILE scores a file of this format,
-whoever drew the samples; it needs no model, and every problem of data.eval must have at least one sample.
+from any sampler; it needs no model, and every problem of data.eval must have at least one sample.
 verify.second_comparison=lcb also gives the score by LiveCodeBench's comparison.
 """
 

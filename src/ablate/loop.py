@@ -28,7 +28,7 @@ def train(session: Session) -> None:
     records as an unbroken run.
 
     Raises:
-        Preempted: after a checkpoint, if the process was asked to stop.
+        Preempted: after a checkpoint, if the process was preempted.
     """
     config = session.config
     state, under_way = checkpoints.restore(session)

@@ -74,7 +74,7 @@ class Pending(Protocol[Yielded]):
     """The result of work that was begun."""
 
     def result(self, patience_s: float = 0.0) -> Yielded:
-        """Wait for it; ``patience_s``: for how long, once the process is asked to stop."""
+        """Wait for it; ``patience_s``: for how long, once the process is preempted."""
 
 
 class RolloutSide(Protocol):

@@ -116,7 +116,7 @@ class Collector:
         """The result of a piece of work.
 
         Raises:
-            Preempted: if the process is asked to stop and the work does not end in ``patience_s`` from then on.
+            Preempted: if the process is preempted and the work does not end in ``patience_s`` from then on.
         """
         give_up_at: float | None = None
         while number not in self._answers:

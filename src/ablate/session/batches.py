@@ -53,7 +53,7 @@ def wait(session: Session, state: RunState, under_way: UnderWay, patience_s: flo
     """Add the batch that is being sampled to ``state``.
 
     Raises:
-        Preempted: if the process was asked to stop and the batch did not come in ``patience_s`` from then on.
+        Preempted: if the process was preempted and the batch did not come in ``patience_s`` from then on.
     """
     collection = under_way.collection
     with session.timed("wait_batch", collection.step):
@@ -67,7 +67,7 @@ def advance(session: Session, state: RunState, under_way: UnderWay, metrics: dic
     At lag k the evaluation of the step before, and the batch that was sampled meanwhile, end first.
 
     Raises:
-        Preempted: if the process was asked to stop and they did not end in half of the time that it has left.
+        Preempted: if the process was preempted and they did not end in half of the time that it has left.
     """
     state.problem_order, state.ahead = state.ahead[0].problem_order, state.ahead[1:]
     state.step, state.unrecorded = state.step + 1, metrics

@@ -133,5 +133,5 @@ def written_when_preempted(session: Session, state: RunState, under_way: UnderWa
         session.trainer.checkpoints.finish_save()
         saved = under_way.saved
         done = f"checkpoint written after step {saved[0]}" if saved else "no checkpoint is written yet"
-        session.display.say(f"asked to stop: {done}")
+        session.display.say(f"preempted: {done}")
         raise

@@ -17,7 +17,7 @@ def begin(session: Session, state: RunState, under_way: UnderWay, contexts: Sequ
     """Begin to evaluate the trainer's weights, which are those after ``state.step``.
 
     Raises:
-        Preempted: if the process was asked to stop.
+        Preempted: if the process was preempted.
     """
     config = session.config.eval
     wanted = [(context, False) for context in contexts]
@@ -48,7 +48,7 @@ def end(session: Session, state: RunState, under_way: UnderWay) -> None:
     """Wait for the evaluation that is under way, if there is one; record its step, and let its checkpoint know.
 
     Raises:
-        Preempted: if the process was asked to stop; the finished samples are kept.
+        Preempted: if the process was preempted; the finished samples are kept.
     """
     evaluation = under_way.evaluation
     if evaluation is None:

@@ -63,7 +63,7 @@ class Session:
         """Run ``work`` on the leader and return its result, which is not None, on every rank.
 
         Raises:
-            Preempted: on every rank, if the process was asked to stop before ``work`` was done, or too few servers are
+            Preempted: on every rank, if the process was preempted before ``work`` was done, or too few servers are
                 left for it.
         """
         result: Result | None = None
@@ -78,7 +78,7 @@ class Session:
                 # SIGTERM may reach the whole process group: then the engine's own process has ended too.
                 if not self.received_signals:
                     raise
-                self.display.say(f"asked to stop while sampling ({type(error).__name__})")
+                self.display.say(f"preempted while sampling ({type(error).__name__})")
         result = self.trainer.world.broadcast(result)
         if result is None:
             raise reason
@@ -88,7 +88,7 @@ class Session:
         """Give the engine for ``context_length`` the trainer's weights, which are ``version``, unless it has them.
 
         Raises:
-            Preempted: on every rank, if the process was asked to stop meanwhile.
+            Preempted: on every rank, if the process was preempted meanwhile.
         """
         while not self.has_weights(version, context_length):  # a server that dies interrupts an update
             load = None
@@ -111,7 +111,7 @@ class Session:
         except Exception as error:
             if not self.received_signals:
                 raise
-            self.display.say(f"asked to stop while the engine took weights ({type(error).__name__})")
+            self.display.say(f"preempted while the engine took weights ({type(error).__name__})")
 
     def has_weights(self, version: WeightsVersion, context_length: int) -> bool:
         with self.timed("engine", version[1]):  # starts the engine where it is not open yet

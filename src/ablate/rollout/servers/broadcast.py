@@ -154,7 +154,7 @@ async def in_daemon_thread(work: Callable[[], None]) -> None:
             work()
         except BaseException as raised:  # handed on to who awaits
             error = raised
-        with suppress(RuntimeError):  # the loop is closed, because nobody waits any more
+        with suppress(RuntimeError):  # the loop is closed, because no caller waits any more
             loop.call_soon_threadsafe(settle, error)
 
     threading.Thread(target=run, name="ablate-broadcast", daemon=True).start()
