@@ -194,3 +194,14 @@ def test_a_sandbox_that_lets_a_hostile_program_out_is_a_failure(monkeypatch, con
     (finding,) = sandbox.sandbox(config)
     assert finding.status == FAILED
     assert "do not train on this machine" in finding.fix
+
+
+@pytest.mark.parametrize(
+    ("times_slower", "time_scale", "status"), [(1.0, 1, OK), (1.9, 1, OK), (3.0, 1, WARNING), (3.0, "auto", OK)]
+)
+def test_much_slower_cores_are_a_warning_unless_limits_are_scaled(config, times_slower, time_scale, status):
+    verify = replace(config.verify, time_scale=time_scale)
+    finding = sandbox.speed(verify, times_slower * verify.reference_speed_s)
+    assert finding.status == status
+    assert f"{times_slower:.2f} times as long" in finding.says
+    assert ("verify.time_scale=auto" in finding.fix) == (status == WARNING)

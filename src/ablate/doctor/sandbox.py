@@ -12,7 +12,7 @@ from ablate.config import RunConfig, VerifyConfig
 from ablate.doctor.finding import FAILED, OK, WARNING, Finding
 from ablate.types import Problem, TestCase, VerdictKind
 from ablate.verify.local.cgroups import NO_GROUP
-from ablate.verify.speed import measured_by_s
+from ablate.verify.speed import measured_by_s, speed_s
 from ablate.verify.verifier import open_verifier
 
 MUCH_SLOWER = 2.0  # other work on the machine can make the difference of a smaller factor
@@ -66,7 +66,7 @@ def sandbox(config: RunConfig) -> list[Finding]:
         verdicts = {name: verifier.submit(problem, program).result() for name, program in programs.items()}
         seconds = time.perf_counter() - start
         containment = verifier.backends[0].containment
-        cores = speed(config.verify, measured_by_s(verifier.backends[0], verify))
+        cores = speed(config.verify, speed_s(verify) or measured_by_s(verifier.backends[0], verify))
     wrong = {
         name: verdict
         for name, verdict in verdicts.items()

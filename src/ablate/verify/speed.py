@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from functools import cache
 
 from ablate.config import VerifyConfig
 from ablate.errors import UserError
@@ -16,7 +17,7 @@ from ablate.verify.backend import Backend
 from ablate.verify.jobs import Job, make_job, wall_limit_s
 
 AUTO = "auto"
-NUM_TRIALS = 5  # the fastest counts: other work on the machine slows a trial and speeds up none
+NUM_TRIALS = 3  # the fastest counts: other work on the machine slows a trial and speeds up none
 PROGRAM = """
 def work(count):
     counts, total = {}, 0
@@ -37,6 +38,7 @@ def speed_s(config: VerifyConfig) -> float | None:
     return measured_here_s() if config.backend == "local" else None
 
 
+@cache
 def measured_here_s() -> float:
     code = compile(PROGRAM, "speed", "exec")
 
