@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ablate.verify.inside import kernel
+from ablate.verify.inside import syscall_filter
 from ablate.verify.local.sandbox_view import find_view
 from ablate.verify.local.staging import STAGES, free_directory
 
@@ -32,64 +32,64 @@ def test_staging_covers_nothing_that_is_needed(monkeypatch):
 
 def run_filter(machine: str, number: int, argument_0: int = 0, argument_1: int = 0, argument_2: int = 0) -> int:
     """A tiny interpreter of the filter's own instructions, so that both processors' tables are tested on either."""
-    architecture = kernel.ARCHITECTURES[machine][1]
+    architecture = syscall_filter.ARCHITECTURES[machine][1]
     memory = {0: number, 4: architecture, 16: argument_0, 24: argument_1, 28: 0, 32: argument_2}
-    code = kernel.build_filter(machine, keeps_children=True)
+    code = syscall_filter.build_filter(machine, keeps_children=True)
     program = [struct.unpack_from("<HBBI", code, offset) for offset in range(0, len(code), 8)]
     position, loaded = 0, 0
     while True:
         operation, if_true, if_false, value = program[position]
         position += 1
-        if operation == kernel.RETURN:
+        if operation == syscall_filter.RETURN:
             return value
-        if operation == kernel.LOAD:
+        if operation == syscall_filter.LOAD:
             loaded = memory[value]
             continue
         conditions = {
-            kernel.JUMP_EQUAL: loaded == value,
-            kernel.JUMP_ABOVE: loaded > value,
-            kernel.JUMP_BITS: bool(loaded & value),
+            syscall_filter.JUMP_EQUAL: loaded == value,
+            syscall_filter.JUMP_ABOVE: loaded > value,
+            syscall_filter.JUMP_BITS: bool(loaded & value),
         }
         position += if_true if conditions[operation] else if_false
 
 
-DENIED, ABSENT = kernel.ERRNO | errno.EPERM, kernel.ERRNO | errno.ENOSYS
+DENIED, ABSENT = syscall_filter.ERRNO | errno.EPERM, syscall_filter.ERRNO | errno.ENOSYS
 
 
-@pytest.mark.parametrize("machine", kernel.ARCHITECTURES)
+@pytest.mark.parametrize("machine", syscall_filter.ARCHITECTURES)
 def test_the_filter_closes_the_doors_and_nothing_else(machine):
-    column = kernel.ARCHITECTURES[machine][0]
-    for row in kernel.FORBIDDEN.values():
+    column = syscall_filter.ARCHITECTURES[machine][0]
+    for row in syscall_filter.FORBIDDEN.values():
         if row[column] is not None:
             assert run_filter(machine, row[column]) == DENIED
-    for row in kernel.ABSENT.values():
+    for row in syscall_filter.ABSENT.values():
         assert row[column] is None or run_filter(machine, row[column]) == ABSENT
-    for row in kernel.AIMED.values():
-        assert run_filter(machine, row[column], argument_0=1) == kernel.ERRNO | errno.ESRCH
-        assert run_filter(machine, row[column], argument_0=2) == kernel.ALLOW
-    tables = (kernel.FORBIDDEN, kernel.ABSENT, kernel.FEIGNED, kernel.GUARDED)
+    for row in syscall_filter.AIMED.values():
+        assert run_filter(machine, row[column], argument_0=1) == syscall_filter.ERRNO | errno.ESRCH
+        assert run_filter(machine, row[column], argument_0=2) == syscall_filter.ALLOW
+    tables = (syscall_filter.FORBIDDEN, syscall_filter.ABSENT, syscall_filter.FEIGNED, syscall_filter.GUARDED)
     named = {row[column] for table in tables for row in table.values()}
-    assert all(run_filter(machine, number) == kernel.ALLOW for number in range(424) if number not in named)
-    assert run_filter(machine, 0x40000000) == run_filter(machine, kernel.LAST_KNOWN_CALL + 1) == ABSENT
+    assert all(run_filter(machine, number) == syscall_filter.ALLOW for number in range(424) if number not in named)
+    assert run_filter(machine, 0x40000000) == run_filter(machine, syscall_filter.LAST_KNOWN_CALL + 1) == ABSENT
 
 
-@pytest.mark.parametrize("machine", kernel.ARCHITECTURES)
+@pytest.mark.parametrize("machine", syscall_filter.ARCHITECTURES)
 def test_guarded_calls_are_decided_by_their_arguments(machine):
-    numbers = {name: row[kernel.ARCHITECTURES[machine][0]] for name, row in kernel.GUARDED.items()}
-    assert run_filter(machine, numbers["clone"], argument_0=17) == kernel.ALLOW
+    numbers = {name: row[syscall_filter.ARCHITECTURES[machine][0]] for name, row in syscall_filter.GUARDED.items()}
+    assert run_filter(machine, numbers["clone"], argument_0=17) == syscall_filter.ALLOW
     for flag in (
         0x10000000,
-        kernel.CLONE_NEWPID,
-        kernel.CLONE_NEWNS,
-        kernel.CLONE_NEWIPC,
-        kernel.CLONE_PARENT,
+        syscall_filter.CLONE_NEWPID,
+        syscall_filter.CLONE_NEWNS,
+        syscall_filter.CLONE_NEWIPC,
+        syscall_filter.CLONE_PARENT,
         0x40000000,
         0x80,
     ):
         assert run_filter(machine, numbers["clone"], argument_0=flag | 17) == DENIED
     for name in ("socket", "socketpair"):
-        assert run_filter(machine, numbers[name], argument_0=1) == kernel.ALLOW
+        assert run_filter(machine, numbers[name], argument_0=1) == syscall_filter.ALLOW
         for family in (0, 2, 10, 16, 17, 38, 40):
-            assert run_filter(machine, numbers[name], argument_0=family) == kernel.ERRNO | errno.EAFNOSUPPORT
-    assert run_filter(machine, numbers["ioctl"], argument_1=kernel.TIOCSTI) == DENIED
-    assert run_filter(machine, numbers["ioctl"], argument_1=0x5401) == kernel.ALLOW
+            assert run_filter(machine, numbers[name], argument_0=family) == syscall_filter.ERRNO | errno.EAFNOSUPPORT
+    assert run_filter(machine, numbers["ioctl"], argument_1=syscall_filter.TIOCSTI) == DENIED
+    assert run_filter(machine, numbers["ioctl"], argument_1=0x5401) == syscall_filter.ALLOW

@@ -26,6 +26,7 @@ import ending
 import kernel
 import plain
 import program
+import syscall_filter
 import usage
 import walls
 import watch
@@ -188,7 +189,7 @@ def main() -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # the verifier's parent may ignore it, and that is inherited
     for device in ["/dev"] if os.path.ismount("/dev") else kernel.DEVICES:
         kernel.make_read_only(device)
-    walls.seccomp.append(kernel.load_filter(keeps_children=group is None))
+    walls.seccomp.append(syscall_filter.load_filter(keeps_children=group is None))
     kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
     kernel.set_default_thread_stack(8 << 20)
     program.prepare()

@@ -14,6 +14,7 @@ from functools import partial
 from typing import NamedTuple
 
 import kernel
+import syscall_filter
 from test_report import BROKEN_INPUT
 
 DIRECTORY = "/tmp"
@@ -32,7 +33,7 @@ class BrokenInput(Exception):
     """The input of a test is not what its mode needs."""
 
 
-seccomp: list[kernel.FilterProgram] = []  # made once by each server, before the first fork
+seccomp: list[syscall_filter.FilterProgram] = []  # made once by each server, before the first fork
 
 
 class Walls(NamedTuple):

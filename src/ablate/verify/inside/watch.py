@@ -178,7 +178,7 @@ class RunningTest:
 
         It is starved while a thread is ready to run and none has a processor. A program cannot bring that about by
         itself: on an idle machine, a thread that is ready has a processor, or another thread of the program has it. It
-        may neither lower its priority nor choose its processors, see ``kernel.FEIGNED``.
+        may neither lower its priority nor choose its processors, see ``syscall_filter.FEIGNED``.
 
         A thread that the kernel holds (D) waits for the machine, unless there are others: it may have called vfork.
         """

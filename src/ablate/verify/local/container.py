@@ -27,6 +27,7 @@ SOURCES = {
     name: (INSIDE / name).read_bytes()
     for name in (
         "kernel.py",
+        "syscall_filter.py",
         "walls.py",
         "ending.py",
         "plain.py",

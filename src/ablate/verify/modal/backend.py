@@ -49,7 +49,10 @@ IDLE_S = 300  # without an exec for so long, the platform ends a sandbox
 WARM_S = 240.0  # a spare that waited longer is replaced before the platform reaps it
 LIFETIME_S = 24 * 3600  # Modal's maximum: a sandbox is ended after its work, and an idle one ends by itself
 RATE_LIMIT_PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0)
-MODULES = ("kernel", "test_report", "walls", "ending", "plain", "program", "usage", "watch", "server", "isolated")
+MODULES = (
+    *("kernel", "syscall_filter", "test_report", "walls", "ending", "plain"),
+    *("program", "usage", "watch", "server", "isolated"),
+)
 # The modules travel with each exec, in its arguments: no file of ours lies in the sandbox for a program to change.
 BOOT = """
 import base64, json, sys, types, zlib
