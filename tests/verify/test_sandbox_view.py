@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ablate.verify.inside import syscall_filter
+from ablate.verify.inside import kernel, syscall_filter
 from ablate.verify.local.sandbox_view import find_view
 from ablate.verify.local.staging import STAGES, free_directory
 
@@ -79,9 +79,9 @@ def test_guarded_calls_are_decided_by_their_arguments(machine):
     assert run_filter(machine, numbers["clone"], argument_0=17) == syscall_filter.ALLOW
     for flag in (
         0x10000000,
-        syscall_filter.CLONE_NEWPID,
-        syscall_filter.CLONE_NEWNS,
-        syscall_filter.CLONE_NEWIPC,
+        kernel.CLONE_NEWPID,
+        kernel.CLONE_NEWNS,
+        kernel.CLONE_NEWIPC,
         syscall_filter.CLONE_PARENT,
         0x40000000,
         0x80,
@@ -93,3 +93,12 @@ def test_guarded_calls_are_decided_by_their_arguments(machine):
             assert run_filter(machine, numbers[name], argument_0=family) == syscall_filter.ERRNO | errno.EAFNOSUPPORT
     assert run_filter(machine, numbers["ioctl"], argument_1=syscall_filter.TIOCSTI) == DENIED
     assert run_filter(machine, numbers["ioctl"], argument_1=0x5401) == syscall_filter.ALLOW
+    for command in (syscall_filter.F_SETLEASE, syscall_filter.F_NOTIFY, syscall_filter.F_SETPIPE_SZ):
+        assert run_filter(machine, numbers["fcntl"], argument_1=command) == DENIED
+    assert run_filter(machine, numbers["fcntl"], argument_1=4) == syscall_filter.ALLOW
+    for option, wanted in (*((option, DENIED) for option in syscall_filter.FILTER_OPTIONS), (16, syscall_filter.ALLOW)):
+        assert run_filter(machine, numbers["setsockopt"], argument_2=option) == wanted
+    assert run_filter(machine, numbers["prctl"], argument_0=syscall_filter.PR_SET_SECCOMP) == DENIED
+    for argument_0, argument_1, wanted in ((17, 0, "ALLOW"), (17, 4096, "FEIGN"), (10, 4096, "ALLOW")):
+        found = run_filter(machine, numbers["rt_sigaction"], argument_0=argument_0, argument_1=argument_1)
+        assert found == getattr(syscall_filter, wanted)
