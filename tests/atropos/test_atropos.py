@@ -88,7 +88,7 @@ def test_a_group_comes_back_bit_for_bit_and_so_do_its_advantages(api):
     started(api, batch_size=12)
     api.call("POST", "/scored_data_list", [to_scored(each, temperature=0.8) for each in groups])
     batch = api.call("GET", "/batch")["batch"]
-    back = [to_group(scored, {"add": PROBLEM}, lambda ids: "text", number) for number, scored in enumerate(batch)]
+    back = [to_group(scored, {"add": PROBLEM}, lambda ids: "text", number, 104) for number, scored in enumerate(batch)]
     assert back == groups
     objective = objectives.build(objective_config("grpo"))
     ours, theirs = make_batch(groups, objective), make_batch(back, objective)
@@ -114,17 +114,27 @@ def test_an_advantage_set_to_zero_is_our_zero_advantage(api):
     [
         ({"inference_logprobs": None}, "has no inference_logprobs"),
         ({"scores": [0.5, 1, 1, 1]}, r"scores \[0\.5, 1, 1, 1\]: this trainer knows"),
+        ({"tokens": [[5, 6, 2**40], *[[5, 6, 7]] * 3]}, "token 1099511627776, and the model has 104"),
+        ({"inference_logprobs": [[1.0, 1.0, float("nan")]] * 4}, "the log-probability nan"),
+        ({"inference_logprobs": [[1.0, 1.0]] * 4}, "lists of different lengths"),
+        ({"masks": [[-100, -100, 7]] * 3}, "lists of different lengths"),
+        ({"masks": [[-100, -100, -100]] * 4}, "without a prompt or without a response"),
         ({"masks": [[-100, 6, -100], [-100, -100, 7], [-100, -100, 7], [-100, -100, 7]]}, "several turns"),
     ],
 )
 def test_a_group_that_this_trainer_cannot_use_is_refused(changes, said):
+    of_three_tokens = {
+        "tokens": [[5, 6, 7]] * 4,
+        "masks": [[-100, -100, 7]] * 4,
+        "inference_logprobs": [[1.0, 1.0, -0.5]] * 4,
+    }
     with pytest.raises(UserError, match=said):
-        to_group(to_scored(group(1, 0), 1.0) | changes, {}, str, 0)
+        to_group(to_scored(group(1, 0), 1.0) | of_three_tokens | changes, {}, str, 0, 104)
 
 
 def test_a_group_of_a_foreign_environment_has_a_problem_of_its_own():
     foreign = to_scored(group(1, 0), 1.0) | {"generation_params": None, "overrides": None, "env_id": 3}
-    back = to_group(foreign, {}, lambda ids: "text", number=17)
+    back = to_group(foreign, {}, lambda ids: "text", number=17, vocab_size=104)
     assert back.problem.id == "atropos/3/17"
     assert all(completion.finished for completion in back.completions)
 

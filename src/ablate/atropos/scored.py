@@ -10,7 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from ablate.errors import UserError
+from ablate.rollout.answer import fault_of_values
 from ablate.types import Completion, Problem, RolloutGroup, Verdict, VerdictKind
 
 PROMPT_MASK, PROMPT_LOGP = -100, 1.0
@@ -31,7 +34,11 @@ def to_scored(group: RolloutGroup, temperature: float) -> dict[str, Any]:
 
 
 def to_group(
-    scored: Mapping[str, Any], problems: Mapping[str, Problem], decode: Callable[[Sequence[int]], str], number: int
+    scored: Mapping[str, Any],
+    problems: Mapping[str, Problem],
+    decode: Callable[[Sequence[int]], str],
+    number: int,
+    vocab_size: int,
 ) -> RolloutGroup:
     """A group that an environment posted; the inverse of ``to_scored`` where this project's environment did.
 
@@ -40,7 +47,8 @@ def to_group(
         number: of the group in this run, for its name.
 
     Raises:
-        UserError: for a group without log-probabilities, or with scores other than +1 and -1.
+        UserError: for a group without log-probabilities, with scores other than +1 and -1, or with what no model with
+            this vocabulary can have sampled.
     """
     name = (scored.get("generation_params") or {}).get("problem_id") or f"atropos/{scored.get('env_id')}/{number}"
     problem = problems.get(name) or Problem(name, "", (), "unknown")
@@ -49,13 +57,20 @@ def to_group(
     if not set(scored["scores"]) <= {1.0, -1.0}:
         raise UserError(f"Atropos group {name} has the scores {scored['scores']}: this trainer knows +1 and -1 only")
     overrides = scored.get("overrides") or [{}] * len(scored["tokens"])
-    rows = zip(scored["tokens"], scored["masks"], scored["inference_logprobs"], overrides, strict=True)
+    columns = [scored["tokens"], scored["masks"], scored["inference_logprobs"], overrides]
+    if len({*map(len, columns), len(scored["scores"])}) != 1 or not all(map(same_lengths, *columns[:3])):
+        raise UserError(f"Atropos group {name} has lists of different lengths: an environment posts one value a token")
+    rows = zip(*columns, strict=True)
     completions = []
     for sample, (tokens, mask, logp, override) in enumerate(rows):
         start = sum(each == PROMPT_MASK for each in mask)
         if any(each == PROMPT_MASK for each in mask[start:]):
             raise UserError(f"Atropos group {name} has several turns: this trainer knows a prompt and one response")
         prompt, response = tuple(tokens[:start]), tuple(tokens[start:])
+        if not prompt or not response:
+            raise UserError(f"Atropos group {name} has a sequence without a prompt or without a response")
+        if fault := fault_of_values(np.array(tokens), np.array(logp[start:], dtype=float), vocab_size):
+            raise UserError(f"Atropos group {name} has {fault}: no model of this run sampled it")
         finished = not (override or {}).get(ZERO, False)
         completions.append(
             Completion(name, sample, 0, prompt, response, tuple(logp[start:]), decode(response), finished)
@@ -65,3 +80,7 @@ def to_group(
         for score in scored["scores"]
     )
     return RolloutGroup(problem, tuple(completions), verdicts)
+
+
+def same_lengths(*lists: Sequence[Any]) -> bool:
+    return len({len(each) for each in lists}) == 1

@@ -15,6 +15,7 @@ from typing import Any
 from ablate.atropos.api import Api
 from ablate.atropos.scored import to_group
 from ablate.errors import UserError
+from ablate.models.hf_config import read_hf_config
 from ablate.rollout.collect import collect_stats
 from ablate.sampling import RolloutBatch, Sampling
 from ablate.types import Problem, RolloutGroup
@@ -39,6 +40,10 @@ class AtroposSampling(Sampling):
     def problems(self) -> dict[str, Problem]:
         """The run's training problems by their ids, without their tests."""
         return {problem.id: replace(problem, tests=()) for problem in self.train_tasks.problems}
+
+    @cached_property
+    def vocab_size(self) -> int:
+        return read_hf_config(self.model_dir)["vocab_size"]
 
     def collect(self, state: dict[str, Any] | None, step: int, context_length: int) -> RolloutBatch:
         """Return the next groups that the objective keeps, and no state of a problem order.
@@ -86,7 +91,7 @@ class AtroposSampling(Sampling):
             time.sleep(PAUSE_S)
         groups = []
         for scored in batch:
-            groups.append(to_group(scored, self.problems, self.decode, self.num_received))
+            groups.append(to_group(scored, self.problems, self.decode, self.num_received, self.vocab_size))
             self.num_received += 1
         wanted = self.config.rollout.samples_per_prompt
         if others := {len(group.completions) for group in groups} - {wanted}:

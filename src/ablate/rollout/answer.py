@@ -56,14 +56,7 @@ class AnswerCheck:
             return "an answer without a token"
         if len(ids) > request.max_new_tokens:
             return f"{len(ids)} tokens, where max_tokens was {request.max_new_tokens}"
-        if ids.min() < 0 or ids.max() >= self.vocab_size:
-            wrong = ids[(ids < 0) | (ids >= self.vocab_size)][0]
-            return f"token {wrong}, and the model has {self.vocab_size}"
-        # One comparison that nan fails too.
-        if not ((logp <= ROUNDING) & (logp > NEVER_SAMPLED)).all():
-            wrong = logp[~((logp <= ROUNDING) & (logp > NEVER_SAMPLED))][0]
-            return f"the log-probability {wrong:g}"
-        return self._fault_of_end(request, ids, sampled.finished)
+        return fault_of_values(ids, logp, self.vocab_size) or self._fault_of_end(request, ids, sampled.finished)
 
     def _fault_of_end(self, request: Request, ids: np.ndarray, finished: bool) -> str | None:
         stops = np.isin(ids, list(self.stop_ids))
@@ -74,3 +67,11 @@ class AnswerCheck:
         if not finished and (stops[-1] or len(ids) < request.max_new_tokens):
             return f"an answer that was cut at {len(ids)} tokens, where max_tokens was {request.max_new_tokens}"
         return None
+
+
+def fault_of_values(ids: np.ndarray, logp: np.ndarray, vocab_size: int) -> str | None:
+    """What no model with this vocabulary can have sampled."""
+    if ids.min() < 0 or ids.max() >= vocab_size:
+        return f"token {ids[(ids < 0) | (ids >= vocab_size)][0]}, and the model has {vocab_size}"
+    possible = (logp <= ROUNDING) & (logp > NEVER_SAMPLED)  # one comparison that nan fails too
+    return None if possible.all() else f"the log-probability {logp[~possible][0]:g}"
