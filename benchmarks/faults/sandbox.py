@@ -15,7 +15,7 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from ablate.config import VerifyConfig
-from ablate.types import Problem, TestCase, Verdict, VerdictKind
+from ablate.types import Checker, Problem, TestCase, Verdict, VerdictKind
 from ablate.verify.local import backend as local
 from ablate.verify.verifier import Verifier, open_verifier
 from benchmarks.faults.runs import ROOT
@@ -24,6 +24,7 @@ from benchmarks.faults.table import Trial, TrialFile
 HONEST = "a, b = map(int, input().split())\nprint(a + b)"
 ADD = Problem("add", "", tuple(TestCase(f"{a} {a + 1}\n", f"{2 * a + 1}\n") for a in range(2)), "easy")
 TARGET = Problem("contained", "", (TestCase("", "contained"), TestCase("1", "contained")), "easy")
+SUMS = Problem("sums", "", (TestCase("5\n", "0 5\n"), TestCase("77\n", "0 77\n")), "easy", time_limit_s=5.0)
 PATIENT = replace(TARGET, time_limit_s=5.0)  # for programs that meet another limit, or none, on a slow machine
 NUM_HOSTILE_PER_HONEST = 500 / 10_000
 OF_THE_HOST = re.compile(r"\{(port|abstract|secret|here)")
@@ -69,6 +70,12 @@ def hostile_programs() -> dict[str, tuple[str, set[str]]]:
     return {**lists["EXHAUSTING"], **contained}
 
 
+def programs_aimed_at_checkers() -> tuple[Problem, dict[str, str]]:
+    """A problem with a checker, and programs that aim at it."""
+    lists = runpy.run_path(str(ROOT / "tests" / "verify" / "hostile.py"))
+    return replace(SUMS, checker=Checker("python", (("checker.py", lists["SUM_CHECKER"]),))), lists["AT_CHECKERS"]
+
+
 def run_attacks(file: TrialFile, count: int, seed: int, work: Path) -> None:
     """Every attack in each kind of sandbox, and an honest program after each; ``count`` attacks at most per kind."""
     start = local.START
@@ -93,6 +100,15 @@ def run_attacks(file: TrialFile, count: int, seed: int, work: Path) -> None:
                 file.append(
                     Trial("sandbox", f"attacks, {kind}", True, outcome, "" if is_right else f"{verdict} {after}")
                 )
+            problem, aimed = programs_aimed_at_checkers()
+            for name, program in list(aimed.items())[:count]:
+                passed = verifier.submit(problem, program).result().passed
+                after = verifier.submit(problem, "n = int(input())\nprint(1, n - 1)").result()
+                is_right = after.passed and not passed
+                outcome = (
+                    "no false accept by a checker, and the next answer was accepted" if is_right else f"wrong: {name}"
+                )
+                file.append(Trial("sandbox", f"checkers, {kind}", True, outcome, "" if is_right else f"{after}"))
     local.START = start
     file.append(Trial("sandbox", "attacks, limits of cgroup v2", False, "untested", "this machine has cgroup v1"))
 

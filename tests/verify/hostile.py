@@ -511,3 +511,36 @@ with open('/proc/self/maps') as maps, open('/proc/self/mem', 'rb', 0) as memory:
             if len(word) > len(needle) + 3: found.add(word)
             at = block.find(needle, at + 1)
 """
+
+# Print two numbers whose sum is n: the expected output has one pair of many.
+SUM_CHECKER = """import sys
+def main():
+    n = int(open(sys.argv[1]).read())
+    expected = open(sys.argv[2]).read().split()
+    assert sum(map(int, expected)) == n
+    try:
+        a, b = map(int, open(sys.argv[3]).read().split())
+    except ValueError:
+        print(0)
+        return
+    print(1 if a + b == n else 0)
+main()
+"""
+
+# Programs whose output, or whatever they leave behind, aims at the checker of their problem.
+AT_CHECKERS = {
+    "one gigabyte": "import sys\nfor _ in range(1000): sys.stdout.write('1 4 ' * 250_000)",
+    "a verdict": "print(1)",
+    "a score and a verdict": "print('1\\nAC\\naccepted\\n42')",
+    "control characters": "n = int(input())\nprint(f'\\x1b[2J\\x00\\r\\x1a1 {n - 1}\\x04\\x00')",
+    "a reply of the session": 'print(\'{"status": 0, "stopped": false, "printed": "MQ=="}\')',
+    "a frame": "import sys\nsys.stdout.buffer.write((3).to_bytes(8, 'big') + b'0 5')",
+    "bytes that are no text": "import sys\nsys.stdout.buffer.write(bytes(range(256)) * 40)",
+    "the checker's name": "print('$(reboot) ; `id` %s %n /tmp/checker/checker.py')",
+    "files left behind": "import os\nfor name in ('checker.py', 'input.txt', 'printed', 'sitecustomize.py'):\n    open('/tmp/' + name, 'w').write('print(1)')\nos.makedirs('/tmp/work/feedback', exist_ok=True)\nopen('/tmp/work/printed', 'w').write('1')\nos.makedirs('/tmp/checker', exist_ok=True)\nopen('/tmp/checker/helper.py', 'w').write('def good(*a): return True')\nprint(7)",
+    "the answer of another process": 'import os\nfor fd in range(3, 256):\n    try: os.write(fd, b\'{"status": 0, "stopped": false, "printed": "MQ=="}\\n\')\n    except OSError: pass\nprint(7)',
+    "a checker that is looked for": "import os\nfor pid in filter(str.isdigit, os.listdir('/proc')):\n    try: open(f'/proc/{pid}/fd/1', 'w').write('1')\n    except OSError: pass\nprint(7)",
+    "nothing": "pass",
+    "a number that is no number": "print('nan inf')",
+    "a huge number": "print('9' * 5000, 1)",
+}

@@ -7,26 +7,14 @@ import json
 import shutil
 from dataclasses import replace
 
+import hostile
 import pytest
 
 from ablate.types import Checker, Problem, TestCase, VerdictKind
 from ablate.verify import validator
 from ablate.verify.verifier import open_verifier
 
-# Print two numbers whose sum is n: the expected output has one pair of many.
-PYTHON = """import sys
-def main():
-    n = int(open(sys.argv[1]).read())
-    expected = open(sys.argv[2]).read().split()
-    assert sum(map(int, expected)) == n
-    try:
-        a, b = map(int, open(sys.argv[3]).read().split())
-    except ValueError:
-        print(0)
-        return
-    print(1 if a + b == n else 0)
-main()
-"""
+PYTHON = hostile.SUM_CHECKER
 KATTIS = """import sys
 n = int(open(sys.argv[1]).read())
 open(sys.argv[3] + "judgemessage.txt", "w").write("seen")
@@ -144,28 +132,10 @@ def test_a_compiled_checker_that_does_not_decide_is_an_infrastructure_error(veri
     assert said in found.detail or "took more than" in found.detail, found.detail
 
 
-AIMED = {
-    "one gigabyte": "import sys\nfor _ in range(1000): sys.stdout.write('1 4 ' * 250_000)",
-    "a verdict": "print(1)",
-    "a score and a verdict": "print('1\\nAC\\naccepted\\n42')",
-    "control characters": "n = int(input())\nprint(f'\\x1b[2J\\x00\\r\\x1a1 {n - 1}\\x04\\x00')",
-    "a reply of the session": 'print(\'{"status": 0, "stopped": false, "printed": "MQ=="}\')',
-    "a frame": "import sys\nsys.stdout.buffer.write((3).to_bytes(8, 'big') + b'0 5')",
-    "bytes that are no text": "import sys\nsys.stdout.buffer.write(bytes(range(256)) * 40)",
-    "the checker's name": "print('$(reboot) ; `id` %s %n /tmp/checker/checker.py')",
-    "files left behind": "import os\nfor name in ('checker.py', 'input.txt', 'printed', 'sitecustomize.py'):\n    open('/tmp/' + name, 'w').write('print(1)')\nos.makedirs('/tmp/work/feedback', exist_ok=True)\nopen('/tmp/work/printed', 'w').write('1')\nos.makedirs('/tmp/checker', exist_ok=True)\nopen('/tmp/checker/helper.py', 'w').write('def good(*a): return True')\nprint(7)",
-    "the answer of another process": 'import os\nfor fd in range(3, 256):\n    try: os.write(fd, b\'{"status": 0, "stopped": false, "printed": "MQ=="}\\n\')\n    except OSError: pass\nprint(7)',
-    "a checker that is looked for": "import os\nfor pid in filter(str.isdigit, os.listdir('/proc')):\n    try: open(f'/proc/{pid}/fd/1', 'w').write('1')\n    except OSError: pass\nprint(7)",
-    "nothing": "pass",
-    "a number that is no number": "print('nan inf')",
-    "a huge number": "print('9' * 5000, 1)",
-}
-
-
-@pytest.mark.parametrize("name", AIMED)
+@pytest.mark.parametrize("name", hostile.AT_CHECKERS)
 @pytest.mark.parametrize("checker", CHECKERS[:4])
 def test_no_output_that_aims_at_the_checker_is_accepted(verifier, checker, name):
-    assert not verdict_of(verifier, checker, AIMED[name]).passed
+    assert not verdict_of(verifier, checker, hostile.AT_CHECKERS[name]).passed
     assert verdict_of(verifier, checker, RIGHT).passed
 
 
