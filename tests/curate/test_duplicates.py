@@ -32,14 +32,20 @@ def statements(count: int) -> list[list[str]]:
 
 @pytest.fixture
 def make_candidate(tmp_path):
-    def make(name: str, num_tests: int = 5, signature: bytes = b"", references: tuple[str, ...] = ()) -> Candidate:
+    def make(
+        name: str,
+        num_tests: int = 5,
+        signature: bytes = b"",
+        references: tuple[str, ...] = (),
+        has_checker: bool = False,
+    ) -> Candidate:
         path = tmp_path / f"{name}.jsonl"
         details = Details({"statement": name}, None, references, (), (), {})
         path.write_text(json.dumps({"details": vars(details)}))
         line = Line(str(path), 0, path.stat().st_size)
         place, places = Place(0, 0, num_tests, 0, ""), tuple(Reference(line, each) for each in range(len(references)))
         names = ("s", "c", 0, "train", "stdin", None, False, (), "block", place, None)
-        facts = (*names, "", "", "", signature, (), 0, False, None)
+        facts = (*names, "", "", "", signature, (), 0, has_checker, None)
         return Candidate(name, *facts, places, line)
 
     return make
@@ -68,6 +74,17 @@ def test_the_row_with_the_most_tests_stays_with_the_different_references_of_all(
     kept, rejected = keep_one_each(rows, [(0, 1), (1, 2)], "near_duplicate", max_references=3)
     assert [(each.id, each.reference_texts()) for each in kept] == [("most", ["c", "a", "b"]), ("alone", ["e"])]
     assert [each.detail for each in rejected] == ["of most", "of most"]
+
+
+def test_a_row_with_a_checker_stays_with_the_references_of_rows_that_have_more_tests(make_candidate):
+    rows = [
+        make_candidate("taco", 60, references=("a", "b")),
+        make_candidate("codeforces", 8, has_checker=True),
+        make_candidate("synthetic", 90, references=("c",)),
+    ]
+    kept, rejected = keep_one_each(rows, [(0, 1), (1, 2)], "near_duplicate", max_references=4)
+    assert [(each.id, each.reference_texts()) for each in kept] == [("codeforces", ["a", "b", "c"])]
+    assert {each.detail for each in rejected} == {"of codeforces"}
 
 
 TEXT = (
