@@ -37,15 +37,13 @@ def learned(comparison: Comparison, context: int) -> list[str]:
     if gained.empty:
         return []
     clear = gained[(gained["gain"] > 0) & (gained["gain_p_holm"] < 1 - comparison.settings.confidence)]
-    best = gained.loc[gained["gain"].idxmax()]
-    said = f"{names[best['cell']]} has the largest gain, "
-    said += f"{with_interval(best['gain'], best['gain_low'], best['gain_high'], signed=True)} points"
-    if len(clear) == len(gained):
-        return [f"At {context:,} tokens every cell is clearly above the warm start; {said}."]
     if clear.empty:
-        return [f"At {context:,} tokens no cell is clearly above the warm start; {said}."]
-    above = listed(names, clear["cell"])
-    return [f"At {context:,} tokens {above} are clearly above the warm start; {said}."]
+        return [f"At {context:,} tokens no cell is clearly above the warm start."]
+    sizes = [
+        f"{names[row.cell]} {with_interval(row.gain, row.gain_low, row.gain_high, signed=True)}"
+        for row in clear.itertuples()
+    ]
+    return [f"At {context:,} tokens the gains over the warm start that are clear, in points: {'; '.join(sizes)}."]
 
 
 def difference_sentences(comparison: Comparison, context: int) -> list[str]:

@@ -16,6 +16,7 @@ from ablate_analysis.tables import difficulty_order, points, with_interval
 from ablate_analysis.verdicts import contexts_of, joined
 
 LAST_STEPS = 5  # of training, for what goes with a lower score
+MUCH = 0.05  # of the responses
 NO_POINTS = 5e-4  # shares that print as 0.0 points
 MOST_OF_THE_GAP = 0.6  # a class of problems that makes up this share is named alone
 
@@ -205,8 +206,11 @@ def shorter_sentence(comparison: Comparison, gap: Gap) -> str:
     high, low = (row_at(comparison, cell, shortest) for cell in (gap.upper, gap.lower))
     if shortest == gap.context or high is None or low is None:
         return ""
+    longer = high["finished"] < low["finished"] - MUCH and high["passed_finished"] > low["passed_finished"] + MUCH
+    name = comparison.names[gap.upper]
+    pays = f"{name}'s answers are longer, which pays only where they fit: at" if longer else "At"
     return (
-        f"At {shortest:,} tokens the same weights finish {share(high, low, 'finished')} of their responses, and "
+        f"{pays} {shortest:,} tokens the same weights finish {share(high, low, 'finished')} of their responses, and "
         f"{share(high, low, 'passed_finished')} of those pass: Pass@1 {share(high, low, 'point')}."
     )
 
