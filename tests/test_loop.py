@@ -62,6 +62,18 @@ def test_a_run_leaves_its_records(sweep):
     assert any((run.path / "wandb").glob("offline-run-*/*.wandb")), "the mirror of metrics.jsonl"
 
 
+def test_a_run_that_is_done_says_where_it_is_and_its_scores_and_keeps_the_texts_of_its_evaluation(sweep):
+    outputs, result = sweep
+    run = run_of(outputs, "grpo")
+    (line,) = [line for line in result.stdout.splitlines() if f"done: {run.path}" in line]
+    score = 100 * run.steps.metrics()[-1]["eval/pass@1/160"]
+    assert f"Pass@1 {score:.1f} % [" in line
+    assert run.eval_texts.kept() == [(2, 160), (2, 320)]
+    kept = run.eval_texts.rows(2, 160, ["problem_id", "sample", "verdict"])
+    scored = [row for row in run.steps.eval_rows() if row.context == 160]
+    assert [tuple(row.values()) for row in kept] == [(row.problem_id, row.sample, row.verdict) for row in scored]
+
+
 def test_evaluating_the_last_checkpoint_gives_the_last_evaluation_of_the_run(sweep, tmp_path):
     outputs, _ = sweep
     run = run_of(outputs, "grpo")
