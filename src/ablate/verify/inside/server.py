@@ -110,9 +110,10 @@ def program_process(
     send(channel, compiled=failure is None, detail=failure)
     if code is None:
         return
-    module = program.unfrozen(module)
-    program.register(module)
     mark = None if plain.is_plain(code, suspects) else ending.Mark()
+    if mark is not None:
+        module = program.unfrozen(module)
+    program.register(module)
     script = source.encode("utf-8", "surrogatepass")
     prepared = program.Prepared(code, module, script, limits, walls.namespaces(limits), mark)
     birth = calls_of_birth()
