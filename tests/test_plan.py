@@ -9,7 +9,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from ablate.cli import compose
 from ablate.errors import UserError
-from ablate.estimate.machine import Machine
+from ablate.estimate.host import Machine
 from ablate.sweep import expand, planned_runs, run_names
 
 SWEEPS = [

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -13,12 +12,10 @@ from ablate.records import read_columns
 from ablate.records.token_values import token_files
 from ablate.types import VerdictKind
 from ablate_analysis.compare import Comparison
+from ablate_analysis.gap import Gap
 from ablate_analysis.load import Experiment, Run
 from ablate_analysis.outcomes import WARM_START
 from ablate_analysis.pages.rollouts import saved_steps
-
-if TYPE_CHECKING:
-    from ablate_analysis.why import Gap
 
 ROLLOUT = ("problem_id", "difficulty", "sample", "verdict", "advantage", "group")
 

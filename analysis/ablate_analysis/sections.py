@@ -12,11 +12,12 @@ from markupsafe import Markup
 from ablate_analysis import style
 from ablate_analysis.examples import Example
 from ablate_analysis.figures import Plot
+from ablate_analysis.gap import Gap
 from ablate_analysis.load import Experiment, page_of
 from ablate_analysis.one_factor import what_differs
 from ablate_analysis.pages.figures import PageFigure
 from ablate_analysis.render import SAFE, Table, to_html
-from ablate_analysis.why import Explanation, Gap
+from ablate_analysis.why import Explanation
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import pandas as pd
 
 from ablate_analysis.compare import Comparison
 from ablate_analysis.examples import Example, examples_of
+from ablate_analysis.gap import Gap
 from ablate_analysis.load import Experiment
 from ablate_analysis.one_factor import what_differs
 from ablate_analysis.outcomes import WARM_START, Arm
@@ -19,23 +20,6 @@ LAST_STEPS = 5  # of training, for what goes with a lower score
 MUCH = 0.05  # of the responses
 NO_POINTS = 5e-4  # shares that print as 0.0 points
 MOST_OF_THE_GAP = 0.6  # a class of problems that makes up this share is named alone
-
-
-@dataclass(frozen=True)
-class Gap:
-    """Two cells at one context, the one with the higher score first; ``lower`` may be the warm start."""
-
-    context: int
-    upper: str
-    lower: str
-    point: float
-    low: float
-    high: float
-    is_tested: bool  # over training seeds; else the interval is over problems only, and about these runs
-
-    @property
-    def is_gain(self) -> bool:
-        return self.lower == WARM_START
 
 
 @dataclass(frozen=True)

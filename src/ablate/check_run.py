@@ -13,7 +13,7 @@ from ablate.config.checks import check_scored
 from ablate.errors import UserError
 
 if TYPE_CHECKING:
-    from ablate.estimate.machine import Machine
+    from ablate.estimate.host import Machine
     from ablate.estimate.shape import Shape
 
 
@@ -135,7 +135,7 @@ def this_machine() -> Machine:
     """The machine of this process, in the job that torchrun has started, if it has."""
     import torch
 
-    from ablate.estimate.machine import Machine
+    from ablate.estimate.host import Machine
 
     num_processes = int(os.environ.get("WORLD_SIZE", "1"))
     of_node = int(os.environ.get("LOCAL_WORLD_SIZE", num_processes))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
 
     from ablate.config import RunConfig
-    from ablate.estimate.machine import Machine
+    from ablate.estimate.host import Machine
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from ablate.records import RunDirectory, write_parquet
 from ablate.records.token_values import token_file
 from ablate_analysis.compare import Comparison, compare
 from ablate_analysis.examples import by_tokens, flip, rewarded
+from ablate_analysis.gap import Gap
 from ablate_analysis.load import Experiment, load_experiment
 from ablate_analysis.sections import place_of
-from ablate_analysis.why import Gap
 
 GAP = Gap(320, "gspo", "grpo", 0.1, 0.05, 0.15, is_tested=True)
 

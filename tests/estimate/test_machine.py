@@ -10,8 +10,8 @@ from ablate.cli import compose
 from ablate.config import parse
 from ablate.errors import UserError
 from ablate.estimate.cells import check_starts, estimates_of, warnings_of
-from ablate.estimate.host import memory_bytes
-from ablate.estimate.machine import Machine, check_machine
+from ablate.estimate.host import Machine, memory_bytes
+from ablate.estimate.machine import check_machine
 from ablate.estimate.settings import estimate_settings, machine_of
 from ablate.estimate.shape import shape_of
 from ablate.sweep import planned_runs

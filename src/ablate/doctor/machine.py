@@ -85,8 +85,7 @@ def cpus_and_memory(config: RunConfig) -> list[Finding]:
     import torch
 
     from ablate.check_run import known_shape
-    from ablate.estimate.host import GB, needs
-    from ablate.estimate.machine import Machine
+    from ablate.estimate.host import GB, Machine, needs
 
     check, cpus, memory = "CPUs and memory", len(os.sched_getaffinity(0)), usable_memory()
     says = f"{cpus} CPUs and {memory / GB:.0f} GB of memory"

@@ -10,8 +10,9 @@ from ablate.config import RunConfig
 from ablate.errors import UserError
 from ablate.estimate.device import AssumptionsConfig, DeviceConfig
 from ablate.estimate.estimator import Estimator
+from ablate.estimate.host import Machine
 from ablate.estimate.lengths import recorded_lengths
-from ablate.estimate.machine import Machine, check_start, memory_warnings, num_servers, time_warnings
+from ablate.estimate.machine import check_start, memory_warnings, num_servers, time_warnings
 from ablate.estimate.settings import TIME_KEYS, count_of
 
 

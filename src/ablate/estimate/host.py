@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from ablate.config import RunConfig
 from ablate.errors import UserError
@@ -12,15 +11,43 @@ from ablate.estimate.device import GIB
 from ablate.estimate.memory import host_bytes
 from ablate.estimate.shape import Shape
 
-if TYPE_CHECKING:
-    from ablate.estimate.machine import Machine
-
 CPUS_OF_A_SERVER = 4  # our choice: an API server, an engine core, and what they wait for (tokens, kernels to compile)
 CPUS_OF_A_RANK = 2  # our choice: a step's Python, and what stages batches and checkpoints meanwhile
 CPUS_OF_THE_LEADER = 8  # our choice: decoding, parsing of answers, 256 workers that wait for sandboxes
 SERVER_GIB = 8.0  # resident memory of a server's two processes; mapped weights are the kernel's to drop
 GB = 1e9
 UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where a run will train.
+
+    Example: ``Machine(nodes=2, processes_per_node=8, gpus_per_node=8, generation_nodes=4, gpu_bytes=80e9)``
+    """
+
+    nodes: int
+    processes_per_node: int
+    gpus_per_node: int  # 0: the nodes train and sample on their CPUs
+    generation_nodes: int | None = (
+        None  # nodes with servers that the job starts; None: as rollout.engine.placement says
+    )
+    gpu_bytes: float | None = None  # memory of one GPU; None while that is not known
+    gpus_that_generate: int | None = None  # GPUs of a trainer node on which the job starts servers
+    cpus_per_node: int | None = None  # None while that is not known, and then neither CPUs nor memory are checked
+    host_bytes: float | None = None  # asked for; 0: all that a node has; None: the site's default
+    is_here: bool = False  # this process trains on it: other checks have counted processes and looked for packages
+
+    @property
+    def num_processes(self) -> int:
+        return self.nodes * self.processes_per_node
+
+    def placement(self, config: RunConfig) -> str:
+        """Where the engine will run: servers | child | inline."""
+        if self.generation_nodes is not None:
+            return "servers" if self.generation_nodes else "child"
+        placement = config.rollout.engine.placement
+        return ("child" if self.num_processes > 1 else "inline") if placement == "auto" else placement
 
 
 @dataclass(frozen=True)

@@ -2,51 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from ablate.config import RunConfig
 from ablate.config.open_files import check_open_files
 from ablate.errors import UserError
 from ablate.estimate.decode import kv_room
 from ablate.estimate.device import DeviceConfig
-from ablate.estimate.host import check_host
+from ablate.estimate.host import Machine, check_host
 from ablate.estimate.memory import rank_memory
 from ablate.estimate.run import RunEstimate
 from ablate.estimate.shape import Shape
 
 GB = 1e9
 NEAR = 0.9  # of a device's memory: the estimate may be 10 % too low
-
-
-@dataclass(frozen=True)
-class Machine:
-    """Where a run will train.
-
-    Example: ``Machine(nodes=2, processes_per_node=8, gpus_per_node=8, generation_nodes=4, gpu_bytes=80e9)``
-    """
-
-    nodes: int
-    processes_per_node: int
-    gpus_per_node: int  # 0: the nodes train and sample on their CPUs
-    generation_nodes: int | None = (
-        None  # nodes with servers that the job starts; None: as rollout.engine.placement says
-    )
-    gpu_bytes: float | None = None  # memory of one GPU; None while that is not known
-    gpus_that_generate: int | None = None  # GPUs of a trainer node on which the job starts servers
-    cpus_per_node: int | None = None  # None while that is not known, and then neither CPUs nor memory are checked
-    host_bytes: float | None = None  # asked for; 0: all that a node has; None: the site's default
-    is_here: bool = False  # this process trains on it: other checks have counted processes and looked for packages
-
-    @property
-    def num_processes(self) -> int:
-        return self.nodes * self.processes_per_node
-
-    def placement(self, config: RunConfig) -> str:
-        """Where the engine will run: servers | child | inline."""
-        if self.generation_nodes is not None:
-            return "servers" if self.generation_nodes else "child"
-        placement = config.rollout.engine.placement
-        return ("child" if self.num_processes > 1 else "inline") if placement == "auto" else placement
 
 
 def check_machine(config: RunConfig, machine: Machine, shape: Shape | None) -> None:

@@ -8,8 +8,7 @@ from ablate.cli import compose
 from ablate.config import section
 from ablate.errors import UserError
 from ablate.estimate.device import AssumptionsConfig, DeviceConfig, check_settings
-from ablate.estimate.host import memory_bytes
-from ablate.estimate.machine import Machine
+from ablate.estimate.host import Machine, memory_bytes
 
 MACHINE_KEYS = (
     "nodes",
