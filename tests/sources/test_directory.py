@@ -157,8 +157,8 @@ def test_every_source_has_its_facts_and_every_fact_sheet_its_source():
     for name, path in sheets.items():
         assert path.read_text().startswith(f"# @package sources.{name}\n")
         facts = section(SourceConfig, OmegaConf.load(path), f"sources.{name}")
-        assert "/" in facts.hub
-        assert all(number > 0 for number in facts.rows.values())
+        assert "/" in facts.hub or name == "icpc"  # which is no set of the Hub
+        assert all(number is None or number > 0 for number in facts.rows.values())
 
 
 def test_a_blank_line_of_a_jsonl_file_is_no_row(copied):

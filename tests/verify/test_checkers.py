@@ -37,6 +37,10 @@ int main(int count, char **names) {
 }
 """
 OWN = "#include <fstream>\n#include <iostream>\n#include <string>\n"
+DECLARED, GOOD = (
+    "bool good(long long, long long, long long);\n",
+    "bool good(long long a, long long b, long long n) { return a + b == n; }",
+)
 TESTLIB = """#include <fstream>
 int main(int count, char **names) {  // exits as testlib.h does: 0 accepts, 1 is a wrong answer, 3 the checker's own failure
     std::ifstream in(names[1]), answer(names[2]), expected(names[3]);
@@ -47,12 +51,20 @@ int main(int count, char **names) {  // exits as testlib.h does: 0 accepts, 1 is
 }
 """
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="C++ checkers need g++")
+EXITS = KATTIS.replace("sys.exit", "__import__('os')._exit")
+TWO_PARTS = CPP.replace("return a + b == n ? 42 : 43;", "return good(a, b, n) ? 42 : 43;")
 CHECKERS = [
     pytest.param(Checker("python", (("checker.py", PYTHON),)), id="python"),
     pytest.param(Checker("kattis", (("validate.py", KATTIS),), ("max", "100")), id="kattis"),
     pytest.param(Checker("kattis", (("validate.py", WITH_HELPER), ("helper.py", HELPER))), id="kattis of two files"),
     pytest.param(Checker("kattis", (("v.cc", CPP), ("own.h", OWN))), id="kattis in C++", marks=needs_compiler),
     pytest.param(Checker("testlib", (("c.cpp", TESTLIB),)), id="testlib", marks=needs_compiler),
+    pytest.param(Checker("kattis", (("validate.py", EXITS),), ("max", "100")), id="kattis with os._exit"),
+    pytest.param(
+        Checker("kattis", (("v.cc", TWO_PARTS), ("more/good.cc", GOOD), ("own.h", OWN + DECLARED))),
+        id="kattis in C++ of two parts",
+        marks=needs_compiler,
+    ),
 ]
 RIGHT, WRONG = "n = int(input())\nprint(1, n - 1)", "n = int(input())\nprint(1, n)"
 
@@ -93,8 +105,11 @@ FAILURES = {
     "print('1' * 10**8)": "printed no score",
     "while True: pass": "took more than 3 s",
     "import time\ntime.sleep(99)": "took more than 3 s",
-    "import os\nos._exit(0)": "session broke",
-    "import os\nos.kill(os.getpid(), 9)": "session broke",
+    "import os\nos._exit(0)": "printed no score",
+    "import os\nos.kill(os.getpid(), 9)": "signal 9",
+    "import os\nos.kill(os.getppid(), 9)\nprint(1)": "session broke",
+    "import sys\ngetattr(sys.modules['os'], '_ex' + 'it')(0)": "session broke",
+    "import threading\nthreading.Thread(target=print, args=(0,)).start()\nprint(1)": "printed no score",
     "import sys\nsys.exit(3)": "ended with 3",
     "x = [0] * 10**10\nprint(1)": "MemoryError",
     "def f(n): return f(n + 1)\nf(0)": "RecursionError",

@@ -24,8 +24,9 @@ REFUSED_KINDS = {  # words of type, validation and grading that ask for more tha
     **dict.fromkeys(("score", "scoring-custom"), Reason.scored),
 }
 STATEMENTS = ("problem.en.tex", "problem.en.md", "problem.tex", "problem.md", "problem.en.html", "problem.html")
+TEXTS = (".tex", ".md", ".html")
 VALIDATOR_DIRECTORIES = ("output_validators", "output_validator")  # legacy, 2023-07
-WRONG = ("wrong_answer", "run_time_error")
+WRONG = ("wrong_answer",)  # a crash or a limit may be another one here
 TIME_LIMIT = re.compile(r"^\s*timelimit\s*=\s*[\"']?(\d+(?:\.\d+)?)", re.MULTILINE)
 MAX_FILE_BYTES = 1 << 20  # of a validator's or a submission's source
 HEADERS = (".h", ".hh", ".hpp")
@@ -241,10 +242,11 @@ def title_of(facts: dict[str, Any]) -> str | None:
 def statement_of(package: Path, samples: list[TestCase]) -> str:
     """The statement as text, with the samples as its examples."""
     for directory in ("problem_statement", "statement"):
-        for name in STATEMENTS:
+        others = sorted(path.name for path in (package / directory).glob("problem.*") if path.suffix in TEXTS)
+        for name in (*STATEMENTS, *others):  # another language is better than none
             path = package / directory / name
             if path.is_file():
                 text = plain_statement(text_of(path), path.suffix)
                 shown = [f"Input\n{test.input.strip()}\n\nOutput\n{test.output.strip()}" for test in samples]
                 return "\n\n".join([text, *(["-----Examples-----", *shown] if shown else [])])
-    raise Refused(Reason.empty_statement, "no statement in English, in LaTeX, Markdown or HTML")
+    raise Refused(Reason.empty_statement, "no statement in LaTeX, Markdown or HTML")

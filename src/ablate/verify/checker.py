@@ -35,6 +35,7 @@ ARGUMENTS = {
 # Exit codes: the problem package format of Kattis; testlib.h (ok, wrong answer, presentation error, dirt, unexpected
 # end of file).
 EXITS = {"kattis": {42: True, 43: False}, "testlib": {0: True, 1: False, 2: False, 4: False, 8: False}}
+OWN_PROCESS = re.compile(r"\b(?:_exit|abort|fork|kill|threading|multiprocessing|atexit|signal|subprocess)\b")
 SCORE = re.compile(rb"[01](?:\.\d{1,9})?")
 
 
@@ -80,8 +81,12 @@ def too_long(job: Job) -> str:
 
 
 def runs_in_session(checker: Checker) -> bool:
-    """Whether the session's own process runs the checker, which then nothing but the session's end can stop."""
-    return len(checker.files) == 1 and not is_compiled(checker.files[0][0])
+    """Whether the session's own process runs the checker, which then nothing but the session's end can stop.
+
+    A checker of several files, and one that may end its process or start others, gets a process for every answer.
+    """
+    name, text = checker.files[0]
+    return len(checker.files) == 1 and not is_compiled(name) and not OWN_PROCESS.search(text)
 
 
 def opening(job: Job) -> bytes:
@@ -92,6 +97,7 @@ def opening(job: Job) -> bytes:
             "files": dict(checker.files),
             "main": checker.files[0][0],
             "arguments": [*ARGUMENTS[checker.kind], *(checker.flags if checker.kind == "kattis" else ())],
+            "in_session": runs_in_session(checker),
             "answer_on_stdin": checker.kind == "kattis",
             "cpu_s": job.checker_time_limit_s,
             "wall_s": wall_limit_s(job),

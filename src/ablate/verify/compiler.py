@@ -95,7 +95,7 @@ def build(checker: Checker, place: Path) -> str | None:
         "--chdir",
         "/work",
     ]
-    command += ["g++", *FLAGS, "-o", "checker.new", checker.files[0][0]]
+    command += ["g++", *FLAGS, "-o", "checker.new", *(name for name, _ in checker.files if is_compiled(name))]
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, errors="replace", timeout=COMPILE_S, preexec_fn=limit_output

@@ -189,7 +189,7 @@ def ended(checker, child):
 
 def judge(checker, code):
     """Judge the answer that is laid out; return a reply."""
-    if code is not None and len(checker["files"]) == 1:
+    if checker["in_session"]:
         status, stopped = run_python(checker, code) << 8, False
     else:
         status, stopped = ended(checker, spawned(checker) if code is None else in_a_child(checker, code))
