@@ -39,7 +39,7 @@ export VLLM_NO_USAGE_STATS=1
 # vLLM would compile FlashInfer's sampler and never use it: a request with a seed takes vLLM's own.
 export VLLM_USE_FLASHINFER_SAMPLER="${VLLM_USE_FLASHINFER_SAMPLER-0}"
 # Compiled kernels, on a disk of the node's own: 32 servers that share one directory over a network wait for its locks.
-ABLATE_NODE_CACHE="${ABLATE_NODE_CACHE-${TMPDIR:-/tmp}/ablate-cache-$(id -u)}"
+ABLATE_NODE_CACHE="${ABLATE_NODE_CACHE-/tmp/ablate-cache-$(id -u)}" # private: slurm/node_cache.sh makes it on each node
 export ABLATE_NODE_CACHE
 export VLLM_CACHE_ROOT="${VLLM_CACHE_ROOT-$ABLATE_NODE_CACHE/vllm}"
 export TORCHINDUCTOR_CACHE_DIR="${TORCHINDUCTOR_CACHE_DIR-$ABLATE_NODE_CACHE/inductor}"

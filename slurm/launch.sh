@@ -98,6 +98,7 @@ if [ -z "${ABLATE_DRY_RUN-}" ] && [ -z "${ABLATE_REQUEUE_FILE-}" ]; then
   ABLATE_REQUEUE_FILE=$(mktemp --dry-run) # ablate.train creates it to be queued again
   export ABLATE_REQUEUE_FILE
 fi
+source "$ABLATE_ROOT/slurm/node_cache.sh"
 asked=
 child=
 stop_lead=(--shutdown-timeout "$ABLATE_STOP_LEAD_S") # torchrun kills its ranks 30 s after it has passed TERM on to them

@@ -2,6 +2,7 @@
 # One server of multinode.sbatch: run the command given as arguments, and run it again whenever it ends.
 # The client notices that a server was restarted, and gives it weights again with the next update.
 set -uo pipefail
+source "$ABLATE_ROOT/slurm/node_cache.sh"
 is_asked=
 child=
 trap 'is_asked=1; kill -TERM -- "-$child" 2> /dev/null' TERM INT

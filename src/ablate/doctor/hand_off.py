@@ -42,7 +42,6 @@ from ablate.trainer.batching import make_batch
 
 START_LIMIT_S = 600.0
 MESSAGE_MIB, NUM_MESSAGES = 256, 4
-OTHER_GPU = "1"
 
 
 def hand_off(config: RunConfig) -> list[Finding]:
@@ -56,7 +55,8 @@ def hand_off(config: RunConfig) -> list[Finding]:
     with tempfile.TemporaryDirectory(prefix="ablate-doctor-") as scratch:
         first, second = (write_model(Path(scratch) / str(seed), seed) for seed in (1, 2))
         engine = server_config(config.rollout.engine, scratch)
-        with server_of(first, engine, OTHER_GPU if num_gpus else "", Path(scratch) / "log") as url:
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES") or "0,1"  # of this process, which need not begin with 0
+        with server_of(first, engine, visible.split(",")[1] if num_gpus else "", Path(scratch) / "log") as url:
             return [checked(config, first, second, replace(engine, urls=[url]))]
 
 
