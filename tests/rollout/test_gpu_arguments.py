@@ -57,3 +57,4 @@ def test_vllm_reads_every_argument_and_accepts_the_model_with_them(words, tmp_pa
     model_config = found.create_model_config()
     assert model_config.max_model_len == config.longest_context
     assert str(model_config.dtype) == "torch.bfloat16"
+    assert str(model_config.head_dtype) == "torch.float32"
