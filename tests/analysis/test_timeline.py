@@ -15,6 +15,7 @@ from ablate.records.trace import Trace, name_of_row
 from ablate_analysis import gantt, overlap
 from ablate_analysis.figures import timeline
 from ablate_analysis.load import load_experiment, read_run
+from ablate_analysis.pages.timeline import whole_run
 from ablate_analysis.render import plain
 from ablate_analysis.timeline import (
     both,
@@ -175,3 +176,25 @@ def test_the_chart_has_a_row_for_every_resource_and_shows_the_longest_lag(timed_
 
 def test_points_of_time_in_both():
     assert both([(0, 4), (6, 8)], [(1, 2), (3, 7)]) == [(1, 2), (3, 4), (6, 7)]
+
+
+def test_the_whole_run_is_drawn_without_the_time_between_attempts_and_idle_is_what_nobody_worked(tmp_path):
+    trace = Trace(tmp_path)
+    names = [name_of_row("trainer", 0), name_of_row("engine", 1)]
+    later = 5000.0  # a second attempt
+    spans = [
+        {**span("wait_batch", (0.0, 4.0), {"step": 1}), "tid": 0},
+        {**span("sample", (0.0, 4.0), {"step": 1}), "tid": 1},
+        {**span("update", (4.0, 5.0), {"step": 1}), "tid": 0},
+        {**span("update", (later, later + 5.0), {"step": 2}), "tid": 0},
+    ]
+    trace.path.write_text("[\n" + "".join(json.dumps(event) + ",\n" for event in (*names, *spans)))
+    whole = whole_run(trace)
+    assert whole["seconds"] == pytest.approx(10.0)
+    assert whole["cuts"] == [pytest.approx(5.0)]
+    assert {row["name"]: row["idle"] for row in whole["rows"]} == {
+        "trainer": pytest.approx(0.4),
+        "engine": pytest.approx(0.6),
+    }
+    assert [step for step, *_ in whole["steps"]] == [1, 2]
+    assert [bar[2] for bar in whole["rows"][0]["bars"]] == ["wait_batch", "update"], "what is adjacent is one bar"

@@ -17,7 +17,8 @@ from ablate.estimate.collect import BatchWork, Pool, collect
 from ablate.estimate.decode import EngineSpeed
 from ablate.estimate.lengths import recorded_lengths, resampled
 from ablate.estimate.memory import rank_memory, rank_parameters
-from ablate.estimate.page import number
+from ablate.estimate.page import number, spoken_hours
+from ablate.estimate.problems import num_eval_problems
 from ablate.estimate.run import StepSeconds
 from ablate.estimate.schedule import num_evaluations
 from ablate.estimate.settings import estimate_settings
@@ -269,3 +270,19 @@ def test_a_faster_device_and_a_shorter_context_shorten_the_run():
         return estimator.run().hours
 
     assert hours("b200", "context.stages=[{length:16384,steps:600}]") < hours("b200") < hours("h200")
+
+
+def test_the_problems_of_an_evaluation_are_counted_where_their_file_is_there():
+    _, assumptions = estimate_settings([])
+    assert num_eval_problems(configuration("experiment=tiny"), assumptions) == 108
+    assert num_eval_problems(configuration("experiment=nouscoder_14b"), assumptions) == 454
+    missing = configuration("experiment=tiny", "data.eval=nowhere.jsonl")
+    assert num_eval_problems(missing, assumptions) == assumptions.eval_problems
+
+
+SAID = {57938.2: "57,938 device hours", 0.2: "12 device minutes", 0.01: "36 device seconds"}
+
+
+@pytest.mark.parametrize(("hours", "said"), SAID.items())
+def test_a_short_time_is_said_in_minutes_or_seconds(hours, said):
+    assert spoken_hours(hours) == said
