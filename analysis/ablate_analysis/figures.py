@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from ablate_analysis import alt_texts, effects, gantt, plots
 from ablate_analysis.compare import Comparison
 from ablate_analysis.curves import compute_spent
-from ablate_analysis.load import Experiment, Run, printed_name, tidy_metrics
+from ablate_analysis.load import Experiment, Run
 
 
 @dataclass(frozen=True)
@@ -78,18 +78,6 @@ def learning_curves(experiment: Experiment, window: int, confidence: float) -> P
     )
     note = f"Thin: seeds. Thick: mean, with its {confidence:.0%} interval. Grey: the other cells. {averaged(window)}"
     return Plot("learning_curves", "Learning curves", note, figure, pass_rates(experiment.metrics, experiment.names))
-
-
-def partial_curves(experiment: Experiment, window: int, confidence: float) -> Plot | None:
-    """The learning curves of every run, unfinished ones included; None before the first step of any run."""
-    metrics = tidy_metrics(experiment.every_run, [])
-    if "rollout/pass_rate" not in set(metrics["name"]):
-        return None
-    cells = sorted({run.cell for run in experiment.every_run}, key=lambda cell: (cell != experiment.baseline, cell))
-    names = {cell: next(printed_name(run) for run in experiment.every_run if run.cell == cell) for cell in cells}
-    figure = plots.learning_curves(metrics, names, "rollout/pass_rate", window, confidence, "pass rate of rollouts")
-    note = f"Every run so far; a curve ends where its run is. {averaged(window)}"
-    return Plot("partial_curves", "Learning curves so far", note, figure, pass_rates(metrics, names))
 
 
 def pass_rates(metrics: pd.DataFrame, names: Mapping[str, str]) -> str:

@@ -75,7 +75,9 @@ def figures_section(figures: Sequence[PageFigure], files: Sequence[Plot], folder
     for plot in files:
         png, svg = style.save(plot.figure, folder, plot.name)
         links.append(
-            Markup('<li>{}: <a href="{}">PNG</a>, <a href="{}">SVG</a></li>').format(plot.title, png.name, svg.name)
+            Markup('<li>{}: <a href="{}" title="{}">PNG</a>, <a href="{}">SVG</a></li>').format(
+                plot.title, png.name, plot.alt, svg.name
+            )
         )
     body = Markup(
         '<div class="figures">{}</div><details class="files"><summary>For print</summary><ul>{}</ul></details>'
