@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 experiment ?= tiny
 
-.PHONY: conformance help setup setup-gpu bubblewrap atropos ablation test notebooks report campaign lint clean
+.PHONY: check conformance help setup setup-gpu bubblewrap atropos ablation test notebooks report campaign lint clean
 
 help: ## list these targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -53,6 +53,10 @@ report: setup ## write the report of experiment=NAME
 
 test: setup ## run the whole test suite
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 15
+
+check: setup ## what a small change needs: ruff, layers, configurations, laws
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 tests/test_layers.py tests/test_config.py tests/objectives/test_laws.py tests/objectives/test_golden_cases.py
 
 notebooks: setup ## make every table and figure of experiment=NAME, from the runs in outputs/
 	@$(BIN)/python -m ablate_analysis.notebooks experiment=$(experiment)
