@@ -76,7 +76,8 @@ def rollout(step: int, index: int) -> dict[str, Any]:
     verdict = "accepted" if passed else ("wrong_answer", "time_limit")[index % 2]
     text = f"{attack(index)}\n```python\n{PROGRAM}```\n" if index % 10 else attack(index)
     return {
-        "step": step, "problem_id": f"p{index // GROUP} {attack(index // GROUP)}", "difficulty": "easy",
+        "step": step, "group": index // GROUP, "problem_id": f"p{index // GROUP} {attack(index // GROUP)}",
+        "difficulty": "easy",
         "statement": f"Print 42. {attack(index // GROUP + 1)}", "prompt": f"<|im_start|>Print 42.{attack(index)}",
         "sample": index % GROUP, "seed": index, "prompt_ids": [1, 2], "response_ids": [7] * length,
         "rollout_logp": [-0.5] * length, "old_logp": [-0.5] * length, "text": text, "finished": length < 80,
