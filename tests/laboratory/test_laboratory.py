@@ -197,7 +197,8 @@ def test_during_repeats_the_earlier_updates_and_looks_at_the_rows_of_the_last_on
     config = parse(OmegaConf.load(run.config_path))
     objective, recorded = build(config.objective), read_step(run, 2)
     trainer = open_trainer(config, ensure_model(config))
-    batch = batches_at(CheckpointPlace(run.checkpoints_path, 1, 2, "during"), trainer, recorded, objective)(objective)
+    place = CheckpointPlace(run.checkpoints_path, 1, 2, "during")
+    batch = batches_at(place, trainer, recorded, objective, config.seed, needs_entropy=False)(objective)
     assert batch.num_rows == 12
     assert batch.weight_BT.sum().item() == pytest.approx(1.0, abs=1e-5)
     trainer.update(training_part(batch, torch.arange(batch.num_rows), objective), objective)
