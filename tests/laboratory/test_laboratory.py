@@ -150,8 +150,8 @@ def test_a_problem_that_is_drawn_twice_in_a_row_is_two_groups(recorded_run):
     assert [each.sample for each in (*before.completions, *last.completions)] == list(range(12))
 
 
-def test_older_records_without_the_number_of_the_group_are_cut_where_samples_begin_anew():
-    rows = [{"problem_id": "a", "sample": sample} for sample in (0, 1, 0, 1)] + [{"problem_id": "b", "sample": 0}]
+def test_groups_are_cut_by_their_number_and_not_by_their_problem():
+    rows = [{"problem_id": "a", "group": number} for number in (0, 0, 1, 1)] + [{"problem_id": "b", "group": 2}]
     assert [len(group) for group in cut_into_groups(rows)] == [2, 2, 1]
 
 
