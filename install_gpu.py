@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -75,7 +76,8 @@ def main() -> int:
     subprocess.run([*install, "-r", str(PINNED)], check=True)
     command = [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
     site = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES") / 2**30
+    available = re.search(r"^MemAvailable: +([0-9]+) kB$", Path("/proc/meminfo").read_text(), re.MULTILINE)
+    memory_gib = int(available[1]) / 2**20  # free pages alone would not count the cache of files
     environment = os.environ | build_environment(Path(site), memory_gib, len(os.sched_getaffinity(0)))
     subprocess.run([*install, "--no-build-isolation", *ENGINE], env=environment, check=True)
     subprocess.run([python, "-c", "import transformer_engine.pytorch"], check=True)

@@ -52,7 +52,9 @@ if [ -n "$doctor" ]; then
   request_node
   num_nodes=1
   [ "$template" = multinode.sbatch ] && num_nodes=$((ABLATE_TRAINER_NODES + ABLATE_GENERATION_NODES))
-  command=(srun "${options[@]}" "--nodes=$num_nodes" --ntasks-per-node=1 --label "$ABLATE_PYTHON" -m ablate.doctor "${words[@]}")
+  command=(srun "${options[@]}" "--nodes=$num_nodes" --ntasks-per-node=1 --label)
+  # shellcheck disable=SC2016 # expanded on the node
+  command+=(bash -c 'source slurm/node_cache.sh; exec "$@"' doctor "$ABLATE_PYTHON" -m ablate.doctor "${words[@]}")
   if [ -n "$dry_run" ]; then printf '%q ' "${command[@]}"; printf '\n'; exit; fi
   exec "${command[@]}"
 fi

@@ -13,6 +13,7 @@ import torch
 import torch.distributed as dist
 from torch.utils._pytree import tree_leaves
 
+from ablate.rollout.weights import shared as shared_memory
 from ablate.rollout.weights.buckets import MessageLayout, buckets, open_group, unpacked
 from ablate.rollout.weights.shared import SharedBuffer, SharedReader
 
@@ -139,3 +140,43 @@ def test_an_nccl_group_is_made_without_a_watchdog_that_would_end_the_process(mon
     open_group(dist.HashStore(), 0, 1, torch.device("cuda"), 1)
     assert seen == ["1"]
     assert "TORCH_NCCL_BLOCKING_WAIT" not in os.environ
+
+
+class PinnedRanges:
+    """The CUDA runtime's book of pinned ranges, which refuses a range that overlaps one that it has."""
+
+    def __init__(self) -> None:
+        self.ranges: dict[int, int] = {}
+        self.refused = 0
+
+    def cudaHostRegister(self, address: int, num_bytes: int, _flags: int) -> int:
+        if any(address < start + size and start < address + num_bytes for start, size in self.ranges.items()):
+            self.refused += 1
+            return 712
+        self.ranges[address] = num_bytes
+        return 0
+
+    def cudaHostUnregister(self, address: int) -> int:
+        return 0 if self.ranges.pop(address, None) else 713
+
+
+def test_memory_is_unpinned_before_it_is_mapped_anew(monkeypatch):
+    """Messages grow within a hand-off, and every hand-off begins with the first one again."""
+    runtime = PinnedRanges()
+    monkeypatch.setattr(shared_memory, "cuda_runtime", lambda: runtime)
+    shared, reader = SharedBuffer(), SharedReader()
+    for size in (2, 3, 1, 2, 3, 4):
+        buffer = torch.arange(size * 2**20, dtype=torch.int64).view(torch.uint8)[: size * 2**20]
+        num_mapped = shared.put(buffer)
+        assert torch.equal(reader.take(shared.path, num_mapped, len(buffer), torch.device("cpu")), buffer)
+        assert len(runtime.ranges) == 2
+    assert runtime.refused == 0
+
+
+def test_memory_that_cannot_be_pinned_is_copied_all_the_same(monkeypatch):
+    runtime = PinnedRanges()
+    runtime.cudaHostRegister = lambda *_: 712
+    monkeypatch.setattr(shared_memory, "cuda_runtime", lambda: runtime)
+    shared, reader = SharedBuffer(), SharedReader()
+    buffer = torch.arange(100, dtype=torch.uint8)
+    assert torch.equal(reader.take(shared.path, shared.put(buffer), 100, torch.device("cpu")), buffer)

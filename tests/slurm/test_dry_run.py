@@ -279,12 +279,15 @@ def test_a_nodes_cache_of_kernels_is_private_and_no_directory_of_others_is_chang
     """What it holds runs as this user."""
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "link").symlink_to("elsewhere")
-    (tmp_path / "open").mkdir(mode=0o755)
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o777)
+    (tmp_path / "readable").mkdir()
+    (tmp_path / "readable").chmod(0o755)  # as an engine makes it that starts before this script
     script = f"source {shlex.quote(str(ROOT / 'slurm' / 'node_cache.sh'))}"
-    for name, code in (("own", 0), ("own", 0), ("link", 2), ("open", 2)):
+    for name, code in (("own", 0), ("own", 0), ("readable", 0), ("link", 2), ("open", 2)):
         environment = {"PATH": os.environ["PATH"], "ABLATE_NODE_CACHE": str(tmp_path / name)}
         done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, env=environment)
         assert done.returncode == code, done.stderr
         assert code == 0 or "set ABLATE_NODE_CACHE to a new directory" in done.stderr
     assert (tmp_path / "own").stat().st_mode & 0o777 == 0o700
-    assert (tmp_path / "open").stat().st_mode & 0o777 == 0o755
+    assert (tmp_path / "open").stat().st_mode & 0o777 == 0o777

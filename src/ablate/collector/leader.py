@@ -92,6 +92,9 @@ class Collector:
             self._put((layout, self._shared.path, self._shared.put(buffer)))
             while (answer := self._take()) is not TAKEN:
                 self._keep(answer)
+                if loaded.number in self._answers:  # it has failed, and takes no more messages
+                    loaded.result()
+                    return
         self._put(None)
         if loaded.result():
             self._version = version

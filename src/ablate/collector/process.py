@@ -70,6 +70,7 @@ class Worker:
 
     def __init__(self, line: Connection, answers: SimpleQueue[Any]) -> None:
         self.line, self.answers = line, answers
+        self.reader = SharedReader()
         self.sampling: Sampling
 
     def open(self, config: RunConfig, model_dir: Path, run: Path) -> None:
@@ -86,12 +87,12 @@ class Worker:
 
     def load_weights(self, context_length: int, version: WeightsVersion) -> bool:
         """Hand the weights that follow on the line to the engine; return whether it has all of them now."""
-        reader, device = SharedReader(), torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
         def tensors() -> Iterator[tuple[str, Tensor]]:
             while (each := self.line.recv()) is not None:
                 layout, path, num_mapped = each
-                buffer = reader.take(path, num_mapped, layout.num_bytes, device)
+                buffer = self.reader.take(path, num_mapped, layout.num_bytes, device)
                 self.answers.put(TAKEN)  # the leader may write the next message over this one
                 yield from unpacked(layout, buffer)
 

@@ -6,12 +6,59 @@ takes a file descriptor out of the sender's process (pidfd_getfd), which Yama an
 
 from __future__ import annotations
 
-import ctypes
 import mmap
 import os
+import threading
+from typing import Any
 
 import torch
 from torch import Tensor
+
+
+class Mapped:
+    """The memory behind a descriptor as bytes. Where there is a GPU it is pinned, so that copies run at full rate.
+
+    The driver keeps a pinned range until it is told otherwise, also after the memory is gone: ``close`` tells it.
+    """
+
+    def __init__(self, fd: int, num_bytes: int) -> None:
+        area = mmap.mmap(fd, num_bytes)
+        self.bytes: Tensor | None = torch.frombuffer(area, dtype=torch.uint8)
+        self._is_pinned = pinning("cudaHostRegister", self.bytes.data_ptr(), num_bytes, 0)
+
+    def close(self) -> None:
+        """Unmap it, once no view of it is left."""
+        if self._is_pinned:
+            pinning("cudaHostUnregister", self.bytes.data_ptr())
+        self.bytes = None
+
+
+def cuda_runtime() -> Any:
+    """The calls of the CUDA runtime; None without a GPU."""
+    return torch.cuda.cudart() if torch.cuda.is_available() else None
+
+
+def pinning(name: str, *arguments: int) -> bool:
+    """Call the runtime in a thread of its own, and return whether it agreed.
+
+    A refusal stays as the last error of its thread, and the next kernel that the thread starts would raise it. Without
+    pinned memory copies are slower and right.
+    """
+    runtime = cuda_runtime()
+    if runtime is None:
+        return False
+    device = torch.cuda.current_device() if torch.cuda.is_available() else None
+    codes: list[int] = []
+
+    def call() -> None:
+        if device is not None:
+            torch.cuda.set_device(device)
+        codes.append(int(getattr(runtime, name)(*arguments)))
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    thread.join()
+    return codes == [0]
 
 
 class SharedBuffer:
@@ -19,7 +66,8 @@ class SharedBuffer:
 
     def __init__(self) -> None:
         self._fd = os.memfd_create("ablate-hand-off")
-        self._memory: Tensor | None = None
+        self._memory: Mapped | None = None
+        self._num_mapped = 0
 
     @property
     def path(self) -> str:
@@ -28,36 +76,29 @@ class SharedBuffer:
 
     def put(self, buffer: Tensor) -> int:
         """Copy a buffer of bytes from any device into the memory; return how many bytes are mapped."""
-        if self._memory is None or len(self._memory) < len(buffer):
-            self._memory = None  # a mapping that is pinned ends before the next one begins
-            os.ftruncate(self._fd, max(len(buffer), 1))
-            self._memory = mapped(self._fd, max(len(buffer), 1))
-        self._memory[: len(buffer)].copy_(buffer)
-        return len(self._memory)
+        if self._memory is None or self._num_mapped < len(buffer):
+            if self._memory is not None:
+                self._memory.close()
+            self._num_mapped = max(len(buffer), 1)
+            os.ftruncate(self._fd, self._num_mapped)
+            self._memory = Mapped(self._fd, self._num_mapped)
+        self._memory.bytes[: len(buffer)].copy_(buffer)
+        return self._num_mapped
 
 
 class SharedReader:
-    """The receiver's side."""
+    """The receiver's side; one serves all hand-offs, because a mapping is pinned once."""
 
     def __init__(self) -> None:
         self._known: tuple[str, int] | None = None
-        self._memory: Tensor | None = None
+        self._memory: Mapped | None = None
 
     def take(self, path: str, num_mapped: int, num_bytes: int, device: torch.device) -> Tensor:
         """A copy of the first ``num_bytes`` on ``device``; the sender may then write the next message."""
         if self._known != (path, num_mapped):
-            self._memory = None
+            if self._memory is not None:
+                self._memory.close()
             fd = os.open(path, os.O_RDWR)
-            self._memory, self._known = mapped(fd, num_mapped), (path, num_mapped)
+            self._memory, self._known = Mapped(fd, num_mapped), (path, num_mapped)
             os.close(fd)
-        return self._memory[:num_bytes].to(device, copy=True)
-
-
-def mapped(fd: int, num_bytes: int) -> Tensor:
-    """The memory behind a descriptor as bytes; where there is a GPU it is pinned, so that copies run at full rate."""
-    area = mmap.mmap(fd, num_bytes)
-    memory = torch.frombuffer(area, dtype=torch.uint8)
-    if torch.cuda.is_available():
-        address = ctypes.addressof(ctypes.c_char.from_buffer(area))
-        torch.cuda.cudart().cudaHostRegister(address, num_bytes, 0)  # refused, copies are slower and still right
-    return memory
+        return self._memory.bytes[:num_bytes].to(device, copy=True)
