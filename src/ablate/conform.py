@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ablate.check_run import objective_with
-from ablate.cli import objective_names, read_words, run_main
+from ablate.cli import help_page, objective_names, read_words, run_main
 from ablate.errors import UserError
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Match:
 
 def main() -> None:
     if len(sys.argv) < 2 or {"-h", "--help"} & set(sys.argv[1:]):
-        print(__doc__)
+        print(help_page(__doc__))
         return
     places = [word for word in sys.argv[1:] if "=" not in word]
     sys.argv = [sys.argv[0], *(word for word in sys.argv[1:] if "=" in word)]

@@ -216,7 +216,7 @@ def test_a_click_on_a_curve_shows_the_timeline_of_the_step(opened):
         view.page.locator(".chart svg").nth(3).click(position={"x": 60, "y": 40})
         step = int(view.page.eval_on_selector("#timeline-step", "node => node.value"))
         assert step < 10
-        assert "rollout" in view.page.inner_text("#timeline")
+        assert "wait batch" in view.page.inner_text("#timeline")
         place = view.page.locator("#timelines")
         for _ in range(100):  # the page scrolls smoothly
             if abs(place.evaluate("node => node.getBoundingClientRect().top")) < 100:

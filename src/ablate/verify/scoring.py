@@ -102,8 +102,18 @@ def run_in_order(job: Job, run_test: Callable[[int, int], Outcome]) -> Verdict:
     return replace(verdict, cpu_s=cpu_s, peak_mib=peak_mib, passed_second=passed_second)
 
 
+def without_checkers(job: Job, index: int, answer: bytes) -> Judged:
+    return Judged(None, "this backend runs no checkers")
+
+
 def score(
-    job: Job, index: int, report: TestReport, output: int, result: int, out_of_memory: bool, judge: Judge
+    job: Job,
+    index: int,
+    report: TestReport,
+    output: int,
+    result: int,
+    out_of_memory: bool,
+    judge: Judge = without_checkers,
 ) -> Outcome:
     """Score one test.
 
@@ -114,7 +124,7 @@ def score(
         output: descriptor of the file that was the test's standard output.
         result: descriptor of the file for a function's returned value and for an exception's last words.
         out_of_memory: whether the kernel ended a process of this test because its control group was full.
-        judge: asks the job's checker about the output of a test that ended well.
+        judge: asks the job's checker about the output of a test that ended well; a backend may have none.
     """
     if not report.is_confined:  # the program has not run
         if report.complaint.startswith(BROKEN_INPUT):
