@@ -236,7 +236,7 @@ def configuration_sentence(experiment: Experiment, comparison: Comparison, gap: 
 
 
 def indistinct_sentence(comparison: Comparison, gap: Gap) -> str:
-    """The pairs of the same context that show no difference, so that nobody explains noise."""
+    """The pairs of the same context that show no difference, so that no noise is explained."""
     pairs, names = comparison.pairs, comparison.names
     here = pairs[(pairs["context"] == gap.context) & ~pairs["is_clear"]]
     if here.empty:

@@ -34,7 +34,7 @@ KINDS = ("sample", "verify", "verify_alone", "wait_batch", "weights", "old_logp"
          "checkpoint", "records")  # others lie inside these  # fmt: skip
 WAITS = ("wait_batch", "verify_alone")  # the first is no work, and the second lies inside the verifier's work
 FINEST = 1 / 1500  # of the run: shorter gaps between bars of one kind are closed
-LONGEST_GAP_S = 60.0  # a longer time in which nobody worked lies between two attempts, and is cut out
+LONGEST_GAP_S = 60.0  # a longer pause lies between two attempts, and is cut out
 
 
 def whole_run(trace: Trace) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import re
 
 SENTENCE = re.compile(r"(?<=[.!?;:])\s+|\n\s*\n|\n(?=\s*[-*\u2022])")
 # Sentences by which a statement says that several answers are right. Ties that it breaks ("print the smallest") do not
-# say so, and nor do free choices of whoever acts in the story. docs/data.md has their recall and precision.
+# say so, and nor do free choices of a person in the story. docs/data.md has their recall and precision.
 SEVERAL_ANSWERS = tuple(
     re.compile(pattern, re.IGNORECASE | re.VERBOSE)
     for pattern in (

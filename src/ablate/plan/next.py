@@ -92,7 +92,7 @@ def score(runs: Sequence[PlannedRun], cell: str, seed: int) -> float:
 
 
 def note_look(experiment: Path, count: int) -> list[int]:
-    """Record a look at so many seeds, and return the earlier ones, with those that a report took in between."""
+    """Record a look at so many seeds, and return the earlier ones that looks.json holds."""
     path = experiment / LOOKS_FILE
     before = read_json(path)["looks"] if path.is_file() else []
     if count not in before:

@@ -132,7 +132,7 @@ def checker_of(package: Path, facts: dict[str, Any]) -> Checker:
     """The package's own output validator, or the default one.
 
     Raises:
-        Refused: bad_checker for a validator in another language, for several, and for flags that nobody knows.
+        Refused: bad_checker for a validator in another language, for several, and for unknown flags.
     """
     flags = flags_of(package, facts)
     programs = [each for name in VALIDATOR_DIRECTORIES for each in programs_in(package / name)]

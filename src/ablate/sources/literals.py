@@ -25,7 +25,7 @@ STRUCTURE = re.compile(rf"{STRING}|[\[({{]|[\])}}]|[,+\-~*/|&]", re.DOTALL)
 
 
 def parse_json(text: str, parse_int: Callable[[str], Any] | None = None) -> Any:
-    """Parse strict JSON: no NaN, no Infinity; integers that nobody converts where ``parse_int`` is ``str``.
+    """Parse strict JSON: no NaN, no Infinity; integers stay text where ``parse_int`` is ``str``.
 
     Raises:
         Refused: bad_json, too_large, too_deep, not_finite or huge_integer.

@@ -68,7 +68,7 @@ class Broadcast:
         for layout, buffer in buckets(weights, self._bucket_bytes, self._device):
             if self._device is not None:
                 torch.cuda.synchronize()  # the message is complete before another thread's stream sends it
-            if is_first:  # NCCL meets in the first message and waits there for ever: whoever cannot come says so now
+            if is_first:  # NCCL meets in the first message and waits there for ever: a server without room says so now
                 room = {"method": "make_room", "args": [layout.num_bytes]}
                 asyncio.run(self._all("/collective_rpc", lambda _, room=room: room))
                 is_first = False

@@ -75,11 +75,11 @@ def precise_cpu_s(pids: Iterable[str]) -> float:
 
 
 class CpuMeter:
-    """CPU seconds of a test, also those of processes that ended and that nobody waited for.
+    """CPU seconds of a test, also those of processes that ended without a parent waiting for them.
 
     Where a control group counts the container, a test has used what the container has, without this process. Else each
     look counts what living processes have used since the look before. What a process uses after the last look at it is
-    lost if nobody waits for it; ``syscall_filter.build_filter`` sees to it that a process stays to be waited for.
+    lost if no parent waits for it; ``syscall_filter.build_filter`` sees to it that a process stays to be waited for.
 
     Args:
         group: descriptor of the control group's count (v1: cpuacct.usage, v2: cpu.stat), or None.
