@@ -459,7 +459,8 @@ CONTAINED = {
         "import array, os, socket, time\nunix = socket.AF_UNIX\na, b = socket.socketpair(unix, socket.SOCK_DGRAM)\nc, d = socket.socketpair(unix, socket.SOCK_DGRAM)\n"
         "s = socket.socket(unix)\ntry:\n    s.bind('\\0left in a cycle')\n    said = 'contained'\nexcept OSError as error: said = error\n"
         "rights = array.array('i', [a.fileno(), b.fileno(), c.fileno(), d.fileno(), s.fileno()])\n"
-        "for sender in (a, d): sender.sendmsg([b'x'], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])\nprint(said)"
+        "for sender in (a, d):\n    try:\n        sender.sendmsg([b'x'], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])\n"
+        "        said = 'a descriptor was sent'\n    except PermissionError: pass\nprint(said)"
     ),
     "the mount table of the host": (
         "import os\ndef table(): return ''.join(open(f'/proc/self/{n}').read() for n in ('mountinfo', 'mounts', 'mountstats'))\n"

@@ -165,8 +165,6 @@ def run_test(
     row = watch.watch(child, confined, prepared.limits, members, meter, descriptors[1:], idle).to_row()
     for descriptor in descriptors:
         os.close(descriptor)
-    # Closing a unix socket also makes the kernel look for sockets that lie in each other's queues: a program can leave
-    # some, with all their descriptors.
     confined.close()
     return row
 

@@ -26,6 +26,8 @@ TMPFS_OPTIONS = b"size=%d,nr_inodes=%d,mode=755"
 TMPFS_FILES = 4096
 RESULT = 3
 CONFINED = b"confined"
+HOLDING = b"holding"
+SO_PEEK_OFF = 42
 MAX_WORDS = 1000
 
 
@@ -113,8 +115,10 @@ def confine(walls: Walls, source: bytes, limits: dict, descriptors: list[int], t
     write_file(PATH, source)
     arguments = arrange_descriptors(descriptors, limits["mode"])
     kernel.make(walls.limits)
+    if held:
+        hold(told, held)
     walls.give_up_rights()
-    tell(told, CONFINED + repr(time.monotonic()).encode(), held)
+    told.send(CONFINED + repr(time.monotonic()).encode())
     told.detach()
     os.closerange(RESULT + 1, FILE_OUTPUT)
     os.closerange(
@@ -139,14 +143,25 @@ def arguments_in(source: int) -> list:
             raise BrokenInput(f"{BROKEN_INPUT}: {error}") from None
 
 
-def tell(told: _socket.socket, words: bytes, held: list[int]) -> None:
-    """Send the words, and descriptors that stay open in the socket, where nobody takes them out, until it is closed."""
-    rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, b"".join(number.to_bytes(4, "little") for number in held))]
-    told.sendmsg([words], rights if held else [])
+def hold(told: _socket.socket, held: list[int]) -> None:
+    """Send descriptors that stay open in the socket, where nobody takes them out, until the watcher closes it.
+
+    This comes before the walls are complete: behind them, no descriptor can be sent.
+    """
+    numbers = b"".join(number.to_bytes(4, "little") for number in held)
+    told.sendmsg([HOLDING], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, numbers)])
 
 
 def heard(words: _socket.socket) -> bytes:
-    """What the test has said so far; the message stays in the socket, and with it what it holds."""
+    """What the test has just said; every message stays in the socket, and with it what it holds."""
+    said = peek(words)
+    if said == HOLDING:
+        words.setsockopt(_socket.SOL_SOCKET, SO_PEEK_OFF, len(HOLDING))  # from now on, look behind it
+        said = peek(words)
+    return said
+
+
+def peek(words: _socket.socket) -> bytes:
     try:
         return words.recv(MAX_WORDS, _socket.MSG_PEEK)
     except BlockingIOError:  # it has not said it yet
