@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from ablate.config import ComparisonConfig
 from ablate.errors import UserError
-from ablate_analysis import design, effects, further_scores, longer_context, render, selection, tables
+from ablate_analysis import design, effects, further_scores, longer_context, render, selection, tables, tuning
 from ablate_analysis.compare import Comparison, Settings, compare
 from ablate_analysis.figures import all_figures
 from ablate_analysis.findings import findings, published_caveat
@@ -218,7 +218,8 @@ def about_finished_runs(
     experiment: Experiment, config: ReportConfig, declared: ComparisonConfig, warned: Sequence[str]
 ) -> Finished:
     """Compare the finished runs, and write their figures and the tables that are not in the page."""
-    labels = [*labels_of(experiment, config, declared), *design.early_label(declared, bool(warned))]
+    doubts, stages = tuning.stages(experiment, declared.tuned_in)
+    labels = [*labels_of(experiment, config, declared), *design.early_label(declared, bool(warned)), *doubts]
     settings = Settings(
         declared.baseline,
         config.resamples,
@@ -248,7 +249,7 @@ def about_finished_runs(
     published = tables.published_tables(declared.published)
     caveat = published_caveat() if published else ""
     sentences = [*filter(None, [*warned, declared.note]), *labels, *said]
-    write_text_tables(folder, experiment, comparison, [main, *published, *more], root, sentences, caveat)
+    write_text_tables(folder, experiment, comparison, [main, *stages, *published, *more], root, sentences, caveat)
     runs = Section("pages", "Runs", render.to_html(tables.runs_table(experiment, root, config.run_pages)))
     first, others = first_figures(experiment, comparison), further_figures(experiment, comparison, config.window)
     plotted = [] if config.live else all_figures(experiment, comparison, config.window)
@@ -257,6 +258,7 @@ def about_finished_runs(
         why_section(why, heat, config.run_pages),
         figures_section(others, plotted, folder),
         Section("findings", "All findings", bullets(said, "findings")),
+        *(Section("stages", table.title, render.to_html(table)) for table in stages),
         Section("scores", "Scores and their runs", render.to_html(main)),
         runs,
         *([published_section(published, caveat)] if published else []),

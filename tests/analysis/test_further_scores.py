@@ -56,7 +56,7 @@ def test_pass_at_k_needs_verdicts_of_all_samples(comparison):
 
 def test_the_looks_of_a_declared_design_are_those_that_the_finished_seeds_allow(main_runs, comparison):
     declared = ComparisonConfig(
-        factors=["objective"], baseline="grpo", min_seeds=2, longer_context=None, note=None,
+        factors=["objective"], baseline="grpo", min_seeds=2, longer_context=None, tuned_in=None, note=None,
         design=DesignConfig(cell="dapo", context=160, effect=0.1, looks=[2, 16], alpha=0.05, futility=0.0),
     )  # fmt: skip
     (look,) = design.looks_of(main_runs, comparison, declared)

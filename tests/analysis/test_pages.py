@@ -24,7 +24,7 @@ CONFIG = ReportConfig(
     folder="", on_extra_factor="label", pass_at=1, resamples=200, confidence=0.95, power=0.8, seed=0, window=3
 )
 DECLARED = ComparisonConfig(
-    ["objective"], "dapo", min_seeds=1, longer_context=None, design=None, note=ATTACKS[0], published=[]
+    ["objective"], "dapo", min_seeds=1, longer_context=None, design=None, tuned_in=None, note=ATTACKS[0], published=[]
 )
 SIDE_FILE = re.compile(r'ablate\.receive\("[a-z0-9_/]+","[A-Za-z0-9+/=]+"\);\n')
 

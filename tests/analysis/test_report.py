@@ -44,7 +44,14 @@ CONFIG = ReportConfig(
 
 FACTORS = ["objective.ratio", "objective.weight", "objective.clip_low", "objective.clip_high"]
 DECLARED = ComparisonConfig(
-    FACTORS, "ratio=token-weight=sequence_mean", min_seeds=2, longer_context=None, design=None, note=None, published=[]
+    FACTORS,
+    "ratio=token-weight=sequence_mean",
+    min_seeds=2,
+    longer_context=None,
+    design=None,
+    tuned_in=None,
+    note=None,
+    published=[],
 )
 MAIN = replace(DECLARED, factors=["objective"], baseline="grpo")
 

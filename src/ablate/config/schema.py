@@ -266,6 +266,7 @@ class ComparisonConfig:
     min_seeds: int = MISSING  # with fewer matched seeds the report compares no cell with the baseline
     longer_context: LongerContextConfig | None = MISSING  # a comparison that is fixed before the runs
     design: DesignConfig | None = MISSING  # a sweep that stops when its comparison is decided (ablate.plan next=true)
+    tuned_in: str | None = MISSING  # the experiment that chose each objective's optim.lr, for a report of both stages
     note: str | None = MISSING  # what a reader must know before any number: the report's first sentence
     published: list[str] = MISSING  # sources of numbers that others published, to show apart
 
