@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import shutil
 import subprocess
 import sys
 import sysconfig
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent / "src"))
+
+from ablate.process.memory import usable_bytes
 
 PINNED = Path(__file__).parent / "requirements.txt"
 ENGINE = [f"{name}==2.11.0" for name in ("transformer_engine", "transformer_engine_cu13", "transformer_engine_torch")]
@@ -76,8 +79,7 @@ def main() -> int:
     subprocess.run([*install, "-r", str(PINNED)], check=True)
     command = [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
     site = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    available = re.search(r"^MemAvailable: +([0-9]+) kB$", Path("/proc/meminfo").read_text(), re.MULTILINE)
-    memory_gib = int(available[1]) / 2**20  # free pages alone would not count the cache of files
+    memory_gib = usable_bytes(now=True) / 2**30
     environment = os.environ | build_environment(Path(site), memory_gib, len(os.sched_getaffinity(0)))
     subprocess.run([*install, "--no-build-isolation", *ENGINE], env=environment, check=True)
     subprocess.run([python, "-c", "import transformer_engine.pytorch"], check=True)

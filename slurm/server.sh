@@ -1,8 +1,17 @@
 #!/usr/bin/env bash
-# One server of multinode.sbatch: run the command given as arguments, and run it again whenever it ends.
+# One server of multinode.sbatch: run the command given after its GPUs, and run it again whenever it ends. The
+# numbers of the GPUs count those that SLURM gives to this job: on a shared node they need not begin with 0.
 # The client notices that a server was restarted, and gives it weights again with the next update.
 set -uo pipefail
 source "$ABLATE_ROOT/slurm/node_cache.sh"
+devices=$1
+shift
+if [ -n "${CUDA_VISIBLE_DEVICES-}" ] && [ "$devices" != none ]; then
+  IFS=, read -r -a given <<< "$CUDA_VISIBLE_DEVICES"
+  IFS=, read -r -a numbers <<< "$devices"
+  devices=$(for number in "${numbers[@]}"; do printf '%s\n' "${given[number]}"; done | paste -sd,) || exit 2
+fi
+export CUDA_VISIBLE_DEVICES=$devices
 is_asked=
 child=
 trap 'is_asked=1; kill -TERM -- "-$child" 2> /dev/null' TERM INT

@@ -31,7 +31,7 @@ ORDER = {  # the most valuable first, after the import that all need; seconds of
     "checkpoints": 90,
     "projection": 45,
     "hand_off": 45,
-    "kills": 180,
+    "kills": 300,  # seven processes, each of which imports everything
 }
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from ramp_up import PYTHON, words_after
@@ -18,6 +21,7 @@ from ablate.config import parse
 from ablate.doctor import hand_off, links, machine, sandbox
 from ablate.doctor.child import in_child
 from ablate.doctor.finding import FAILED, NOT_NEEDED, OK, WARNING, Finding, exit_code, run_check, table
+from ablate.process.memory import usable_bytes
 
 
 @pytest.fixture(scope="module")
@@ -116,10 +120,32 @@ def test_a_machine_with_gpus_needs_cpus_and_memory_for_its_servers_and_ranks(mon
     monkeypatch.setattr("torch.cuda.device_count", lambda: 8)
     for cpus, gigabytes, status in ((64, 1000, OK), (31, 1000, FAILED), (64, 200, FAILED)):
         monkeypatch.setattr("os.sched_getaffinity", lambda _, cpus=cpus: range(cpus))
-        monkeypatch.setattr(machine, "usable_memory", lambda gigabytes=gigabytes: gigabytes * 1e9)
+        monkeypatch.setattr(machine, "usable_bytes", lambda gigabytes=gigabytes: gigabytes * 1e9)
         (finding,) = machine.cpus_and_memory(wanted)
         assert finding.status == status, finding
     assert "8 trainer ranks needs 24 CPUs and 418 GB" in finding.says
+
+
+@pytest.mark.parametrize(
+    ("line", "limits", "expected"),
+    [
+        ("0::/", {}, 64 * 2**30),
+        ("0::/job_7/step_0/task_0", {"job_7/memory.max": "17179869184\n", "job_7/step_0/memory.max": "max\n"}, 2**34),
+        ("0::/elsewhere", {"memory.max": "17179869184\n"}, 2**34),  # a container sees its own group as the root
+        ("9:cpu,memory:/job_7/task_0", {"memory/job_7/memory.limit_in_bytes": "17179869184\n"}, 2**34),
+        ("9:cpu:/job_7", {"memory/job_7/memory.limit_in_bytes": "17179869184\n"}, 64 * 2**30),
+    ],
+)
+def test_memory_is_what_the_group_of_a_job_leaves_to_its_tasks(tmp_path, line, limits, expected):
+    proc, groups = tmp_path / "proc", tmp_path / "groups"
+    (proc / "self").mkdir(parents=True)
+    (proc / "meminfo").write_text(f"MemTotal: {64 * 2**20} kB\nMemAvailable: {32 * 2**20} kB\n")
+    (proc / "self" / "cgroup").write_text(line + "\n")
+    for name, text in limits.items():
+        (groups / name).parent.mkdir(parents=True, exist_ok=True)
+        (groups / name).write_text(text)
+    assert usable_bytes(proc, groups) == expected
+    assert usable_bytes(proc, groups, now=True) == min(expected, 32 * 2**30)
 
 
 def test_kernels_are_compiled_at_run_time_only_where_there_is_a_compiler(monkeypatch, config, tmp_path):
@@ -135,12 +161,14 @@ def test_kernels_are_compiled_at_run_time_only_where_there_is_a_compiler(monkeyp
 
 
 def find_links(number, outputs, line):
-    os.environ |= {"SLURM_JOB_ID": "7", "SLURM_JOB_NUM_NODES": "2", "SLURM_PROCID": str(number)}
+    os.environ |= {"SLURM_JOB_ID": "7", "SLURM_STEP_ID": "1", "SLURM_JOB_NUM_NODES": "2", "SLURM_PROCID": str(number)}
     line.send(links.links_between_nodes(parse(compose([f"paths.outputs={outputs}"]))))
 
 
 def test_two_nodes_measure_the_link_between_them(tmp_path, config):
     assert links.links_between_nodes(config)[0].status == NOT_NEEDED
+    earlier = tmp_path / ".doctor-7.0-store"
+    earlier.write_text("localhost 9")  # of a doctor before this one, in the same allocation
     context = multiprocessing.get_context("spawn")
     pairs = [context.Pipe(duplex=False) for _ in range(2)]
     nodes = [
@@ -154,6 +182,46 @@ def test_two_nodes_measure_the_link_between_them(tmp_path, config):
         (finding,) = ours.recv()
         assert finding.status == OK
         assert "2 nodes broadcast to each other: gloo" in finding.says
+    assert earlier.read_text() == "localhost 9"
+
+
+def measure_links():
+    links.links(parse(compose([])))
+
+
+def children_of(pid):
+    listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True).stdout
+    return [int(word) for word in listed.split()]
+
+
+def has_torch(pid):
+    try:
+        return "libtorch" in Path(f"/proc/{pid}/maps").read_text()
+    except OSError:
+        return False
+
+
+def test_ranks_that_hang_end_with_the_check_that_the_doctor_gives_up():
+    check = multiprocessing.get_context("spawn").Process(target=measure_links)
+    check.start()
+    end = time.monotonic() + 200
+    while len(ranks := [pid for pid in children_of(check.pid) if has_torch(pid)]) < 2:
+        assert check.is_alive()
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    for rank in ranks:
+        os.kill(rank, signal.SIGSTOP)  # as deaf as a rank in a collective of NCCL
+    check.kill()
+    check.join()
+    try:
+        end = time.monotonic() + 20
+        while left := [rank for rank in ranks if Path(f"/proc/{rank}").exists()]:
+            assert time.monotonic() < end, left
+            time.sleep(0.1)
+    finally:
+        for rank in ranks:
+            with suppress(ProcessLookupError):
+                os.kill(rank, signal.SIGKILL)
 
 
 def test_the_collectors_memory_is_tried_where_a_run_uses_it(config):
@@ -185,8 +253,10 @@ def test_nodes_that_do_not_see_each_other_s_files_are_told(monkeypatch, tmp_path
     wanted = replace(config, paths=replace(config.paths, outputs=str(tmp_path)))
     (finding,) = machine.shared_disk(wanted)
     assert (finding.status, "1 of 2 nodes" in finding.says) == (FAILED, True)
-    (tmp_path / ".doctor-7" / "another-node").touch()
+    (tmp_path / ".doctor-7.0" / "another-node").touch()
     assert machine.shared_disk(wanted)[0].status == OK
+    monkeypatch.setenv("SLURM_STEP_ID", "1")  # another doctor in the same allocation
+    assert machine.shared_disk(wanted)[0].status == FAILED
 
 
 def test_a_sandbox_that_lets_a_hostile_program_out_is_a_failure(monkeypatch, config):

@@ -33,6 +33,11 @@ class NeverReturns:
         threading.Event().wait()
 
 
+class TakesAll:
+    def broadcast(self, buffer):
+        pass
+
+
 def test_a_group_that_never_returns_ends_with_the_server_that_failed():
     with stand_ins(2) as servers:
         broadcast = Broadcast([server.url for server in servers], bucket_mib=1, timeout_s=TIMEOUT_S)
@@ -68,6 +73,20 @@ def test_a_server_without_room_for_a_message_says_so_before_anybody_waits_for_it
             broadcast.send([("w", torch.ones(3))], "v1")
         assert list(caught.value.failures) == [servers[0].url]
         assert servers[1].calls["/update_weights"] == 0
+
+
+def test_every_message_that_is_larger_than_those_before_is_announced():
+    with stand_ins(1) as servers:
+        broadcast = Broadcast([servers[0].url], bucket_mib=64 / 2**20, timeout_s=TIMEOUT_S)
+        broadcast._group, announced = TakesAll(), []
+
+        async def notes(request, right):
+            if request.path == "/collective_rpc" and (body := await request.json())["method"] == "make_room":
+                announced.extend(body["args"])
+
+        servers[0].lies = notes
+        broadcast.send([(str(size), torch.zeros(size, dtype=torch.uint8)) for size in (32, 64, 48, 96, 80)], "v1")
+    assert announced == [32, 64, 96]
 
 
 def test_a_group_of_cpus_and_gpus_is_refused_with_the_other_way():

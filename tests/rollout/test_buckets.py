@@ -45,6 +45,16 @@ def test_messages_hold_every_tensor_once_and_in_order(num_bytes):
         assert torch.equal(tensor, expected)
 
 
+def test_no_message_is_larger_than_a_bucket_or_the_largest_tensor():
+    """The projection of a vocabulary is the last tensor and a large one: with what waits it would be the largest."""
+    sizes = [600, 100, 100, 100, 100, 100, 600]
+    layouts = [
+        layout for layout, _ in buckets([(str(size), torch.zeros(size, dtype=torch.uint8)) for size in sizes], 512)
+    ]
+    assert max(layout.num_bytes for layout in layouts) == 608  # 600 and its padding
+    assert [len(layout.names) for layout in layouts] == [1, 4, 1, 1]
+
+
 def test_a_message_is_gathered_completely_before_it_is_sent():
     log = []
 

@@ -9,6 +9,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 PROGRAM = """
 import sys
 from ablate.serve import run
@@ -71,3 +73,16 @@ def test_servers_without_a_token_are_refused_in_one_sentence():
     result = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert result.returncode == 2
     assert result.stderr.startswith("error: servers and their client share a secret token")
+
+
+@pytest.mark.parametrize(
+    ("given", "numbers", "seen"),
+    [("4,5,GPU-7f,7", "2,3", "GPU-7f,7"), ("", "2,3", "2,3"), ("4,5", "none", "none"), ("4,5", "2", None)],
+)
+def test_a_server_of_several_nodes_takes_its_gpus_out_of_those_that_the_job_has(given, numbers, seen):
+    script = Path(__file__).parents[2] / "slurm" / "server.sh"
+    environment = {**os.environ, "ABLATE_ROOT": str(script.parents[1]), "CUDA_VISIBLE_DEVICES": given}
+    command = ["bash", str(script), numbers, "sh", "-c", 'echo "$CUDA_VISIBLE_DEVICES"; kill -TERM $PPID; sleep 600']
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100)
+    assert done.stdout.strip() == (seen or "")
+    assert (done.returncode == 2) is (seen is None)

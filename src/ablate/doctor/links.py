@@ -16,7 +16,9 @@ import torch.multiprocessing
 
 from ablate.config import RunConfig
 from ablate.doctor.finding import NOT_NEEDED, OK, WARNING, Finding
+from ablate.doctor.machine import meeting_place
 from ablate.files import write_atomic
+from ablate.rollout.vllm.process import children_end_with_us
 
 MESSAGE_MIB = 64
 NUM_MESSAGES = 4
@@ -31,11 +33,12 @@ def links_between_nodes(config: RunConfig) -> list[Finding]:
 
     Every node runs its own doctor. The first one opens a store and leaves its address on the shared disk.
     """
-    check, job = "links between nodes", os.environ.get("SLURM_JOB_ID")
+    check = "links between nodes"
     rank, size = int(os.environ.get("SLURM_PROCID", "0")), int(os.environ.get("SLURM_JOB_NUM_NODES", "1"))
-    if job is None or size == 1:
+    if "SLURM_JOB_ID" not in os.environ or size == 1:
         return [Finding(check, NOT_NEEDED, "one node")]
-    store = store_of_nodes(Path(config.paths.outputs).expanduser().absolute() / f".doctor-{job}-store", rank, size)
+    meeting = meeting_place(config)
+    store = store_of_nodes(meeting.with_name(f"{meeting.name}-store"), rank, size)
     rates = {}
     for backend in ("gloo", "nccl") if torch.cuda.is_available() else ("gloo",):
         device = torch.device("cuda", 0) if backend == "nccl" else torch.device("cpu")
@@ -73,7 +76,8 @@ def links(config: RunConfig) -> list[Finding]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     ours, theirs = multiprocessing.get_context("spawn").Pipe(duplex=False)
-    torch.multiprocessing.spawn(broadcast, args=(num_ranks, backend, port, theirs), nprocs=num_ranks)
+    with children_end_with_us():  # a rank that hangs in NCCL takes no other signal, and would keep its GPU
+        torch.multiprocessing.spawn(broadcast, args=(num_ranks, backend, port, theirs), nprocs=num_ranks)
     gib_s = ours.recv()
     says = f"{backend}: {num_ranks} processes of this node broadcast {gib_s:.1f} GiB/s in messages of {MESSAGE_MIB} MiB"
     if backend == "nccl" and gib_s < SLOW_NCCL_GIB_S:

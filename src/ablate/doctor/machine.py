@@ -22,6 +22,7 @@ from ablate.config import RunConfig
 from ablate.config.open_files import allow_open_files
 from ablate.doctor.finding import FAILED, NOT_NEEDED, OK, WARNING, Finding
 from ablate.errors import UserError
+from ablate.process.memory import usable_bytes
 from ablate.records.provenance import PACKAGES, REPOSITORY
 
 PIN = re.compile(r"^([A-Za-z0-9._-]+)==(\S+)")
@@ -87,7 +88,7 @@ def cpus_and_memory(config: RunConfig) -> list[Finding]:
     from ablate.check_run import known_shape
     from ablate.estimate.host import GB, Machine, needs
 
-    check, cpus, memory = "CPUs and memory", len(os.sched_getaffinity(0)), usable_memory()
+    check, cpus, memory = "CPUs and memory", len(os.sched_getaffinity(0)), usable_bytes()
     says = f"{cpus} CPUs and {memory / GB:.0f} GB of memory"
     gpus = torch.cuda.device_count()
     if not gpus:
@@ -100,20 +101,6 @@ def cpus_and_memory(config: RunConfig) -> list[Finding]:
             fix = "raise ABLATE_CPUS_PER_TASK and ABLATE_MEMORY (slurm/env.sh), or the limits of this container"
             return [Finding(check, FAILED, f"{says}; {wanted}", fix)]
     return [Finding(check, OK, says)]
-
-
-def usable_memory() -> float:
-    """Bytes of this machine, or what the control group of this process may use of them."""
-    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    group = next((line.split("::")[1] for line in lines_of("/proc/self/cgroup") if line.startswith("0::")), "/")
-    for directory in (Path("/sys/fs/cgroup") / group.strip("/"), Path("/sys/fs/cgroup/memory")):
-        for path in (directory / "memory.max", directory / "memory.limit_in_bytes"):
-            limits += [int(line) for line in lines_of(path) if line.isdecimal()]
-    return min(limits)
-
-
-def lines_of(path: Path | str) -> list[str]:
-    return Path(path).read_text().splitlines() if Path(path).is_file() else []
 
 
 def compiler(config: RunConfig) -> list[Finding]:
@@ -204,12 +191,18 @@ def locks_exclude_each_other(path: Path) -> bool:
     return False
 
 
+def meeting_place(config: RunConfig) -> Path:
+    """Where the doctors of all nodes leave files: of this step, because one of an earlier step would mislead them."""
+    name = f".doctor-{os.environ['SLURM_JOB_ID']}.{os.environ.get('SLURM_STEP_ID', '0')}"
+    return Path(config.paths.outputs).expanduser().absolute() / name
+
+
 def shared_disk(config: RunConfig) -> list[Finding]:
     """In an allocation of several nodes every doctor leaves a file and looks for those of the other nodes."""
-    job, num_nodes = os.environ.get("SLURM_JOB_ID"), int(os.environ.get("SLURM_JOB_NUM_NODES", "1"))
-    if job is None or num_nodes == 1:
+    num_nodes = int(os.environ.get("SLURM_JOB_NUM_NODES", "1"))
+    if "SLURM_JOB_ID" not in os.environ or num_nodes == 1:
         return [Finding("shared disk", NOT_NEEDED, "one node")]
-    meeting = Path(config.paths.outputs).expanduser().absolute() / f".doctor-{job}"
+    meeting = meeting_place(config)
     meeting.mkdir(parents=True, exist_ok=True)
     (meeting / socket.gethostname()).touch()
     end = time.monotonic() + NODES_DEADLINE_S

@@ -64,14 +64,15 @@ class Broadcast:
             asyncio.run(self._meet())
         asyncio.run(self._all("/collective_rpc", lambda _: {"method": "end_interrupted_update"}))
         asyncio.run(self._all("/start_weight_update", lambda _: {}))
-        is_first = True
+        room = 0
         for layout, buffer in buckets(weights, self._bucket_bytes, self._device):
             if self._device is not None:
                 torch.cuda.synchronize()  # the message is complete before another thread's stream sends it
-            if is_first:  # NCCL meets in the first message and waits there for ever: a server without room says so now
-                room = {"method": "make_room", "args": [layout.num_bytes]}
-                asyncio.run(self._all("/collective_rpc", lambda _, room=room: room))
-                is_first = False
+            if layout.num_bytes > room:
+                # NCCL meets in the first message and waits there for ever: a server without room says so now.
+                room = layout.num_bytes
+                asked = {"method": "make_room", "args": [room]}
+                asyncio.run(self._all("/collective_rpc", lambda _, asked=asked: asked))
             body = {"update_info": layout.as_json()}
             asyncio.run(
                 self._all("/update_weights", lambda _, body=body: body, lambda b=buffer: self._group.broadcast(b))

@@ -53,7 +53,10 @@ def padded(num_bytes: int) -> int:
 def buckets(
     weights: Iterable[tuple[str, Tensor]], num_bytes: float, device: torch.device | None = None
 ) -> Iterator[tuple[MessageLayout, Tensor]]:
-    """Gather ``(Hugging Face name, tensor)`` pairs until they fill ``num_bytes``, then yield them as one message.
+    """Gather ``(Hugging Face name, tensor)`` pairs while they fit ``num_bytes``, then yield them as one message.
+
+    A tensor larger than that is a message of its own. No other message is larger, so the receivers need to find room
+    for the largest tensor only.
 
     Args:
         device: where the message has to be; None for the device of its first tensor.
@@ -64,11 +67,11 @@ def buckets(
     waiting: list[tuple[str, Tensor]] = []
     size = 0
     for name, tensor in weights:
-        waiting.append((name, tensor.detach()))
-        size += padded(tensor.nbytes)
-        if size >= num_bytes:
+        if waiting and size + padded(tensor.nbytes) > num_bytes:
             yield packed(waiting, device)
             waiting, size = [], 0
+        waiting.append((name, tensor.detach()))
+        size += padded(tensor.nbytes)
     if waiting:
         yield packed(waiting, device)
 
