@@ -180,6 +180,8 @@ def test_only_the_commands_that_draw_or_compute_statistics_import_ablate_analysi
     assert "ablate_analysis" not in roots or part_of(path) in (
         "report",
         "compare",
+        "conform",
+        "rating",
         "laboratory/__main__",
         "estimate/__main__",
         "plan",

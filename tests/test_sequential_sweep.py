@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from ablate.errors import UserError
-from ablate.plan.next import what_next
 from ablate.records import RunDirectory
 from ablate.sweep import planned_runs
 from ablate.types import EvalRow
+from ablate_analysis.next_runs import what_next
 
 WORDS = ["experiment=sequential"]
 

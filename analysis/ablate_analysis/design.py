@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from ablate.config import ComparisonConfig
+from ablate.config.schema import DesignConfig
 from ablate.files import read_json
 from ablate_analysis.compare import Comparison
 from ablate_analysis.load import Experiment
@@ -17,6 +19,16 @@ EARLY = (
     "The sweep is unfinished and declares no design for an early look (comparison.design): its intervals and p-values "
     "hold for one look at its planned end."
 )
+
+
+def design_of(declared: DesignConfig) -> Design:
+    return Design(tuple(declared.looks), declared.alpha, declared.effect, declared.futility)
+
+
+def looks_taken(experiment: Path) -> list[int]:
+    """The numbers of seeds at which somebody has looked."""
+    path = experiment / LOOKS_FILE
+    return read_json(path)["looks"] if path.is_file() else []
 
 
 def early_label(declared: ComparisonConfig, is_unfinished: bool) -> list[str]:
@@ -34,9 +46,7 @@ def looks_of(experiment: Experiment, comparison: Comparison, declared: Compariso
         for cell in (declared.baseline, made.cell)
     ]
     seeds = sorted(by_seed[0].keys() & by_seed[1].keys())
-    path = experiment.path / LOOKS_FILE
-    taken = read_json(path)["looks"] if path.is_file() else []
-    design = Design(tuple(made.looks), made.alpha, made.effect, made.futility)
+    taken, design = looks_taken(experiment.path), design_of(made)
     found: list[Look] = []
     for count in design.looks:
         if len(seeds) < count or (found and found[-1].verdict != "continue"):

@@ -30,7 +30,7 @@ from ablate.errors import UserError
 
 if TYPE_CHECKING:
     from ablate.config import RunConfig
-    from ablate.evals.codeelo import Passed, Rating
+    from ablate_analysis.codeelo import Passed, Rating
 
 OWN_KEYS = ("samples", "contests", "tests", "order", "out", "percentiles.deepcoder", "percentiles.codeelo")
 TESTS = {"full": ("full",), "sample": ("sample",), "both": ("sample", "full")}
@@ -44,9 +44,9 @@ def outcomes_of(config: RunConfig, samples: Path, which: str) -> dict[str, list[
         UserError: for a problem that does not say which of its tests are examples.
     """
     from ablate.data.problems import load_problems
-    from ablate.evals.contest_files import contest_and_index
     from ablate.evals.samples_file import read_samples_file
     from ablate.verify.shared import shared_verifier
+    from ablate_analysis.contest_files import contest_and_index
 
     problems = [each for each in load_problems(config.data.eval) if contest_and_index(each.id)]
     if not problems:
@@ -72,7 +72,7 @@ def outcomes_of(config: RunConfig, samples: Path, which: str) -> dict[str, list[
 
 def by_contest(outcomes: Mapping[str, Sequence[bool]]) -> dict[str, Passed]:
     """Outcomes by contest and index; problems of other sites are left out."""
-    from ablate.evals.contest_files import contest_and_index
+    from ablate_analysis.contest_files import contest_and_index
 
     found: dict[str, dict[str, Sequence[bool]]] = defaultdict(dict)
     for name, passed in outcomes.items():
@@ -83,7 +83,7 @@ def by_contest(outcomes: Mapping[str, Sequence[bool]]) -> dict[str, Passed]:
 
 
 def said(name: str, rating: Rating, tables: Mapping[str, object]) -> list[str]:
-    from ablate.evals.codeelo import percentile
+    from ablate_analysis.codeelo import percentile
 
     lines = [
         f"| tests={name} | {rating.mean:.0f} | [{rating.low:.0f}, {rating.high:.0f}] | {len(rating.of_contest)} | "
@@ -101,8 +101,8 @@ def main() -> None:
     if "out" in own and Path(own["out"]).exists():
         raise UserError(f"out={own['out']} exists already: name a new file, or remove it")
     from ablate.config import parse
-    from ablate.evals.codeelo import rate_all
-    from ablate.evals.contest_files import read_contests, read_outcomes, read_percentiles
+    from ablate_analysis.codeelo import rate_all
+    from ablate_analysis.contest_files import read_contests, read_outcomes, read_percentiles
 
     config = parse(compose(overrides))
     contests = read_contests(Path(own["contests"]))

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from other_files import WRITERS, lines
 
-from ablate.compare import read_arms
 from ablate.files.parquet import write_parquet
+from ablate_analysis.results.command import read_arms
 
 
 def arm_of(path, *words):

@@ -10,10 +10,10 @@ import pytest
 from other_files import WRITERS, lines
 from scipy import stats as distributions
 
-from ablate.compare import read_arms
 from ablate_analysis import paired as statistics
 from ablate_analysis.paired import Estimate
 from ablate_analysis.results import numbers
+from ablate_analysis.results.command import read_arms
 from ablate_analysis.results.pairing import pair
 
 

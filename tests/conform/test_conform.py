@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ablate.conform import examine
 from ablate.errors import UserError
+from ablate_analysis.conform import examine
 
 FILE = Path(__file__).parent / "loss_functions.py"
 

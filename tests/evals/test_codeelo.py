@@ -12,7 +12,8 @@ import pytest
 
 from ablate import rating
 from ablate.errors import UserError
-from ablate.evals.codeelo import (
+from ablate.types import Problem
+from ablate_analysis.codeelo import (
     Contest,
     expected_ranks,
     expected_score,
@@ -23,8 +24,7 @@ from ablate.evals.codeelo import (
     rating_of,
     score_in_order,
 )
-from ablate.evals.contest_files import api_contest, contest_and_index, read_contests, read_percentiles, small_contest
-from ablate.types import Problem
+from ablate_analysis.contest_files import api_contest, contest_and_index, read_contests, read_percentiles, small_contest
 
 # How many of the 89,352 people of DeepCoder's table (ratings_2024.json) are below a rating, and the percentile that its
 # README prints for it; a mean of 1936 is printed as 95.3 where it is a little more.

@@ -31,8 +31,9 @@ def main() -> None:
     words = read_words(__doc__, (*NEEDED, "out", "steps", "moment", "tokens"), required=NEEDED)
     from ablate.laboratory.command import run_command
     from ablate_analysis.gradient_plots import write_figures
+    from ablate_analysis.laboratory_tables import markdown
 
-    out, paths = run_command(words.own, words.overrides, objective_with, print)
+    out, paths = run_command(words.own, words.overrides, objective_with, print, markdown)
     path = searchpath_of(words.overrides)
     print(*paths, *write_figures(out, lambda name: objective_with(name, path)["label"]), sep="\n")
 

@@ -25,6 +25,7 @@ def run_command(
     overrides: Sequence[str],
     objective_config: Callable[[str, Sequence[str]], Mapping[str, Any]],
     say: Callable[[str], None],
+    markdown: Callable[[list[dict[str, Any]]], str],
 ) -> tuple[Path, list[Path]]:
     """Run the laboratory for one command line; return its folder and the files written.
 
@@ -33,6 +34,7 @@ def run_command(
         overrides: ``objective.*`` and ``hydra.*`` for the objectives, ``laboratory.*`` for conf/laboratory.yaml, others
             for the run's own configuration.
         objective_config: the objectives' configuration by name, with overrides.
+        markdown: the tables of tidy rows.
     """
     run = run_of(Path(words["rollouts"]))
     others = starting_with(overrides, "objective", "hydra", "laboratory")
@@ -56,6 +58,7 @@ def run_command(
         LaboratoryConfig(settings.num_buckets, settings.num_bins, settings.parameter_space, tokens == "true"),
         out,
         say,
+        markdown,
     )
     return out, paths
 

@@ -17,7 +17,6 @@ from ablate.files.parquet import write_parts
 from ablate.laboratory import AS_CONFIGURED
 from ablate.laboratory.bench import BatchFor, LaboratoryConfig, Results, Variants, examine
 from ablate.laboratory.recorded import recorded_batch
-from ablate.laboratory.table import markdown
 from ablate.laboratory.tokens import Decode, token_parts
 from ablate.objectives import Objective, build, canonical
 from ablate.objectives.batch import update_batch
@@ -136,6 +135,7 @@ def run_laboratory(
     settings: LaboratoryConfig,
     out: Path,
     say: Callable[[str], None],
+    markdown: Callable[[list[dict[str, Any]]], str],
 ) -> list[Path]:
     """Examine every place, and write ``laboratory.parquet rollouts.parquet laboratory.md`` into ``out``.
 

@@ -89,7 +89,7 @@ def main() -> None:
 
 def next_runs(runs: list[PlannedRun]) -> list[PlannedRun]:
     """The runs that the declared design needs next; prints its looks and what follows."""
-    from ablate.plan.next import shown, what_next
+    from ablate_analysis.next_runs import shown, what_next
 
     found = what_next(runs)
     print(*shown(found.looks), found.sentence, sep="\n")

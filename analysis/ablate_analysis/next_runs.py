@@ -6,16 +6,18 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ablate.config import RunConfig
 from ablate.errors import UserError
-from ablate.files import read_json, write_atomic
+from ablate.files import write_atomic
 from ablate.records import RunDirectory
-from ablate.sweep import PlannedRun
 from ablate.types import VerdictKind
+from ablate_analysis.design import LOOKS_FILE, design_of, looks_taken
 from ablate_analysis.sequential import Design, Look, look_at
 
-LOOKS_FILE = "looks.json"  # in the experiment's directory: the numbers of seeds at which the difference was looked at
+if TYPE_CHECKING:
+    from ablate.sweep import PlannedRun
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ def declared(runs: Sequence[PlannedRun]) -> tuple[Design, tuple[str, str]]:
         if cell not in names:
             there = ", ".join(sorted(names))
             raise UserError(f"comparison.design compares {cell}, which is no cell of the sweep: use one of {there}")
-    return Design(tuple(made.looks), made.alpha, made.effect, made.futility), (comparison.baseline, made.cell)
+    return design_of(made), (comparison.baseline, made.cell)
 
 
 def is_done(run: PlannedRun) -> bool:
@@ -93,10 +95,9 @@ def score(runs: Sequence[PlannedRun], cell: str, seed: int) -> float:
 
 def note_look(experiment: Path, count: int) -> list[int]:
     """Record a look at so many seeds, and return the earlier ones that looks.json holds."""
-    path = experiment / LOOKS_FILE
-    before = read_json(path)["looks"] if path.is_file() else []
+    before = looks_taken(experiment)
     if count not in before:
-        write_atomic(path, json.dumps({"looks": sorted([*before, count])}) + "\n")
+        write_atomic(experiment / LOOKS_FILE, json.dumps({"looks": sorted([*before, count])}) + "\n")
     return [look for look in before if look < count]
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from ablate.errors import UserError
-from ablate.evals.codeelo import Contest
+from ablate_analysis.codeelo import Contest
 
 PROBLEM = re.compile(r"(?:codeforces/)?(\d+)[/ _-]?([A-Z]\w*)")
 
