@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ablate.check_run import objective_with
-from ablate.objectives.laws.cases import replay
+from ablate_analysis.cases import replay
 from benchmarks.conformance.__main__ import PEERS
 from benchmarks.conformance.batches import make_batches, outside_the_clip
 from benchmarks.conformance.rows_file import FOLDER, knobs_of, read_rows

@@ -182,6 +182,8 @@ def test_only_the_commands_that_draw_or_compute_statistics_import_ablate_analysi
         "compare",
         "conform",
         "rating",
+        "replay",
+        "export",
         "laboratory/__main__",
         "estimate/__main__",
         "plan",

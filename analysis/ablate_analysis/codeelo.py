@@ -138,3 +138,22 @@ def rate_all(
 def percentile(rating: float, sorted_ratings: np.ndarray) -> float:
     """The share of people below a rating in percent, to one digit as the published scripts have it."""
     return round(float(np.searchsorted(sorted_ratings, rating, side="left")) / len(sorted_ratings) * 100, 1)
+
+
+def table(ratings: Mapping[str, Rating], tables: Mapping[str, np.ndarray]) -> list[str]:
+    """The ratings by tests in markdown, and by how much the examples inflate them.
+
+    Args:
+        tables: sorted ratings of people, by name of the percentile.
+    """
+    lines = [f"| | CodeElo rating | 95 % interval | contests |{''.join(f' {name} percentile |' for name in tables)}"]
+    lines.append("|---" * (4 + len(tables)) + "|")
+    for name, rating in ratings.items():
+        interval = f"[{rating.low:.0f}, {rating.high:.0f}]"
+        cells = [f"tests={name}", f"{rating.mean:.0f}", interval, str(len(rating.of_contest))]
+        cells += [f"{percentile(rating.mean, each):.1f}" for each in tables.values()]
+        lines.append(f"| {' | '.join(cells)} |")
+    if ratings.keys() >= {"sample", "full"}:
+        inflation = ratings["sample"].mean - ratings["full"].mean
+        lines += ["", f"The examples alone inflate the rating by {inflation:.0f}."]
+    return lines

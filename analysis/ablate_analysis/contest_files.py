@@ -12,13 +12,15 @@ from __future__ import annotations
 
 import json
 import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ablate.errors import UserError
-from ablate_analysis.codeelo import Contest
+from ablate_analysis.codeelo import Contest, Passed
 
 PROBLEM = re.compile(r"(?:codeforces/)?(\d+)[/ _-]?([A-Z]\w*)")
 
@@ -27,6 +29,16 @@ def contest_and_index(problem_id: str) -> tuple[str, str] | None:
     """``("1971", "D1")`` of ``codeforces/1971/D1`` or ``1971D1``; None for the problem of another site."""
     found = PROBLEM.fullmatch(problem_id)
     return (found[1], found[2]) if found else None
+
+
+def by_contest(outcomes: Mapping[str, Sequence[bool]]) -> dict[str, Passed]:
+    """Outcomes by contest and index; problems of other sites are left out."""
+    found: dict[str, dict[str, Sequence[bool]]] = defaultdict(dict)
+    for name, passed in outcomes.items():
+        place = contest_and_index(name)
+        if place is not None:
+            found[place[0]][place[1]] = passed
+    return dict(found)
 
 
 def read_json_file(path: Path, key: str) -> Any:

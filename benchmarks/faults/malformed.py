@@ -19,10 +19,10 @@ from ablate.cli import compose, run_main
 from ablate.config import parse
 from ablate.data.problems import load_problems
 from ablate.data.submissions import read_submissions
-from ablate.objectives.laws.cases import replay_file
 from ablate.records import RunDirectory
 from ablate.records.rollouts import read_step
 from ablate.verify.verdict_file import keep_finished
+from ablate_analysis.cases import replay_file
 from benchmarks.faults.kills import unbroken, unbroken_outputs
 from benchmarks.faults.runs import ROOT, run_directory
 from benchmarks.faults.table import Trial, TrialFile

@@ -19,8 +19,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,7 +28,6 @@ from ablate.errors import UserError
 
 if TYPE_CHECKING:
     from ablate.config import RunConfig
-    from ablate_analysis.codeelo import Passed, Rating
 
 OWN_KEYS = ("samples", "contests", "tests", "order", "out", "percentiles.deepcoder", "percentiles.codeelo")
 TESTS = {"full": ("full",), "sample": ("sample",), "both": ("sample", "full")}
@@ -70,28 +67,6 @@ def outcomes_of(config: RunConfig, samples: Path, which: str) -> dict[str, list[
     return {name: [verdict.passed for verdict in each] for name, each in verdicts.items()}
 
 
-def by_contest(outcomes: Mapping[str, Sequence[bool]]) -> dict[str, Passed]:
-    """Outcomes by contest and index; problems of other sites are left out."""
-    from ablate_analysis.contest_files import contest_and_index
-
-    found: dict[str, dict[str, Sequence[bool]]] = defaultdict(dict)
-    for name, passed in outcomes.items():
-        place = contest_and_index(name)
-        if place is not None:
-            found[place[0]][place[1]] = passed
-    return dict(found)
-
-
-def said(name: str, rating: Rating, tables: Mapping[str, object]) -> list[str]:
-    from ablate_analysis.codeelo import percentile
-
-    lines = [
-        f"| tests={name} | {rating.mean:.0f} | [{rating.low:.0f}, {rating.high:.0f}] | {len(rating.of_contest)} | "
-        + " | ".join(f"{percentile(rating.mean, table):.1f}" for table in tables.values())
-    ]
-    return [line.rstrip(" |") + " |" for line in lines]
-
-
 def main() -> None:
     own, overrides = (words := read_words(__doc__, OWN_KEYS, required=("samples", "contests"))).own, words.overrides
     tests, order = own.get("tests", "full"), own.get("order", "random")
@@ -101,8 +76,8 @@ def main() -> None:
     if "out" in own and Path(own["out"]).exists():
         raise UserError(f"out={own['out']} exists already: name a new file, or remove it")
     from ablate.config import parse
-    from ablate_analysis.codeelo import rate_all
-    from ablate_analysis.contest_files import read_contests, read_outcomes, read_percentiles
+    from ablate_analysis.codeelo import rate_all, table
+    from ablate_analysis.contest_files import by_contest, read_contests, read_outcomes, read_percentiles
 
     config = parse(compose(overrides))
     contests = read_contests(Path(own["contests"]))
@@ -114,19 +89,14 @@ def main() -> None:
     known = read_outcomes(Path(own["samples"]))
     if known is not None and tests != "full":
         raise UserError(f"samples={own['samples']} holds outcomes, which no other tests can change: leave tests out")
-    ratings: dict[str, Rating] = {}
+    ratings = {}
     for which in TESTS[tests]:
         passed = by_contest(known if known is not None else outcomes_of(config, Path(own["samples"]), which))
         rating = rate_all(contests, passed, order == "given", config.eval.bootstrap_resamples, config.eval.seed)
         if not rating.of_contest:
             raise UserError("no contest of the samples is in the file of contests with more than 200 rated rows")
         ratings[which] = rating
-    print(f"| | CodeElo rating | 95 % interval | contests |{''.join(f' {name} percentile |' for name in tables)}")
-    print("|---" * (4 + len(tables)) + "|")
-    for which, rating in ratings.items():
-        print("\n".join(said(which, rating, tables)))
-    if tests == "both":
-        print(f"\nThe examples alone inflate the rating by {ratings['sample'].mean - ratings['full'].mean:.0f}.")
+    print(*table(ratings, tables), sep="\n")
     if "out" in own:
         values = {which: asdict(rating) for which, rating in ratings.items()}
         Path(own["out"]).write_text(json.dumps({"order": order, **values}, indent=2) + "\n", encoding="utf-8")

@@ -18,7 +18,7 @@ def main() -> None:
     if any(word.startswith("rollouts=") for word in sys.argv[1:]):  # a former command line
         return hand_over("ablate.replay rollouts=", "ablate.laboratory", sys.argv[1:])
     words = read_words(__doc__, ("cases", "out"), required=("cases", "out"))
-    from ablate.objectives.laws.cases import replay_file
+    from ablate_analysis.cases import replay_file
 
     cases, out = words.own["cases"], words.own["out"]
     num_cases = replay_file(Path(cases), Path(out), lambda name: objective_with(name, words.overrides))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ablate.cli import objective_config
-from ablate.objectives.laws.cases import replay
+from ablate_analysis.cases import replay
 
 FILES = ("golden_cases.json", "golden_cases_published.json")
 CASES = [case for name in FILES for case in json.loads(Path(__file__).with_name(name).read_text())]

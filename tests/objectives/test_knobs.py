@@ -8,10 +8,10 @@ from ablate.cli import CONF_DIR, compose, objective_config, objective_names
 from ablate.errors import UserError
 from ablate.objectives import build, canonical, outside_files
 from ablate.objectives.knobs import KNOBS
-from ablate.objectives.laws.cases import replay
 from ablate.objectives.parts import PARTS
 from ablate.objectives.registry import knobs_of
 from ablate.records.provenance import file_changes
+from ablate_analysis.cases import replay
 
 MISTAKES = [
     ({"name": None}, "objective.name=None must be a name"),

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pyarrow.parquet as pq
 import pytest
 
-from ablate.records.rollouts import failed_test_rows
+from ablate.records.groups import failed_rows
 from ablate.records.steps import StepRecords
 from ablate.types import Completion, Problem, RolloutGroup, TestCase
 from ablate.verify.shown import SHOWN_CHARACTERS, cut
@@ -56,7 +56,7 @@ def test_failed_tests_are_kept_by_rollout_and_go_with_the_step(verifier, tmp_pat
     steps = StepRecords(tmp_path)
     for step in (1, 2):
         steps.write_rollouts(step, [{"step": step}])
-        steps.write_failed_tests(step, failed_test_rows([RolloutGroup(ADD, completions, verdicts)]))
+        steps.write_failed_tests(step, list(failed_rows([RolloutGroup(ADD, completions, verdicts)], "rollout")))
     found = steps.failed_tests(1)
     assert list(found) == [1, 2, 3]
     assert [found[1][name] for name in ("test", "input", "expected", "got")] == [1, "10 20\n", "30\n", "7\n"]

@@ -7,12 +7,14 @@ duplicates, because the easy and the hard version of a problem differ in little 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import combinations
 
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from ablate.curate.candidate import Candidate, Details, Reference, Rejection, rejection
 from ablate.curate.examples import examples_of
@@ -155,16 +157,16 @@ def keep_one_each(
     A row with a checker is better than one without, and then one with more tests. Ties go to the earlier row:
     candidates stand in the order of their sources.
     """
-    find, join = union_find(len(candidates))
-    for left, right in pairs:
-        join(left, right)
+    joined = np.array([*pairs], dtype=int).reshape(-1, 2).T
+    graph = coo_array((np.ones(joined.shape[1]), joined), shape=(len(candidates), len(candidates)))
+    cluster_of = connected_components(graph, directed=False)[1]
     clusters: dict[int, list[int]] = defaultdict(list)
-    for number in range(len(candidates)):
-        clusters[find(number)].append(number)
+    for number, cluster in enumerate(cluster_of):
+        clusters[cluster].append(number)
     kept: list[Candidate] = []
     rejected: list[Rejection] = []
     for number, each in enumerate(candidates):
-        members = clusters[find(number)]
+        members = clusters[cluster_of[number]]
         best = min(members, key=lambda member: rank_of(candidates[member], member))
         if number != best:
             rejected.append(rejection(each, reason, f"of {candidates[best].id}"))
@@ -186,20 +188,3 @@ def with_references_of(best: Candidate, members: Sequence[Candidate], max_refere
         for each in member.references:
             different.setdefault(each.text(), each)
     return replace(best, references=tuple(different.values())[:max_references])
-
-
-def union_find(size: int) -> tuple[Callable[[int], int], Callable[[int, int], None]]:
-    """Functions that find the cluster of a number and join two clusters."""
-    parent = list(range(size))
-
-    def find(number: int) -> int:
-        while parent[number] != number:
-            parent[number] = parent[parent[number]]
-            number = parent[number]
-        return number
-
-    def join(left: int, right: int) -> None:
-        left, right = find(left), find(right)
-        parent[max(left, right)] = min(left, right)
-
-    return find, join

@@ -62,10 +62,6 @@ def write_output(
     return manifest
 
 
-def verified_under(config: CurateConfig) -> dict[str, Any]:
-    return {"verify": verdict_settings(config.verify)} if config.references.run else {}
-
-
 def packed_problems(blocks: Path, problems: Sequence[Candidate]) -> Iterator[tuple[Problem, PackedTests]]:
     """Every problem with its packed tests, which are copied as they are; one problem in memory at a time."""
     for each in problems:

@@ -36,11 +36,6 @@ def run_check(name: str, check: Callable[[], Sequence[Finding]]) -> list[Finding
         return [Finding(name, FAILED, f"{type(error).__name__}: {reason}", fix)]
 
 
-def table(findings: Sequence[Finding]) -> str:
-    """The findings as aligned lines, and how many there are of each status."""
-    return "\n".join([*map(row, findings), counts(findings)])
-
-
 def row(finding: Finding) -> str:
     """One finding; its fix is on a line of its own."""
     line = f"{finding.check:{CHECK_WIDTH}}  {finding.status:{len(NOT_NEEDED)}}  {finding.says}"

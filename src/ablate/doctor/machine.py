@@ -26,7 +26,6 @@ from ablate.process.memory import usable_bytes
 from ablate.records.provenance import PACKAGES, REPOSITORY
 
 PIN = re.compile(r"^([A-Za-z0-9._-]+)==(\S+)")
-SHOWN_PACKAGES = 4
 WRITTEN_MIB = 64
 LITTLE_SPACE_GIB = 10.0  # a sweep of the tiny model leaves about 1 GiB
 PACKED_SINCE = (9, 0)  # Transformer Engine 2.11's fused attention for packed rows (THD)

@@ -33,10 +33,10 @@ def export(checkpoint: Path, out: Path, max_file_bytes: int = MAX_FILE_BYTES) ->
         UserError: when ``out`` exists, the checkpoint is missing or damaged, or its run's records are not next to it.
     """
     from ablate.config import parse
-    from ablate.export.model_card import model_card
     from ablate.records import RunDirectory, checkpoint_directory
     from ablate.trainer.checkpoint.directory import step_of
     from ablate.warm_start import ensure_model
+    from ablate_analysis.model_card import model_card
 
     if out.exists():
         raise UserError(f"out={out} exists already: name a new directory, or remove it")

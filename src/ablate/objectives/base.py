@@ -116,7 +116,7 @@ class Objective:
     @property
     def selects(self) -> bool:
         """False if every token of the rows in the loss stays in the loss."""
-        return self.slots.select.func is not parts.all_tokens
+        return self.slots.select.func is not parts.select.all_tokens
 
     @property
     def selects_by_old_policy(self) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ablate.files.parquet import read_columns, read_parquet, write_parquet
+from ablate.records.groups import failed_rows, of_problem, of_verdict, storable
 from ablate.types import RolloutGroup
 
 
@@ -28,7 +29,7 @@ class EvalTexts:
 
     def write(self, step: int, context: int, answered: Sequence[RolloutGroup]) -> None:
         """Write the samples of one evaluation, problem by problem."""
-        failed = list(failed_rows(answered))
+        failed = list(failed_rows(answered, "row"))
         if failed:
             write_parquet(self.failed_file(step, context), failed)
         else:
@@ -65,38 +66,12 @@ class EvalTexts:
 
 
 def text_rows(answered: Sequence[RolloutGroup]) -> Iterator[dict[str, Any]]:
-    """One row for each sample. Seconds are left out, because they differ between equal runs."""
+    """One row for each sample."""
     for each in answered:
         for completion, verdict in zip(each.completions, each.verdicts, strict=True):
-            yield {
-                "problem_id": each.problem.id,
-                "difficulty": each.problem.difficulty,
-                "statement": storable(each.problem.statement),
-                "prompt": storable(completion.prompt_text),
-                "sample": completion.sample,
+            own = {
                 "text": storable(completion.text),
                 "num_tokens": len(completion.response_ids),
                 "finished": completion.finished,
-                "verdict": str(verdict.kind),
-                "num_passed": verdict.num_passed,
-                "num_tests": verdict.num_tests,
             }
-
-
-def failed_rows(answered: Sequence[RolloutGroup]) -> Iterator[dict[str, Any]]:
-    """The first failed test of each sample that has one; ``row`` is the number of the sample's text row."""
-    for number, verdict in enumerate(verdict for each in answered for verdict in each.verdicts):
-        if verdict.first_failed is not None or verdict.detail:
-            yield {
-                "row": number,
-                "test": verdict.first_failed,
-                "input": verdict.failed_input,
-                "expected": verdict.expected,
-                "got": verdict.got,
-                "detail": storable(verdict.detail),
-            }
-
-
-def storable(text: str) -> str:
-    """The text without lone surrogates, which UTF-8 cannot encode and a program may print."""
-    return text.encode("utf-8", "replace").decode()
+            yield of_problem(each.problem, completion) | own | of_verdict(verdict)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ablate.files import read_json, write_atomic
-from ablate.records.clock import now
 
 STATUSES = ("running", "preempted", "failed", "done")
+
+
+def now() -> str:
+    """The local time with its offset, such as 2026-05-17T09:30:00+0200."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z")
 
 
 class Manifest:

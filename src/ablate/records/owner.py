@@ -15,7 +15,7 @@ from typing import IO
 
 from ablate.errors import UserError
 from ablate.files import read_json, write_atomic
-from ablate.records.clock import now
+from ablate.records.manifest import now
 
 LOCK_PATIENCE_S = 5.0  # the kernel ends a killed process and its children within moments
 POLL_S = 0.1

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ablate.errors import UserError
 from ablate.files.parquet import read_parquet
-from ablate.records.groups import cut_into_groups
+from ablate.records.groups import cut_into_groups, of_problem, of_verdict
 from ablate.records.run import RunDirectory
 from ablate.types import Completion, Problem, RolloutGroup, TrainBatch, Verdict, VerdictKind
 
@@ -56,14 +56,9 @@ def rows_of_step(
 
 
 def sampled_rows(group: RolloutGroup) -> Iterator[dict[str, Any]]:
-    """The completions and verdicts of a group. Seconds are left out, because they differ between equal runs."""
+    """The completions and verdicts of a group."""
     for completion, verdict, reward in zip(group.completions, group.verdicts, group.rewards, strict=True):
-        yield {
-            "problem_id": group.problem.id,
-            "difficulty": group.problem.difficulty,
-            "statement": storable(group.problem.statement),
-            "prompt": storable(completion.prompt_text),
-            "sample": completion.sample,
+        own = {
             "seed": completion.seed,
             # Arrays, because millions of Python numbers would hold the interpreter's lock for seconds.
             "prompt_ids": np.asarray(completion.prompt_ids, dtype=np.int64),
@@ -72,35 +67,8 @@ def sampled_rows(group: RolloutGroup) -> Iterator[dict[str, Any]]:
             "text": completion.text,
             "finished": completion.finished,
             "reward": reward,
-            "verdict": str(verdict.kind),
-            "num_passed": verdict.num_passed,
-            "num_tests": verdict.num_tests,
         }
-
-
-def failed_test_rows(groups: Sequence[RolloutGroup]) -> list[dict[str, Any]]:
-    """The first failed test of each rollout that has one: its row in the step's rollouts, and the cut texts.
-
-    They have a file of their own, because a program may print the time: its words differ between equal runs.
-    """
-    verdicts = (verdict for group in groups for verdict in group.verdicts)
-    return [
-        {
-            "rollout": index,
-            "test": verdict.first_failed,
-            "input": verdict.failed_input,
-            "expected": verdict.expected,
-            "got": verdict.got,
-            "detail": storable(verdict.detail),
-        }
-        for index, verdict in enumerate(verdicts)
-        if verdict.first_failed is not None or verdict.detail
-    ]
-
-
-def storable(text: str) -> str:
-    """The text without lone surrogates, which a program may put into its last words and UTF-8 cannot encode."""
-    return text.encode("utf-8", "replace").decode()
+        yield of_problem(group.problem, completion) | own | of_verdict(verdict)
 
 
 def trained_rows(batch: TrainBatch, rows_of_updates: Sequence[Tensor]) -> Iterator[dict[str, Any]]:

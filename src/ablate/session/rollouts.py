@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ablate.display import completion_lines
-from ablate.records.rollouts import failed_test_rows, rows_of_step
+from ablate.records.groups import failed_rows
+from ablate.records.rollouts import rows_of_step
 from ablate.session.session import Session
 from ablate.session.under_way import UnderWay
 from ablate.types import RolloutGroup, TrainBatch
@@ -37,7 +38,7 @@ def begin_writing(
 
     def write() -> None:
         run.owner.check_is_here()
-        run.steps.write_failed_tests(step, failed_test_rows(groups))
+        run.steps.write_failed_tests(step, list(failed_rows(groups, "rollout")))
         run.steps.write_rollouts(step, rows_of_step(step, groups, batch, rows_of_updates))
 
     finish_writing(session, under_way, step)

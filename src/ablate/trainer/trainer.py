@@ -180,11 +180,11 @@ class Trainer:
         plan = batching.plan_micro_batches(
             batching.row_lengths(batch),
             self.parallel.max_tokens_per_micro_batch,
-            num_ranks=world.data_size,
+            num_ranks=world.data_group.size(),
             row_multiple=layout.row_multiple(self.parallel),
             multiple_of=layout.sequence_multiple(self.parallel),
             packing=self.parallel.packing,
-        )[world.data_rank]
+        )[world.data_group.rank()]
         with cpu.answering_for_cuda():
             results = get_forward_backward_func()(
                 forward_step_func=partial(self._forward, loss_of=loss_of),

@@ -153,37 +153,37 @@ def to_nothing(slope_BT: Tensor, mask_BT: Tensor) -> Tensor:
 
 
 SURROGATE_SLOPES: dict[Callable, Slopes] = {
-    parts.clipped: through_x(clipped),
-    parts.clipped_weight: through_logp(lambda at: at.a_BT * at.x_BT.clamp(*at.bounds)),
-    parts.log_likelihood: through_logp(advantage),
-    parts.unclipped: through_x(lambda at: at.x_BT * at.a_BT),
-    parts.dual_clipped: through_x(dual_clipped),
-    parts.total_variation_masked: through_x(total_variation_masked),
-    parts.binary_kl_masked: through_x(binary_kl_masked),
-    parts.soft_gate: through_x(soft_gate),
-    parts.gamma_weight: through_logp(gamma_weight),
-    parts.tapered: through_logp(tapered),
-    parts.flipped: through_logp(flipped),
-    parts.geometric_mean: lambda at, weight_BT: (geometric_mean(at, weight_BT), torch.zeros_like(weight_BT)),
-    parts.quadratic: lambda at, weight_BT: (
+    parts.surrogate.clipped: through_x(clipped),
+    parts.surrogate.clipped_weight: through_logp(lambda at: at.a_BT * at.x_BT.clamp(*at.bounds)),
+    parts.surrogate.log_likelihood: through_logp(advantage),
+    parts.surrogate.unclipped: through_x(lambda at: at.x_BT * at.a_BT),
+    parts.surrogate.dual_clipped: through_x(dual_clipped),
+    parts.surrogate.total_variation_masked: through_x(total_variation_masked),
+    parts.surrogate.binary_kl_masked: through_x(binary_kl_masked),
+    parts.surrogate.soft_gate: through_x(soft_gate),
+    parts.surrogate.gamma_weight: through_logp(gamma_weight),
+    parts.surrogate.tapered: through_logp(tapered),
+    parts.surrogate.flipped: through_logp(flipped),
+    parts.surrogate.geometric_mean: lambda at, weight_BT: (geometric_mean(at, weight_BT), torch.zeros_like(weight_BT)),
+    parts.surrogate.quadratic: lambda at, weight_BT: (
         -weight_BT * at.knobs["log_ratio_penalty"] * at.log_x_BT,
         weight_BT * at.a_BT,
     ),
-    parts.sequence_quadratic: lambda at, weight_BT: (sequence_quadratic(at, weight_BT), weight_BT * at.a_BT),
+    parts.surrogate.sequence_quadratic: lambda at, weight_BT: (sequence_quadratic(at, weight_BT), weight_BT * at.a_BT),
 }
 # ratio -> from slopes with respect to log x to slopes with respect to logp
 RATIO_SLOPES: dict[Callable, Callable[[Tensor, Tensor], Tensor]] = {
-    parts.token: to_each_token,
-    parts.sequence: to_the_whole_sequence,
-    parts.sequence_value_token_gradient: to_each_token,
-    parts.product: to_the_sum,
-    parts.unit: to_nothing,
+    parts.ratio.token: to_each_token,
+    parts.ratio.sequence: to_the_whole_sequence,
+    parts.ratio.sequence_value_token_gradient: to_each_token,
+    parts.ratio.product: to_the_sum,
+    parts.ratio.unit: to_nothing,
 }
 # kl -> dk / dlogp without its coefficient, of log pi - log ref
 PENALTY_SLOPES: dict[Callable, Callable[[Tensor], Tensor]] = {
-    parts.kl_k1: torch.ones_like,
-    parts.kl_k2: lambda log_BT: log_BT,
-    parts.kl_k3: lambda log_BT: 1.0 - (-log_BT).exp(),
+    parts.terms.kl_k1: torch.ones_like,
+    parts.terms.kl_k2: lambda log_BT: log_BT,
+    parts.terms.kl_k3: lambda log_BT: 1.0 - (-log_BT).exp(),
 }
 
 

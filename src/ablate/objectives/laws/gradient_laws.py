@@ -90,7 +90,7 @@ def on_policy_token_and_sequence_ratio_agree(objective: Objective, rollouts: Ste
     """With logp = old_logp it does not matter which ratio fills the slot."""
     on_policy = replace(rollouts, logp_BT=rollouts.old_logp_BT)
     gradients = []
-    for ratio in (parts.token, parts.sequence, parts.sequence_value_token_gradient):
+    for ratio in (parts.ratio.token, parts.ratio.sequence, parts.ratio.sequence_value_token_gradient):
         other = replace(objective, slots=replace(objective.slots, ratio=partial(ratio)))
         batch = step_batch(other, on_policy)
         gradients.append(loss_and_gradient(other, on_policy.logp_BT, batch)[1])
@@ -100,7 +100,7 @@ def on_policy_token_and_sequence_ratio_agree(objective: Objective, rollouts: Ste
 @law(ROUNDING, "on policy the gradient is - weight * correction * advantage", why_not_pure)
 def on_policy_gradient_is_the_advantage(objective: Objective, rollouts: StepRollouts) -> float:
     """With logp = old_logp and the token ratio, every surrogate has the gradient of REINFORCE."""
-    objective = replace(objective, slots=replace(objective.slots, ratio=partial(parts.token)))
+    objective = replace(objective, slots=replace(objective.slots, ratio=partial(parts.ratio.token)))
     batch = step_batch(objective, replace(rollouts, logp_BT=rollouts.old_logp_BT))
     factor_BT = 1.0 if objective.correction is None else objective.correction_factor(batch)
     expected_BT = -batch.weight_BT * factor_BT * batch.advantage_B[:, None]

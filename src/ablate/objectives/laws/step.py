@@ -46,7 +46,7 @@ class StepRollouts:
 
 def with_every_row(objective: Objective) -> Objective:
     """The objective with every token in the loss, whatever the group's outcomes and however the response ended."""
-    every_row = {"keep": parts.all_groups, "overlong": parts.train, "select": parts.all_tokens}
+    every_row = {"keep": parts.rewards.all_groups, "overlong": parts.rewards.train, "select": parts.select.all_tokens}
     slots = replace(objective.slots, **{slot: partial(part) for slot, part in every_row.items()})
     return replace(objective, slots=slots)
 

@@ -106,11 +106,12 @@ def load_weights(model: PolicyModel, model_dir: Path, architecture: Architecture
     """
     parameters = dict(model.named_parameters())
     local_names = names_here(parameters, architecture, world)
+    rank, size = world.tensor_group.rank(), world.tensor_group.size()
     with WeightReader(model_dir) as reader, torch.no_grad():
         for weight in megatron_weights(architecture, has_fused_norms(model)):
             for name in targets(weight, local_names, architecture):
                 tensors = [reader.read(hf_name, shape) for hf_name, shape in weight.hf]
-                share = split(weight.kind, tensors, architecture.num_kv_heads, world.tensor_rank, world.tensor_size)
+                share = split(weight.kind, tensors, architecture.num_kv_heads, rank, size)
                 parameters.pop(name).copy_(share)
     if parameters:
         raise RuntimeError(f"these parameters have no Hugging Face tensor: {sorted(parameters)}")
@@ -124,7 +125,7 @@ def targets(weight: MegatronWeight, local_names: dict[str, str], architecture: A
 
 def names_here(parameters: dict[str, Tensor], architecture: Architecture, world: World) -> dict[str, str]:
     """Map the name with layers counted over all stages to the name in this stage, where layers count from 0."""
-    first_layer = world.pipeline_rank * (architecture.num_layers // world.pipeline_size)
+    first_layer = world.pipeline_group.rank() * (architecture.num_layers // world.pipeline_group.size())
     found = {}
     for name in parameters:
         parts = name.split(".")
@@ -149,7 +150,7 @@ def hf_tensors(model: PolicyModel, architecture: Architecture, world: World) -> 
     local_names = names_here(parameters, architecture, world)
     for weight in megatron_weights(architecture, has_fused_norms(model)):
         owner = owner_stage(weight, architecture, world)
-        parameter = parameters[local_names[weight.name]].detach() if owner == world.pipeline_rank else None
+        parameter = parameters[local_names[weight.name]].detach() if owner == world.pipeline_group.rank() else None
         shapes = [shape for _, shape in weight.hf]
         tensors = None
         if parameter is not None:
@@ -160,20 +161,20 @@ def hf_tensors(model: PolicyModel, architecture: Architecture, world: World) -> 
 
 def owner_stage(weight: MegatronWeight, architecture: Architecture, world: World) -> int:
     if weight.layer is not None:
-        return weight.layer // (architecture.num_layers // world.pipeline_size)
-    return 0 if weight.name == EMBEDDING else world.pipeline_size - 1
+        return weight.layer // (architecture.num_layers // world.pipeline_group.size())
+    return 0 if weight.name == EMBEDDING else world.pipeline_group.size() - 1
 
 
 def gather(share: Tensor, world: World) -> list[Tensor]:
-    if world.tensor_size == 1:
+    if world.tensor_group.size() == 1:
         return [share]
-    shares = [torch.empty_like(share) for _ in range(world.tensor_size)]
+    shares = [torch.empty_like(share) for _ in range(world.tensor_group.size())]
     dist.all_gather(shares, share.contiguous(), group=world.tensor_group)
     return shares
 
 
 def from_stage(stage: int, tensor: Tensor | None, shape: tuple[int, ...], model: PolicyModel, world: World) -> Tensor:
-    if world.pipeline_size == 1:
+    if world.pipeline_group.size() == 1:
         assert tensor is not None
         return tensor
     if tensor is None:

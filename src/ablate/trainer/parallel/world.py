@@ -45,45 +45,25 @@ class World:
         return parallel_state.get_tensor_model_parallel_group()
 
     @property
-    def tensor_rank(self) -> int:
-        return parallel_state.get_tensor_model_parallel_rank()
-
-    @property
-    def tensor_size(self) -> int:
-        return parallel_state.get_tensor_model_parallel_world_size()
-
-    @property
     def context_group(self) -> dist.ProcessGroup:
         return parallel_state.get_context_parallel_group()
 
     @property
-    def speaks_for_its_rows(self) -> bool:
-        """True on exactly one of the ranks that hold identical results for the same rows."""
-        return self.tensor_rank == 0 and self.context_group.rank() == 0
-
-    @property
-    def data_rank(self) -> int:
-        return parallel_state.get_data_parallel_rank()
-
-    @property
-    def data_size(self) -> int:
-        return parallel_state.get_data_parallel_world_size()
+    def data_group(self) -> dist.ProcessGroup:
+        return parallel_state.get_data_parallel_group()
 
     @property
     def pipeline_group(self) -> dist.ProcessGroup:
         return parallel_state.get_pipeline_model_parallel_group()
 
     @property
-    def pipeline_rank(self) -> int:
-        return parallel_state.get_pipeline_model_parallel_rank()
-
-    @property
-    def pipeline_size(self) -> int:
-        return parallel_state.get_pipeline_model_parallel_world_size()
+    def speaks_for_its_rows(self) -> bool:
+        """True on exactly one of the ranks that hold identical results for the same rows."""
+        return self.tensor_group.rank() == 0 and self.context_group.rank() == 0
 
     @property
     def is_last_stage(self) -> bool:
-        return self.pipeline_rank == self.pipeline_size - 1
+        return self.pipeline_group.rank() == self.pipeline_group.size() - 1
 
     def broadcast(self, value: Value) -> Value:
         """Return the leader's ``value`` (anything that pickles) on every rank; other ranks' arguments are ignored."""
