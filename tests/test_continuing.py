@@ -12,20 +12,20 @@ from trainer import cases
 
 from ablate.cli import compose
 from ablate.config import parse
-from ablate.display import SilentDisplay
+from ablate.display import Display
 from ablate.errors import UserError
 from ablate.files import replacing, scratch_path, write_atomic
 from ablate.files.parquet import write_parquet, write_parts, write_row_groups
 from ablate.process.preemption import Preempted
 from ablate.records import RunDirectory
 from ablate.session import RunState, Session, UnderWay, checkpoints
-from ablate.tracking import NoMirror
+from ablate.tracking import Mirror
 from ablate.train import close_attempt, disk_faults_in_one_sentence
 from ablate.trainer.checkpoint.whole_weights import checkpoint_tensors
 from ablate.types import EvalRow
 
 
-class SaidDisplay(SilentDisplay):
+class SaidDisplay(Display):
     def __init__(self) -> None:
         self.said: list[str] = []
 
@@ -50,7 +50,7 @@ def session_of(outputs: Path, tiny_checkpoint: Path, *overrides: str) -> Session
         trainer=cases.open_trainer(tiny_checkpoint, cases.SINGLE),
         sampling=object(),
         display=SaidDisplay(),
-        mirror=NoMirror(),
+        mirror=Mirror(),
         received_signals=[],
     )
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from trainer.cases import rollout_groups
 
-from ablate.display import SilentDisplay
+from ablate.display import Display
 from ablate.errors import UserError
 from ablate.process.preemption import Preempted
 from ablate.records import RunDirectory
@@ -20,7 +20,7 @@ from ablate.sampling import RolloutBatch
 from ablate.session import Session, UnderWay, batches
 from ablate.session.state import RunState
 from ablate.session.under_way import Collection, Evaluation
-from ablate.tracking import NoMirror
+from ablate.tracking import Mirror
 
 
 def with_every_text(carrier):
@@ -139,8 +139,8 @@ def session_whose_engine_dies(directory, received_signals: list[int]) -> Session
         objective=None,
         trainer=trainer,
         sampling=sampling,
-        display=SilentDisplay(),
-        mirror=NoMirror(),
+        display=Display(),
+        mirror=Mirror(),
         received_signals=received_signals,
     )
 

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ablate.types import RolloutGroup
@@ -27,7 +27,9 @@ SHOWN_IN_A_ROW = ("rollout/pass_rate", "rollout/truncated", "rollout/length_mean
 SCORE = re.compile(r"eval/pass@1/\d+")
 
 
-class Display(Protocol):
+class Display:
+    """Shows nothing: the display of every rank other than the leader."""
+
     def say(self, sentence: str) -> None: ...
 
     def wait(self, what: str) -> None:
@@ -105,7 +107,7 @@ class Clock:
         return pace if self.sweep is None else f"{pace}; {self.sweep.place(left_s)}"
 
 
-class PlainDisplay:
+class PlainDisplay(Display):
     """One line for each step, for logs."""
 
     def __init__(self, title: str, num_steps: int, sweep: SweepClock | None) -> None:
@@ -120,11 +122,8 @@ class PlainDisplay:
     def step(self, step: int, metrics: Mapping[str, float]) -> None:
         self.say(f"step {step}/{self.num_steps}  {summary(metrics)}  ({self.clock.eta(step)})")
 
-    def close(self) -> None:
-        return None
 
-
-class LiveDisplay:
+class LiveDisplay(Display):
     """A bar with the remaining time, and below it the numbers of the newest step; both are redrawn in place."""
 
     def __init__(self, title: str, num_steps: int, sweep: SweepClock | None) -> None:
@@ -155,22 +154,6 @@ class LiveDisplay:
         self.live.stop()
 
 
-class SilentDisplay:
-    """The display of every rank other than the leader: it shows nothing."""
-
-    def say(self, sentence: str) -> None:
-        return None
-
-    def wait(self, what: str) -> None:
-        return None
-
-    def step(self, step: int, metrics: Mapping[str, float]) -> None:
-        return None
-
-    def close(self) -> None:
-        return None
-
-
 _send: Callable[[Any], None] | None = None  # in a worker of a sweep: hands messages to the process that shows them
 
 
@@ -180,7 +163,7 @@ def send_display(send: Callable[[Any], None]) -> None:
     _send = send
 
 
-class SentDisplay:
+class SentDisplay(Display):
     """The display of a run in a worker process: a row of the sweep's display."""
 
     def __init__(self, send: Callable[[Any], None], title: str, num_steps: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from ablate.config import LoggingConfig
 from ablate.errors import UserError
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 INIT_TIMEOUT_S = 30  # a run does not wait longer for W&B's answer before it starts
 
 
-class Mirror(Protocol):
+class Mirror:
+    """Keeps nothing: the mirror of ``logging.wandb=disabled``."""
+
     def log(self, step: int, metrics: Mapping[str, float]) -> None: ...
 
     def log_completions(self, step: int, groups: Sequence[RolloutGroup], count: int) -> None: ...
@@ -24,20 +26,7 @@ class Mirror(Protocol):
     def close(self) -> None: ...
 
 
-class NoMirror:
-    """The mirror of ``logging.wandb=disabled``."""
-
-    def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        return None
-
-    def log_completions(self, step: int, groups: Sequence[RolloutGroup], count: int) -> None:
-        return None
-
-    def close(self) -> None:
-        return None
-
-
-class WandbMirror:
+class WandbMirror(Mirror):
     """One W&B run per run; its id comes from the directory, so a resumed run continues its curve.
 
     Raises:
@@ -92,4 +81,4 @@ class WandbMirror:
 
 
 def open_mirror(config: LoggingConfig, run_path: Path, run_config: Mapping[str, Any]) -> Mirror:
-    return NoMirror() if config.wandb == "disabled" else WandbMirror(config, run_path, run_config)
+    return Mirror() if config.wandb == "disabled" else WandbMirror(config, run_path, run_config)

@@ -28,7 +28,7 @@ class LocalLauncher(Launcher):
 
     Args:
         workers: processes at once; None for as many as there are GPUs, or cores.
-        until_decided: make only the runs that the declared design needs, look by look; see ``ablate.plan.next``.
+        until_decided: make only the runs that the declared design needs, look by look.
         task: what a worker calls; see ``WorkerPool``.
     """
 
@@ -71,8 +71,8 @@ class LocalLauncher(Launcher):
 
 def make_until_decided(runs: list[list[str]], make: Callable[[list[list[str]]], list[Ended]]) -> list[Ended]:
     """Make the runs that the design needs, look by look, until it has decided or a run has failed."""
-    from ablate.plan.next import shown, what_next
     from ablate.sweep import planned_runs
+    from ablate_analysis.next_runs import shown, what_next
 
     planned = planned_runs([word for word in sys.argv[1:] if not word.startswith("-")])
     place = {run.directory: index for index, run in enumerate(planned)}

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ablate.errors import UserError
-from ablate.launch.display import PlainSweepDisplay
+from ablate.launch.display import SweepDisplay
 from ablate.launch.failures import note_failure
 from ablate.launch.pool import WorkerPool
 from ablate.launch.worker import serve
@@ -65,7 +65,7 @@ def wait_to_be_stopped(note: Path) -> None:
 def main(directory: str, *cells: str) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a script ignores it
     runs = [[f"cell={cell}", f"paths.outputs={directory}"] for cell in cells]
-    ended = WorkerPool(runs, "stand_ins:work", 2, [], PlainSweepDisplay()).make_all()
+    ended = WorkerPool(runs, "stand_ins:work", 2, [], SweepDisplay()).make_all()
     print(json.dumps([each.status or str(each.error) for each in ended]))
 
 

@@ -16,12 +16,12 @@ from pathlib import Path
 
 from ablate.cli import compose
 from ablate.config import parse
-from ablate.display import SilentDisplay
+from ablate.display import Display
 from ablate.records import RunDirectory
 from ablate.rollout.engine import Request
 from ablate.sampling import Sampling
 from ablate.session import Session
-from ablate.tracking import NoMirror
+from ablate.tracking import Mirror
 from ablate.trainer.open import open_trainer
 
 CONTEXT = 160
@@ -48,7 +48,7 @@ def main(model_dir: str, first_url: str, second_url: str, pid: str, out: str) ->
     run = RunDirectory(Path(out).parent / "run")
     if is_leader:
         run.path.mkdir()  # for its trace
-    session = Session(config, run, None, trainer, sampling, SilentDisplay(), NoMirror(), [])
+    session = Session(config, run, None, trainer, sampling, Display(), Mirror(), [])
     stop_a_server_in_the_middle(trainer, int(pid))
     session.update_engine((0, 1), CONTEXT)
     if is_leader:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -17,15 +17,8 @@ from ablate.objectives import Objective
 from ablate.objectives.laws.step import loss_and_gradient
 from ablate.types import TrainBatch
 
-
-class Policy(Protocol):
-    """The methods of the trainer that the laboratory calls."""
-
-    def logp(self, batch: TrainBatch) -> tuple[Tensor, Tensor]: ...
-
-    def reference_logp(self, batch: TrainBatch) -> Tensor: ...
-
-    def gradient(self, batch: TrainBatch, objective: Objective) -> Tensor: ...
+if TYPE_CHECKING:
+    from ablate.trainer.trainer import Trainer
 
 
 @dataclass(frozen=True)
@@ -52,7 +45,7 @@ BatchFor = Callable[[Objective], TrainBatch]
 Variants = Mapping[str, Mapping[str, Objective]]  # objective -> toggle -> the objective under that toggle
 
 
-def examine(policy: Policy, batch_for: BatchFor, variants: Variants, settings: LaboratoryConfig) -> Results:
+def examine(policy: Trainer, batch_for: BatchFor, variants: Variants, settings: LaboratoryConfig) -> Results:
     """Measure every variant on the same rollouts as one update, at the policy's present weights.
 
     Args:
@@ -99,7 +92,7 @@ def labelled(entry: dict[str, Any], objective: str, toggle: str) -> dict[str, An
 
 
 def parameter_mass(
-    policy: Policy, objective: Objective, batch: TrainBatch, buckets: Buckets, whole: Tensor
+    policy: Trainer, objective: Objective, batch: TrainBatch, buckets: Buckets, whole: Tensor
 ) -> list[dict[str, Any]]:
     """Share of each length bucket in the parameter gradient g: <g of the bucket's rows, g> / <g, g>; they sum to 1."""
     index_BT = buckets.of_length(batch.mask_BT)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 from ablate.display import is_live
 
 
-class SweepDisplay(Protocol):
-    has_bars: bool  # False: the workers print their steps themselves
+class SweepDisplay:
+    """Every worker prints its own lines."""
 
-    def say(self, sentence: str) -> None: ...
+    has_bars = False
+
+    def say(self, sentence: str) -> None:
+        print(sentence, flush=True)
 
     def receive(self, message: Any) -> None: ...
 
@@ -19,25 +22,7 @@ class SweepDisplay(Protocol):
     def close(self) -> None: ...
 
 
-class PlainSweepDisplay:
-    """Every worker prints its own lines."""
-
-    has_bars = False
-
-    def say(self, sentence: str) -> None:
-        print(sentence, flush=True)
-
-    def receive(self, message: Any) -> None:
-        return None
-
-    def show_ended(self, num_runs: int) -> None:
-        return None
-
-    def close(self) -> None:
-        return None
-
-
-class LiveSweepDisplay:
+class LiveSweepDisplay(SweepDisplay):
     """A row for the sweep and a row for each run that is being made; what the workers print goes above them."""
 
     has_bars = True
@@ -78,6 +63,6 @@ class LiveSweepDisplay:
 
 
 def open_sweep_display(mode: str, num_runs: int, num_workers: int) -> SweepDisplay:
-    display: SweepDisplay = LiveSweepDisplay(num_runs) if is_live(mode) else PlainSweepDisplay()
+    display = LiveSweepDisplay(num_runs) if is_live(mode) else SweepDisplay()
     display.say(f"{num_runs} runs, {num_workers} at a time")
     return display

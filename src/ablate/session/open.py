@@ -13,13 +13,13 @@ import yaml
 from ablate import objectives
 from ablate.collector import open_collector
 from ablate.config import RunConfig
-from ablate.display import Display, SilentDisplay, SweepClock, open_display
+from ablate.display import Display, SweepClock, open_display
 from ablate.process.preemption import Preempted, noted_signals
 from ablate.records import RunDirectory
 from ablate.sampling import open_sampling
 from ablate.session.fork import parent_config
 from ablate.session.session import Session
-from ablate.tracking import Mirror, NoMirror, open_mirror
+from ablate.tracking import Mirror, open_mirror
 from ablate.trainer.open import open_trainer
 from ablate.trainer.parallel.failure import ending_together
 from ablate.verify.shared import shared_verifier
@@ -35,8 +35,7 @@ def open_session(
     num_steps, lag = config.context.num_steps, config.rollout.lag
     with ExitStack() as stack:
         received_signals = stack.enter_context(noted_signals())
-        mirror: Mirror = NoMirror()
-        display: Display = SilentDisplay()
+        mirror, display = Mirror(), Display()
         if is_leader:  # before anything slow: W&B may refuse, and every wait is shown
             mirror = open_mirror(config.logging, run.path, yaml.safe_load(config_yaml))
             stack.callback(mirror.close)
