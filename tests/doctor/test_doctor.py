@@ -74,7 +74,7 @@ def sleep_for_ever(_):
 
 
 @pytest.mark.parametrize(
-    ("check", "limit_s", "says"), [(end_at_once, 60, "exit code 3"), (sleep_for_ever, 0.1, "no answer within")]
+    ("check", "limit_s", "says"), [(end_at_once, 900, "exit code 3"), (sleep_for_ever, 0.1, "no answer within")]
 )
 def test_a_check_whose_process_ends_or_hangs_is_a_failed_row(config, check, limit_s, says):
     (finding,) = in_child("engine", check, config, limit_s)
@@ -178,7 +178,7 @@ def test_two_nodes_measure_the_link_between_them(tmp_path, config):
     for node in nodes:
         node.start()
     for ours, _ in pairs:
-        assert ours.poll(200)
+        assert ours.poll(900)
         (finding,) = ours.recv()
         assert finding.status == OK
         assert "2 nodes broadcast to each other: gloo" in finding.says
@@ -204,7 +204,7 @@ def has_torch(pid):
 def test_ranks_that_hang_end_with_the_check_that_the_doctor_gives_up():
     check = multiprocessing.get_context("spawn").Process(target=measure_links)
     check.start()
-    end = time.monotonic() + 200
+    end = time.monotonic() + 900
     while len(ranks := [pid for pid in children_of(check.pid) if has_torch(pid)]) < 2:
         assert check.is_alive()
         assert time.monotonic() < end
