@@ -14,9 +14,9 @@ import torch
 from ablate.cli import compose
 from ablate.config import parse
 from ablate.errors import UserError
-from ablate.export import model_card
 from ablate.export.model_directory import export, model_config, unfinished
 from ablate.trainer.model.weight_files import WeightReader, write_weight_files
+from ablate_analysis import model_card
 
 SCRIPT = Path(__file__).parent / "trainer" / "export_in_one_process.py"
 

@@ -120,13 +120,13 @@ def test_laws_catch_a_clip_that_is_inverted_for_negative_advantages(monkeypatch)
     grpo = build(objective_config("grpo"))
     broken = with_part(grpo, "surrogate", partial(inverted, clip_low=0.2, clip_high=0.2))
     assert "saturation" in broken_laws(broken)
-    monkeypatch.setitem(closed_form.SURROGATE_SLOPES, inverted, closed_form.SURROGATE_SLOPES[parts.clipped])
+    monkeypatch.setitem(closed_form.SURROGATE_SLOPES, inverted, closed_form.SURROGATE_SLOPES[parts.surrogate.clipped])
     assert "autograd_is_the_closed_form" in broken_laws(broken)
 
 
 def test_laws_catch_masked_rows_that_stay_in_the_denominator():
     def all_rows(mask_BT, in_loss_B):
-        return parts.sequence_mean(mask_BT, torch.ones_like(in_loss_B))
+        return parts.weight.sequence_mean(mask_BT, torch.ones_like(in_loss_B))
 
     masked = build({**objective_config("grpo"), "overlong": "mask"})
     assert broken_laws(with_part(masked, "weight", partial(all_rows))) == {"weights_sum_to_one"}
