@@ -73,6 +73,8 @@ def test_counts_under_the_conditions_of_the_run_are_taken_without_a_word(tmp_pat
         (["data.template='Solve {statement}'"], "template was "),
         (["verify.time_limit_s=3"], "verify.time_limit_s was 3.0 and is 15.0 here"),
         (["verify.prelude=null"], "verify.prelude was "),
+        (["verify.case_insensitive=true"], "verify.case_insensitive was "),
+        (["verify.packages=[numpy]"], "verify.packages was ['numpy'] and is [] here"),
     ],
 )
 def test_counts_under_other_conditions_are_told(tmp_path, words, name):

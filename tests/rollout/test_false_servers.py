@@ -154,11 +154,11 @@ def test_a_false_answer_takes_no_memory(lie, servers, tiny_checkpoint):
 
 @pytest.mark.parametrize("lie", [never, drips])
 def test_a_request_has_a_deadline_that_grows_with_its_tokens(lie, servers, tiny_checkpoint, capfd):
-    engine = open_client(tiny_checkpoint, servers, silence_s=2, min_tokens_per_s=12)
+    engine = open_client(tiny_checkpoint, servers, silence_s=8, min_tokens_per_s=12)
     servers[1].lies = lie
     requests = requests_for(6)
     assert_all_sampled(sample(engine, requests), requests)
-    assert "has not answered for 3 s" in capfd.readouterr().err  # 2 s, and a second for 3 + 9 tokens
+    assert "has not answered for 9 s" in capfd.readouterr().err  # 8 s, and a second for 3 + 9 tokens
 
 
 def test_a_server_that_restarts_in_mid_batch_hands_on_nothing_from_its_other_weights(servers, tiny_checkpoint, capfd):

@@ -21,7 +21,10 @@ from ablate.files.parquet import iterate_parquet, read_facts
 from ablate.types import Problem, VerdictKind
 
 ROWS_PER_BATCH = 8192
-LIMITS = ("time_limit_s", "memory_limit_mib", "output_limit_kib", "max_tests", "comparison", "extraction")
+LIMITS = (
+    *("time_limit_s", "memory_limit_mib", "output_limit_kib", "max_tests", "comparison", "extraction"),
+    *("case_insensitive", "packages"),
+)
 
 
 def counted_under(config: RunConfig, model_dir: Path, checkpoint: Path | None) -> dict[str, Any]:
