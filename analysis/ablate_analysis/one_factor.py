@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ablate.errors import UserError
+from ablate.records.provenance import kind_of_device
 from ablate_analysis.load import Experiment, Run, is_under, swept_keys
 
 
@@ -44,7 +45,7 @@ def check_one_factor(experiment: Experiment, factors: Sequence[str], on_extra_fa
 
 
 def provenance_labels(runs: Sequence[Run]) -> list[str]:
-    """Sentences about runs that do not come from one clean commit and one set of packages."""
+    """Sentences about runs that do not come from one clean commit, one set of packages and one kind of device."""
     labels = []
     commits = sorted({run.commit for run in runs})
     if len(commits) > 1:
@@ -53,7 +54,19 @@ def provenance_labels(runs: Sequence[Run]) -> list[str]:
         labels.append("A commit marked + had uncommitted changes.")
     if len({repr(run.manifest.get("packages")) for run in runs}) > 1:
         labels.append("The runs used different package versions; see their manifests.")
-    return labels
+    return [*labels, *device_labels(runs)]
+
+
+def device_labels(runs: Sequence[Run]) -> list[str]:
+    """A sentence that names the cells of every kind of device, where there is more than one kind."""
+    cells: dict[str, set[str]] = {}
+    for run in runs:
+        for attempt in run.manifest.get("attempts") or [{}]:
+            cells.setdefault(kind_of_device(attempt), set()).add(run.cell)
+    if len(cells) < 2:
+        return []
+    shown = "; ".join(f"{kind}: {', '.join(sorted(names))}" for kind, names in sorted(cells.items()))
+    return [f"The runs were made on {len(cells)} kinds of device, whose numbers differ at equal seeds ({shown})."]
 
 
 def what_differs(experiment: Experiment, cell: str, baseline: str) -> list[str]:

@@ -162,7 +162,7 @@ def attempt(config: RunConfig, config_yaml: str, run: RunDirectory, is_leader: b
     from ablate.loop import train
     from ablate.objectives import outside_files
     from ablate.process.preemption import Preempted
-    from ablate.records.provenance import dirty_diff, facts
+    from ablate.records.provenance import change_of_device, dirty_diff, facts
     from ablate.rollout.engine import TooFewServers
     from ablate.session import open_session
     from ablate.session.fork import facts_of_parent
@@ -175,6 +175,8 @@ def attempt(config: RunConfig, config_yaml: str, run: RunDirectory, is_leader: b
             about["groups"] = "from Atropos, in order of arrival: a checkpoint resumes the weights, not the records"
         if not any(run.checkpoints_path.glob("step_*")) and (parent := facts_of_parent(config)):
             about["fork"] = parent
+        if sentence := change_of_device(run.manifest.read(), about):
+            print(sentence, file=sys.stderr, flush=True)
         run.begin_attempt(about, dirty_diff())
     opening = config, config_yaml, run, is_leader, next(iter(sweep_clocks), None)
     try:

@@ -11,7 +11,7 @@ from ablate.cli import compose
 from ablate.errors import UserError
 from ablate.records.provenance import flatten
 from ablate_analysis.load import is_under, load_experiment, may_be_a_factor
-from ablate_analysis.one_factor import check_one_factor, what_differs
+from ablate_analysis.one_factor import check_one_factor, provenance_labels, what_differs
 
 EXPERIMENTS = ("main", "ratio_x_weight", "clip_higher", "overlong", "dynamic_sampling", "updates_per_batch")
 
@@ -61,6 +61,26 @@ def test_runs_from_several_commits_or_packages_are_labelled(copied_runs):
     assert "2 commits: 0000000000, ffffffffff+" in labels
     assert "uncommitted changes" in labels
     assert "different package versions" in labels
+
+
+@pytest.mark.parametrize(
+    ("attempts", "shown"),
+    [
+        ([{}, {"cpu": "Xeon (family 6, model 85)", "instruction_set": "AVX-512"}], "model 85), AVX-512: grpo;"),
+        (
+            [{"devices": ["GPU 0: NVIDIA H200 (UUID: GPU-1)", "GPU 1: NVIDIA H200 (UUID: GPU-2)"]}],
+            "(NVIDIA H200: grpo;",
+        ),
+    ],
+)
+def test_cells_of_different_kinds_of_device_are_labelled(copied_runs, attempts, shown):
+    manifest_path = copied_runs / "grpo" / "seed0" / "manifest.json"
+    manifest = json.loads(manifest_path.read_text())
+    assert "kinds of device" not in " ".join(provenance_labels(load_experiment(copied_runs).runs))
+    manifest_path.write_text(json.dumps({**manifest, "attempts": attempts}))
+    (label,) = [each for each in provenance_labels(load_experiment(copied_runs).runs) if "kinds of device" in each]
+    assert label.startswith("The runs were made on 2 kinds of device")
+    assert shown in label
 
 
 def test_what_differs_names_the_keys_of_a_cell_against_the_baseline(crossed_runs):

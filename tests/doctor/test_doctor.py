@@ -7,12 +7,12 @@ import multiprocessing
 import os
 import signal
 import subprocess
-import sys
 import time
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+import forks
 import pytest
 from ramp_up import PYTHON, words_after
 
@@ -37,8 +37,7 @@ ON_A_CPU = [
 
 def test_the_command_of_the_ramp_up_runs_every_check_of_this_machine_and_all_are_well():
     words = words_after(f"{PYTHON} ablate.doctor")
-    command = [sys.executable, "-m", "ablate.doctor", *words, *ON_A_CPU, "json=true"]
-    result = subprocess.run(command, capture_output=True, text=True)
+    result = forks.run(["-m", "ablate.doctor", *words, *ON_A_CPU, "json=true"])
     assert result.returncode == 0, result.stdout + result.stderr
     status = {row["check"]: row["status"] for row in json.loads(result.stdout)}
     computed = {
@@ -49,6 +48,7 @@ def test_the_command_of_the_ramp_up_runs_every_check_of_this_machine_and_all_are
         "trainer",
         "packing noise",
         "head",
+        "numerics",
         "links",
         "disk",
         "open files",

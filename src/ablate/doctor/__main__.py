@@ -5,7 +5,7 @@
     python -m ablate.doctor json=true
 
 Checks the files of model and data, packages, driver, CPUs and memory, compiler, Transformer Engine, open files, disk,
-sandbox, control groups, engine, weight hand-off, trainer, packing noise, links between processes and between nodes, a
+sandbox, control groups, engine, weight hand-off, trainer, packing noise, numerics, links between processes and nodes, a
 hand-off to a server, the collector's memory, Modal and W&B. Prints a line for each as soon as it is known: ok, warning,
 failed or not needed, and the fix. Exit code 1 if a check failed, else 0. slurm/submit.sh --doctor experiment=NAME runs
 it on every node of an allocation.

@@ -14,29 +14,26 @@ from pathlib import Path
 import torch
 import transformers
 from torch import Tensor
-from transformers import AutoModelForCausalLM, Qwen3Config, Qwen3ForCausalLM
+from transformers import AutoModelForCausalLM
 
 from ablate import objectives
-from ablate.config import EngineConfig, ParallelConfig, RunConfig
-from ablate.data.tokenizer import character_tokenizer
+from ablate.config import RunConfig
 from ablate.doctor.finding import OK, WARNING, Finding
+from ablate.doctor.numerics import numerics
+from ablate.doctor.small_model import CONTEXT, engine_config, open_trainer, sampled_groups, write_model
 from ablate.objectives import Objective
-from ablate.rollout.engine import Engine, Request, Sampled
 from ablate.rollout.open import close_engines, open_engine
 from ablate.trainer.batching import make_batch
 from ablate.trainer.trainer import Trainer
-from ablate.types import Completion, Problem, RolloutGroup, TestCase, TrainBatch, Verdict, VerdictKind
+from ablate.types import TrainBatch
 
-CONTEXT = 256
-PROMPT_TOKENS, NUM_GROUPS, SAMPLES = 24, 4, 4
-ENGINE_MEMORY_SHARE = 0.3  # of a GPU: a trainer shares the device here
 # Mean difference of a token's log-probability, nats. fp32: parity tests find 4e-6; bf16: 6.5e-3 on a CPU, twice that.
 MEAN_GAP_NATS = {"fp32": 1e-4, "bf16": 0.013}
 HEAD_NOISE = 1.1  # the two engines sample different tokens, so their gaps differ by chance
 
 
 def compute(config: RunConfig) -> list[Finding]:
-    """Engine start, weight hand-off, trainer against transformers, noise of another packing, precision of the head."""
+    """Engine start, weight hand-off, trainer against transformers, noise of another packing, head, digest."""
     transformers.utils.logging.disable_progress_bar()
     objective = objectives.build(config.objective)
     precision = config.parallel.precision
@@ -66,6 +63,8 @@ def compute(config: RunConfig) -> list[Finding]:
         )
         findings.append(packings(trainer, batch, logp_BT, objective))
         findings.append(head(config, second, gap_of_engine, trainer))
+        close_engines()
+        findings.append(numerics(first))
         close_engines()
     return findings
 
@@ -123,104 +122,6 @@ def packings(trainer: Trainer, batch: TrainBatch, logp_BT: Tensor, objective: Ob
 
 def mean_gap(found_BT: Tensor, expected_BT: Tensor, batch: TrainBatch) -> float:
     return (found_BT - expected_BT).abs()[batch.mask_BT].mean().item()
-
-
-def engine_config(config: EngineConfig) -> EngineConfig:
-    return replace(
-        config,
-        placement="inline",
-        urls=[],
-        tensor_parallel=1,
-        kv_cache_gib=min(config.kv_cache_gib, 0.125),
-        gpu_memory_utilization=min(config.gpu_memory_utilization, ENGINE_MEMORY_SHARE),
-        max_num_seqs=NUM_GROUPS * SAMPLES,
-    )
-
-
-def open_trainer(config: RunConfig, model_dir: Path) -> Trainer:
-    return Trainer(
-        model_dir,
-        replace(config.model, original_context=CONTEXT),
-        own_layers(config.parallel),
-        config.optim,
-        context_length=CONTEXT,
-        total_updates=1,
-        temperature=config.rollout.temperature,
-    )
-
-
-def own_layers(parallel: ParallelConfig) -> ParallelConfig:
-    """The run's layers and kernels in one process, with room for all rows in one micro-batch."""
-    return replace(
-        parallel.alone(),
-        transformer_engine=parallel.transformer_engine,
-        attention=parallel.attention,
-        fp8=parallel.fp8,
-        max_tokens_per_micro_batch=NUM_GROUPS * SAMPLES * CONTEXT,
-    )
-
-
-def write_model(directory: Path, seed: int) -> Path:
-    """A random Qwen3 of two layers with the tiny model's tokenizer; heads and sizes suit every attention kernel."""
-    tokenizer = character_tokenizer()
-    torch.manual_seed(seed)
-    model = Qwen3ForCausalLM(
-        Qwen3Config(
-            vocab_size=len(tokenizer),
-            hidden_size=128,
-            intermediate_size=256,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            num_key_value_heads=1,
-            head_dim=64,
-            max_position_embeddings=CONTEXT,
-            initializer_range=0.1,
-            tie_word_embeddings=True,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-            dtype="float32",
-        )
-    )
-    model.save_pretrained(directory)
-    tokenizer.save_pretrained(directory)
-    return directory
-
-
-def sampled_groups(engine: Engine, config: RunConfig) -> list[RolloutGroup]:
-    """Groups of sampled completions; every second one counts as right, so that every group teaches something."""
-    sampled: dict[tuple[int, int], Sampled] = {}
-    prompts = [tuple(3 + (7 * index + position) % 90 for position in range(PROMPT_TOKENS)) for index in range(4)]
-    requests = [
-        Request(
-            (group, sample),
-            prompts[group],
-            seed=SAMPLES * group + sample,
-            max_new_tokens=CONTEXT - PROMPT_TOKENS,
-            temperature=config.rollout.temperature,
-            top_p=1.0,
-        )
-        for group in range(NUM_GROUPS)
-        for sample in range(SAMPLES)
-    ]
-    engine.sample(requests, sampled.__setitem__)
-    problem = Problem("doctor", "", (TestCase("", ""),), "easy")
-    return [
-        RolloutGroup(
-            problem,
-            tuple(
-                Completion("doctor", sample, 0, prompts[group], each.response_ids, each.logp, "", each.finished)
-                for sample in range(SAMPLES)
-                for each in [sampled[group, sample]]
-            ),
-            tuple(verdict(passed=sample % 2 == 0) for sample in range(SAMPLES)),
-        )
-        for group in range(NUM_GROUPS)
-    ]
-
-
-def verdict(passed: bool) -> Verdict:
-    kind = VerdictKind.accepted if passed else VerdictKind.wrong_answer
-    return Verdict(kind, int(passed), 1, None if passed else 0, 0.0, 0.0, 0.0)
 
 
 def logp_of_transformers(model_dir: Path, batch: TrainBatch, temperature: float) -> Tensor:

@@ -20,16 +20,9 @@ from pathlib import Path
 import torch
 
 from ablate.config import EngineConfig, RunConfig
-from ablate.doctor.compute import (
-    CONTEXT,
-    ENGINE_MEMORY_SHARE,
-    judged,
-    mean_gap,
-    open_trainer,
-    sampled_groups,
-    write_model,
-)
+from ablate.doctor.compute import judged, mean_gap
 from ablate.doctor.finding import NOT_NEEDED, OK, Finding
+from ablate.doctor.small_model import CONTEXT, ENGINE_MEMORY_SHARE, open_trainer, sampled_groups, write_model
 from ablate.errors import UserError
 from ablate.models.hf_config import read_hf_config
 from ablate.objectives import build

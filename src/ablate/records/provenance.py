@@ -25,6 +25,14 @@ PACKAGES = (
     *("transformer-engine*", "flash-attn*", "flashinfer*", "apex", "xformers", "tilelang", "quack-kernels", "nvidia-*"),
 )
 
+GPU = re.compile(r"GPU \d+: (.+?) \(UUID")  # of nvidia-smi -L
+INSTRUCTION_SETS = {  # by what PyTorch, MKL and oneDNN look for; the widest comes first
+    "AVX-512, AMX": {"avx512f", "avx512bw", "avx512dq", "avx512vl", "amx_tile"},
+    "AVX-512, BF16": {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_bf16"},
+    "AVX-512": {"avx512f", "avx512bw", "avx512dq", "avx512vl"},
+    "AVX2": {"avx2", "fma"},
+}
+
 # Keys that may change between two attempts at the same run: where and how it is executed, never what it computes.
 EXECUTION_KEYS = (
     "paths",
@@ -78,6 +86,10 @@ def facts(config_yaml: str) -> dict[str, Any]:
         "python": platform.python_version(),
         "host": platform.node(),
         "devices": devices(),
+        "cpu": cpu_model(),
+        "instruction_set": instruction_set(),
+        "threads": {"cores": len(os.sched_getaffinity(0)), "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS")},
+        "driver": driver(),
         "pid": os.getpid(),
         "slurm": {key: value for key, value in os.environ.items() if key.startswith("SLURM_") and "JOB" in key},
     }
@@ -90,6 +102,55 @@ def devices() -> list[str]:
         if result.returncode == 0 and result.stdout.strip():
             return result.stdout.strip().splitlines()
     return [f"{os.cpu_count()} CPU cores"]
+
+
+def cpu_info() -> dict[str, str]:
+    """The facts of the first core, as Linux names them; empty elsewhere."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().partition("\n\n")[0].splitlines() if path.exists() else []
+    return {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
+def cpu_model() -> str:
+    """For example ``AMD EPYC (family 25, model 17)``: the numbers tell apart what a cloud calls by one name."""
+    info = cpu_info()
+    return f"{info.get('model name', platform.machine())} (family {info.get('cpu family')}, model {info.get('model')})"
+
+
+def instruction_set() -> str:
+    """The widest kernels that this CPU runs: libraries choose by it, and sum in another order under another one."""
+    flags = set(cpu_info().get("flags", "").split())
+    return next((name for name, needed in INSTRUCTION_SETS.items() if needed <= flags), platform.machine())
+
+
+def driver() -> str | None:
+    """The version of NVIDIA's driver; None without one."""
+    path = Path("/proc/driver/nvidia/version")
+    found = re.search(r"Module.*?  (\d[\d.]+) ", path.read_text()) if path.exists() else None
+    return found[1] if found else None
+
+
+def kind_of_device(facts: Mapping[str, Any]) -> str:
+    """What an attempt computed on, in words: another kind gives other numbers from the same commit and seed.
+
+    Args:
+        facts: of the attempt, as the manifest holds them.
+    """
+    gpus = [GPU.match(name) for name in facts.get("devices") or ()]
+    if all(gpus) and gpus:
+        return ", ".join(sorted({gpu[1] for gpu in gpus}))
+    return f"{facts['cpu']}, {facts['instruction_set']}" if "cpu" in facts else "a device that was not recorded"
+
+
+def change_of_device(manifest: Mapping[str, Any], facts: Mapping[str, Any]) -> str | None:
+    """A sentence where the attempt that begins with ``facts`` continues one of another kind of device."""
+    attempts = manifest.get("attempts") or ()
+    if not attempts or (old := kind_of_device(attempts[-1])) == (new := kind_of_device(facts)):
+        return None
+    return (
+        f"note: this run was made on {old} and continues on {new}: from here on its numbers are not those that the "
+        "first device would have given; the manifest records both, and the report says so"
+    )
 
 
 def dirty_diff() -> str:
