@@ -51,8 +51,9 @@ ablation: setup ## train four objectives x two seeds (or experiment=NAME) side b
 report: setup ## write the report of experiment=NAME
 	@$(BIN)/python -m ablate.report experiment=$(experiment)
 
+# Tests wait for processes a third of their time: three workers keep two cores busy. tests/schedule.py orders the tests.
 test: setup ## run the whole test suite
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 15
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(or $(workers),3) --dist loadgroup --no-loadscope-reorder --durations 15
 
 check: setup ## what a small change needs: ruff, layers, configurations, laws
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -10,28 +10,25 @@ import pytest
 
 from ablate.process.importing import without_collecting_garbage
 
-sys.path.append(str(Path(__file__).parent))  # public_sets and random_models, which tests of several modules use
+sys.path.append(str(Path(__file__).parent))  # for modules that tests of several directories use
+sys.path.append(str(Path(__file__).parents[1]))  # for benchmarks, which some of them use
 
-# Files that take long begin first, so that the two workers of `make test` end together.
-LONGEST_FIRST = (
-    *("test_resume.py", "test_real_runs.py", "test_whole_run.py", "test_server.py", "test_parity.py", "test_loop.py"),
-    *("test_curate.py", "test_warm_start.py", "test_attacks.py", "test_pages.py", "test_report.py", "test_worlds.py"),
-    *("test_notebooks.py", "test_failure.py", "test_doctor.py", "test_benchmarks.py"),
-    *("test_one_node.py", "test_modal.py"),
-    *("test_judge_cases.py", "test_lifecycle.py", "test_export.py", "test_estimates.py", "test_walkthrough.py"),
-)
-SLOW_FIXTURES = {"tiny_model", "tiny_checkpoint", "verifier", "public_sets", "written"}
+import schedule
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Order files by how long they take, and end with those that use no slow fixture; within a file nothing changes."""
-    slow_files = {item.path for item in items if SLOW_FIXTURES & set(getattr(item, "fixturenames", ()))}
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--record-durations", action="store_true", help="write durations.json, by which tests are ordered")
 
-    def place(item: pytest.Item) -> tuple[int, bool]:
-        name = item.path.name
-        return LONGEST_FIRST.index(name) if name in LONGEST_FIRST else 99, item.path not in slow_files
 
-    items.sort(key=place)
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--record-durations") and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(schedule.Recorder())
+
+
+@pytest.hookimpl(tryfirst=True)  # before the worker of pytest-xdist reads the groups
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if getattr(config, "workerinput", None):
+        schedule.group(items)
 
 
 @pytest.hookimpl(hookwrapper=True)

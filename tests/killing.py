@@ -5,19 +5,32 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import forks
+
 from ablate.records import RunDirectory
-from benchmarks.faults.runs import DEADLINE_S, GONE_AFTER_S, Attempt, described, living
+from benchmarks.faults.runs import DEADLINE_S, GONE_AFTER_S, MODES, ROOT, Attempt, command, described, living
+
+
+class ForkedAttempt(Attempt):
+    """One process is forked from the process that has made the session's imports; torchrun starts its ranks itself."""
+
+    def started(self, environment: dict[str, str]) -> forks.Fork | subprocess.Popen:
+        if MODES[self.mode][0]:
+            return super().started(environment)
+        _, *words = command(self.mode, self.outputs, *self.overrides)
+        return forks.Fork(words, output=self.output, env=environment, cwd=ROOT)
 
 
 def kill_when(is_time: Callable[[], bool], run: RunDirectory, outputs: Path, mode: str, *overrides: str) -> None:
     """Start the run, SIGKILL its leader alone when ``is_time``, and wait until nothing of the run is left."""
     scratch = Path(tempfile.mkdtemp(prefix="kill-"))  # vLLM's sockets are here, and the path of a socket must be short
-    attempt = Attempt(outputs, scratch, mode, overrides)
+    attempt = ForkedAttempt(outputs, scratch, mode, overrides)
     try:
         deadline = time.monotonic() + DEADLINE_S
         while not is_time():

@@ -1,13 +1,12 @@
 """A mistake in a configuration is one sentence with the rule, the value and the fix."""
 
 import re
-import subprocess
-import sys
 from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import fields, is_dataclass
 from importlib import import_module
 from pathlib import Path
 
+import forks
 import pytest
 from omegaconf import MISSING, OmegaConf
 
@@ -107,10 +106,10 @@ def test_an_unknown_key_is_refused():
      ["eval.select_at=99"], ["eval.pass_at=[2]"], ["paths.outputs=/dev/null"]],
 )  # fmt: skip
 def test_ablate_train_exits_with_2_and_one_sentence(arguments, tmp_path):
-    command = [sys.executable, "-m", "ablate.train", *arguments]
+    words = ["-m", "ablate.train", *arguments]
     if not arguments[0].startswith("paths."):
-        command.append(f"paths.outputs={tmp_path}")
-    result = subprocess.run(command, capture_output=True, text=True)
+        words.append(f"paths.outputs={tmp_path}")
+    result = forks.run(words)
     assert result.returncode == 2, result.stderr
     assert "Traceback" not in result.stderr
     assert result.stderr.startswith("error: ")
@@ -156,7 +155,7 @@ def test_configuration_files_outside_the_repository_are_found_by_searchpath(tmp_
     ids=" ".join,
 )
 def test_a_command_that_only_reads_creates_nothing(command, tmp_path):
-    result = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, cwd=tmp_path)
+    result = forks.run(["-m", *command], cwd=tmp_path)
     assert result.returncode in (0, 2), result.stderr
     assert "Traceback" not in result.stderr
     assert list(tmp_path.iterdir()) == []

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import forks
 import pytest
 import torch
 
@@ -24,9 +25,7 @@ SCRIPT = Path(__file__).parent / "trainer" / "export_in_one_process.py"
 @pytest.fixture(scope="module")
 def exported(tiny_checkpoint, tmp_path_factory) -> tuple[Path, dict]:
     root = tmp_path_factory.mktemp("export")
-    result = subprocess.run(
-        [sys.executable, str(SCRIPT), str(tiny_checkpoint), str(root)], capture_output=True, text=True
-    )
+    result = forks.run([str(SCRIPT), str(tiny_checkpoint), str(root)])
     assert result.returncode == 0, result.stdout + result.stderr
     return root / "exported", json.loads(result.stdout.splitlines()[-1])
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
+import forks
 import pytest
 from test_continuing import fill, session_of
 
@@ -25,8 +24,8 @@ SHORT = [
 
 
 def train(outputs: Path, *overrides: str) -> None:
-    command = [sys.executable, "-m", "ablate.train", f"paths.outputs={outputs}", *SHORT, *overrides]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S)
+    words = ["-m", "ablate.train", f"paths.outputs={outputs}", *SHORT, *overrides]
+    result = forks.run(words, timeout=DEADLINE_S)
     assert result.returncode == 0, result.stdout + result.stderr
 
 

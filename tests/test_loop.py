@@ -7,12 +7,13 @@ import subprocess
 import sys
 import time
 
+import forks
 import pyarrow.parquet as pq
 import pytest
 
 from ablate.records import RunDirectory
 
-TRAIN = [sys.executable, "-m", "ablate.train"]
+TRAIN = ["-m", "ablate.train"]
 SHORT = [
     "experiment=tiny",
     "setting=arithmetic",
@@ -26,9 +27,12 @@ SHORT = [
 ]
 
 
-def train(outputs, *arguments, timeout_s=1200):
-    command = [*TRAIN, *arguments, f"paths.outputs={outputs}", *SHORT]
-    return subprocess.run(command, capture_output=True, text=True, timeout=timeout_s)
+def train(outputs, *arguments, start=forks.run, timeout_s=1200):
+    return start([*TRAIN, *arguments, f"paths.outputs={outputs}", *SHORT], timeout=timeout_s)
+
+
+def by_the_command(words, timeout):
+    return subprocess.run([sys.executable, *words], capture_output=True, text=True, timeout=timeout)
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +42,8 @@ def sweep(tmp_path_factory, tiny_model):
     blocked = RunDirectory(outputs / "tiny" / "gspo" / "seed0")
     blocked.path.mkdir(parents=True)
     blocked.steps.metrics_path.mkdir()  # a directory where a file must be written
-    return outputs, train(outputs, "-m", "hydra/launcher=local", "hydra.launcher.workers=2", "objective=grpo,gspo,dapo")
+    words = ("-m", "hydra/launcher=local", "hydra.launcher.workers=2", "objective=grpo,gspo,dapo")
+    return outputs, train(outputs, *words, start=by_the_command)
 
 
 def run_of(outputs, cell):
@@ -77,9 +82,8 @@ def test_a_run_that_is_done_says_where_it_is_and_its_scores_and_keeps_the_texts_
 def test_evaluating_the_last_checkpoint_gives_the_last_evaluation_of_the_run(sweep, tmp_path):
     outputs, _ = sweep
     run = run_of(outputs, "grpo")
-    command = [sys.executable, "-m", "ablate.evaluate", f"checkpoint={run.checkpoints_path / 'step_000002'}"]
-    command += ["metrics=true"]
-    result = subprocess.run([*command, f"out={tmp_path / 'rows.parquet'}"], capture_output=True, text=True)
+    words = ["-m", "ablate.evaluate", f"checkpoint={run.checkpoints_path / 'step_000002'}"]
+    result = forks.run([*words, "metrics=true", f"out={tmp_path / 'rows.parquet'}"])
     assert result.returncode == 0, result.stderr
     rows = pq.read_table(tmp_path / "rows.parquet").to_pylist()
     assert rows == [vars(row) for row in run.steps.eval_rows()]
@@ -137,20 +141,9 @@ def test_a_full_disk_is_one_sentence_and_the_cell_leaves_the_records_of_the_swee
         assert path.read_bytes() == (in_sweep.path / path.relative_to(run.path)).read_bytes(), path.name
 
 
-def listen_to_ctrl_c():
-    """A background job of a script ignores SIGINT, and so does every process that it starts."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 def test_ctrl_c_leaves_the_sweep_at_once_and_the_cell_resumable(tmp_path, tiny_model):
     arguments = ["-m", f"paths.outputs={tmp_path}", *SHORT, "objective=grpo,gspo", "context.steps=50"]
-    process = subprocess.Popen(
-        [*TRAIN, *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        preexec_fn=listen_to_ctrl_c,
-    )
+    process = forks.Fork([*TRAIN, *arguments])
     run = run_of(tmp_path, "grpo")
     while process.poll() is None and not run.steps.rollouts_file(1).exists():
         time.sleep(0.02)
@@ -173,8 +166,7 @@ runpy.run_module("ablate.train", run_name="__main__", alter_sys=True)
 
 def test_one_engine_at_a_time_samples_with_the_new_weights_after_an_evaluation(tmp_path, tiny_model):
     changes = ["objective=grpo", "eval.every=1", "optim.lr=0.003", "logging.wandb=disabled", "checkpoint.every=0"]
-    command = [sys.executable, "-c", ONE_ENGINE_AT_A_TIME, f"paths.outputs={tmp_path}", *SHORT, *changes]
-    result = subprocess.run(command, capture_output=True, text=True)
+    result = forks.run(["-c", ONE_ENGINE_AT_A_TIME, f"paths.outputs={tmp_path}", *SHORT, *changes])
     assert result.returncode == 0, result.stderr
     gaps = [row["policy/mismatch_abs_max"] for row in run_of(tmp_path, "grpo").steps.metrics()]
     assert len(gaps) == 2

@@ -13,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+import forks
 import pytest
 from killing import kill_when, kill_while_a_checkpoint_is_written
 
@@ -52,19 +53,12 @@ AHEAD = [
 ]
 
 
-def command(outputs: Path, *overrides: str) -> list[str]:
-    return [sys.executable, "-m", "ablate.train", f"paths.outputs={outputs}", *SHORT, *overrides]
+def words(outputs: Path, *overrides: str) -> list[str]:
+    return ["-m", "ablate.train", f"paths.outputs={outputs}", *SHORT, *overrides]
 
 
-def start(outputs: Path, *overrides: str) -> subprocess.Popen:
-    # Its own session, so that a kill takes the sandbox's helpers and vLLM along and nothing else.
-    return subprocess.Popen(
-        command(outputs, *overrides),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
+def start(outputs: Path, *overrides: str) -> forks.Fork:
+    return forks.Fork(words(outputs, *overrides))
 
 
 def run_of(outputs: Path) -> RunDirectory:
@@ -73,9 +67,9 @@ def run_of(outputs: Path) -> RunDirectory:
 
 def finish(outputs: Path, *overrides: str) -> str:
     """Let the run end; return what it printed."""
-    result = subprocess.run(command(outputs, *overrides), capture_output=True, text=True, timeout=DEADLINE_S)
+    result = forks.run(words(outputs, *overrides), timeout=DEADLINE_S)
     assert result.returncode == 0, result.stdout + result.stderr
-    return result.stdout
+    return result.stdout + result.stderr
 
 
 def records(outputs: Path) -> dict[str, bytes]:
@@ -87,9 +81,12 @@ def records(outputs: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory, tiny_model) -> tuple[Path, str]:
-    """Outputs of an unbroken run, and what it printed."""
+    """Outputs of an unbroken run, which the ordinary command made, and what it printed."""
     outputs = tmp_path_factory.mktemp("unbroken")
-    return outputs, finish(outputs)
+    command = [sys.executable, *words(outputs)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return outputs, result.stdout
 
 
 def test_a_stage_continues_from_the_best_checkpoint_of_the_one_before(unbroken):
@@ -124,7 +121,10 @@ def test_one_run_killed_at_chosen_moments_and_asked_to_stop_leaves_the_records_o
     stop_during_an_evaluation(run, tmp_path)
     step = next(step for step in (4, 5) if not run.steps.rollouts_file(step).exists())  # of the second stage
     kill_when(run.steps.rollouts_file(step).exists, run, *single)
-    finish(tmp_path)
+    manifest = run.manifest.read()
+    manifest["attempts"][-1]["cpu"] = "another CPU"
+    run.manifest.path.write_text(json.dumps(manifest))
+    assert finish(tmp_path).count("made on another CPU, ") == 1
     assert records(tmp_path) == records(unbroken[0])
     assert len(run.manifest.read()["attempts"]) >= 5
 
@@ -148,7 +148,7 @@ def last_recorded(run: RunDirectory) -> int:
     return max((row["step"] for row in run.steps.metrics()), default=0)
 
 
-def ask_to_stop(process: subprocess.Popen, run: RunDirectory, number: int) -> None:
+def ask_to_stop(process: forks.Fork, run: RunDirectory, number: int) -> None:
     os.kill(process.pid, number)
     output, _ = process.communicate(timeout=600)
     assert process.returncode == 75, output
@@ -185,7 +185,7 @@ def test_a_finished_cell_is_not_run_again(unbroken):
     outputs, _ = unbroken
     run = run_of(outputs)
     before = run.manifest.path.read_bytes()
-    result = subprocess.run(command(outputs), capture_output=True, text=True)
+    result = forks.run(words(outputs))
     assert "done already" in result.stdout
     assert run.manifest.path.read_bytes() == before
     assert json.loads(before)["status"] == "done"

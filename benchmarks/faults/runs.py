@@ -99,20 +99,21 @@ class Attempt:
         self.spans = os.open(self.span_log, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         fcntl.fcntl(self.spans, fcntl.F_SETPIPE_SZ, SPAN_LOG_BYTES)  # nobody reads while a run is waited for
         own = {"ABLATE_SPAN_LOG": str(self.span_log), "TMPDIR": str(self.scratch), "OMP_NUM_THREADS": "1"}
-        environment = {**os.environ, **own}
         self.output = (self.scratch / "output").open("w")
-        if self.may_fork and not MODES[self.mode][0]:
-            self.process = Forked(words(self.mode, self.outputs, *self.overrides), self.output, environment, ROOT)
-        else:
-            self.process = subprocess.Popen(
-                command(self.mode, self.outputs, *self.overrides),
-                stdout=self.output,
-                stderr=subprocess.STDOUT,
-                env=environment,
-                cwd=ROOT,
-                start_new_session=True,
-            )
+        self.process = self.started({**os.environ, **own})
         ATTEMPTS.append(self)
+
+    def started(self, environment: dict[str, str]) -> subprocess.Popen | Forked:
+        if self.may_fork and not MODES[self.mode][0]:
+            return Forked(words(self.mode, self.outputs, *self.overrides), self.output, environment, ROOT)
+        return subprocess.Popen(
+            command(self.mode, self.outputs, *self.overrides),
+            stdout=self.output,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            cwd=ROOT,
+            start_new_session=True,
+        )
 
     def new_events(self, timeout_s: float = 0.0) -> list[tuple[str, str]]:
         """The lines that the span log got since the last look, as (event, span); ``open_spans`` follows them.

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 
+import forks
 import pytest
 from curate_support import configured, files_of
 from public_sets.write import examples
@@ -248,8 +249,7 @@ def test_curated_problems_are_trained_on_and_evaluated_as_the_benchmark(curated,
         ("evaluate", f"checkpoint={run}", *benchmark, f"out={tmp_path / 'own'}", f"samples_out={samples}"),
         ("evaluate", f"samples={samples}", evaluation, *benchmark, f"out={tmp_path / 'again'}"),
     ]
-    process = [sys.executable, "-c", RUN_COMMANDS.format(commands=commands)]
-    done = subprocess.run(process, capture_output=True, text=True)
+    done = forks.run(["-c", RUN_COMMANDS.format(commands=commands)])
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     rollouts = RunDirectory(run).steps.metrics()
     assert [row["step"] for row in rollouts] == [1]

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import forks
 import pytest
 
 from ablate import laws, replay
@@ -35,8 +36,7 @@ def test_a_bad_case_file_is_one_sentence_with_the_case_number_and_exit_code_2(tm
     cases = json.loads(CASES.read_text())[:3]
     cases[1]["knobs"]["ratio"] = "turn"
     (tmp_path / "in.json").write_text(json.dumps(cases))
-    command = [sys.executable, "-m", "ablate.replay", f"cases={tmp_path}/in.json", f"out={tmp_path}/out.json"]
-    result = subprocess.run(command, capture_output=True, text=True)
+    result = forks.run(["-m", "ablate.replay", f"cases={tmp_path}/in.json", f"out={tmp_path}/out.json"])
     assert result.returncode == 2
     assert result.stderr.startswith("error: case 2 of 3 in ")
     assert "ratio=turn is not a part of that slot" in result.stderr

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import forks
+
 from ablate.models.hf_config import read_hf_config
 from ablate.rollout.vllm.settings import engine_arguments, server_command
 
@@ -40,7 +42,7 @@ class Server:
     port: int = 0
     devices: str | None = None  # for CUDA_VISIBLE_DEVICES; None on a CPU
     changes: dict[str, Any] = field(default_factory=dict)  # of the engine's configuration
-    process: subprocess.Popen | None = field(default=None, repr=False)
+    process: subprocess.Popen | forks.Fork | None = field(default=None, repr=False)
 
     @property
     def url(self) -> str:
@@ -52,13 +54,16 @@ class Server:
         arguments = engine_arguments(config, 2 * CONTEXT, hf_config, on_cpu=self.devices is None)
         words = server_command(self.model_dir, arguments)
         with self.log.open("a") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, *words, "--host", "127.0.0.1", "--port", str(self.port)],
-                stdout=output,
-                stderr=output,
-                env=os.environ | ENVIRONMENT | ({"CUDA_VISIBLE_DEVICES": self.devices} if self.devices else {}),
-                start_new_session=True,
-            )
+            environment = os.environ | ENVIRONMENT
+            words += ["--host", "127.0.0.1", "--port", str(self.port)]
+            if self.devices is None:
+                self.process = forks.Fork(words, output=output, env=environment)
+            else:  # a process that has asked for a GPU must not be forked
+                environment["CUDA_VISIBLE_DEVICES"] = self.devices
+                command = [sys.executable, *words]
+                self.process = subprocess.Popen(
+                    command, stdout=output, stderr=output, env=environment, start_new_session=True
+                )
 
     def wait(self) -> None:
         deadline = time.monotonic() + START_LIMIT_S

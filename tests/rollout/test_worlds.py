@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import forks
 import psutil
 import pytest
 
@@ -28,7 +29,7 @@ def start(*arguments: str, **environment: str) -> subprocess.Popen:
     )
 
 
-def last_line(process: subprocess.Popen, exit_code: int = 0) -> str:
+def last_line(process: subprocess.Popen | forks.Fork, exit_code: int = 0) -> str:
     output, errors = process.communicate(timeout=600)
     assert process.returncode == exit_code, errors[-3000:]
     return output.strip().splitlines()[-1] if output.strip() else ""
@@ -56,9 +57,9 @@ def test_an_inline_engine_shares_a_process_with_megatron_in_either_order(order, 
 
 def test_a_child_engine_of_a_launched_job_samples_the_same_dies_with_it_and_leaves_no_socket(tiny_checkpoint, expected):
     launcher = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
-    ranks = [
-        start("child", str(tiny_checkpoint), RANK=str(rank), LOCAL_RANK=str(rank), **launcher) for rank in range(2)
-    ]
+    words, environment = [str(SCRIPT), "child", str(tiny_checkpoint)], os.environ | {"OMP_NUM_THREADS": "1"} | launcher
+    own = [{"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(2)]
+    ranks = [forks.Fork(words, env=environment | each, merged=False) for each in own]
     try:
         leader = json.loads(last_line(ranks[0], exit_code=-signal.SIGKILL))
         last_line(ranks[1])

@@ -10,6 +10,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import forks
 import pytest
 from killing import kill_while_a_checkpoint_is_written
 
@@ -45,9 +46,11 @@ SHORT = [
 def finish(outputs: Path, *words: str, processes: int = 2) -> RunDirectory:
     """Make a run, or the runs of a sweep; return the run of the cell that has its objective's name."""
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    command = [sys.executable, *(launcher if processes > 1 else []), "-m", "ablate.train"]
-    command += [*words, *SHORT, f"paths.outputs={outputs}"]
-    done = subprocess.run(command, capture_output=True, text=True)
+    words = ["-m", "ablate.train", *words, *SHORT, f"paths.outputs={outputs}"]
+    if processes > 1:
+        done = subprocess.run([sys.executable, *launcher, *words], capture_output=True, text=True)
+    else:
+        done = forks.run(words)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     return RunDirectory(outputs / "tiny" / "gspo" / "seed0")
 
