@@ -2,9 +2,10 @@
 
 Two engines (rollout.engine.head_dtype=float32 and =model) sample from the same bf16 model, and the bf16 trainer, whose
 logits are always float32, gives its own log-probability of every sampled token. Rounding is relative, and softmax does
-not see what all logits have in common: large models have common parts of 10 to 30, and a random model has none. So the
-same random model is measured with a common part added to its logits. One input of its head is nearly constant, like the
-few huge activations of a large model, and the head reads the common part from there.
+not see what all logits have in common, so a model whose likely tokens have large logits loses more of what tells them
+apart. A random model has small ones: it is measured with a common part added to its logits. One input of its head is
+nearly constant, like the few huge activations of a large model, and the head reads the common part from there. How
+large the part is in a real model is a question to that model.
 """
 
 from __future__ import annotations
