@@ -7,6 +7,10 @@ Both sides take the steps of their own benchmarks/step.py (rollouts by vLLM, ver
 log-probabilities, updates, weights to the engine) with the same model, prompts and seeds, in turn, the first of a round
 being the second of the next. A round is a pair; quote the median of the pairs' ratios and its interval. CPU seconds are
 those of the thread that runs the loop, so other work on the machine moves them less than the wall seconds.
+
+Differences below a few per cent drown in the model's own passes. So each side also times what updates do next to them
+(batch, rows, weights, loss and metrics) on batches of the same size, least of many tries, and the last line is the
+difference of these in per cent of a step.
 """
 
 from __future__ import annotations
@@ -22,11 +26,14 @@ import tempfile
 import time
 from pathlib import Path
 
+import torch
 from step_peer import one_step
 
 HERE = Path(__file__).resolve().parent
 NUM_WARM = 3
 RESAMPLES = 2000
+TRIES = 10  # a round
+STEP, NEXT_TO_MODEL = "CPU s of a step", "CPU s next to the model"
 TRAINING = ("old log-probabilities", "update")  # the stages in which an objective acts
 
 
@@ -45,6 +52,9 @@ def main() -> None:
     print(f"{'this / other':<40}{'median':>8}   95 % interval of the median    median s, this and other")
     for name in after[0]:
         print_ratio(name, [row[name] for row in after], [row[name] for row in before])
+    least = [min(row[NEXT_TO_MODEL] for row in rows) for rows in (after, before)]
+    share = (least[0] - least[1]) / statistics.median(row[STEP] for row in before)
+    print(f"{NEXT_TO_MODEL}, least: {least[0]:.5f} and {least[1]:.5f}, a difference of {share:+.2%} of a step")
 
 
 def measure(scratch: Path, options: argparse.Namespace) -> tuple[list[dict], list[dict]]:
@@ -87,20 +97,53 @@ def serve(root: Path, directory: Path, overrides: list[str]) -> None:
     tokenizer = step.save_random_model(directory, can_end=True)
     config = step.compose(directory, overrides)
     steps = step.open_steps(directory, config, step.prompts_of_equal_length(config, tokenizer))
+    next_to_model = timed_bookkeeping(config)
     for _ in sys.stdin:
         wall, cpu = time.perf_counter(), time.thread_time()
         clock, num_tokens = next(steps)
         training = [sum(seconds[stage] for stage in TRAINING) for seconds in (clock.cpu_s, clock.wall_s)]
         row = {
-            "CPU s of a step": time.thread_time() - cpu,
+            STEP: time.thread_time() - cpu,
             "CPU s of old log-probabilities, update": training[0],
             "wall s of a step": time.perf_counter() - wall,
             "wall s of old log-probabilities, update": training[1],
+            NEXT_TO_MODEL: min(next_to_model() for _ in range(TRIES)),
             "tokens": num_tokens,
         }
         answers.write(json.dumps(row) + "\n")
         answers.flush()
     steps.close()
+
+
+def timed_bookkeeping(config):
+    """A function that does all of a batch and its updates but the passes of the model, and returns CPU seconds."""
+    import trainer as rollouts  # benchmarks/trainer.py of the side
+
+    from ablate import objectives
+    from ablate.objectives import metrics
+    from ablate.objectives.batch import select_rows, update_batch
+    from ablate.trainer import updates
+    from ablate.trainer.batching import make_batch, rows_of_updates
+
+    objective, groups = objectives.build(config.objective), rollouts.rollout_groups()
+
+    def once() -> float:
+        start = time.thread_time()
+        batch = make_batch(groups, objective)
+        rows_of_each = rows_of_updates(batch.num_rows, config.optim.updates_per_batch, seed=0)
+        updates.rows_without_own_pass(batch, rows_of_each, objective, for_records=True)
+        for rows in rows_of_each:
+            part = updates.training_part(batch, rows, objective)
+            objective.loss(part.old_logp_BT.clone().requires_grad_(), part).backward()
+            metrics.step_metrics(objective, part.old_logp_BT, part)
+            whole = update_batch(batch, rows, objective)  # 8ad375d weighs twice; today's train_on does so once
+            metrics.row_metrics(whole)
+            if hasattr(metrics, "selection_metrics"):
+                metrics.selection_metrics(whole, select_rows(batch, rows))
+        return time.thread_time() - start
+
+    torch.set_num_threads(1)
+    return once
 
 
 def print_ratio(name: str, mine: list[float], others: list[float]) -> None:
