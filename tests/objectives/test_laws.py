@@ -61,10 +61,11 @@ def toggled(name, toggles):
 def test_every_law_holds_unless_a_part_declares_why_not(name, shape, toggles):
     """One test of all laws: building an objective and its rollouts costs more than most laws."""
     objective, rollouts = toggled(name, toggles), random_rollouts(shape)
+    waived = {*objective.waived_laws}
+    if shape.log_ratio_scale > 1.0:  # next to a ratio of e^8, a difference of losses has no digits for the other tokens
+        waived.add("central_differences")
     applicable = {
-        key: law
-        for key, law in laws.LAWS.items()
-        if law.not_applicable(objective) is None and key not in objective.waived_laws
+        key: law for key, law in laws.LAWS.items() if key not in waived and law.not_applicable(objective) is None
     }
     deviations = {key: law.deviation(objective, rollouts) for key, law in applicable.items()}
     broken = {key: deviation for key, deviation in deviations.items() if not deviation <= applicable[key].tolerance}
