@@ -150,8 +150,9 @@ def this_machine() -> Machine:
 
 
 def missing_files(config: RunConfig) -> list[str]:
-    """A sentence for each file of data or model that the run would read and that is not there."""
+    """A sentence for each file of data or model, or checkpoint of a parent, that the run needs and that is not there."""
     from ablate.data.problems import problems_path
+    from ablate.records.checkpoints import missing_fork_point
 
     sentences = []
     for where in dict.fromkeys(
@@ -163,6 +164,8 @@ def missing_files(config: RunConfig) -> list[str]:
             sentences.append(str(error))
     if config.model.path is not None and not (Path(config.model.path) / "config.json").is_file():
         sentences.append(f"model.path={config.model.path} has no config.json: fetch the model, or change model.path")
+    if (sentence := missing_fork_point(config)) is not None:
+        sentences.append(sentence)
     return sentences
 
 

@@ -35,6 +35,7 @@ def run_main(main: Callable[[], object]) -> None:
     from hydra.errors import HydraException, MissingConfigException
     from omegaconf.errors import OmegaConfBaseException
 
+    register_sums()
     # Torch reads this on import: one thread each for trainer and engine is fastest on two cores, and bit-exact.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
@@ -239,9 +240,17 @@ def compose(overrides: Sequence[str], with_hydra: bool = False, config_name: str
     from hydra.core.global_hydra import GlobalHydra
 
     check_words(overrides)
+    register_sums()
     if not GlobalHydra.instance().is_initialized():
         initialize_config_dir(CONF_DIR, version_base="1.3")
     return hydra_compose(config_name, overrides=list(overrides), return_hydra_config=with_hydra)
+
+
+def register_sums() -> None:
+    """Let YAML add numbers, as in ``steps: ${sum:${fork.step},8}``; null counts as 0."""
+    from omegaconf import OmegaConf
+
+    OmegaConf.register_new_resolver("sum", lambda *numbers: sum(number or 0 for number in numbers), replace=True)
 
 
 def objective_names() -> list[str]:

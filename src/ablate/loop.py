@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ablate.config.schedule import due_contexts, is_due
+from ablate.config.schedule import due_contexts, saves_checkpoint
 from ablate.sampling import RolloutBatch
 from ablate.seeding import derive_seed
 from ablate.session import RunState, Session, UnderWay, batches, checkpoints, evaluation, rollouts
@@ -74,7 +74,7 @@ def complete_step(session: Session, state: RunState, under_way: UnderWay, is_las
     else:
         session.record(state.step, state.unrecorded)
         state.unrecorded = None
-        if is_last or is_due(config.checkpoint.every, state.step):
+        if is_last or saves_checkpoint(config.checkpoint, state.step):
             checkpoints.save(session, state, under_way)
     session.raise_if_preempted()
 

@@ -203,6 +203,7 @@ class Sampling:
                 keeps=self.keeps,
                 seed=seed,
                 step=step,
+                repeat=self.config.fork.repeat,
                 share_kept=self.share_kept,
             )
         self.share_kept = (len(groups) + 1) / (stats.num_groups + 1)

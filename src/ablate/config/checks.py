@@ -70,6 +70,7 @@ NOT_NEGATIVE = (
     "optim.beta2",
     "eval.every",
     "checkpoint.every",
+    "fork.repeat",
     "logging.completions",
 )
 

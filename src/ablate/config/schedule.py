@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from ablate.config.schema import EvalConfig
+from ablate.config.schema import CheckpointConfig, EvalConfig
 
 # Draws of this step that weigh as much as the guess, which comes from all draws of the last step. A draw cannot be
 # taken back, so the largest number that the first few verdicts suggest counts. With 4, simulated batches of 64 groups,
@@ -14,6 +14,10 @@ NUM_GUESSED = 16
 
 def is_due(every: int, step: int) -> bool:
     return every > 0 and step % every == 0
+
+
+def saves_checkpoint(config: CheckpointConfig, step: int) -> bool:
+    return is_due(config.every, step) or step in config.keep_steps
 
 
 def due_contexts(config: EvalConfig, step: int, is_last: bool) -> list[int]:

@@ -218,6 +218,7 @@ class CheckpointConfig:
     every: int = MISSING  # steps; 0: only at the end of a stage
     keep: int = MISSING  # number of newest checkpoints that are kept
     keep_best: bool = MISSING
+    keep_steps: list[int] = MISSING  # written and kept as well: where forks will start
     asynchronous: bool = MISSING
 
 
@@ -277,6 +278,7 @@ class ForkConfig:
 
     run: str | None = MISSING  # the directory of the parent; null: the run starts from the model
     step: int | None = MISSING
+    repeat: int = MISSING  # 0: the parent's random numbers of sampling; 1, 2, ...: others
 
 
 @dataclass

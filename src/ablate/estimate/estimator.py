@@ -15,7 +15,7 @@ from ablate.estimate.lengths import lognormal, programs, resampled
 from ablate.estimate.memory import checkpoint_bytes
 from ablate.estimate.problems import num_eval_problems
 from ablate.estimate.run import RunEstimate, Stage, StepSeconds
-from ablate.estimate.schedule import num_checkpoints, num_evaluations
+from ablate.estimate.schedule import num_checkpoints, num_evaluations, num_steps
 from ablate.estimate.shape import Shape, shape_of
 from ablate.estimate.training import TrainerSpeed, layout_of, rows_of_passes
 
@@ -154,7 +154,7 @@ class Estimator:
         step_s = step.seconds(self.lag, mean(self.core_s(step, batch) for batch in batches))
         return Stage(
             stage.length,
-            stage.steps,
+            num_steps(self.config, index),
             step,
             step_s,
             server_share=mean(batch.server_busy_s for batch in batches) / (self.num_servers * step_s),
@@ -176,7 +176,8 @@ class Estimator:
         last = stages[-1].step
         hidden_s = max(0.0, last.train - last.collect) if self.lag else 0.0
         num_bytes = checkpoint_bytes(self.shape, config.parallel.precision)
-        kept = config.checkpoint.keep + config.checkpoint.keep_best + 1  # and the one that is being written
+        keep = config.checkpoint
+        kept = keep.keep + keep.keep_best + len(keep.keep_steps) + 1  # and the one that is being written
         rollouts = sum(stage.steps * stage.num_trained_tokens for stage in stages) * config.logging.save_rollouts
         return RunEstimate(
             stages=stages,

@@ -1,21 +1,35 @@
-"""Which evaluations and checkpoints a run makes: the rules of ``ablate.loop`` and ``ablate.session``, counted."""
+"""Which steps, evaluations and checkpoints a run makes: the rules of ``ablate.loop`` and ``ablate.session``, counted."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from ablate.config import RunConfig
-from ablate.config.schedule import due_contexts, is_due
+from ablate.config.schedule import due_contexts, saves_checkpoint
+
+
+def steps_of(config: RunConfig) -> Iterator[tuple[int, int, bool]]:
+    """Every step that the run makes itself, its stage, and whether it is the stage's last; a fork's begin after its point."""
+    step = 0
+    for number, stage in enumerate(config.context.stages):
+        for index in range(1, stage.steps + 1):
+            step += 1
+            if step > (config.fork.step or 0):
+                yield step, number, index == stage.steps
+
+
+def num_steps(config: RunConfig, stage: int) -> int:
+    """Steps that the run makes itself in one context stage."""
+    return sum(number == stage for _, number, _ in steps_of(config))
 
 
 def num_evaluations(config: RunConfig) -> dict[int, int]:
     """Evaluations of a run by context. The selected checkpoint is evaluated last, where it was not yet."""
     lengths = [each.length for each in config.eval.contexts]
-    counts = dict.fromkeys(lengths, int(config.eval.at_start))
-    step = 0
-    for stage in config.context.stages:
-        for index in range(1, stage.steps + 1):
-            for length in due_contexts(config.eval, step + index, index == stage.steps):
-                counts[length] += 1
-        step += stage.steps
+    counts = dict.fromkeys(lengths, int(config.eval.at_start and not config.fork.step))
+    for step, _, is_last in steps_of(config):
+        for length in due_contexts(config.eval, step, is_last):
+            counts[length] += 1
     for each in config.eval.contexts:
         if each.every == 0 and config.eval.every > 0:  # the selected step is seldom a stage's last step
             counts[each.length] += 1
@@ -24,8 +38,4 @@ def num_evaluations(config: RunConfig) -> dict[int, int]:
 
 def num_checkpoints(config: RunConfig) -> int:
     """Checkpoints of a run, without those of steps that become the best."""
-    every, step, count = config.checkpoint.every, 0, 0
-    for stage in config.context.stages:
-        count += sum(index == stage.steps or is_due(every, step + index) for index in range(1, stage.steps + 1))
-        step += stage.steps
-    return count
+    return sum(is_last or saves_checkpoint(config.checkpoint, step) for step, _, is_last in steps_of(config))

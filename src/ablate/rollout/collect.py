@@ -53,6 +53,7 @@ def collect_groups(
     keeps: Callable[[Sequence[float]], bool],
     seed: int,
     step: int,
+    repeat: int = 0,
     share_kept: float = 1.0,
 ) -> tuple[list[RolloutGroup], CollectStats]:
     """Collect the first ``config.prompts_per_step`` groups, in draw order, that the objective keeps.
@@ -64,6 +65,7 @@ def collect_groups(
     Args:
         tasks: problems with their prompts, in the order in which they are to be drawn; endless.
         seed: the run's seed.
+        repeat: ``fork.repeat``; samples of another repeat have other random numbers.
         share_kept: a guess of the share of draws that the objective keeps. It changes how many are drawn ahead only.
 
     Returns:
@@ -85,7 +87,7 @@ def collect_groups(
         dropped = flight.drop(batch.not_needed())
         return Change(flight.begin(begin(batch.num_to_begin(share_kept))), dropped)
 
-    parts = (seed, "rollout", step)
+    parts = (seed, "rollout", step, *([f"repeat {repeat}"] if repeat else []))
     with sampler.in_flight(conditions) as flight:
         while not batch.is_decided:
             first = change(flight).added

@@ -64,6 +64,7 @@ def save(session: Session, state: RunState, under_way: UnderWay) -> None:
             state.step,
             state.as_plain(),
             keep=keep.keep,
+            named=keep.keep_steps,
             best=best_of(session, state),
             facts=facts_of(session, state.step, state.unrecorded is None),
             asynchronous=keep.asynchronous,
@@ -82,6 +83,7 @@ def add_scores(session: Session, step: int, state: RunState, under_way: UnderWay
             step,
             {"scores": dict(state.scores), "unrecorded": None},
             keep=keep.keep,
+            named=keep.keep_steps,
             best=best_of(session, state),
             facts=facts_of(session, step, True),
         )

@@ -14,6 +14,7 @@ from ablate.cli import recorded
 from ablate.config import RunConfig, parse
 from ablate.errors import UserError
 from ablate.records import RunDirectory
+from ablate.records.checkpoints import fork_point, missing_fork_point
 from ablate.session.session import Session
 from ablate.session.state import RunState
 from ablate.trainer.checkpoint.directory import name_of
@@ -42,17 +43,13 @@ def facts_of_parent(config: RunConfig) -> dict[str, Any] | None:
     Raises:
         UserError: if the parent has no checkpoint of that step.
     """
-    parent = parent_of(config)
-    if parent is None:
+    if config.fork.run is None:
         return None
-    complete = parent.checkpoints_path / name_of(config.fork.step) / COMPLETE
-    if not complete.is_file():
-        raise UserError(
-            f"fork.run={config.fork.run} has no checkpoint of fork.step={config.fork.step}: name a step that is in "
-            f"{parent.checkpoints_path}, or keep more of them there (checkpoint.keep)"
-        )
+    if sentence := missing_fork_point(config):
+        raise UserError(sentence)
+    complete = fork_point(config) / COMPLETE
     digest = hashlib.blake2b(complete.read_bytes(), digest_size=16).hexdigest()
-    return {"run": str(parent.path.absolute()), "step": config.fork.step, "digest": digest}
+    return {"run": str(Path(config.fork.run).absolute()), "step": config.fork.step, "digest": digest}
 
 
 def begin(session: Session) -> RunState:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import copy
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,7 @@ class Pending:
     extra: dict[str, Any]
     facts: dict[str, Any]
     keep: int
+    named: Sequence[int]
     best: int | None
     writing: shards.Writing
 
@@ -81,6 +82,7 @@ class Checkpoints:
         extra: dict[str, Any],
         *,
         keep: int,
+        named: Sequence[int] = (),
         best: int | None,
         facts: dict[str, Any] | None = None,
         asynchronous: bool = False,
@@ -91,6 +93,7 @@ class Checkpoints:
             extra: the loop's state: tensors, numbers, strings, and dicts, lists and tuples of them.
             facts: JSON values about the run and its records; only the leader's count.
             keep: number of the newest checkpoints that stay.
+            named: steps whose checkpoints stay as well.
             best: the step whose checkpoint stays as well, and that the file ``best`` names.
             asynchronous: return while a thread still writes. The checkpoint counts after the first call of
                 ``publish_if_written`` that finds all files on disk.
@@ -107,7 +110,7 @@ class Checkpoints:
 
         on_leader(self.world, make_room)
         writing = shards.write(self.state, partial, asynchronous)
-        self.pending = Pending(root, step, copy.deepcopy(extra), facts or {}, keep, best, writing)
+        self.pending = Pending(root, step, copy.deepcopy(extra), facts or {}, keep, named, best, writing)
         if not asynchronous:
             self.finish_save()
 
@@ -118,20 +121,21 @@ class Checkpoints:
         changes: dict[str, Any],
         *,
         keep: int,
+        named: Sequence[int] = (),
         best: int | None,
         facts: dict[str, Any] | None = None,
     ) -> None:
         """Change some of the loop's state in a checkpoint that is there; a kill leaves the old state or the new.
 
         Args:
-            keep: as in ``save``, and ``best`` as well.
+            keep: as in ``save``, and ``named`` and ``best`` as well.
             facts: replace those of ``save``; None keeps them.
         """
         self.finish_save()
 
         def change() -> None:
             amend(Path(root) / name_of(step), changes, facts)
-            name_and_prune(Path(root), keep, best)
+            name_and_prune(Path(root), keep, best, named)
 
         on_leader(self.world, change)
 
@@ -219,7 +223,7 @@ def publish(pending: Pending, world: World) -> None:
         pending.partial.rename(final)
         sync(pending.root)
         write_atomic(pending.root / LATEST, pending.name)
-        name_and_prune(pending.root, pending.keep, pending.best)
+        name_and_prune(pending.root, pending.keep, pending.best, pending.named)
 
     on_leader(world, move_into_place)
 
@@ -242,9 +246,9 @@ def extra_of(record: dict[str, Any]) -> str:
     return record.get("extra", EXTRA)
 
 
-def name_and_prune(root: Path, keep: int, best: int | None) -> None:
+def name_and_prune(root: Path, keep: int, best: int | None, named: Sequence[int] = ()) -> None:
     """Let the file ``best`` name its checkpoint, and remove the checkpoints that are not kept."""
-    kept = {*newest_first(root)[:keep]}
+    kept = {*newest_first(root)[:keep], *map(name_of, named)}
     if best is not None:
         write_atomic(root / BEST, name_of(best))
         kept.add(name_of(best))
