@@ -150,7 +150,7 @@ def this_machine() -> Machine:
 
 
 def missing_files(config: RunConfig) -> list[str]:
-    """A sentence for each file of data or model, or checkpoint of a parent, that the run needs and that is not there."""
+    """A sentence for each file of data or model, or of a fork's parent, that the run needs and that is not there."""
     from ablate.data.problems import problems_path
     from ablate.records.checkpoints import missing_fork_point
 

@@ -1,4 +1,4 @@
-"""Which steps, evaluations and checkpoints a run makes: the rules of ``ablate.loop`` and ``ablate.session``, counted."""
+"""Which steps, evaluations and checkpoints a run makes: the rules of the loop and the session, counted."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ablate.config.schedule import due_contexts, saves_checkpoint
 
 
 def steps_of(config: RunConfig) -> Iterator[tuple[int, int, bool]]:
-    """Every step that the run makes itself, its stage, and whether it is the stage's last; a fork's begin after its point."""
+    """Every step that the run makes itself, its stage, and whether it is the last one there; a fork begins later."""
     step = 0
     for number, stage in enumerate(config.context.stages):
         for index in range(1, stage.steps + 1):
