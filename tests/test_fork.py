@@ -8,6 +8,7 @@ from pathlib import Path
 
 import forks
 import pytest
+import torch
 from test_continuing import fill, session_of
 
 from ablate.errors import UserError
@@ -66,6 +67,27 @@ def test_a_fork_starts_where_its_parent_was_and_resumes_from_its_own_checkpoints
     again = session_of(tmp_path / "fork", tiny_checkpoint, *words)
     assert checkpoints.restore(again)[0].step == 3, "the parent is not needed any more"
     assert [row["step"] for row in again.run.steps.metrics()] == [3]
+
+
+def test_a_stage_of_a_fork_begins_with_the_best_checkpoint_of_its_parent(parent, tmp_path, tiny_checkpoint):
+    words = (f"fork.run={parent}", "fork.step=2", "context.stages=[{length:128,steps:3},{length:160,steps:2}]")
+    fork = session_of(tmp_path / "fork", tiny_checkpoint, *words)
+    state, under_way = checkpoints.restore(fork)
+    weights = list(fork.trainer.checkpoints.state.model.parameters())
+    before = [each.detach().clone() for each in weights]
+    with torch.no_grad():
+        weights[0].add_(1.0)  # a step of the fork
+    state.step, state.scores = 3, {1: 0.9, 2: 0.1, 3: 0.5}
+    fork.record(3, {"train/loss": 0.5})
+    checkpoints.save(fork, state, under_way)
+    checkpoints.enter_stage(fork, 1, state)
+    assert fork.display.said[-1] == "stage 2 continues from step 1, the best of stage 1"
+    assert all(map(torch.equal, before, weights)), "the parent's checkpoint of step 1"
+    assert [path.name for path in fork.run.checkpoints_path.glob("step_*")] == ["step_000003"]
+    shutil.rmtree(parent)
+    state.stage, state.scores = 0, {1: 0.9}
+    with pytest.raises(UserError, match="step_000001"):
+        checkpoints.enter_stage(fork, 1, state)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,9 @@ from ablate_analysis import design, effects, further_scores, longer_context, ren
 from ablate_analysis.compare import Comparison, Settings, compare
 from ablate_analysis.figures import all_figures
 from ablate_analysis.findings import findings, published_caveat
+from ablate_analysis.forks import is_fork
+from ablate_analysis.forks_page import METHOD as FORK_METHOD
+from ablate_analysis.forks_page import fork_findings
 from ablate_analysis.length_push import length_tables
 from ablate_analysis.load import Experiment, Run, load_experiment, load_runs, page_of, swept_keys
 from ablate_analysis.one_factor import check_one_factor, provenance_labels, values_by_cell
@@ -151,16 +154,17 @@ def write_pages(
     experiment: Experiment, config: ReportConfig, declared: ComparisonConfig, planned: Sequence[str], command: str
 ) -> Report:
     folder, warned = Path(config.folder), warning(experiment, planned)
-    finished = Finished(declared.baseline)
+    finished, has_forks = Finished(declared.baseline), any(map(is_fork, experiment.every_run))
     if experiment.runs:
-        finished = about_finished_runs(experiment, config, declared, warned)
+        about = about_forks if has_forks else about_finished_runs
+        finished = about(experiment, config, declared, warned)
     folder.mkdir(parents=True, exist_ok=True)
     partial: Sequence[PageFigure] = ()
     sections = list(finished.sections)
     if warned or not finished.answer:
-        partial = partial_figures(experiment, config.window, config.confidence)
+        partial = () if has_forks else partial_figures(experiment, config.window, config.confidence)
         sections.insert(0, states_section(experiment, planned, partial, bool(warned)))
-    samples = samples_page(experiment, config, folder)
+    samples = None if has_forks else samples_page(experiment, config, folder)
     live_s = config.live_s if config.live else None
     shown = [*finished.figures, *partial]
     names = finished.names or every_name(experiment.every_run, declared.baseline)
@@ -279,6 +283,44 @@ def about_finished_runs(
         figures=[*first, *others],
         names=comparison.names,
         sections=sections,
+    )
+
+
+def about_forks(
+    experiment: Experiment, config: ReportConfig, declared: ComparisonConfig, warned: Sequence[str]
+) -> Finished:
+    """Compare the finished branches of forks with the baseline's from the same states."""
+    labels = labels_of(experiment, config, declared)
+    settings = declared.baseline, config.resamples, config.confidence, config.seed
+    try:
+        found = fork_findings(experiment, *settings)
+    except UserError as error:
+        return Finished(declared.baseline, labels=[*labels, f"No effect is shown: {error}."])
+    labels = [*found.labels, *labels]
+    folder = Path(config.folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    root = os.path.relpath(experiment.path, folder)
+    said = "\n".join(f"* {sentence}" for sentence in [*filter(None, [*warned, declared.note]), *found.answer, *labels])
+    whole = [*found.tables, tables.runs_table(experiment, root)]
+    (folder / "table.md").write_text(f"# {experiment.name}\n\n{said}\n\n{render.all_markdown(whole)}\n{FORK_METHOD}\n")
+    (folder / "table.tex").write_text(render.to_latex(found.tables[0]))
+    found.frame.to_csv(folder / "effects.csv", index=False)
+    runs = render.to_html(tables.runs_table(experiment, root, config.run_pages))
+    return Finished(
+        baseline_name=found.names[declared.baseline],
+        note=declared.note or "",
+        answer=found.answer,
+        labels=labels,
+        figure=found.figures[0].html,
+        verdicts=render.to_html(found.tables[0]),
+        figures=found.figures,
+        names=found.names,
+        sections=[
+            figures_section(found.figures[1:], [] if config.live else [found.plot], folder),
+            Section("tables", "Scores, errors and gradients", html_of(found.tables[1:])),
+            Section("pages", "Branches", runs, is_open=False),
+            Section("method", "How it was computed", Markup('<p class="note">{}</p>').format(FORK_METHOD)),
+        ],
     )
 
 

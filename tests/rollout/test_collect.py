@@ -95,6 +95,7 @@ def collect(engine, tasks, config, tiny_checkpoint):
         keeps=lambda rewards: True,
         step=3,
         seed=0,
+        repeat=0,
         problems=tasks,
         share_kept=1.0,
         engine=engine,
@@ -108,6 +109,7 @@ def collect(engine, tasks, config, tiny_checkpoint):
             keeps=keeps,
             seed=seed,
             step=step,
+            repeat=repeat,
             share_kept=share_kept,
         )
 
@@ -131,6 +133,17 @@ def test_a_group_holds_one_problems_samples_in_order_each_with_its_own_seed(coll
         assert [each.kind for each in group.verdicts] == expected
     assert stats.num_groups == 4
     assert not stats.is_short
+
+
+def test_another_repeat_draws_the_same_problems_with_other_random_numbers(collect):
+    usual, _ = collect(ScriptedVerifier(by_text), repeat=0)
+    assert [group.completions for group in usual] == [
+        group.completions for group in collect(ScriptedVerifier(by_text))[0]
+    ]
+    other, _ = collect(ScriptedVerifier(by_text), repeat=1)
+    assert ids_of(other) == ids_of(usual)
+    seeds = [{each.seed for group in groups for each in group.completions} for groups in (usual, other)]
+    assert not seeds[0] & seeds[1]
 
 
 def test_prompt_and_response_together_end_at_the_context_limit(collect):

@@ -41,9 +41,9 @@ def train(trainer: Trainer, batch, num_steps: int) -> list[dict[str, float]]:
     return [trainer.update(batch, cases.objective_named("gspo")) for _ in range(num_steps)]
 
 
-def save(trainer: Trainer, root: Path, *steps: int, keep: int = 5, best: int | None = None) -> None:
+def save(trainer: Trainer, root: Path, *steps: int, keep: int = 5, **kept: Any) -> None:
     for step in steps:
-        trainer.checkpoints.save(root, step, EXTRA | {"step": step}, keep=keep, best=best)
+        trainer.checkpoints.save(root, step, EXTRA | {"step": step}, keep=keep, **{"best": None} | kept)
 
 
 def never(sentence: str) -> None:
@@ -279,10 +279,10 @@ def test_a_save_that_was_killed_leaves_nothing_that_counts(trainer, tmp_path):
     assert not leftover.exists()
 
 
-def test_the_newest_and_the_best_are_kept(trainer, tmp_path):
+def test_the_newest_the_best_and_the_chosen_ones_are_kept(trainer, tmp_path):
     for step, best in ((1, 1), (2, 2), (3, 2), (4, 2), (5, 2)):
-        save(trainer, tmp_path, step, keep=2, best=best)
-    assert sorted(path.name for path in tmp_path.glob("step_*")) == ["step_000002", "step_000004", "step_000005"]
+        save(trainer, tmp_path, step, keep=1, best=best, named=(3, 9))
+    assert sorted(path.name for path in tmp_path.glob("step_*")) == ["step_000002", "step_000003", "step_000005"]
     assert (tmp_path / "latest").read_text() == "step_000005"
     assert (tmp_path / "best").read_text() == "step_000002"
 

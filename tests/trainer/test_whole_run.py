@@ -30,6 +30,7 @@ SHORT = [
         "seed=0",
         "context.steps=2",
         "checkpoint.every=0",
+        "checkpoint.keep_steps=[1]",
         "eval.at_start=false",
     ),
     *("rollout.prompts_per_step=4", "rollout.samples_per_prompt=4"),
@@ -88,7 +89,11 @@ def test_there_was_something_to_learn_from(series):
     assert all(row["train/grad_norm"] > 0 for row in series["single"])
 
 
-def test_a_job_whose_leader_is_killed_while_it_writes_a_checkpoint_ends_and_continues(runs, tmp_path):
-    killed, checkpoints = RunDirectory(tmp_path / "tiny" / "gspo" / "seed0"), "checkpoint.every=1"
-    kill_while_a_checkpoint_is_written(killed, tmp_path, "torchrun tp2", *SHORT, checkpoints)
-    assert records(finish(tmp_path, "parallel=tp2", checkpoints)) == records(runs["tp2"])
+def test_a_fork_of_a_job_whose_leader_is_killed_while_it_writes_a_checkpoint_ends_and_continues(runs, tmp_path):
+    parent, killed = runs["tp2"], RunDirectory(tmp_path / "tiny" / "gspo" / "seed0")
+    fork = f"fork.run={parent.path}", "fork.step=1"
+    kill_while_a_checkpoint_is_written(killed, tmp_path, "torchrun tp2", *SHORT, *fork)
+    expected = records(parent)
+    expected["metrics.jsonl"] = expected["metrics.jsonl"].splitlines(keepends=True)[1]
+    del expected["step_00001.parquet"]
+    assert records(finish(tmp_path, "parallel=tp2", *fork)) == expected

@@ -18,7 +18,7 @@ ablate.figures = (() => {
   }
 
   // rows: [{cell, x, value, low, high}], xs: the places along the axis. The warm start is a dashed line.
-  function dots(place, { rows, xs, unit, x_unit }, said) {
+  function dots(place, { rows, xs, unit, x_unit, x_title = "context at evaluation" }, said) {
     plot.keep(place, (width) => {
       const height = Math.round(Math.min(380, Math.max(250, width * 0.58)));
       const box = { left: 52, right: width - 8, top: 10, bottom: height - 42 };
@@ -30,7 +30,7 @@ ablate.figures = (() => {
       const trained = cells.shown().filter(({ look }) => look !== null);
       const shift = (cell) => (trained.length > 1 ? (trained.findIndex((each) => each.cell === cell) / (trained.length - 1) - 0.5) * band * 0.5 : 0);
       for (const x of xs) picture.append(svg("text", { x: middle(x), y: height - 24, "text-anchor": "middle" }, `${x.toLocaleString("en-US")} ${x_unit}`));
-      picture.append(svg("text", { x: (box.left + box.right) / 2, y: height - 6, "text-anchor": "middle" }, "context at evaluation"));
+      picture.append(svg("text", { x: (box.left + box.right) / 2, y: height - 6, "text-anchor": "middle" }, x_title));
       for (const { cell } of trained) {
         const mine = visible.filter((row) => row.cell === cell).sort((a, b) => a.x - b.x);
         const d = mine.map((row, index) => `${index ? "L" : "M"}${middle(row.x) + shift(cell)} ${y(row.value)}`).join("");
