@@ -86,7 +86,7 @@ def show_estimate(
     """Print the page of estimates."""
     from ablate.display import print_page
     from ablate.estimate import page
-    from ablate.estimate.cells import estimates_of
+    from ablate.estimate.cells import branches_sentence, estimates_of
 
     estimators = estimates_of(runs, device, assumptions, lengths_of)
     estimates = {name: estimator.run() for name, estimator in estimators.items()}
@@ -97,8 +97,9 @@ def show_estimate(
         page.run_table(estimates, num_seeds),
         page.memory_table(first.shape, layouts_like(config), device),
     ]
-    total = sum(estimate.device_hours * (1 + name.count(", ")) for name, estimate in estimates.items()) * num_seeds
+    total = sum(each.device_hours * estimators[name].num_cells for name, each in estimates.items()) * num_seeds
     sentences = [
+        *filter(None, [branches_sentence(runs)]),
         *(page.limit_sentence(name, estimate) for name, estimate in estimates.items()),
         page.cache_sentence(next(iter(estimates.values())), config),
         *(

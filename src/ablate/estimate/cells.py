@@ -13,7 +13,12 @@ from ablate.estimate.estimator import Estimator
 from ablate.estimate.host import Machine
 from ablate.estimate.lengths import recorded_lengths
 from ablate.estimate.machine import check_start, memory_warnings, num_servers, time_warnings
+from ablate.estimate.memory import checkpoint_bytes
+from ablate.estimate.schedule import num_evaluations, num_steps
 from ablate.estimate.settings import TIME_KEYS, count_of
+from ablate.estimate.shape import shape_of
+
+MOST_NAMED = 6  # cells that cost the same, in the head of a column
 
 
 def estimates_of(
@@ -21,7 +26,7 @@ def estimates_of(
 ) -> dict[str, Estimator]:
     """An estimator for each cell; cells that cost the same share one, under both names."""
     recorded = recorded_lengths(Path(lengths_of)) if lengths_of else ()
-    names: dict[tuple[bool, str], list[str]] = {}
+    names: dict[tuple[object, ...], list[str]] = {}
     configs = {}
     for config in runs:
         if config.model.architecture is None:
@@ -29,14 +34,40 @@ def estimates_of(
                 f"model={config.model.name} has no shape in conf/model: an estimate needs model.architecture"
             )
         drops_groups = config.objective["keep"] != "all"
-        same = (drops_groups, repr(replace(config, cell="", seed=0, objective={})))
+        own = [(stage.length, num_steps(config, index)) for index, stage in enumerate(config.context.stages)]
+        others = repr(replace(config, cell="", seed=0, objective={}, fork=None, context=None))
+        same = (drops_groups, others, repr(own), repr(num_evaluations(config)))
         configs[same] = config
         if config.cell not in names.setdefault(same, []):
             names[same].append(config.cell)
     return {
-        ", ".join(cells): Estimator(configs[same], device, assumptions, drops_groups=same[0], recorded=recorded)
+        listed(cells): Estimator(
+            configs[same], device, assumptions, drops_groups=same[0], recorded=recorded, num_cells=len(cells)
+        )
         for same, cells in names.items()
     }
+
+
+def listed(cells: Sequence[str]) -> str:
+    return ", ".join(cells) if len(cells) <= MOST_NAMED else f"{cells[0]} and {len(cells) - 1} more"
+
+
+def branches_sentence(runs: Sequence[RunConfig]) -> str | None:
+    """What the forks of a sweep cost, counted from their fork points; None for a sweep without forks."""
+    forks = [run for run in runs if run.fork.run is not None]
+    if not forks:
+        return None
+    steps = sum(num_steps(run, index) for run in forks for index in range(len(run.context.stages)))
+    points = sorted({run.fork.step for run in forks})
+    checkpoints = {(run.fork.run, run.fork.step) for run in forks}
+    num_bytes = 0.0
+    if forks[0].model.architecture is not None:
+        num_bytes = checkpoint_bytes(shape_of(forks[0].model.architecture), forks[0].parallel.precision)
+    size = f", {len(checkpoints) * num_bytes / 1e9:.2g} GB together" if num_bytes else ""
+    return (
+        f"{len(forks)} branches make {steps:,} steps after their fork points. Their parents keep {len(checkpoints)} "
+        f"checkpoints for them (checkpoint.keep_steps={points}){size}."
+    )
 
 
 def check_starts(

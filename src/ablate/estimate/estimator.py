@@ -29,6 +29,7 @@ class Estimator:
     Args:
         recorded: tokens of prompt and response of recorded rollouts, in place of the assumed lengths.
         drops_groups: whether the objective replaces groups of one outcome (``keep: mixed_outcomes``).
+        num_cells: cells that cost the same as this one, with itself.
     """
 
     def __init__(
@@ -39,9 +40,10 @@ class Estimator:
         *,
         drops_groups: bool,
         recorded: Sequence[tuple[int, int]] = (),
+        num_cells: int = 1,
     ) -> None:
         self.config, self.device, self.assumptions = config, device, assumptions
-        self.recorded, self.drops_groups = recorded, drops_groups
+        self.recorded, self.drops_groups, self.num_cells = recorded, drops_groups, num_cells
         self.shape: Shape = shape_of(config.model.architecture)
         self.trainer = TrainerSpeed(self.shape, layout_of(config.parallel), config.parallel, device)
 

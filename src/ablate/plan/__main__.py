@@ -29,7 +29,7 @@ from pathlib import Path
 from ablate.cli import hand_over, read_words, run_main
 from ablate.display import print_grid
 from ablate.errors import UserError
-from ablate.estimate.cells import check_starts, warnings_of
+from ablate.estimate.cells import branches_sentence, check_starts, warnings_of
 from ablate.estimate.settings import (
     MACHINE_KEYS,
     TIME_KEYS,
@@ -135,7 +135,7 @@ def show_states(runs: Sequence[PlannedRun], states: Sequence[StateOnDisk], with_
         print_grid({(run.config.cell, str(run.config.seed)): (state.name, state.position) for run, state in pairs})
     else:
         print(shown(runs, states, with_errors))
-    print(totals(states))
+    print(*filter(None, [totals(states), branches_sentence([run.config for run in runs])]), sep="\n")
 
 
 if __name__ == "__main__":
