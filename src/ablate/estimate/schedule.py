@@ -30,9 +30,9 @@ def num_evaluations(config: RunConfig) -> dict[int, int]:
     for step, _, is_last in steps_of(config):
         for length in due_contexts(config.eval, step, is_last):
             counts[length] += 1
-    for each in config.eval.contexts:
-        if each.every == 0 and config.eval.every > 0:  # the selected step is seldom a stage's last step
-            counts[each.length] += 1
+    if config.eval.every > 0 and config.checkpoint.keep_best:  # the selected step is seldom a stage's last step
+        for each in config.eval.contexts:
+            counts[each.length] += each.every == 0
     return counts
 
 
