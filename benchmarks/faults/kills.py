@@ -20,6 +20,7 @@ from pathlib import Path
 from benchmarks.faults.runs import (
     DEADLINE_S,
     MODES,
+    PARENTS,
     Attempt,
     Remains,
     records,
@@ -62,12 +63,21 @@ def whole(outputs: Path, mode: str, may_fork: bool) -> dict[str, bytes]:
     """The records of the run without faults in ``outputs``; made if they are not there."""
     if run_directory(outputs).status != "done":
         scratch = Path(tempfile.mkdtemp(prefix="fault-"))
-        attempt = Attempt(outputs, scratch, mode, may_fork=may_fork)
+        attempt = Attempt(outputs, scratch, mode, forked_from(outputs.parent, mode), may_fork=may_fork)
         if attempt.wait():
             raise RuntimeError(f"the unbroken run failed: {attempt.text()[-2000:]}")
         attempt.end()
         shutil.rmtree(scratch)
     return records(run_directory(outputs))
+
+
+def forked_from(root: Path, mode: str) -> tuple[str, ...]:
+    """The overrides that fork the run without faults of another mode, which is made below ``root`` first."""
+    if mode not in PARENTS:
+        return ()
+    outputs = root / PARENTS[mode].replace(" ", "_")
+    whole(outputs, PARENTS[mode], may_fork=False)
+    return f"fork.run={run_directory(outputs).path}", "fork.step=1"
 
 
 def unbroken_outputs(mode: str, work: Path) -> Path:
@@ -94,12 +104,13 @@ def run_chain(file: TrialFile, mode: str, num_kills: int, draw: random.Random, w
     """Kill one run ``num_kills`` times, finish it, and note each kill with the end of its chain."""
     expected = unbroken(mode, work)
     outputs = Path(tempfile.mkdtemp(prefix="fault-"))
+    overrides = forked_from(unbroken_outputs(mode, work).parent, mode)
     num_done = 0
     problem = None
     for number in range(num_kills):
         target = choose_target(file, mode, draw)
         delay_s = draw.random() ** 2 * LATEST * span_seconds(mode, work, TARGETS[target])
-        attempt = Attempt(outputs, outputs / f"attempt{number}", mode, may_fork=True)
+        attempt = Attempt(outputs, outputs / f"attempt{number}", mode, overrides, may_fork=True)
         killed = kill_in(attempt, target, delay_s)
         if killed is None:  # the run ended first: there is nothing left to kill
             problem = refusal(attempt)
@@ -109,7 +120,7 @@ def run_chain(file: TrialFile, mode: str, num_kills: int, draw: random.Random, w
         detail = f"no process after {remains.clean_s:.1f} s; {'; '.join(remains.left)}"
         file.append(Trial("kills", f"{target}, {mode}", is_hit, remains.outcome, detail))
         attempt.end()
-    final = Attempt(outputs, outputs / "last", mode, may_fork=True)
+    final = Attempt(outputs, outputs / "last", mode, overrides, may_fork=True)
     outcome = "not continued" if final.wait() else "not equal"
     final.end()
     if records(run_directory(outputs)) == expected:

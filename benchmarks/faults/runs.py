@@ -34,6 +34,7 @@ SHORTEST = (
     "eval.pass_at=[1]",
     "eval.contexts=[{length:160,every:1}]",
     "checkpoint.every=1",
+    "checkpoint.keep_steps=[1]",
     "logging.display=plain",
     "logging.wandb=disabled",
 )
@@ -45,7 +46,9 @@ MODES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {  # the launcher's 
     "asynchronous checkpoints": ((), ("checkpoint.asynchronous=true",)),
     "lag 1": ((), ("rollout.lag=1",)),
     "lag 2": ((), ("rollout.lag=2",)),
+    "fork of lag 1": ((), ("rollout.lag=1",)),
 }
+PARENTS = {"fork of lag 1": "lag 1"}  # the mode of the run without faults that is forked after its first step
 
 ATTEMPTS: list[Attempt] = []  # all that this process started
 
