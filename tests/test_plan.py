@@ -7,6 +7,7 @@ import pytest
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from ablate.check_run import missing_files
 from ablate.cli import compose
 from ablate.errors import UserError
 from ablate.estimate.host import Machine
@@ -82,6 +83,22 @@ def test_a_missing_file_is_a_warning_until_the_run_is_submitted(tmp_path):
     assert (submitted.returncode, submitted.stdout) == (2, "")
     assert submitted.stderr.startswith("error: problem file nowhere.jsonl does not exist")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_checkpoint_that_the_parent_of_a_fork_lacks_is_a_missing_file(tmp_path):
+    words = ["experiment=fork_objective", "fork.step=5", "fork.repeat=1", "objective=gspo", "seed=3"]
+    (run,) = planned_runs([*words, f"paths.outputs={tmp_path}"])
+    assert run.config.context.num_steps == 13
+    (sentence,) = missing_files(run.config)
+    parent = tmp_path / "fork_parent" / "dapo" / "seed3"
+    assert sentence.startswith(f"fork.run={parent} has no checkpoint of fork.step=5: name a step that is in")
+    complete = parent / "checkpoints" / "step_000005" / "complete.json"
+    complete.parent.mkdir(parents=True)
+    complete.touch()
+    assert missing_files(run.config) == []
+    complete.unlink()
+    (run.directory / "checkpoints" / "step_000006").mkdir(parents=True)
+    assert missing_files(run.config) == [], "it continues from its own checkpoint"
 
 
 def test_the_names_of_a_sweeps_runs_are_their_directories():

@@ -12,7 +12,7 @@ from ablate.cli import compose
 from ablate.config import parse
 from ablate.errors import UserError
 from ablate.estimate.__main__ import main
-from ablate.estimate.cells import estimates_of
+from ablate.estimate.cells import branches_sentence, estimates_of
 from ablate.estimate.collect import BatchWork, Pool, collect
 from ablate.estimate.decode import EngineSpeed
 from ablate.estimate.lengths import recorded_lengths, resampled
@@ -20,7 +20,7 @@ from ablate.estimate.memory import rank_memory, rank_parameters
 from ablate.estimate.page import number, spoken_hours
 from ablate.estimate.problems import num_eval_problems
 from ablate.estimate.run import StepSeconds
-from ablate.estimate.schedule import num_evaluations
+from ablate.estimate.schedule import num_checkpoints, num_evaluations, num_steps
 from ablate.estimate.settings import estimate_settings
 from ablate.estimate.shape import shape_of
 from ablate.estimate.training import TrainerSpeed, layout_of, num_micro_batches, rows_of_passes
@@ -246,6 +246,46 @@ def test_the_budget_in_the_readme_of_the_reference_run_is_estimated():
         (line,) = [line for line in README.read_text().splitlines() if line.startswith(f"| {label}")]
         assert [cell.strip() for cell in line.split("|")[2:4]] == [of_each(dapo), of_each(others)]
     assert f"{round(3 * dapo.device_hours + 6 * others.device_hours, -3):,.0f} GPU hours" in README.read_text()
+
+
+FORKS_OF_THE_REFERENCE = {
+    100: "[{length:32768,steps:120}]",
+    500: "[{length:32768,steps:400},{length:40960,steps:120}]",
+}
+
+
+def test_the_budget_of_forks_of_the_reference_run_is_estimated():
+    words = "experiment=nouscoder_14b seed=0 fork.run=parent eval.contexts=[{length:40960,every:0}] checkpoint.every=0"
+    found = []
+    for point, stages in FORKS_OF_THE_REFERENCE.items():
+        own = [*words.split(), "checkpoint.keep_best=false", f"fork.step={point}", f"context.stages={stages}"]
+        runs = [run.config for run in planned_runs(own)]
+        found.append([each.run() for each in estimates_of(runs, *estimate_settings(["device=b200"])).values()])
+        assert "3 branches make 60 steps after their fork points" in branches_sentence(runs)
+    hours = [each.hours for pair in found for each in pair]
+    early, late = (dapo.device_hours + 2 * others.device_hours for dapo, others in found)
+    text = README.read_text()
+    assert f"| {number(min(hours))} to {number(max(hours))}, {found[0][0].evaluation_hours:.1f} |" in text
+    assert f"| {round(2 * early + late, -2):,.0f} |" in text, "steps 100 and 300 cost the same"
+
+
+def test_a_fork_is_counted_from_its_point_and_cells_that_cost_the_same_share_a_column():
+    runs = [run.config for run in planned_runs(["experiment=fork_objective", "fork.step=5,15", "seed=0,1"])]
+    estimators = estimates_of(runs, *estimate_settings(["device=cpu"]))
+    assert [each.num_cells for each in estimators.values()] == [6, 18]
+    assert list(estimators) == [
+        ", ".join(f"dapo-at{point}-repeat{repeat}" for repeat in range(3) for point in (5, 15)),
+        "grpo-at5-repeat0 and 17 more",
+    ]
+    for config in runs:
+        assert (num_steps(config, 0), num_checkpoints(config)) == (8, 1)
+        assert num_evaluations(config) == {128: 1, 320: 1}
+    said = branches_sentence(runs)
+    assert said.startswith("48 branches make 384 steps after their fork points. Their parents keep 4 checkpoints for ")
+    assert "(checkpoint.keep_steps=[5, 15])" in said
+    later = configuration("context.stages=[{length:128,steps:4},{length:160,steps:6}]", "fork.run=a", "fork.step=7")
+    assert [num_steps(later, stage) for stage in (0, 1)] == [0, 3]
+    assert branches_sentence([configuration("experiment=tiny")]) is None
 
 
 def test_the_budget_of_the_other_recipe_is_estimated():
