@@ -31,6 +31,7 @@ METHOD = (
 @dataclass(frozen=True)
 class ForkFindings:
     answer: list[str]
+    scope: str  # what may be concluded
     labels: list[str]
     tables: list[Table]
     figures: list[PageFigure]
@@ -43,7 +44,7 @@ def fork_findings(experiment: Experiment, baseline: str, resamples: int, confide
     """Everything that the finished branches say."""
     branches = forks.read_branches(experiment, baseline)
     frame = forks.effects(branches, resamples, confidence, seed)
-    labels = [forks.what_may_be_concluded(branches)]
+    labels = []
     if branches.num_left_out:
         labels.append(
             f"{branches.num_left_out} finished branches are left out, because their repeat is not complete yet."
@@ -64,7 +65,8 @@ def fork_findings(experiment: Experiment, baseline: str, resamples: int, confide
         "; ".join(each.alt for each in figures),
     )
     said = forks.sentences(branches, frame, confidence)
-    return ForkFindings(said, labels, tables, figures, plot, frame, dict(branches.names))
+    scope = forks.what_may_be_concluded(branches)
+    return ForkFindings(said, scope, labels, tables, figures, plot, frame, dict(branches.names))
 
 
 def place_name(branches: Branches, point: int | str) -> str:

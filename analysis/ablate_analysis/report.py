@@ -300,7 +300,9 @@ def about_forks(
     folder = Path(config.folder)
     folder.mkdir(parents=True, exist_ok=True)
     root = os.path.relpath(experiment.path, folder)
-    said = "\n".join(f"* {sentence}" for sentence in [*filter(None, [*warned, declared.note]), *found.answer, *labels])
+    said = "\n".join(
+        f"* {sentence}" for sentence in [*filter(None, [*warned, declared.note]), *found.answer, found.scope, *labels]
+    )
     whole = [*found.tables, tables.runs_table(experiment, root)]
     (folder / "table.md").write_text(f"# {experiment.name}\n\n{said}\n\n{render.all_markdown(whole)}\n{FORK_METHOD}\n")
     (folder / "table.tex").write_text(render.to_latex(found.tables[0]))
@@ -310,6 +312,7 @@ def about_forks(
         baseline_name=found.names[declared.baseline],
         note=declared.note or "",
         answer=found.answer,
+        fixed=[found.scope],
         labels=labels,
         figure=found.figures[0].html,
         verdicts=render.to_html(found.tables[0]),
