@@ -98,6 +98,7 @@ def test_a_stage_of_a_fork_begins_with_the_best_checkpoint_of_its_parent(parent,
         (["fork.step=2", "context.steps=2"], "leaves no step of 2, which count from the parent's start"),
         (["fork.step=2", "context.stages=[{length:128,steps:1},{length:160,steps:9}]"], "is in stage 1 of the parent"),
         (["fork.step=null"], "fork.run and fork.step belong together"),
+        (["fork.run=null", "fork.step=null", "fork.repeat=1"], "fork.repeat=1 repeats a fork: give fork.run"),
     ],
 )
 def test_a_fork_that_does_not_fit_its_parent_is_refused_in_one_sentence(parent, tmp_path, tiny_checkpoint, words, said):

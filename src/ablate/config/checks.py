@@ -96,6 +96,10 @@ def check(config: RunConfig) -> None:
         )
     if (config.fork.run is None) != (config.fork.step is None):
         raise UserError("fork.run and fork.step belong together: give both, or neither")
+    if config.fork.repeat and config.fork.run is None:
+        raise UserError(
+            f"fork.repeat={config.fork.repeat} repeats a fork: give fork.run and fork.step, or leave it out"
+        )
     if config.optim.min_lr > config.optim.lr:
         raise UserError(f"optim.min_lr={config.optim.min_lr} is above optim.lr={config.optim.lr}: lower it")
     check_stages(config.context, config.model.original_context)
