@@ -12,7 +12,7 @@ from pathlib import Path
 
 import forks
 import pytest
-from killing import kill_while_a_checkpoint_is_written
+from killing import kill_when, kill_while_a_checkpoint_is_written
 
 from ablate.records import RunDirectory
 from benchmarks.faults.runs import records
@@ -89,10 +89,16 @@ def test_there_was_something_to_learn_from(series):
     assert all(row["train/grad_norm"] > 0 for row in series["single"])
 
 
-def test_a_fork_of_a_job_whose_leader_is_killed_while_it_writes_a_checkpoint_ends_and_continues(runs, tmp_path):
+def test_a_job_whose_leader_is_killed_while_it_writes_a_checkpoint_ends_and_continues(runs, tmp_path):
+    killed, checkpoints = RunDirectory(tmp_path / "tiny" / "gspo" / "seed0"), "checkpoint.every=1"
+    kill_while_a_checkpoint_is_written(killed, tmp_path, "torchrun tp2", *SHORT, checkpoints)
+    assert records(finish(tmp_path, "parallel=tp2", checkpoints)) == records(runs["tp2"])
+
+
+def test_a_fork_of_a_job_whose_leader_is_killed_is_the_continuation_of_its_parent(runs, tmp_path):
     parent, killed = runs["tp2"], RunDirectory(tmp_path / "tiny" / "gspo" / "seed0")
     fork = f"fork.run={parent.path}", "fork.step=1"
-    kill_while_a_checkpoint_is_written(killed, tmp_path, "torchrun tp2", *SHORT, *fork)
+    kill_when(killed.steps.rollouts_file(2).exists, killed, tmp_path, "torchrun tp2", *SHORT, *fork)
     expected = records(parent)
     expected["metrics.jsonl"] = expected["metrics.jsonl"].splitlines(keepends=True)[1]
     del expected["step_00001.parquet"]
