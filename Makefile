@@ -62,9 +62,10 @@ check: setup ## what a small change needs: ruff, layers, configurations, laws
 notebooks: setup ## make every table and figure of experiment=NAME, from the runs in outputs/
 	@$(BIN)/python -m ablate_analysis.notebooks experiment=$(experiment)
 
-campaign: setup ## break real runs on purpose, then compare every layout: hours, see docs/reliability.md
+campaign: setup ## break real runs on purpose, compare every layout, type every line of README: hours, see docs/reliability.md
 	@$(BIN)/python -m benchmarks.faults all
 	@$(BIN)/python -m benchmarks.layouts all
+	@$(BIN)/python -m benchmarks.typed_lines
 	@test ! -d $(BIN)/../lib/python3*/site-packages/nvidia/cu13 || $(BIN)/python -m benchmarks.transformer_engine
 
 PEERS := .venv-conformance

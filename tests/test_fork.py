@@ -14,6 +14,7 @@ from test_continuing import fill, session_of
 from ablate.errors import UserError
 from ablate.records import RunDirectory
 from ablate.session import checkpoints
+from ablate.session.fork import words_that_continue
 
 DEADLINE_S = 1200
 SHORT = [
@@ -88,6 +89,20 @@ def test_a_stage_of_a_fork_begins_with_the_best_checkpoint_of_its_parent(parent,
     state.stage, state.scores = 0, {1: 0.9}
     with pytest.raises(UserError, match="step_000001"):
         checkpoints.enter_stage(fork, 1, state)
+
+
+def test_start_from_is_a_fork_from_the_last_checkpoint_of_a_finished_run(parent, tmp_path, tiny_checkpoint):
+    with pytest.raises(UserError, match="is no finished run with a checkpoint"):
+        words_that_continue(str(parent), [])
+    run = RunDirectory(parent)
+    run.begin_attempt({}, "")
+    run.end_attempt("done")
+    words = words_that_continue(str(parent), [])
+    assert words == [f"fork.run='{parent}'", "fork.step=3", f'cell="{parent.parent.name}-from-3"']
+    assert words_that_continue(str(parent), ["cell=mine"]) == words[:2]
+    longer = session_of(tmp_path / "longer", tiny_checkpoint, *words, "context.steps=9")
+    assert checkpoints.restore(longer)[0].step == 3
+    assert longer.config.cell.endswith("-from-3")
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,12 @@ import pytest
 
 import ablate.plan.__main__
 import ablate.report
-import ablate_analysis.report
+import ablate_analysis.finished
+from ablate.session.fork import words_that_continue
 from ablate.sweep import planned_runs
 
 ROOT = Path(__file__).parents[1]
+RECORDED = ROOT / "tests" / "analysis" / "fixture_outputs" / "tiny"
 BLOCK = re.compile(r"^ *```(?:sh|bash|console)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 YAML = re.compile(r"`(my_experiments/[^`]+)`:\n\n```yaml\n(.*?)```", re.DOTALL)
 PYTHON = re.compile(r"(\.venv/bin/)?python -m ")
@@ -57,6 +59,10 @@ def test_every_line_is_typed_by_one_of_the_tests():
 @pytest.mark.parametrize("line", TRAIN)
 def test_every_line_that_trains_stands_for_runs_that_may_start(line, place):
     words = [word for word in words_of(line) if word not in ("-m", "hydra/launcher=local")]
+    if finished := [word.partition("=")[2] for word in words if word.startswith("start_from=")]:
+        shutil.copytree(RECORDED / "gspo" / "seed1", finished[0])
+        (Path(finished[0]) / "checkpoints" / "step_000040").mkdir(parents=True)
+        words = [word for word in words if not word.startswith("start_from=")] + words_that_continue(finished[0], words)
     runs = planned_runs([*words, *(["seed=0"] if not any(word.startswith("seed=") for word in words) else [])])
     assert len({run.directory for run in runs}) == len(runs) >= 1
     assert ("-m" in words_of(line)) == (len(runs) > 1)
@@ -69,7 +75,7 @@ def test_every_other_line_ends_well(line, recorded_runs, monkeypatch, capsys):
     small = {"ablate.report": ["report.resamples=200", "report.run_pages=false"]}.get(command, [])
     words = [word for word in words_of(line) if word != "live=true"]  # which waits for the end of the sweep
     monkeypatch.setattr(sys, "argv", [command, *words, *small])
-    monkeypatch.setattr(ablate_analysis.report, "all_figures", lambda *_: [])
+    monkeypatch.setattr(ablate_analysis.finished, "all_figures", lambda *_: [])
     {"ablate.report": ablate.report, "ablate.plan": ablate.plan.__main__}[command].main()
     assert capsys.readouterr().out
 
@@ -77,9 +83,8 @@ def test_every_other_line_ends_well(line, recorded_runs, monkeypatch, capsys):
 @pytest.fixture
 def recorded_runs(place: Path) -> Path:
     """The recorded runs, under the names that the lines give them."""
-    recorded = ROOT / "tests" / "analysis" / "fixture_outputs"
-    shutil.copytree(recorded / "tiny", place / "outputs" / "tiny")
-    shutil.copytree(recorded / "tiny" / "dapo", place / "outputs" / "wide_clip" / "dapo")  # one cell, one factor
+    shutil.copytree(RECORDED, place / "outputs" / "tiny")
+    shutil.copytree(RECORDED / "dapo", place / "outputs" / "wide_clip" / "dapo")  # one cell, one factor
     for cell in ("grpo", "gspo"):
-        shutil.copytree(recorded / "tiny" / cell / "seed1", place / "outputs" / "scratch" / cell / "seed3")
+        shutil.copytree(RECORDED / cell / "seed1", place / "outputs" / "scratch" / cell / "seed3")
     return place

@@ -67,12 +67,8 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Pair:
-    """Two trained cells at one context: the columns of ``Comparison.pairs``. ``upper`` has the higher score.
-
-    A pair is tested over training seeds if both cells are compared with the baseline, which takes ``min_seeds``. The
-    interval of any other pair is over problems only: it is about these runs, and says nothing about others.
-    """
+class Gap:
+    """Two cells at one context, the one with the higher score first; ``lower`` may be the warm start."""
 
     context: int
     upper: str
@@ -80,8 +76,21 @@ class Pair:
     point: float
     low: float
     high: float
+    is_tested: bool  # over training seeds; else the interval is over problems only, and about these runs
+
+    @property
+    def is_gain(self) -> bool:
+        return self.lower == WARM_START
+
+
+@dataclass(frozen=True)
+class Pair(Gap):
+    """Two trained cells: the columns of ``Comparison.pairs``.
+
+    A pair is tested over training seeds if both cells are compared with the baseline, which takes ``min_seeds``.
+    """
+
     p: float
-    is_tested: bool
     num_seeds: int
 
 
@@ -250,7 +259,7 @@ class AtOneContext:
         size = stats.interval(point, resampled_R, self.settings.confidence, (-1.0, 1.0))
         num_seeds = len(self.matched[0].seeds) if is_tested else min(len(upper.seeds), len(lower.seeds))
         return Pair(first.context, upper.cell, lower.cell, size.point, size.low, size.high,
-                    stats.two_sided_p(resampled_R), is_tested, num_seeds)  # fmt: skip
+                    is_tested, stats.two_sided_p(resampled_R), num_seeds)  # fmt: skip
 
     def difference(self, arm: Arm) -> dict[str, float]:
         """The columns of the paired difference from the baseline, over the seeds that all matched arms have."""

@@ -8,12 +8,15 @@ import pandas as pd
 from ablate_analysis.load import Experiment, Run, seconds_by_step, wide_metrics
 from ablate_analysis.stats import seed_variance
 
+EVALUATED = ("eval/", "select/")  # metrics of evaluations
+
 
 def curve(metrics: pd.DataFrame, name: str, window: int) -> pd.DataFrame:
     """Return cell, seed, step, value: the metric of every run, averaged over the last ``window`` steps.
 
-    The average looks back only, so that no point depends on later steps.
+    The average looks back only, so that no point depends on later steps. Evaluations, which are far apart, have none.
     """
+    window = 1 if name.startswith(EVALUATED) else window
     wide = wide_metrics(metrics, [name]).dropna(subset=name).sort_values(["run", "step"])
     smooth = wide.groupby("run")[name].transform(lambda values: values.rolling(window, min_periods=1).mean())
     return wide.assign(value=smooth)[["cell", "seed", "step", "value"]].reset_index(drop=True)

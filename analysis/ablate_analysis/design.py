@@ -14,7 +14,7 @@ from ablate_analysis.render import Table
 from ablate_analysis.sequential import Design, Look, look_at
 from ablate_analysis.tables import points, with_interval
 
-LOOKS_FILE = "looks.json"  # ablate.plan writes it: the numbers of seeds at which the difference was looked at
+LOOKS_FILE = "looks.json"  # in the experiment's directory: the numbers of seeds at which the difference was looked at
 EARLY = (
     "The sweep is unfinished and declares no design for an early look (comparison.design): its intervals and p-values "
     "hold for one look at its planned end."
@@ -31,8 +31,21 @@ def looks_taken(experiment: Path) -> list[int]:
     return read_json(path)["looks"] if path.is_file() else []
 
 
-def early_label(declared: ComparisonConfig, is_unfinished: bool) -> list[str]:
-    return [EARLY] if is_unfinished and declared.factors and declared.design is None else []
+def early_label(experiment: Experiment, declared: ComparisonConfig, is_unfinished: bool) -> list[str]:
+    """What a reader must know who looks before the planned end."""
+    made = declared.design
+    if made is None:
+        return [EARLY] if is_unfinished and declared.factors else []
+    seeds = [{run.seed for run in experiment.runs_of(cell)} for cell in (declared.baseline, made.cell)]
+    count = len(seeds[0] & seeds[1])
+    following = next((look for look in made.looks if look > count), None)
+    if count in (0, *made.looks) or following is None:
+        return []
+    return [
+        f"{count} seeds are finished, and the declared looks are at {', '.join(map(str, made.looks))} seeds: a "
+        f"difference that is read here is a look that nothing records. The error rate of {made.alpha:g} holds if you "
+        f"decide at {following} seeds or later."
+    ]
 
 
 def looks_of(experiment: Experiment, comparison: Comparison, declared: ComparisonConfig) -> list[Look]:
@@ -55,6 +68,26 @@ def looks_of(experiment: Experiment, comparison: Comparison, declared: Compariso
         earlier = [look for look in taken if look < count] + [look.num_seeds for look in found]
         found.append(look_at(gaps, earlier, design))
     return found
+
+
+def look_sentence(looks: Sequence[Look], comparison: Comparison, declared: ComparisonConfig) -> list[str]:
+    """What the declared design says so far; nothing before its first look."""
+    made = declared.design
+    if not looks:
+        return []
+    last, names = looks[-1], comparison.names
+    pair = f"{names.get(made.cell, made.cell)} minus {names.get(declared.baseline, declared.baseline)}"
+    verdicts = {
+        "claim": "the declared comparison is decided: the difference is claimed",
+        "futile": "the declared comparison is decided: a claim has become unlikely",
+        "end": "the declared comparison is decided: no difference is claimed",
+    }
+    said = verdicts.get(last.verdict, "the declared comparison goes on")
+    size = with_interval(last.estimate, last.interval.low, last.interval.high, signed=True)
+    return [
+        f"Look {len(looks)} of {len(made.looks)} of the declared design, at {last.num_seeds} seeds: {pair} at "
+        f"{made.context:,} tokens is {size}, p {last.p:.2g} against {last.level:.2g}; {said}."
+    ]
 
 
 def design_table(looks: Sequence[Look], comparison: Comparison, declared: ComparisonConfig) -> Table:

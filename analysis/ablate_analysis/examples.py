@@ -11,8 +11,7 @@ import pandas as pd
 from ablate.records import read_columns
 from ablate.records.token_values import token_files
 from ablate.types import VerdictKind
-from ablate_analysis.compare import Comparison
-from ablate_analysis.gap import Gap
+from ablate_analysis.compare import Comparison, Gap
 from ablate_analysis.load import Experiment, Run
 from ablate_analysis.outcomes import WARM_START
 from ablate_analysis.pages.rollouts import saved_steps

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 from scipy.stats import t as student
 
-from ablate.laboratory import AS_CONFIGURED
-from ablate.laboratory.run import ROWS_FILE
+from ablate.laboratory import AS_CONFIGURED, ROWS_FILE
 from ablate_analysis.load import Experiment, Run
 from ablate_analysis.render import NOTHING, Table
 

@@ -89,6 +89,17 @@ class Estimate:
         return Estimate(self.point, (*self.errors, (error, degrees)))
 
 
+def of_equal_differences(point: float, num_problems: int, confidence: float) -> tuple[Interval, float]:
+    """Interval and p where every problem has the same difference, so that nothing is known of their spread.
+
+    As in Clopper and Pearson's interval, a share ``margin`` of all problems may differ in any way without one of them
+    having been drawn. p is that of the sign test.
+    """
+    margin = 1.0 - ((1.0 - confidence) / 2) ** (1.0 / num_problems)
+    interval = Interval(point, point - margin * (1 + point), point + margin * (1 - point))
+    return interval, 1.0 if point == 0 else min(1.0, 2 * 0.5**num_problems)
+
+
 def t_quantile(share: float, degrees: float) -> float:
     from scipy.special import ndtri, stdtrit
 

@@ -12,6 +12,12 @@ NOTHING = "–"
 SAFE = "/=,"  # stays readable in a link
 
 
+def difficulty_order(name: str) -> tuple[int, str]:
+    """The key that sorts classes of difficulty for readers."""
+    known = ("easy", "medium", "hard")
+    return (known.index(name) if name in known else len(known), name)
+
+
 @dataclass(frozen=True)
 class Link:
     """Text of a cell that links to a path relative to the report, or to an anchor within report.html."""

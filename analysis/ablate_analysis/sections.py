@@ -10,9 +10,9 @@ from urllib.parse import quote
 from markupsafe import Markup
 
 from ablate_analysis import style
+from ablate_analysis.compare import Gap
 from ablate_analysis.examples import Example
 from ablate_analysis.figures import Plot
-from ablate_analysis.gap import Gap
 from ablate_analysis.load import Experiment, page_of
 from ablate_analysis.one_factor import what_differs
 from ablate_analysis.pages.figures import PageFigure

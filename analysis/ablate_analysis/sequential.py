@@ -131,7 +131,7 @@ def look_at(difference_S: Sequence[float], taken: Sequence[int], design: Design)
         verdict = "end"
     elif chance < design.futility:
         verdict = "futile"
-    return Look(count, mean, p, level, Interval(mean, mean - half, mean + half), chance, verdict)
+    return Look(count, mean, p, level, Interval(mean, max(mean - half, -1.0), min(mean + half, 1.0)), chance, verdict)
 
 
 def chance_of_claim(mean: float, deviation: float, count: int, looks: tuple[int, ...], design: Design) -> float:

@@ -20,6 +20,7 @@ class Design:
 
     num_seeds: int
     seed_deviation: float  # of a run around its arm
+    first_factor: float = 1.0  # by which the first arm's runs scatter more
     shared_seed_deviation: float = 0.2  # of a seed, the same in every arm
     problem_deviation: float = 1.0
     interaction_deviation: float = 0.3  # of a problem within an arm
@@ -43,7 +44,8 @@ def simulated_arms(design: Design, rng: np.random.Generator) -> NDArray[np.bool_
     arms, seeds, problems = design.num_arms, design.num_seeds, design.num_problems
     logit = rng.normal(0, design.problem_deviation, (1, 1, problems))
     logit = logit + rng.normal(0, design.interaction_deviation, (arms, 1, problems))
-    logit = logit + rng.normal(0, design.seed_deviation, (arms, seeds, 1))
+    factor_A = np.array([design.first_factor, *[1.0] * (arms - 1)])
+    logit = logit + rng.normal(0, design.seed_deviation, (arms, seeds, 1)) * factor_A[:, None, None]
     logit = logit + rng.normal(0, design.shared_seed_deviation, (1, seeds, 1))
     return rng.random((*logit.shape, design.num_samples)) < 1 / (1 + np.exp(-logit))[..., None]
 
@@ -69,6 +71,42 @@ def coverage(design: Design, num_experiments: int, resamples: int, seed: int) ->
             interval = stats.interval(truth, resampled_R, 0.95, (-1.0, 1.0))
             inside[index] += interval.low <= truth <= interval.high
     return Coverage(*(inside / num_experiments).tolist())
+
+
+@dataclass(frozen=True)
+class UnequalCoverage:
+    """Shares of the experiments in which an interval held the truth, where the first arm's runs scatter more."""
+
+    first_mean: float  # variance over seeds pooled over the arms, as reports make it
+    first_difference: float  # between the first arm and another
+    other_difference: float  # between two of the others
+    own_mean: float  # of the first arm, by its own variance alone
+    own_difference: float  # between the first arm and another, by the seeds of these two alone
+    width: float  # median width of first_difference, and of own_difference
+    own_width: float
+
+
+def unequal_coverage(design: Design, num_experiments: int, resamples: int, seed: int) -> UnequalCoverage:
+    """What pooling costs where the arms' variances differ, and what it would cost not to pool."""
+    rng = np.random.default_rng(seed)
+    inside, widths = np.zeros(5), []
+    sign = np.array([1.0, -1.0])
+    for _ in range(num_experiments):
+        score_ASP = simulated_arms(design, rng).mean(axis=3)
+        weight_RP = stats.problem_weights(design.num_problems, resamples, rng)
+        pooled, matched = stats.seed_variance(list(score_ASP)), stats.matched_seed_variance(score_ASP.mean(axis=2))
+        own, pair = stats.seed_variance([score_ASP[0]]), stats.matched_seed_variance(score_ASP[:2].mean(axis=2))
+        draws = (
+            (0.5, stats.mean_resamples(score_ASP[0], weight_RP, pooled, rng)),
+            (0.0, stats.contrast_resamples(score_ASP[:2], sign, weight_RP, matched, rng)),
+            (0.0, stats.contrast_resamples(score_ASP[1:3], sign, weight_RP, matched, rng)),
+            (0.5, stats.mean_resamples(score_ASP[0], weight_RP, own, rng)),
+            (0.0, stats.contrast_resamples(score_ASP[:2], sign, weight_RP, pair, rng)),
+        )
+        found = [stats.interval(truth, resampled_R, 0.95, (-1.0, 1.0)) for truth, resampled_R in draws]
+        inside += [each.low <= truth <= each.high for each, (truth, _) in zip(found, draws, strict=True)]
+        widths.append((found[1].high - found[1].low, found[4].high - found[4].low))
+    return UnequalCoverage(*(inside / num_experiments).tolist(), *np.median(widths, axis=0).tolist())
 
 
 def hierarchical_bootstrap(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 
@@ -29,7 +30,13 @@ def warning(experiment: Experiment, planned: Sequence[str]) -> list[str]:
 def states_of(experiment: Experiment, planned: Sequence[str]) -> dict[str, str]:
     """Run -> its state; a planned run without a directory is missing."""
     found = {run.name: run.directory.state().name for run in experiment.every_run}
-    return dict(sorted({**dict.fromkeys(planned, "missing"), **found}.items()))
+    states = {**dict.fromkeys(planned, "missing"), **found}
+    return dict(sorted(states.items(), key=lambda item: in_order(item[0])))
+
+
+def in_order(name: str) -> list[int | str]:
+    """The key that puts seed2 before seed10."""
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
 
 
 def states_table(experiment: Experiment, planned: Sequence[str]) -> Table:

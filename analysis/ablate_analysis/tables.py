@@ -13,7 +13,7 @@ from ablate.errors import UserError
 from ablate_analysis.compare import Comparison
 from ablate_analysis.load import Experiment, page_of
 from ablate_analysis.outcomes import WARM_START
-from ablate_analysis.render import NOTHING, Link, Table, Target, Text
+from ablate_analysis.render import NOTHING, Link, Table, Target, Text, difficulty_order
 
 PUBLISHED = Path(__file__).with_name("published.yaml")
 
@@ -138,11 +138,6 @@ def decomposition_table(comparison: Comparison) -> Table:
         rows.append((comparison.names[row.cell], f"{row.context:,}", *shares))
     note = "Percent. Pass@1 = finished x passed of the finished + passed although cut off by the context limit."
     return Table("decomposition", "Where Pass@1 comes from", header, tuple(rows), note)
-
-
-def difficulty_order(name: str) -> tuple[int, str]:
-    known = ("easy", "medium", "hard")
-    return (known.index(name) if name in known else len(known), name)
 
 
 def difficulty_table(comparison: Comparison, scores: pd.DataFrame) -> Table:

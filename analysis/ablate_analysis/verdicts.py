@@ -107,7 +107,7 @@ def which_cells_differ(comparison: Comparison) -> list[str]:
         ]
     clear = pairs[pairs["is_tested"] & pairs["is_clear"]].sort_values("point", ascending=False)
     if clear.empty:
-        return ["No two cells differ detectably at any context."]
+        return ["No two cells differ detectably at any context.", *alone(comparison)]
     said = [
         f"{names[row.upper]} is above {names[row.lower]} by {with_interval(row.point, row.low, row.high, signed=True)} "
         f"points at {row.context:,} tokens"
@@ -116,6 +116,21 @@ def which_cells_differ(comparison: Comparison) -> list[str]:
     more = len(clear) - len(said)
     rest = f"; {more} more pairs differ" if more else "; no other two cells differ detectably"
     return [f"{'; '.join(said)}{rest}."]
+
+
+def alone(comparison: Comparison) -> list[str]:
+    """Why an interval that excludes 0 is no verdict: it is one of several."""
+    pairs, names = comparison.pairs, comparison.names
+    several = int(pairs["is_tested"].sum())
+    excluding = pairs[pairs["is_tested"] & (pairs["low"] > 0)].sort_values("point", ascending=False)
+    if excluding.empty:
+        return []
+    row = next(excluding.itertuples())
+    return [
+        f"The adjustment for {several} differences decides that: taken alone, {names[row.upper]} minus "
+        f"{names[row.lower]} at {row.context:,} tokens, {with_interval(row.point, row.low, row.high, signed=True)}, "
+        "would exclude 0."
+    ]
 
 
 def context_words(comparison: Comparison, context: int) -> str:

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from ablate_analysis.compare import Comparison
+from ablate_analysis.compare import Comparison, Gap
 from ablate_analysis.examples import Example, examples_of
-from ablate_analysis.gap import Gap
 from ablate_analysis.load import Experiment
 from ablate_analysis.one_factor import what_differs
 from ablate_analysis.outcomes import WARM_START, Arm
-from ablate_analysis.tables import difficulty_order, points, with_interval
+from ablate_analysis.render import difficulty_order
+from ablate_analysis.tables import points, with_interval
 from ablate_analysis.verdicts import contexts_of, joined
 
 LAST_STEPS = 5  # of training, for what goes with a lower score

@@ -24,6 +24,7 @@ FREE_FORM = (
     "rollout.engine.args",
     "parallel.megatron",
 )  # sections whose keys depend on the choice
+SEARCHPATH = "ABLATE_SEARCHPATH"  # set for this process and its children
 MISTAKE_EXIT_CODE = 2
 INTERRUPTED_EXIT_CODE = 130  # 128 + SIGINT, as shells have it
 UNKNOWN_KEY = re.compile(r"Could not (?:override|append to config|delete from config)\.? ?'([^'+~]+)'")
@@ -45,6 +46,8 @@ def run_main(main: Callable[[], object]) -> None:
         if not Path(CONF_DIR).is_dir():
             raise UserError(f"{CONF_DIR} does not exist: ablate reads its YAML from a clone, so install it with pip -e")
         check_words(sys.argv[1:])
+        if folders := [str(folder) for word in searchpath_of(sys.argv[1:]) for folder in searchpath_folders(word)]:
+            os.environ[SEARCHPATH] = os.pathsep.join(folders)  # where a part of an objective may lie, next to its YAML
         main()
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -217,17 +220,20 @@ def searchpath_of(overrides: Sequence[str]) -> tuple[str, ...]:
     return tuple(word for word in overrides if word.lstrip("+").startswith("hydra.searchpath="))
 
 
-def check_searchpath(word: str) -> None:
-    """Raise ``UserError`` for a directory that does not exist: Hydra would only warn and continue without it."""
+def searchpath_folders(word: str) -> list[Path]:
+    """The directories that a word of ``hydra.searchpath`` names."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     value = OverridesParser.create().parse_override(word).value()
-    for entry in value if isinstance(value, list) else [value]:
-        directory = str(entry).removeprefix("file://")
-        if "://" not in directory and not Path(directory).is_dir():
-            raise UserError(
-                f"hydra.searchpath={entry}: {Path(directory).absolute()} is not a directory: name one that exists"
-            )
+    entries = [str(entry).removeprefix("file://") for entry in (value if isinstance(value, list) else [value])]
+    return [Path(entry).absolute() for entry in entries if "://" not in entry]
+
+
+def check_searchpath(word: str) -> None:
+    """Raise ``UserError`` for a directory that does not exist: Hydra would only warn and continue without it."""
+    for folder in searchpath_folders(word):
+        if not folder.is_dir():
+            raise UserError(f"hydra.searchpath: {folder} is not a directory: name one that exists")
 
 
 # --- configurations ---------------------------------------------------------------------------------------------------

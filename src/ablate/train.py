@@ -8,6 +8,7 @@
 
 Keys that most runs change: objective, seed, setting=cups, context.steps, debug=short (four steps), logging.wandb. A run
 is in outputs/EXPERIMENT/CELL/seedN (experiment=scratch if none is chosen); python -m ablate.report runs=DIR shows it.
+start_from=RUN continues a finished run with more steps (context.steps counts from its start), as a cell of its own.
 --cfg job prints every key with its value, and -m takes lists: seed=0,1,2.
 
 A run that is done is not made again; an interrupted run continues at its newest checkpoint. A run that fails does not
@@ -44,6 +45,7 @@ FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 REQUEUE_EXIT_CODE = 75  # EX_TEMPFAIL: the templates in slurm/ requeue a task that ends with this code
 INTERRUPT_EXIT_CODE = 130
 UNTIL_DECIDED = "next=true"
+CONTINUED = "start_from="
 
 
 def main(values: DictConfig) -> str:
@@ -247,6 +249,11 @@ def check_and_make() -> None:
         if not is_sweep() or "hydra/launcher=local" not in sys.argv:
             raise UserError(f"{UNTIL_DECIDED} makes a sweep look by look: add -m hydra/launcher=local")
         sys.argv[sys.argv.index(UNTIL_DECIDED)] = "hydra.launcher.until_decided=true"
+    for word in [word for word in sys.argv[1:] if word.startswith(CONTINUED)]:
+        from ablate.session.fork import words_that_continue
+
+        place = sys.argv.index(word)
+        sys.argv[place : place + 1] = words_that_continue(word.removeprefix(CONTINUED), sys.argv[1:])
     import hydra
 
     check_sweep()

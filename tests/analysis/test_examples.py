@@ -12,9 +12,8 @@ from hostile_runs import NUM_ROLLOUTS, rollout, text_of, tokens
 from ablate.files.parquet import write_parts
 from ablate.records import RunDirectory, write_parquet
 from ablate.records.token_values import token_file
-from ablate_analysis.compare import Comparison, compare
+from ablate_analysis.compare import Comparison, Gap, compare
 from ablate_analysis.examples import by_tokens, flip, rewarded
-from ablate_analysis.gap import Gap
 from ablate_analysis.load import Experiment, load_experiment
 from ablate_analysis.sections import place_of
 

@@ -54,17 +54,29 @@ def test_pass_at_k_needs_verdicts_of_all_samples(comparison):
     assert further_scores.pass_at_k_table(replace(comparison, arms=tuple(arms))) is None
 
 
+def with_looks(*looks: int) -> ComparisonConfig:
+    made = DesignConfig(cell="dapo", context=160, effect=0.1, looks=list(looks), alpha=0.05, futility=0.0)
+    return ComparisonConfig(
+        factors=["objective"], baseline="grpo", min_seeds=2, longer_context=None, tuned_in=None, note=None, design=made
+    )
+
+
 def test_the_looks_of_a_declared_design_are_those_that_the_finished_seeds_allow(main_runs, comparison):
-    declared = ComparisonConfig(
-        factors=["objective"], baseline="grpo", min_seeds=2, longer_context=None, tuned_in=None, note=None,
-        design=DesignConfig(cell="dapo", context=160, effect=0.1, looks=[2, 16], alpha=0.05, futility=0.0),
-    )  # fmt: skip
+    declared = with_looks(2, 16)
     (look,) = design.looks_of(main_runs, comparison, declared)
     arms = {arm.cell: arm.score(1)[:2].mean() for arm in comparison.arms if arm.context == 160}
     assert look.num_seeds == 2
     assert look.estimate == pytest.approx(arms["dapo"] - arms["grpo"])
+    (sentence,) = design.look_sentence([look], comparison, declared)
+    assert sentence.startswith("Look 1 of 2 of the declared design, at 2 seeds: DAPO minus GRPO at 160 tokens is ")
     table = design.design_table([look], comparison, declared)
     assert "looks at 2, 16 seeds" in table.note
-    assert design.early_label(declared, True) == []
-    assert design.early_label(replace(declared, design=None), True)
-    assert design.early_label(replace(declared, design=None), False) == []
+    assert design.early_label(main_runs, replace(declared, design=None), True)
+    assert design.early_label(main_runs, replace(declared, design=None), False) == []
+
+
+def test_a_report_that_is_read_between_two_looks_says_so(main_runs):
+    assert design.early_label(main_runs, with_looks(2, 16), True) == []
+    (sentence,) = design.early_label(main_runs, with_looks(3, 16), True)
+    assert sentence.startswith("2 seeds are finished, and the declared looks are at 3, 16 seeds")
+    assert "decide at 3 seeds" in sentence

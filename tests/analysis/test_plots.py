@@ -106,6 +106,14 @@ def test_a_forest_plot_has_a_row_per_cell_but_the_baseline(main_runs, settings):
     assert labels[0] == ["GSPO+", "GSPO", "DAPO"]  # from below
 
 
+def test_evaluations_are_not_averaged_over_each_other(main_runs):
+    """Two evaluations 40 steps apart: their mean is no score of the trained model."""
+    name = "eval/pass@1/160"
+    raw, shown = (curve(main_runs.metrics, name, window) for window in (1, 5))
+    assert shown["value"].tolist() == raw["value"].tolist()
+    assert raw.groupby(["cell", "seed"])["value"].nunique().max() > 1
+
+
 def test_a_curve_looks_back_only(main_runs):
     raw, smooth = (curve(main_runs.metrics, "train/loss", window) for window in (1, 4))
     of_run = (raw["cell"] == "gspo") & (raw["seed"] == 1)

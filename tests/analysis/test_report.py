@@ -19,8 +19,8 @@ import pytest
 
 from ablate.config import ComparisonConfig, LongerContextConfig
 from ablate.errors import UserError
+from ablate_analysis import finished as report_module
 from ablate_analysis import render, tables
-from ablate_analysis import report as report_module
 from ablate_analysis.compare import compare
 from ablate_analysis.figures import score_by_context
 from ablate_analysis.findings import caveats, findings, published_caveat, second_comparison_sentences
@@ -318,11 +318,14 @@ def test_a_sweep_without_a_finished_run_has_states_and_curves_and_no_score(copie
 
 def test_the_answer_ranks_two_cells_only_where_their_difference_is_detectable(main_runs, settings):
     comparison = compare(main_runs, settings)
-    first, second = answer(comparison)
+    first, second, *_ = answer(comparison)
     assert re.fullmatch(
         r"At 160 and 320 tokens every cell is above the warm start, by [\d.]+ to [\d.]+ points\.", first
     )
     assert second == "No two cells differ detectably at any context."
+    excluding = comparison.pairs.assign(low=comparison.pairs["point"] / 2)
+    *_, why = answer(replace(comparison, pairs=excluding))
+    assert re.fullmatch(r"The adjustment for \d+ differences decides that: .* minus .* would exclude 0\.", why)
     pairs = comparison.pairs.assign(is_clear=comparison.pairs["point"] == comparison.pairs["point"].max())
     _, second = answer(replace(comparison, pairs=pairs))
     assert re.fullmatch(
@@ -456,3 +459,10 @@ def test_with_fewer_seeds_than_asked_for_no_cell_is_compared(main_runs, settings
         "No cell is compared with GRPO: that takes comparison.min_seeds=4 matched seeds, and there are fewer." in said
     )
     assert "detectable" not in said
+
+
+def test_a_report_imports_no_trainer_and_no_engine():
+    """Half of a report's time was spent on that once."""
+    code = "import sys, ablate_analysis.report; print({'torch', 'megatron', 'vllm', 'transformers'} & set(sys.modules))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "set()"

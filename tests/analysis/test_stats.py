@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from ablate.errors import UserError
 from ablate_analysis import stats
-from ablate_analysis.simulate import Coverage, Design, coverage, hierarchical_bootstrap
+from ablate_analysis.simulate import Coverage, Design, coverage, hierarchical_bootstrap, unequal_coverage
 
 
 def rng() -> np.random.Generator:
@@ -172,3 +172,10 @@ def test_a_plain_bootstrap_over_two_seeds_does_not():
     found = shares_inside(2, 0.6)
     assert found.plain_mean < 0.87
     assert found.plain_difference < 0.87
+
+
+def test_a_pooled_variance_is_too_small_for_the_cell_that_scatters_most_and_its_own_is_not():
+    found = unequal_coverage(Design(3, 0.15, first_factor=4.0), num_experiments=150, resamples=400, seed=1)
+    assert found.first_mean < 0.9 < found.own_mean  # 150 experiments: three standard errors below 95 %
+    assert found.other_difference > 0.95
+    assert found.own_width > found.width

@@ -70,6 +70,71 @@ def evalplus_v01(directory: Path, passed_PN: Outcomes) -> Path:
     return path
 
 
+def bigcodebench(directory: Path, passed_PN: Outcomes) -> Path:
+    entries = {
+        f"BigCodeBench/{p}": [{"solution": "", "status": "pass" if each else "timeout", "details": {}} for each in row]
+        for p, row in enumerate(passed_PN)
+    }
+    path = directory / "completion_eval_results.json"
+    path.write_text(json.dumps({"date": "2026", "eval": entries}))
+    return path
+
+
+def cruxeval(directory: Path, passed_PN: Outcomes) -> Path:
+    scored = {f"sample_{p}": [bool(each) for each in row] for p, row in enumerate(passed_PN)}
+    path = directory / "completion_scored.json"
+    path.write_text(json.dumps({"raw_generations": {}, "raw_scored_generations": scored, "pass_at_1": 50.0}))
+    return path
+
+
+def tau_rows(passed_PN: Outcomes) -> list[dict]:
+    return [
+        {"task_id": str(p), "trial": n, "termination_reason": "agent_stop", "reward_info": {"reward": float(each)}}
+        for p, row in enumerate(passed_PN)
+        for n, each in enumerate(row)
+    ]
+
+
+def tau_bench(directory: Path, passed_PN: Outcomes) -> Path:
+    rows = [{"task_id": int(row["task_id"]), "reward": row["reward_info"]["reward"], "info": {}, "traj": [],
+             "trial": row["trial"]} for row in tau_rows(passed_PN)]  # fmt: skip
+    path = directory / "airline.json"
+    path.write_text(json.dumps(rows))
+    return path
+
+
+def tau2_folder(directory: Path, passed_PN: Outcomes) -> Path:
+    (directory / "simulations").mkdir()
+    info = {"environment_info": {"domain_name": "retail"}, "user_info": {"llm": "m"}}
+    (directory / "results.json").write_text(json.dumps({"timestamp": "", "info": info, "tasks": []}))
+    for number, row in enumerate(tau_rows(passed_PN)):
+        (directory / "simulations" / f"{number}.json").write_text(json.dumps(row))
+    return directory
+
+
+def swe_bench(directory: Path, passed_PN: Outcomes) -> Path:
+    names = [f"org__project{p}-7" for p in range(len(passed_PN))]
+    resolved = [name for name, row in zip(names, passed_PN, strict=True) if row[0]]
+    path = directory / "model.run.json"
+    path.write_text(json.dumps({"submitted_ids": names, "resolved_ids": resolved, "schema_version": 2}))
+    return path
+
+
+def skyrl(directory: Path, passed_PN: Outcomes) -> Path:
+    rows = [{"input_prompt": f"question {p}", "score": [0.0, float(each)], "stop_reason": "stop"}
+            for p, row in enumerate(passed_PN) for each in row]  # fmt: skip
+    return lines(directory / "math.jsonl", rows)
+
+
+def nemo_skills(directory: Path, passed_PN: Outcomes) -> Path:
+    for n in range(passed_PN.shape[1]):
+        rows = [{"question_id": f"q{p}", "graded_list": [bool(row[n])], "num_generated_tokens": 9}
+                for p, row in enumerate(passed_PN)]  # fmt: skip
+        lines(directory / f"output-rs{n}.jsonl", rows)
+    (directory / "output-rs0_chunk_0.jsonl").write_text("")
+    return directory
+
+
 def lm_eval(directory: Path, passed_PN: Outcomes) -> Path:
     """One sample a problem: the first."""
     rows = [
@@ -178,6 +243,12 @@ def table_rows(passed_PN: Outcomes) -> list[dict]:
     ]
 
 
+def json_table(directory: Path, passed_PN: Outcomes) -> Path:
+    path = directory / "table.json"
+    path.write_text(json.dumps(table_rows(passed_PN)))
+    return path
+
+
 def jsonl_table(directory: Path, passed_PN: Outcomes) -> Path:
     return lines(directory / "table.jsonl", table_rows(passed_PN))
 
@@ -193,6 +264,13 @@ WRITERS: dict[str, tuple[Callable[[Path, Outcomes], Path], tuple[str, ...], int 
     "livecodebench by position": (livecodebench_by_position, (), None),
     "evalplus": (evalplus, (), None),
     "evalplus v0.1": (evalplus_v01, (), None),
+    "bigcodebench": (bigcodebench, (), None),
+    "cruxeval": (cruxeval, (), None),
+    "tau-bench": (tau_bench, (), None),
+    "tau2-bench": (tau2_folder, (), None),
+    "swe-bench": (swe_bench, (), 1),
+    "skyrl": (skyrl, (), None),
+    "nemo-skills": (nemo_skills, (), None),
     "lm-eval": (lm_eval, ("filter=strict-match",), 1),
     "lighteval": (lighteval, (), None),
     "inspect json": (inspect_json, (), None),
@@ -203,6 +281,7 @@ WRITERS: dict[str, tuple[Callable[[Path, Outcomes], Path], tuple[str, ...], int 
     "prime-rl": (prime_rl_traces, (), None),
     "ours": (ours, (), None),
     "csv": (csv_table, (), None),
+    "json": (json_table, (), None),
     "jsonl": (jsonl_table, (), None),
     "parquet": (parquet_table, (), None),
 }

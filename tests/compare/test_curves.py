@@ -100,6 +100,14 @@ def test_a_repeated_step_keeps_the_last_attempt(tmp_path):
     assert curve.score == (0.1, 0.2)
 
 
+def test_verls_file_logger_holds_its_metrics_one_level_down(tmp_path):
+    path = tmp_path / "verl.jsonl"
+    rows = [{"step": step, "data": {"critic/score/mean": 0.1 * step, "val/acc": 0.5}} for step in (1, 2)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (curve,) = read_curves(path, "critic/score/mean", "steps")
+    assert (curve.compute, curve.score) == ((1.0, 2.0), (0.1, 0.2))
+
+
 def test_a_wandb_chart_gives_a_curve_a_run_without_its_spread(tmp_path):
     path = tmp_path / "chart.csv"
     with path.open("w", newline="") as file:

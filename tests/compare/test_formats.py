@@ -204,6 +204,47 @@ def test_prompts_of_another_template_pair_by_place_and_answer(tmp_path, compare)
     assert "problems are paired by place and answer" in " ".join(out.split())
 
 
+def test_a_board_that_names_its_scores_otherwise_says_which_there_are(tmp_path, compare):
+    """LiveCodeBench's execution board has Pass@1 with and without chain of thought, -1 where it was not run."""
+    rows = [
+        {"model": model, "question_id": q // 2, "Pass@1": 50.0 + 5 * (model == "b"), "Pass@1-COT": -1}
+        for model in "ab"
+        for q in range(20)
+    ]  # fmt: skip
+    path = tmp_path / "performances.json"
+    path.write_text(json.dumps({"performances": rows}))
+    words = (f"a={path}", f"b={path}", "model.a=a", "model.b=b")
+    assert "metric= one of Pass@1, Pass@1-COT" in compare(*words)
+    out = compare(*words, "metric=Pass@1")
+    assert "+5.0 points" in out
+    assert "10 clusters" in out
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.json", {"raw_scored_generations": {"sample_0": ["False"]}}),
+        ("a.json", [{"task_id": 1, "reward": "False", "traj": [], "trial": 0}]),
+        ("output.jsonl", {"question_id": "q", "graded_list": ["False"]}),
+        ("a.jsonl", {"input_prompt": "q", "score": "False"}),
+    ],
+)
+def test_a_text_is_no_verdict_in_any_format(tmp_path, compare, name, content):
+    (tmp_path / name).write_text(json.dumps(content) + "\n")
+    assert "'False'" in compare(f"a={tmp_path / name}", f"b={tmp_path / name}")
+
+
+def test_a_trial_of_tau2_that_failed_with_the_infrastructure_has_no_verdict(tmp_path):
+    row = {"task_id": "1", "trial": 0, "termination_reason": "infrastructure_error", "reward_info": None}
+    good = {"task_id": "2", "trial": 0, "termination_reason": "max_steps", "reward_info": {"reward": 0.9999999999}}
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps({"info": {}, "tasks": [], "simulations": [row, good]}))
+    arm = arm_of(path)
+    assert arm.num_without_verdict == 1
+    assert arm.score_SP.sum() == 1
+    assert arm.finished_SP.sum() == 0
+
+
 def test_nan_of_a_reward_is_no_failure(tmp_path):
     rows = [{"step": 1, "prompt": "q", "completion": "", "r": value, "advantage": 0.0} for value in (1.0, float("nan"))]
     write_parquet(tmp_path / "completions_00001.parquet", rows)

@@ -12,7 +12,7 @@ from scipy import stats as distributions
 
 from ablate_analysis import paired as statistics
 from ablate_analysis.paired import Estimate
-from ablate_analysis.results import numbers
+from ablate_analysis.results import numbers, parts
 from ablate_analysis.results.command import read_arms
 from ablate_analysis.results.pairing import pair
 
@@ -109,7 +109,20 @@ def test_a_model_compared_with_itself_differs_nowhere(passed, tmp_path, compare)
     path = WRITERS["csv"][0](tmp_path, passed[0])
     out = " ".join(compare(f"a={path}", f"b={path}").split())
     assert "No difference between a and b is detectable" in out
-    assert "The difference that was found is 0" in out
+    assert "b minus a is +0.0 points" in out
+
+
+@pytest.mark.parametrize(("num_problems", "is_said"), [(3, False), (5, False), (8, True)])
+def test_problems_that_all_agree_are_no_proof_while_they_are_few(tmp_path, compare, num_problems, is_said):
+    """All differences are equal, so their spread is 0; three problems that one model wins are not a p of 0."""
+    paths = [tmp_path / f"{name}.jsonl" for name in "ab"]
+    for path, passed in zip(paths, (False, True), strict=True):
+        lines(path, [{"problem": p, "passed": passed} for p in range(num_problems)])
+    out = " ".join(compare(f"a={paths[0]}", f"b={paths[1]}").split())
+    assert ("b is above a" in out) == is_said
+    assert "[+100.0, +100.0]" not in out
+    again = " ".join(compare(f"a={paths[0]}", f"b={paths[0]}").split())
+    assert "[+0.0, +0.0]" not in again
 
 
 def test_no_sentence_ranks_inside_the_noise(tmp_path, compare):
@@ -134,7 +147,7 @@ def test_the_parts_of_a_score_multiply_and_add_up(passed, tmp_path):
         (tmp_path / letter).mkdir()
         paths.append(WRITERS["inspect json"][0](tmp_path / letter, passed[place]))
     paired = pair([*read_arms({"a": [paths[0]]}, {}), *read_arms({"b": [paths[1]]}, {})])
-    for each, arm in zip(numbers.finishing(paired, numbers.Settings()), paired.arms, strict=True):
+    for each, arm in zip(parts.finishing(paired, numbers.Settings()), paired.arms, strict=True):
         whole = each.finished * each.passed_finished + each.passed_unfinished
         assert whole == pytest.approx(arm.score_SP.sum() / arm.count_SP.sum())
 

@@ -20,7 +20,18 @@ from ablate.cli import compose
 from ablate.config import parse
 from ablate.doctor import hand_off, links, machine, sandbox
 from ablate.doctor.child import in_child
-from ablate.doctor.finding import FAILED, NOT_NEEDED, OK, WARNING, Finding, counts, exit_code, row, run_check
+from ablate.doctor.finding import (
+    FAILED,
+    NOT_NEEDED,
+    OK,
+    WARNING,
+    Finding,
+    counts,
+    exit_code,
+    row,
+    run_check,
+    run_checks,
+)
 from ablate.process.memory import usable_bytes
 
 
@@ -63,6 +74,17 @@ def test_a_check_that_raises_is_a_failed_row():
 
     (finding,) = run_check("engine", broken)
     assert (finding.status, finding.says) == (FAILED, "ValueError: the cause of it all")
+
+
+def test_a_check_whose_cause_has_failed_already_is_not_tried():
+    checks = {
+        "Modal": lambda: [Finding("Modal", FAILED, "no token", "set it")],
+        "sandbox": lambda: [Finding("sandbox", FAILED, "no token", "set it")],
+        "links": lambda: [Finding("links", OK, "well")],
+    }
+    found = list(run_checks(checks, {"sandbox": "Modal", "links": "sandbox"}))
+    assert [each.status for each in found] == [FAILED, NOT_NEEDED, OK]
+    assert "Modal failed" in found[1].says
 
 
 def end_at_once(_):

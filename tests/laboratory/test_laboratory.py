@@ -163,6 +163,17 @@ def test_length_buckets_hold_equally_many_rows_and_cover_every_length():
     assert buckets.of_position(mask)[7].tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
 
 
+def lengths(*of_rows: int) -> torch.Tensor:
+    return torch.arange(max(of_rows)) < torch.tensor(of_rows)[:, None]
+
+
+def test_rows_that_were_cut_off_at_the_greatest_length_are_one_bucket_and_the_others_are_still_told_apart():
+    buckets = measures.cut_buckets(lengths(*range(20, 29), *[89] * 31), 4)
+    assert measures.names_of(buckets.length_edges) == ["1-22", "23-25", "26-28", "29-89"]
+    few = measures.cut_buckets(lengths(20, 30, *[89] * 30), 4)
+    assert measures.names_of(few.length_edges) == ["1-89"], "a bucket of one row says nothing about a length"
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [

@@ -1,10 +1,13 @@
 """A mistake in an objective's configuration is reported in one sentence that names the key."""
 
+import subprocess
+import sys
+
 import pytest
 from omegaconf import OmegaConf
 
 from ablate.check_run import check_run, objective_with
-from ablate.cli import CONF_DIR, compose, objective_config, objective_names
+from ablate.cli import CONF_DIR, SEARCHPATH, compose, objective_config, objective_names
 from ablate.errors import UserError
 from ablate.objectives import build, canonical, outside_files
 from ablate.objectives.knobs import KNOBS
@@ -119,6 +122,27 @@ def test_a_slot_of_grpo_is_swept_over_all_its_parts(slot):
 def test_a_group_sets_its_slot_and_the_knobs_that_go_with_it(words, keys):
     record = canonical(OmegaConf.to_container(compose(words).objective, resolve=True))
     assert {key: record[key] for key in keys} == keys
+
+
+@pytest.mark.parametrize("source", ["near.py", "objective/near.py", "mine/objective/near.py"])
+def test_a_file_is_found_from_the_folders_of_its_yaml(tmp_path, monkeypatch, source):
+    folder = tmp_path / "mine"
+    (folder / "objective").mkdir(parents=True)
+    (folder / "objective" / "near.py").write_text("def heavy(mask_BT, in_loss_B):\n    return mask_BT\n")
+    monkeypatch.chdir("/")
+    monkeypatch.setenv(SEARCHPATH, str(folder))
+    record = canonical({**objective_config("grpo"), "weight": f"{source}:heavy"})
+    assert record["weight"] == f"{folder}/objective/near.py:heavy"
+
+
+def test_a_command_finds_a_file_next_to_its_yaml_from_every_directory(tmp_path):
+    (tmp_path / "objective").mkdir()
+    yaml = "defaults: [grpo, _self_]\nname: near\nlabel: near\nweight: near.py:heavy\n"
+    (tmp_path / "objective" / "near.yaml").write_text(yaml)
+    (tmp_path / "objective" / "near.py").write_text("def heavy(mask_BT, in_loss_B):\n    raise ValueError('found')\n")
+    words = [sys.executable, "-m", "ablate.laws", "laws=near", f"hydra.searchpath=[file://{tmp_path}]"]
+    result = subprocess.run(words, cwd="/", capture_output=True, text=True, check=False)
+    assert "found" in result.stdout + result.stderr
 
 
 def test_a_part_outside_is_recorded_by_its_absolute_path_and_its_digest(tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ from ablate_analysis.compare import Comparison
 from ablate_analysis.curves import compute_spent, curve, curve_band
 from ablate_analysis.load import Experiment
 from ablate_analysis.outcomes import WARM_START
-from ablate_analysis.tables import difficulty_order
+from ablate_analysis.render import difficulty_order
 
 CURVES = {  # metric: (title, unit)
     "rollout/pass_rate": ("Pass rate of all sampled rollouts", "percent"),

@@ -109,7 +109,7 @@ def partial_figures(experiment: Experiment, window: int, confidence: float) -> l
     if FOLLOWED not in set(metrics["name"]):
         return []
     running = [run.cell for run in experiment.unfinished]
-    note = f"Every run so far; a dotted curve is not finished. Averaged over {window} steps."
+    note = f"Every run so far; a dotted curve is not finished. Pass rates of rollouts are averaged over {window} steps."
     wanted = {FOLLOWED: figure_data.CURVES[FOLLOWED], **evaluated(metrics)}
     names, found = every_name(experiment.every_run, experiment.baseline), []
     for each in figure_data.curves(metrics, names, window, confidence, wanted):

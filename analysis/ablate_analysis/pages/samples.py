@@ -15,7 +15,7 @@ from ablate_analysis.pages.document import render_page
 from ablate_analysis.pages.figure_data import cells_of
 from ablate_analysis.pages.payload import pack, write_side_file
 from ablate_analysis.pages.rollouts import chunks_of
-from ablate_analysis.tables import difficulty_order
+from ablate_analysis.render import difficulty_order
 
 SCRIPTS = ("core.js", "cells.js", "highlight.js", "samples.js")
 

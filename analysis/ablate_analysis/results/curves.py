@@ -6,6 +6,7 @@ import csv
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,12 @@ def read_curves(path: Path, metric: str | None, axis: str) -> list[Curve]:
 
         rows: Iterable[Mapping[str, Any]] = iterate_parquet(path, column_names(path), 4096)
         return [curve_of(path.stem, list(rows), metric, axis, path)]
-    return [curve_of(path.stem, [row for _, row in json_lines(path)], metric, axis, path)]
+    return [curve_of(path.stem, [flat(row) for _, row in json_lines(path)], metric, axis, path)]
+
+
+def flat(row: dict[str, Any]) -> dict[str, Any]:
+    """A line of verl's file logger holds its step, and its metrics one level down: {"step": 1, "data": {...}}."""
+    return {"step": row.get("step"), **row["data"]} if isinstance(row.get("data"), dict) else row
 
 
 def curve_of(run: str, rows: list[Mapping[str, Any]], metric: str | None, axis: str, where: Path) -> Curve:
@@ -92,7 +98,7 @@ def sorted_curve(run: str, axis: str, points: Iterable[tuple[float | None, float
 def our_run(path: Path, name: str, metric: str | None, axis: str) -> Curve:
     rows = [row for _, row in json_lines(path / "metrics.jsonl")]
     if not (path / "config.yaml").is_file():  # another trainer's file of that name
-        return curve_of(name, rows, metric, axis, path / "metrics.jsonl")
+        return curve_of(name, [flat(row) for row in rows], metric, axis, path / "metrics.jsonl")
     if axis not in OUR_AXES:
         raise UserError(f"{path} has no axis {axis}: choose axis= one of {', '.join(OUR_AXES)}")
     evaluated = sorted({key for row in rows for key in row if key.startswith("eval/pass@1/") and key.count("/") == 2})
@@ -105,14 +111,19 @@ def our_run(path: Path, name: str, metric: str | None, axis: str) -> Curve:
 
 def tokens_by_step(path: Path, rows: list[dict[str, Any]]) -> dict[int, float]:
     """Sampled response tokens up to each step."""
-    from ablate.files import read_yaml
-
-    samples = read_yaml(path / "config.yaml")["rollout"]["samples_per_prompt"]
+    samples = samples_per_prompt(path)
     total, found = 0.0, {}
     for row in sorted(rows, key=lambda row: row["step"]):
         total += row.get("rollout/length_mean", 0.0) * row.get("rollout/num_groups", 0.0) * samples
         found[row["step"]] = total
     return found
+
+
+@cache  # a report asks at every context
+def samples_per_prompt(path: Path) -> int:
+    from ablate.files import read_yaml
+
+    return read_yaml(path / "config.yaml")["rollout"]["samples_per_prompt"]
 
 
 def hours_by_step(path: Path) -> dict[int, float]:

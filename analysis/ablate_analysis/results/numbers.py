@@ -1,4 +1,4 @@
-"""The numbers of a comparison: scores, paired differences, pass@k, finish rates, flips and strata. All are shares."""
+"""The numbers of a comparison: scores, paired differences and pass@k. All are shares."""
 
 from __future__ import annotations
 
@@ -24,8 +24,6 @@ from ablate_analysis.stats import (
 )
 
 Array = NDArray[np.float64]
-STRATA = ("difficulty", "platform", "month")
-MOST_STRATA = 40
 CURVE = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 
@@ -86,29 +84,6 @@ class Crossing:
     ahead_below: str  # the arm with the higher pass@k below the crossing
 
 
-@dataclass(frozen=True)
-class Finishing:
-    """Finish rate x pass given finished, of an arm and as differences from the first arm."""
-
-    arm: str
-    finished: float
-    passed_finished: float
-    passed_unfinished: float
-    finished_gap: Interval | None
-    passed_finished_gap: Interval | None
-
-
-@dataclass(frozen=True)
-class Stratum:
-    """One group of problems: every arm's Pass@1, and differences from the first arm."""
-
-    kind: str
-    name: str
-    num_problems: int
-    points: tuple[float, ...]
-    gaps: tuple[Interval | None, ...]
-
-
 def rates(arm: Arm, k: int = 1) -> Array:
     """pass@k of every run on every problem, ``rate_SP``; for k = 1 the mean score."""
     if k == 1:
@@ -140,6 +115,17 @@ def gap_of(first_SP: Array, second_SP: Array, clusters: Sequence[str] | None, ma
         return problems
     degrees = variance**2 / sum(value**2 / freedom for value, freedom in parts if value > 0)
     return problems.with_error(math.sqrt(variance), degrees)
+
+
+def is_equal_everywhere(estimate: Estimate) -> bool:
+    return estimate.degrees > 0 and estimate.error == 0
+
+
+def interval_and_p(estimate: Estimate, num_units: int, settings: Settings) -> tuple[Interval, float]:
+    """Student's, or those of problems (or clusters of them) that all agree, whose spread is unknown."""
+    if is_equal_everywhere(estimate):
+        return statistics.of_equal_differences(estimate.point, num_units, settings.confidence)
+    return estimate.interval(settings.confidence), estimate.p
 
 
 def score_of(arm: Arm, k: int, clusters: Sequence[str] | None, settings: Settings) -> Score:
@@ -177,14 +163,16 @@ def difference(first: Arm, second: Arm, paired: Paired, settings: Settings) -> D
     gained, lost = majority_AP[1] & ~majority_AP[0], majority_AP[0] & ~majority_AP[1]
     names = np.array(paired.problems, dtype=object)
     is_single = one.is_binary and two.is_binary and (count_AP == 1).all()
+    interval, p = interval_and_p(estimate, len(set(paired.clusters or paired.problems)), settings)
+    knows_spread = not is_equal_everywhere(estimate)
     return Difference(
         first=first.name,
         second=second.name,
         estimate=estimate,
-        interval=estimate.interval(settings.confidence),
-        p=estimate.p,
-        p_holm=estimate.p,
-        detectable=estimate.detectable(settings.confidence, settings.power),
+        interval=interval,
+        p=p,
+        p_holm=p,
+        detectable=estimate.detectable(settings.confidence, settings.power) if knows_spread else math.nan,
         sampling_error=statistics.sampling_error(rate_AP, count_AP)
         if one.has_samples and two.has_samples
         else math.nan,
@@ -253,61 +241,6 @@ def crossings(paired: Paired) -> list[Crossing]:
                     found.append(
                         Crossing(paired.arms[first].name, paired.arms[second].name, k + low / (low - high), ahead)
                     )
-    return found
-
-
-def finishing(paired: Paired, settings: Settings) -> list[Finishing]:
-    """Only where every arm says which samples finished. Gaps are from the first arm, over the same drawn problems."""
-    arms = paired.arms
-    if not all(arm.finished_SP is not None for arm in arms):
-        return []
-    finished_AP, passed_AP, count_AP, score_AP = (
-        np.stack([getattr(arm, name).sum(axis=0) for arm in arms]).astype(float)
-        for name in ("finished_SP", "passed_finished_SP", "count_SP", "score_SP")
-    )
-    rate_RA = statistics.ratio_resamples(finished_AP, count_AP, settings.resamples, settings.seed)
-    passed_RA = statistics.ratio_resamples(passed_AP, finished_AP, settings.resamples, settings.seed)
-    found = []
-    for place, arm in enumerate(arms):
-        total = finished_AP[place].sum()
-        found.append(
-            Finishing(
-                arm.name,
-                total / count_AP[place].sum(),
-                passed_AP[place].sum() / total if total else math.nan,
-                (score_AP[place].sum() - passed_AP[place].sum()) / count_AP[place].sum(),
-                resampled_gap(rate_RA, place, settings) if place else None,
-                resampled_gap(passed_RA, place, settings) if place else None,
-            )
-        )
-    return found
-
-
-def resampled_gap(value_RA: Array, place: int, settings: Settings) -> Interval:
-    gap_R = value_RA[:, place] - value_RA[:, 0]
-    gap_R = gap_R[np.isfinite(gap_R)]
-    if not len(gap_R):
-        return Interval(math.nan, math.nan, math.nan)
-    tail = (1 - settings.confidence) / 2
-    low, high = np.quantile(gap_R, [tail, 1 - tail])
-    return Interval(float(np.median(gap_R)), float(low), float(high))
-
-
-def strata(paired: Paired, settings: Settings) -> list[Stratum]:
-    """Pass@1 by difficulty, platform and month, where the results say them."""
-    found = []
-    for kind in STRATA:
-        values = paired.facts(kind)
-        names = sorted({value for value in values if value is not None})
-        if not 1 < len(names) <= MOST_STRATA:
-            continue
-        for name in names:
-            places = [place for place, value in enumerate(values) if value == name]
-            here = [arm.rate_SP[:, places] for arm in paired.arms]
-            clusters = None if paired.clusters is None else [paired.clusters[place] for place in places]
-            gaps = [gap_of(here[0], each, clusters, None).interval(settings.confidence) if len(places) > 1 else None
-                    for each in here[1:]]  # fmt: skip
-            found.append(Stratum(kind, name, len(places), tuple(float(each.mean()) for each in here), (None, *gaps)))
     return found
 
 

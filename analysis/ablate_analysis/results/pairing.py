@@ -59,7 +59,7 @@ def pair(arms: Sequence[Arm]) -> Paired:
     if any(each is not None for each in clusters) and len(set(clusters)) < len(problems):
         names = tuple(each if each is not None else name for each, name in zip(clusters, problems, strict=True))
         few = len(set(names))
-        warnings.append(f"{len(problems)} problems come in {few} clusters, and errors are computed over clusters"
+        warnings.append(f"{len(problems)} problems come in {few} cluster{'s' * (few > 1)}, the unit of every error"
                         + ("; with so few, intervals may be too narrow" if few < FEW_CLUSTERS else ""))  # fmt: skip
         return Paired(taken, tuple(warnings), names)
     return Paired(taken, tuple(warnings), None)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ablate_analysis.results import numbers
+from ablate_analysis.results import numbers, parts
 from ablate_analysis.results.arms import Arm
 from ablate_analysis.results.document import Document, Line, Table, line_chart
 from ablate_analysis.results.numbers import Difference, Settings
@@ -58,12 +58,16 @@ def sentence(each: Difference, paired: Paired, settings: Settings) -> str:
         else f"p {p_text(each.p)}, adjusted {p_text(each.p_holm)}"
     )
     if math.isnan(each.p):
-        return (
-            f"{each.second} minus {each.first} is {size}, from one problem: more problems are needed for an interval."
-        )
+        one = "one problem" if count == 1 else f"{count} problems of one cluster"
+        return f"{each.second} minus {each.first} is {size}, from {one}: more are needed for an interval."
     if each.is_detected:
         order = "above" if each.estimate.point > 0 else "below"
         return f"{each.second} is {order} {each.first}: {size}, {p}, on {count} problems."
+    if numbers.is_equal_everywhere(each.estimate):
+        return (
+            f"No difference between {each.first} and {each.second} is detectable: {each.second} minus {each.first} is "
+            f"{size} on {count} problems that all agree, {p}. The interval is what so many equal problems exclude."
+        )
     return (
         f"No difference between {each.first} and {each.second} is detectable: {each.second} minus {each.first} is "
         f"{size}, {p}, on {count} problems. This comparison finds a true difference of {percent(each.detectable)} "
@@ -180,7 +184,7 @@ def finish_tables(paired: Paired, settings: Settings) -> list[Table]:
     rows = [
         (each.arm, percent(each.finished), range_of(each.finished_gap, True), percent(each.passed_finished),
          range_of(each.passed_finished_gap, True), percent(each.passed_unfinished))
-        for each in numbers.finishing(paired, settings)
+        for each in parts.finishing(paired, settings)
     ]  # fmt: skip
     head = ("arm", "finished %", "minus first", "passed of finished %", "minus first ", "passed, not finished %")
     note = "Pass@1 = finished x passed of finished + passed but not finished. Gaps are from the first arm."
@@ -211,7 +215,7 @@ def flips(each: Difference, paired: Paired) -> Table:
 
 
 def strata_tables(paired: Paired, settings: Settings) -> list[Table]:
-    found = numbers.strata(paired, settings)
+    found = parts.strata(paired, settings)
     tables = []
     for kind in dict.fromkeys(each.kind for each in found):
         first, *others = (arm.name for arm in paired.arms)

@@ -21,13 +21,14 @@ from typing import TYPE_CHECKING
 
 from ablate.check_run import missing_files
 from ablate.cli import compose, read_words, run_main
-from ablate.doctor.finding import OK, WARNING, Finding, counts, exit_code, row, run_check
+from ablate.doctor.finding import OK, WARNING, Finding, counts, exit_code, row, run_checks
 from ablate.errors import UserError
 
 if TYPE_CHECKING:
     from ablate.config import RunConfig
 
 LIMIT_S = 300.0  # of a check that computes
+NEEDS = {"sandbox": "Modal"}  # without a token both would fail for one reason
 GPU_LIMIT_S = 900.0  # the first start of vLLM on a GPU compiles kernels
 
 
@@ -63,8 +64,7 @@ def findings_of(overrides: tuple[str, ...]) -> Iterator[Finding]:
         "hand-off to a server": partial(in_child, "hand-off to a server", hand_off, config, limit_s),
         "collector": partial(in_child, "collector", collector_memory, config, limit_s),
     }
-    for name, check in checks.items():
-        yield from run_check(name, check)
+    yield from run_checks(checks, NEEDS)
 
 
 def files(config: RunConfig) -> list[Finding]:

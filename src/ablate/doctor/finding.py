@@ -1,8 +1,8 @@
-"""What one check found, and the table of all of them."""
+"""What one check found, as a line; and the checks in their order."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ablate.errors import UserError
@@ -34,6 +34,19 @@ def run_check(name: str, check: Callable[[], Sequence[Finding]]) -> list[Finding
         reason = " ".join(str(error).split()) or "no reason given"
         fix = "fix what the sentence names, then run the doctor again"
         return [Finding(name, FAILED, f"{type(error).__name__}: {reason}", fix)]
+
+
+def run_checks(checks: Mapping[str, Callable[[], Sequence[Finding]]], needs: Mapping[str, str]) -> Iterator[Finding]:
+    """Run checks in their order; one that needs a check which failed is not tried, so that no cause is said twice."""
+    failed: set[str] = set()
+    for name, check in checks.items():
+        if needs.get(name) in failed:
+            yield Finding(name, NOT_NEEDED, f"not tried, because {needs[name]} failed")
+            continue
+        for finding in run_check(name, check):
+            if finding.status == FAILED:
+                failed.add(name)
+            yield finding
 
 
 def row(finding: Finding) -> str:

@@ -3,4 +3,5 @@
 It needs a run's rollouts and a checkpoint, recomputes log-probabilities with the trainer, and never samples.
 """
 
+ROWS_FILE = "laboratory.parquet"
 AS_CONFIGURED = "as configured"  # the toggle of an objective that no toggle changes

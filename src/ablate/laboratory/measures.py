@@ -18,6 +18,7 @@ from ablate.objectives.laws.step import loss_and_gradient
 from ablate.objectives.metrics import step_metrics
 from ablate.types import TrainBatch
 
+MIN_ROWS = 3  # of a bucket of shorter rows: the share of one row says nothing about a length
 WIDEST_LOG_RATIO = 0.7  # nats: histograms show ratios from one half to two, which covers every clip range in use
 
 # The metrics of training that the laboratory reports.
@@ -50,12 +51,23 @@ class Buckets:
 
 
 def cut_buckets(mask_BT: Tensor, count: int) -> Buckets:
-    """Length buckets with about equally many rows each, position buckets of equal width."""
+    """Length buckets with about equally many rows each, position buckets of equal width.
+
+    Where many rows were cut off at the greatest length, these are one bucket, and the shorter rows fill the others.
+    """
     length_B = mask_BT.sum(dim=1).sort().values
-    quantiles = {int(length_B[-(-len(length_B) * part // count) - 1]) for part in range(1, count + 1)}
     longest = int(length_B[-1])
+    edges = quantiles(length_B, count)
+    if len(edges) < count:
+        shorter = length_B[length_B < longest]
+        edges = {longest} | quantiles(shorter, min(count - 1, len(shorter) // MIN_ROWS))
     widths = {-(-longest * part // count) for part in range(1, count + 1)}
-    return Buckets(tuple(sorted(quantiles)), tuple(sorted(widths)))
+    return Buckets(tuple(sorted(edges)), tuple(sorted(widths)))
+
+
+def quantiles(length_B: Tensor, count: int) -> set[int]:
+    """The greatest length in each of ``count`` parts of the sorted lengths; fewer where parts share a length."""
+    return {int(length_B[-(-len(length_B) * part // count) - 1]) for part in range(1, count + 1)}
 
 
 def names_of(edges: Sequence[int]) -> list[str]:

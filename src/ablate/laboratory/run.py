@@ -14,7 +14,7 @@ from ablate.data.tokenizer import load_tokenizer
 from ablate.errors import UserError
 from ablate.files import write_atomic
 from ablate.files.parquet import write_parts
-from ablate.laboratory import AS_CONFIGURED
+from ablate.laboratory import AS_CONFIGURED, ROWS_FILE
 from ablate.laboratory.bench import BatchFor, LaboratoryConfig, Results, Variants, examine
 from ablate.laboratory.recorded import recorded_batch
 from ablate.laboratory.tokens import Decode, token_parts
@@ -31,7 +31,7 @@ from ablate.trainer.updates import training_part, update_seed
 from ablate.types import TrainBatch
 from ablate.warm_start import ensure_model
 
-ROWS_FILE, ROLLOUTS_FILE, TABLE_FILE = "laboratory.parquet", "rollouts.parquet", "laboratory.md"
+ROLLOUTS_FILE, TABLE_FILE = "rollouts.parquet", "laboratory.md"
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
+import os
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -13,6 +14,7 @@ from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import Any
 
+from ablate.cli import SEARCHPATH
 from ablate.errors import UserError
 from ablate.objectives.base import OFFERED, SLOTS, Objective, Slots, arguments_of
 from ablate.objectives.knobs import KNOBS, check_knob, check_pairs, in_order
@@ -139,18 +141,25 @@ def find_part(slot: str, name: Any) -> tuple[str, Callable]:
             f"{', '.join(OFFERED[slot])}; name those that it needs, and make a knob keyword-only"
         )
     is_file = source.endswith(".py")
-    return f"{Path(source).resolve() if is_file else source}:{function}", part
+    return f"{file_of(source) if is_file else source}:{function}", part
+
+
+def file_of(source: str) -> Path:
+    """A user's file as its YAML means it: from the YAML's folder, or where that one is found; else from here."""
+    roots = map(Path, filter(None, os.environ.get(SEARCHPATH, "").split(os.pathsep)))
+    places = (folder / source for root in roots for folder in (root / "objective", root, root.parent))
+    return next((place for place in places if place.is_file()), Path(source)).resolve()
 
 
 def load_module(source: str) -> ModuleType:
-    """A user's Python file (``folder/mine.py``, from the working directory) or module (``my_package.mine``).
+    """A user's Python file (``folder/mine.py``, see ``file_of``) or module (``my_package.mine``).
 
     Raises:
         UserError: if it does not exist or cannot be run.
     """
-    path = Path(source).resolve()
+    path = file_of(source)
     if source.endswith(".py") and not path.is_file():
-        raise UserError(f"objective part file {path} does not exist: correct the path")
+        raise UserError(f"objective part file {path} does not exist: correct the path, or add hydra.searchpath")
     try:
         if not source.endswith(".py"):
             return importlib.import_module(source)

@@ -6,6 +6,7 @@ Its own configuration decides all that follows. With the parent's it is the pare
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from ablate.records import RunDirectory
 from ablate.records.checkpoints import fork_point, missing_fork_point
 from ablate.session.session import Session
 from ablate.session.state import RunState
-from ablate.trainer.checkpoint.directory import name_of
+from ablate.trainer.checkpoint.directory import name_of, step_of
 from ablate.trainer.checkpoint.integrity import COMPLETE
 
 # What the state in a checkpoint refers to: these keys must be the parent's.
@@ -80,6 +81,23 @@ def begin(session: Session) -> RunState:
         )
     session.display.say(f"forked from step {state.step} of {config.fork.run}")
     return state
+
+
+def words_that_continue(finished: str, words: Sequence[str]) -> list[str]:
+    """``start_from=RUN`` as the words of a fork from the last checkpoint of a finished run, in a cell of its own.
+
+    Raises:
+        UserError: if that run is not finished, or its last checkpoint is gone.
+    """
+    run = RunDirectory(Path(finished))
+    steps = sorted(step_of(path.name) for path in run.checkpoints_path.glob("step_*[0-9]"))
+    if run.status != "done" or not steps:
+        raise UserError(
+            f"start_from={finished} is no finished run with a checkpoint: name outputs/EXPERIMENT/CELL/seedN of one "
+            "that is done, or fork an unfinished one (fork.run, fork.step)"
+        )
+    own = [] if any(word.startswith("cell=") for word in words) else [f'cell="{run.path.parent.name}-from-{steps[-1]}"']
+    return [f"fork.run='{finished}'", f"fork.step={steps[-1]}", *own]
 
 
 def check_fits(config: RunConfig, parent: RunConfig) -> None:

@@ -1,7 +1,6 @@
 // The figures: scores by context, intervals in rows, curves over steps, and where a score comes from.
 ablate.figures = (() => {
   const { node, svg, plot, cells } = ablate;
-  const FONT = 6.3; // pixels of a letter, about
 
   const nearest = (values, wanted) => values.reduce((best, value) => (Math.abs(value - wanted) < Math.abs(best - wanted) ? value : best));
   const within = (event, picture) => {
@@ -60,8 +59,8 @@ ablate.figures = (() => {
     plot.keep(place, (width) => {
       const visible = rows.filter(({ cell }) => !cell || cells.isShown(cell));
       const groups = [...new Set(visible.map(({ group }) => group))];
-      const longest = Math.max(0, ...visible.map(({ label }) => label.length));
-      const left = Math.min(width * 0.44, longest * FONT + 14), right = width - 12;
+      const longest = Math.max(0, ...visible.map(({ label }) => plot.textWidth(label)), ...groups.map(plot.textWidth));
+      const left = Math.min(width * 0.44, longest + 16), right = width - 14;
       const height = groups.length * 24 + visible.length * 22 + 30;
       const picture = plot.canvas(width, height, said);
       const marks = plot.axis([0, ...visible.flatMap((row) => [row.low, row.high])], "points", width < 420 ? 4 : 6);
@@ -76,8 +75,7 @@ ablate.figures = (() => {
         y += 24;
         for (const row of visible.filter((each) => each.group === group)) {
           const colour = row.cell ? cells.colour(row.cell) : "var(--ink)";
-          const fits = Math.floor(left / FONT);
-          picture.append(svg("text", { x: left - 8, y: y + 11, "text-anchor": "end" }, row.label.length > fits ? `${row.label.slice(0, fits - 1)}…` : row.label));
+          picture.append(svg("text", { x: left - 8, y: y + 11, "text-anchor": "end" }, plot.cutTo(row.label, left - 10)));
           interval(picture, colour, x(row.low), y + 7, x(row.high), y + 7);
           picture.append(svg("path", { d: row.cell ? cells.marker(row.cell, x(row.value), y + 7) : cells.marker("", x(row.value), y + 7), fill: colour }));
           const target = svg("rect", { x: 0, y, width, height: 21, class: "target" });

@@ -73,6 +73,18 @@ ablate.plot = (() => {
   function canvas(width, height, said) {
     return svg("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": said });
   }
+  // The width in pixels of a figure's text; a heading's is a little more.
+  const pen = document.createElement("canvas").getContext("2d");
+  function textWidth(text) {
+    pen.font = `600 11px ${getComputedStyle(document.body).fontFamily}`;
+    return pen.measureText(text).width;
+  }
+  function cutTo(text, width) {
+    if (textWidth(text) <= width) return text;
+    let kept = text;
+    while (kept && textWidth(`${kept}…`) > width) kept = kept.slice(0, -1);
+    return `${kept}…`;
+  }
   // Grid and labels of the axis of values; returns the scale.
   function valueAxis(picture, marks, unit, { left, right, top, bottom }) {
     const low = marks[0], high = marks.at(-1);
@@ -84,5 +96,5 @@ ablate.plot = (() => {
     return y;
   }
 
-  return { ticks, axis, text, tickText, withInterval, showTip, hideTip, keep, canvas, valueAxis };
+  return { ticks, axis, text, tickText, withInterval, showTip, hideTip, keep, canvas, textWidth, cutTo, valueAxis };
 })();

@@ -7,13 +7,18 @@ from types import ModuleType
 
 from ablate.errors import UserError
 from ablate_analysis.results.formats import (
+    cruxeval,
     evalplus,
     inspect_log,
     lighteval,
     livecodebench,
     lm_eval,
+    nemo_skills,
     ours,
+    skyrl,
+    swe_bench,
     tables,
+    tau_bench,
     trl,
     verifiers,
     verl,
@@ -22,7 +27,8 @@ from ablate_analysis.results.samples import Options, Results
 
 # The first that matches reads a file; tables, which match by their columns, come last.
 FORMATS: tuple[ModuleType, ...] = (
-    *(ours, livecodebench, evalplus, lm_eval, lighteval, inspect_log, verifiers, verl, trl),
+    *(ours, cruxeval, livecodebench, evalplus, lm_eval, lighteval, inspect_log, verifiers, verl, trl),
+    *(nemo_skills, skyrl, swe_bench, tau_bench),
     tables,
 )
 BY_NAME = {module.NAME: module for module in FORMATS}
@@ -41,8 +47,8 @@ def read(path: Path, options: Options, format_name: str | None = None) -> Result
     module = BY_NAME[format_name] if format_name else next((each for each in FORMATS if each.matches(path)), None)
     if module is None:
         raise UserError(
-            f"{path} has none of the known formats ({', '.join(BY_NAME)}): name one with format=, or give CSV, JSON "
-            "lines or parquet with columns.problem= and columns.passed="
+            f"{path} has none of the known formats ({', '.join(BY_NAME)}): name one with format=, or give CSV, "
+            "JSON, JSON lines or parquet with columns.problem= and columns.passed="
         )
     results = module.read(path, options)
     if not results.samples:

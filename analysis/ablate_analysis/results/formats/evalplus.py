@@ -1,4 +1,7 @@
-"""EvalPlus: ``eval_results.json`` of HumanEval+ and MBPP+, and EvalPerf's ``*_evalperf_results.brief.json``."""
+"""EvalPlus: ``eval_results.json`` of HumanEval+ and MBPP+, and EvalPerf's ``*_evalperf_results.brief.json``.
+
+BigCodeBench writes the same file with one ``status`` a sample.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +46,7 @@ def read(path: Path, options: Options) -> Results:
     has_plus = any(plus is not None for rows in statuses.values() for _, plus in rows)
     metric = options.metric or ("plus" if has_plus else "base")
     if metric == "plus" and not has_plus:
-        raise UserError(f"{path} was made with --base-only and has no metric plus: choose metric=base")
+        raise UserError(f"{path} has the results of one set of tests, and no metric plus: choose metric=base")
     results = Results(NAME, versions={"tests": metric})
     if content.get("hash"):
         results.versions["data set (hash)"] = str(content["hash"])
@@ -57,7 +60,7 @@ def read(path: Path, options: Options) -> Results:
 def statuses_of(entry: Any, where: str) -> list[tuple[str | None, str | None]]:
     """(base status, plus status) of every sample; in version 0.1 an entry was a dict of lists of [status, details]."""
     if isinstance(entry, list):
-        pairs = [(row.get("base_status"), row.get("plus_status")) for row in entry]
+        pairs = [(row.get("base_status", row.get("status")), row.get("plus_status")) for row in entry]
     else:
         base, plus = entry.get("base") or [], entry.get("plus") or []
         plus = plus or [[None]] * len(base)

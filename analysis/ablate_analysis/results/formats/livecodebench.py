@@ -109,6 +109,8 @@ def read_leaderboard(path: Path, rows: list[dict[str, Any]], options: Options) -
     model = choose(options.model, models, "model", path)
     results = Results(NAME, has_samples=False)
     chosen = [row for row in rows if str(row["model"]) == model]
+    keys = sorted(name for name in chosen[0] if name.lower().startswith("pass@1"))
+    key = choose(options.metric, keys, "metric", path)
     share = Counter(str(row["question_id"]) for row in chosen)
     seen: Counter[str] = Counter()
     num_missing = 0
@@ -116,7 +118,7 @@ def read_leaderboard(path: Path, rows: list[dict[str, Any]], options: Options) -
         identity = str(row["question_id"])
         name = f"{identity}#{seen[identity]}" if share[identity] > 1 else identity
         seen[identity] += 1
-        score = number_of(row.get("pass@1"), f"{path}: pass@1 of {identity}")
+        score = number_of(row.get(key), f"{path}: {key} of {identity}")
         if score is None or score < 0:  # -1: not run
             num_missing += 1
             continue

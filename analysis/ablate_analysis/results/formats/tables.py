@@ -1,4 +1,4 @@
-"""CSV, JSON lines and parquet with named columns: ``columns.problem=task_id columns.passed=ok``."""
+"""CSV, JSON lines, a JSON list and parquet with named columns: ``columns.problem=task_id columns.passed=ok``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from ablate.errors import UserError
 from ablate.files.parquet import column_names, iterate_parquet
-from ablate_analysis.results.files import csv_rows, first_line, json_lines
+from ablate_analysis.results.files import csv_rows, first_line, json_lines, whole_json
 from ablate_analysis.results.samples import Options, Results, Sample, number_of, whole_number
 
 NAME = "table"
@@ -32,7 +32,14 @@ NOTHING = ("", "nan", "none", "null")
 
 
 def matches(path: Path) -> bool:
-    return path.is_file() and path.suffix in (".csv", ".jsonl", ".parquet")
+    return path.is_file() and (path.suffix in (".csv", ".jsonl", ".parquet") or bool(list_of(path)))
+
+
+def list_of(path: Path) -> list[dict[str, Any]]:
+    """The rows of a JSON file that holds a list of objects; empty for any other file."""
+    content = whole_json(path) if path.suffix == ".json" else None
+    is_table = isinstance(content, list) and all(isinstance(row, dict) for row in content)
+    return content if is_table else []
 
 
 def names_of(path: Path) -> list[str]:
@@ -40,12 +47,14 @@ def names_of(path: Path) -> list[str]:
         return column_names(path)
     if path.suffix == ".csv":
         return list(next(csv_rows(path), (0, {}))[1])
-    return list(first_line(path))
+    return list(next(iter(list_of(path)), {}) if path.suffix == ".json" else first_line(path))
 
 
 def rows_of(path: Path, columns: list[str]) -> Iterator[tuple[int, dict[str, Any]]]:
     if path.suffix == ".parquet":
         return enumerate(iterate_parquet(path, columns, BATCH), 1)
+    if path.suffix == ".json":
+        return enumerate(list_of(path))
     return csv_rows(path) if path.suffix == ".csv" else json_lines(path)
 
 
