@@ -2,7 +2,8 @@
 
     make conformance                                  installs the trainers, runs all rows, writes docs/conformance.md
     python -m benchmarks.conformance peers=trl,verl   only these; the page stays as it is
-    python -m benchmarks.conformance checkout.prime_rl=DIR   a trainer that is not on the package index
+    python -m benchmarks.conformance checkout.slime=DIR   a trainer that is not on the package index: also nemo_rl,
+                                                      prime_rl, open_instruct; writes docs/conformance_checkouts.md too
 
 A row (rows/*.yaml) names a trainer's keys, the objective of ours that docs/objectives.md gives for them, and what is
 expected: equal, equal up to a factor, or different, with the reason, its consequence and, where slots can express it,

@@ -10,7 +10,7 @@ from benchmarks.conformance.run import ROOT, run_peers
 
 PEERS = ("trl", "verl", "skyrl", "openrlhf", "areal", "swift")  # from the package index
 ENVIRONMENT = ROOT / ".venv-conformance" / "bin" / "python"
-PAGE = ROOT / "docs" / "conformance.md"
+PAGES = ROOT / "docs" / "conformance.md", ROOT / "docs" / "conformance_checkouts.md"
 CHECKOUT = "checkout."
 
 
@@ -29,8 +29,10 @@ def main() -> int:
         print(f"{each.version:18} {each.row.compare:9} {each.row.cell} | {each.row.keys} | {result(each)}{same}{mark}")
     changed = [each for each in outcomes if not each.is_as_expected]
     if "peers" not in words:
-        PAGE.write_text(page(outcomes))
-        print(f"written: {PAGE.relative_to(ROOT)}")
+        for path, names in zip(PAGES, (PEERS, checkouts), strict=True):
+            if found := [each for each in outcomes if each.row.peer in names]:
+                path.write_text(page(found, are_checkouts=path == PAGES[1]))
+                print(f"written: {path.relative_to(ROOT)}")
     if changed:
         print(
             f"{len(changed)} of {len(outcomes)} rows are not what rows/*.yaml expects: correct the row, or its reason"

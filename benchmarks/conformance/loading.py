@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import importlib.abc
 import importlib.machinery
+import subprocess
 import sys
 import types
 from collections.abc import Sequence
@@ -91,8 +92,19 @@ def bare(*packages: str) -> None:
     if FINDER not in sys.meta_path:
         sys.meta_path.insert(0, FINDER)
     for package in packages:
-        found = (Path(folder, *package.split(".")) for folder in sys.path)
-        FINDER.bare[package] = str(next(each for each in found if each.is_dir()))
+        FINDER.bare[package] = str(package_of(package))
+
+
+def package_of(name: str) -> Path:
+    """The directory of a package, which is not imported."""
+    return next(path for path in (Path(folder, *name.split(".")) for folder in sys.path) if path.is_dir())
+
+
+def commit_of(package: str) -> str:
+    """The commit of a checkout, for a trainer without a version."""
+    command = ["git", "-C", str(package_of(package)), "rev-parse", "--short", "HEAD"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    return done.stdout.strip() or "of unknown commit"
 
 
 def stand_ins(*names: str) -> None:

@@ -8,11 +8,19 @@ from datetime import date
 
 from benchmarks.conformance.run import Outcome
 
-HEAD = """# What other trainers' objectives compute
+INSTALLED = """# What other trainers' objectives compute
 
 This page is generated: `make conformance` installs the trainers below from the package index, calls their own advantage
 and loss functions on the same batches, and compares them with `ablate.replay` under the keys of docs/objectives.md.
-Compared are the advantages, and the gradient of the loss by every token's log-probability given the same advantages,
+Four more trainers are in [conformance_checkouts.md](conformance_checkouts.md).
+"""
+CHECKOUTS = """# What the objectives of four more trainers compute
+
+This page is generated from checkouts, because the package index has no usable form of these trainers:
+`python -m benchmarks.conformance checkout.nemo_rl=DIR checkout.slime=DIR checkout.prime_rl=DIR checkout.open_instruct=DIR`,
+after `make conformance` ([conformance.md](conformance.md)), calls their own advantage and loss functions on the same batches.
+"""
+HEAD = """Compared are the advantages, and the gradient of the loss by every token's log-probability given the same advantages,
 in float64, on several batches and splits into micro-batches. "equal" means that the largest gap is below 1e-6 of the
 largest value everywhere. What an adapter emulates stands at its top (benchmarks/conformance/adapters): no trainer's
 loop is run.
@@ -22,11 +30,12 @@ follows from that.
 """
 
 
-def page(outcomes: Sequence[Outcome]) -> str:
+def page(outcomes: Sequence[Outcome], are_checkouts: bool = False) -> str:
     versions = list(dict.fromkeys(each.version for each in outcomes))
     kinds = Counter(each.verdict.kind for each in outcomes)
     counts = ", ".join(f"{kinds[kind]} {words}" for kind, words in WORDS.items() if kinds[kind])
-    parts = [HEAD, f"Measured on {date.today():%Y-%m-%d} with {', '.join(versions)}: {len(outcomes)} rows, {counts}.\n"]
+    head = (CHECKOUTS if are_checkouts else INSTALLED) + HEAD
+    parts = [head, f"Measured on {date.today():%Y-%m-%d} with {', '.join(versions)}: {len(outcomes)} rows, {counts}.\n"]
     for version in versions:
         rows = [each for each in outcomes if each.version == version]
         parts.append(f"\n## {version}\n\n| ours | its keys | compared | result |\n|---|---|---|---|")

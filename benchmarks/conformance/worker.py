@@ -13,7 +13,7 @@ from typing import Any
 def main(name: str, job_path: str, checkout: str | None = None) -> None:
     job = json.loads(Path(job_path).read_text())
     if checkout:
-        sys.path.insert(0, checkout)
+        sys.path[:0] = [checkout, str(Path(checkout, "src"))]
     from benchmarks.conformance.padded import Padded
 
     peer = importlib.import_module(f"benchmarks.conformance.adapters.{name}").open_peer()
