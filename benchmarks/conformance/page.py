@@ -16,11 +16,17 @@ Four more trainers are in [conformance_checkouts.md](conformance_checkouts.md).
 """
 CHECKOUTS = """# What the objectives of four more trainers compute
 
-This page is generated from checkouts, because the package index has no usable form of these trainers:
-`python -m benchmarks.conformance checkout.nemo_rl=DIR checkout.slime=DIR checkout.prime_rl=DIR checkout.open_instruct=DIR`,
-after `make conformance` ([conformance.md](conformance.md)), calls their own advantage and loss functions on the same batches.
+This page is generated from checkouts, because the package index has no usable form of these trainers. After
+`make conformance` ([conformance.md](conformance.md)), this calls their own advantage and loss functions on the same
+batches:
+
+```sh
+python -m benchmarks.conformance checkout.nemo_rl=DIR checkout.slime=DIR \\
+    checkout.prime_rl=DIR checkout.open_instruct=DIR
+```
 """
-HEAD = """Compared are the advantages, and the gradient of the loss by every token's log-probability given the same advantages,
+HEAD = """
+Compared are the advantages, and the gradient of the loss by every token's log-probability given the same advantages,
 in float64, on several batches and splits into micro-batches. "equal" means that the largest gap is below 1e-6 of the
 largest value everywhere. What an adapter emulates stands at its top (benchmarks/conformance/adapters): no trainer's
 loop is run.

@@ -48,7 +48,8 @@ def open_peer() -> Peer:
         config = SimpleNamespace(
             num_samples_per_prompt_rollout=batch.size, advantage_normalization_type=call["normalization"]
         )
-        found = {"np": np, "batch": SimpleNamespace(scores=batch.reward.numpy()), "self": SimpleNamespace(config=config)}
+        scored, actor = SimpleNamespace(scores=batch.reward.numpy()), SimpleNamespace(config=config)
+        found = {"np": np, "batch": scored, "self": actor}
         exec(lines, found)
         return found["advantages"].tolist()
 

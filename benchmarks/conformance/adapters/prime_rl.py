@@ -35,8 +35,8 @@ def open_peer() -> Peer:
         return given
 
     def loss(batch: Padded, split: list[list[int]], call: dict[str, Any]) -> list[list[float]]:
-        bound = call.get("bound", 0.2)
-        config = SimpleNamespace(dppo_mask_low=bound, dppo_mask_high=bound, adv_tau=1.0, kl_tau=call.get("kl_tau", 1e-3))
+        bound, kl_tau = call.get("bound", 0.2), call.get("kl_tau", 1e-3)
+        config = SimpleNamespace(dppo_mask_low=bound, dppo_mask_high=bound, adv_tau=1.0, kl_tau=kl_tau)
 
         def loss_of(rows: torch.Tensor, logp: torch.Tensor) -> torch.Tensor:
             def cut(tensor: torch.Tensor) -> list[torch.Tensor]:
