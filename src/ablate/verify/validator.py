@@ -22,7 +22,8 @@ SWITCHES = ("case_sensitive", "space_change_sensitive")
 class Rules:
     """What the flags mean.
 
-    Example: ``rules_of(("float_tolerance", "1e-6"))`` allows an absolute or a relative error of 1e-6.
+    Example: ``rules_of(("float_tolerance", "1e-6"))`` allows an absolute or a relative error of 1e-6. The two other
+    tolerances allow one kind only; with both, either suffices.
     """
 
     case_sensitive: bool = False
@@ -49,7 +50,7 @@ def rules_of(flags: Sequence[str]) -> Rules:
                 raise ValueError(f"{word} needs a number, not {number!r}")
             for kind in bounds:
                 if kind in word or word == "float_tolerance":
-                    bounds[kind] = abs(Decimal(number))
+                    bounds[kind] = None if number.startswith("-") else Decimal(number)  # as Kattis' own does
         else:
             raise ValueError(f"{word!r} is no flag of the default validator")
     return Rules(**found, **bounds)
