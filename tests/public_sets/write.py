@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from . import codeforces, deepcoder, others
+from .codecontests_plus import codecontests_plus_rows, write_codecontests_plus
 from .example import Example
 from .icpc import icpc_rows, write_icpc
 from .livecodebench import DATES, livecodebench_rows
@@ -33,6 +34,7 @@ def examples(large_test_bytes: int = LARGE_TEST_BYTES) -> dict[str, dict[str, li
             "verifiable": codeforces.codeforces_rows(),
             "verifiable_test": codeforces.codeforces_test_rows(),
         },
+        "codecontests_plus": {"1x": codecontests_plus_rows()},
         "icpc": {"packages": icpc_rows()},
         "taco_verified": {"train": others.taco_verified_rows()},
         "primeintellect": {"train": others.primeintellect_rows()},
@@ -93,6 +95,7 @@ def write_codeforces(out: Path, rows: dict[str, list[dict[str, Any]]]) -> None:
 
 WRITERS = {
     "codeforces": write_codeforces,
+    "codecontests_plus": write_codecontests_plus,
     "icpc": write_icpc,
     "nouscoder": lambda out, rows: write_jsonl(out / "rl_train.jsonl", rows["train"]),
     "deepcoder": write_deepcoder,

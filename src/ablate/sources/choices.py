@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ablate.sources.base import Source
+from ablate.sources.codecontests_plus import CodeContestsPlus
 from ablate.sources.codeforces import Codeforces
 from ablate.sources.deepcoder import DeepCoder
 from ablate.sources.icpc import Icpc
@@ -15,7 +16,7 @@ from ablate.sources.taco_verified import TacoVerified
 SOURCES: dict[str, Source] = {
     source.name: source
     for source in (
-        *(Icpc(), Codeforces(), TacoVerified(), DeepCoder(), PrimeIntellect(), NousCoder()),
+        *(Icpc(), Codeforces(), CodeContestsPlus(), TacoVerified(), DeepCoder(), PrimeIntellect(), NousCoder()),
         LiveCodeBench(),
     )
 }
