@@ -5,7 +5,8 @@
 DIR holds packages in the ICPC or Kattis format at any depth. Every Python submission of one file runs on all tests of
 its package, under the package's own limits and output validator. One of ``accepted`` must pass, one of another
 directory must fail; where the directory names a failure, the kind of the first one is compared as well.
-Printed are one line for each package, and every verdict that is another one. ``time_factor`` multiplies the packages'
+Printed are one line for each package, and every verdict that is another one. Where a package has a validator or flags,
+its submissions are also compared as text: how many verdicts change is what the checker is worth. ``time_factor`` multiplies the packages'
 time limits, which were set on another machine and often for other languages.
 """
 
@@ -42,8 +43,13 @@ def verdicts_of(verifier: Verifier, package: Path, row: Row, factor: float) -> C
     problem = row.problem()
     if problem.time_limit_s:
         problem = replace(problem, time_limit_s=factor * problem.time_limit_s)
-    jobs = [(name, verifier.submit(problem, text)) for name in DIRECTORIES for text in submissions(package, (name,))]
+    programs = [(name, text) for name in DIRECTORIES for text in submissions(package, (name,))]
+    jobs = [(name, verifier.submit(problem, text)) for name, text in programs]
     found: Counter[str] = Counter()
+    if problem.checker and (problem.checker.files or problem.checker.flags):
+        as_text = [verifier.submit(replace(problem, checker=None, float_tolerance=None), text) for _, text in programs]
+        for (_, job), other in zip(jobs, as_text, strict=True):
+            found["changed by the checker"] += job.result().passed != other.result().passed
     for name, job in jobs:
         verdict = job.result()
         expected = DIRECTORIES[name]
@@ -75,6 +81,7 @@ def main() -> None:
             kind = "no checker" if row.checker is None else f"{row.checker.kind} {' '.join(row.checker.flags)}".strip()
             print(f"{row.id}: {kind}, {len(row.tests)} tests: {dict(found) or 'no Python submission'}", flush=True)
             total["packages"] += 1
+            total[f"packages, {kind.split(' ')[0]}{' with flags' if row.checker and row.checker.flags else ''}"] += 1
     print(f"{dict(total)}; rejected {dict(rejected)}")
 
 

@@ -129,6 +129,39 @@ def test_a_checker_that_does_not_decide_is_an_infrastructure_error_with_its_reas
     assert verdict_of(verifier, CHECKERS[0].values[0], RIGHT).passed  # and the next problem is judged as ever
 
 
+# Accepts as soon as it finds what it left behind: a file, another checker in its place, or a process that answers.
+LEAVES = """#include <fstream>
+#include <sys/stat.h>
+#include <unistd.h>
+int main() {
+  struct stat found;
+  if (!stat("/tmp/left", &found) || !stat("/tmp/work/left", &found) || !stat("/tmp/more/deep/left", &found)) return 42;
+  mkdir("/tmp/more", 0700);
+  mkdir("/tmp/more/deep", 0700);
+  for (const char *name : {"/tmp/left", "/tmp/more/deep/left"}) std::ofstream(name) << 1;
+  unlink("/tmp/checker/compiled");
+  std::ofstream("/tmp/checker/compiled") << "#!/bin/sh\\nexit 42\\n";
+  chmod("/tmp/checker/compiled", 0755);
+  if (!fork()) { setsid(); for (int i = 0; i < 1000; ++i) { usleep(10000); std::ofstream("/tmp/work/left") << 1; } }
+  return 43;
+}
+"""
+
+
+@needs_compiler
+def test_a_compiled_checker_leaves_nothing_for_the_next_program(make_config):
+    """Its session goes on with the next program of the problem."""
+    leaves = Checker("kattis", (("v.cc", LEAVES),))
+    with open_verifier(replace(make_config(workers=1), cache=False, retries=0)) as one:
+        kinds = [verdict_of(one, leaves, RIGHT).kind for _ in range(3)]
+        assert kinds == [VerdictKind.wrong_answer] * 3
+        cpp = CHECKERS[-1].values[0]  # another checker, and the first one again
+        assert verdict_of(one, cpp, RIGHT).passed
+        assert not verdict_of(one, leaves, RIGHT).passed
+        assert verdict_of(one, cpp, RIGHT, memory_limit_mib=256).passed
+        assert not verdict_of(one, cpp, WRONG, memory_limit_mib=256).passed
+
+
 @needs_compiler
 @pytest.mark.parametrize(
     ("text", "said"),

@@ -8,7 +8,8 @@ answer: the test's input, its expected output, and the output to judge. Standard
 answer: how the checker ended, and what it printed.
 
 All answers of a session are of one program. A Python checker of one file runs in this process, with names of its own
-for every answer; another one and a compiled one run in a process of their own.
+for every answer; another one and a compiled one run in a process of their own. With a compiled checker the session may
+go on with the answers of another program: the frame of length ``RESET`` comes before them, and has no content.
 """
 
 import binascii
@@ -31,6 +32,7 @@ FEEDBACK, ANSWER, PRINTED = f"{WORK}/feedback", f"{WORK}/{NAMES[2]}", f"{WORK}/p
 BINARY = f"{HOME}/compiled"
 SAID_BYTES = 4096
 LOWEST_OWN = 64  # number of a descriptor of the session
+RESET = (1 << 64) - 1
 
 
 class Line:
@@ -51,7 +53,8 @@ class Line:
 
     def frame(self):
         header = self.read_exactly(8)
-        return None if header is None else self.read_exactly(int.from_bytes(header, "big"))
+        size = None if header is None else int.from_bytes(header, "big")
+        return size if size in (None, RESET) else self.read_exactly(size)
 
     def say(self, **reply):
         data = json.dumps(reply).encode() + b"\n"
@@ -71,11 +74,11 @@ def set_up(checker, binary):
     for name, text in checker["files"].items():
         os.makedirs(os.path.dirname(f"{HOME}/{name}"), exist_ok=True)
         write(f"{HOME}/{name}", text.encode("utf-8", "surrogatepass"))
-    sys.path.insert(0, HOME)
     if binary:
         write(BINARY, binary)
         os.chmod(BINARY, 0o755)
         return None
+    sys.path.insert(0, HOME)
     return compile(checker["files"][checker["main"]], f"{HOME}/{checker['main']}", "exec", dont_inherit=True)
 
 
@@ -88,6 +91,20 @@ def empty(directory):
             (os.unlink if os.path.islink(f"{place}/{name}") else os.rmdir)(f"{place}/{name}")
     if os.path.isdir(directory):
         os.rmdir(directory)
+
+
+def forget():
+    """End every process that a checker has started, and remove every file; raise OSError where that fails."""
+    try:
+        os.kill(-1, signal.SIGKILL)  # this process is the first of its namespace, and is spared
+        while True:
+            os.waitpid(-1, 0)
+    except (ProcessLookupError, ChildProcessError):
+        pass
+    os.chdir("/")
+    for name in os.listdir("/tmp"):
+        path = f"/tmp/{name}"
+        empty(path) if os.path.isdir(path) and not os.path.islink(path) else os.unlink(path)
 
 
 def lay_out(contents):
@@ -205,13 +222,18 @@ def main():
     if opening is None:
         return
     checker = json.loads(opening)
+    binary = line.frame()
     try:
-        code = set_up(checker, line.frame())
+        code = set_up(checker, binary)
     except (SyntaxError, ValueError, RecursionError, MemoryError, OSError) as error:
         line.say(broken=f"{type(error).__name__}: {error}"[:300])
         return
     gc.freeze()
     while (given := line.frame()) is not None:
+        if given == RESET:
+            forget()
+            set_up(checker, binary)
+            continue
         lay_out((given, line.frame(), line.frame()))
         line.say(**judge(checker, code))
 

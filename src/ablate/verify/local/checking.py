@@ -13,6 +13,7 @@ from collections.abc import Callable
 from ablate.verify.checker import (
     GRACE_S,
     SESSION,
+    SESSION_S,
     Judged,
     judged,
     opening,
@@ -26,13 +27,15 @@ from ablate.verify.jobs import ALIVE_EVERY_S, Interrupted, Job
 from ablate.verify.local.container import Container, ContainerError, memory_file
 
 Limits = Callable[[Job], dict]
+RESET_FRAME = b"\xff" * 8  # ``RESET`` of inside/checking.py
 
 
 class Checking:
     """Judges answers by the checker of the job that runs; the container starts with the first job that has one.
 
     The container holds no program, and the program's container no checker: what a program prints reaches the checker
-    as the content of a file, and in no other way.
+    as the content of a file, and in no other way. The session of a compiled checker is kept for the next job with the
+    same one, and forgets between them whatever the checker did; that of a Python checker ends with its job.
     """
 
     def __init__(self, container: Container, limits: Limits) -> None:
@@ -40,6 +43,7 @@ class Checking:
         self.limits = limits
         self.memory_limit_mib: int | None = None  # of the sessions that the open program may hold
         self.line: socket.socket | None = None  # to the session
+        self.kept: tuple[object, ...] | None = None  # what the session of a job that has ended was opened for
         self.waiting = b""
 
     def judge(self, job: Job, index: int, answer: bytes) -> Judged:
@@ -48,10 +52,14 @@ class Checking:
         Raises:
             ContainerError: when the sandbox itself is at fault.
         """
+        if self.kept not in (None, of_session(job)):
+            self.end()
+        begins = RESET_FRAME if self.kept else b""
+        self.kept = None
         if self.line is None:
             self.open(job)
         try:
-            self.send(request(job, index, answer), wall_limit_s(job))
+            self.send(begins + request(job, index, answer), wall_limit_s(job))
             return judged(job, self.receive(wall_limit_s(job) * (1 if runs_in_session(job.checker) else 2)))
         except TimeoutError:
             self.stop()
@@ -71,7 +79,7 @@ class Checking:
             self.memory_limit_mib = job.memory_limit_mib
         self.line, theirs = socket.socketpair()
         self.line.setblocking(False)
-        self.waiting = b""
+        self.waiting, self.opened_at = b"", time.monotonic()
         result = memory_file("result")
         try:
             with theirs, theirs.dup() as output:
@@ -117,12 +125,18 @@ class Checking:
             raise Interrupted
         self.container.on_wait()
 
-    def close(self) -> None:
-        """End the session of a job; the container waits for the next one."""
-        if self.line is None:
-            return
+    def close(self, job: Job) -> None:
+        """End a job: its session ends or is kept."""
+        if self.line is not None and self.kept is None:
+            if job.checker_binary and time.monotonic() < self.opened_at + SESSION_S / 2:
+                self.kept = of_session(job)
+            else:
+                self.end()
+
+    def end(self) -> None:
+        """End the session; the container waits for the next one."""
         self.line.close()
-        self.line = None
+        self.line = self.kept = None
         try:
             self.container.receive(GRACE_S)
         except ContainerError:
@@ -131,6 +145,11 @@ class Checking:
     def stop(self) -> None:
         if self.line is not None:
             self.line.close()
-            self.line = None
+        self.line = self.kept = None
         self.container.stop()
         self.memory_limit_mib = None
+
+
+def of_session(job: Job) -> tuple[object, ...]:
+    """What jobs must share to share a session."""
+    return job.checker, job.checker_binary, job.checker_time_limit_s, job.memory_limit_mib

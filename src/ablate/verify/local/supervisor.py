@@ -149,7 +149,7 @@ class Supervisor:
                 self.container.restart()
             self.problem_id = job.problem_id
             verdict = run_job(self.container, job, self.checking.judge)
-            self.checking.close()
+            self.checking.close(job)
             return verdict
         except (ContainerError, OSError) as error:  # OSError: no memory or no descriptor left for a test's files
             self.stop()
