@@ -6,8 +6,8 @@ DIR holds packages in the ICPC or Kattis format at any depth. Every Python submi
 its package, under the package's own limits and output validator. One of ``accepted`` must pass, one of another
 directory must fail; where the directory names a failure, the kind of the first one is compared as well.
 Printed are one line for each package, and every verdict that is another one. Where a package has a validator or flags,
-its submissions are also compared as text: how many verdicts change is what the checker is worth. ``time_factor`` multiplies the packages'
-time limits, which were set on another machine and often for other languages.
+its submissions are also compared as text: how many verdicts change is what the checker is worth. ``time_factor``
+multiplies the packages' time limits, which were set on another machine and often for other languages.
 """
 
 from __future__ import annotations
