@@ -181,11 +181,9 @@ def source_files(program: Path) -> tuple[tuple[str, str], ...]:
 
 def has_main(path: Path) -> bool:
     text = text_of(path)
-    return (
-        re.search(r"\bmain\s*\(", text) is not None
-        if is_compiled(path.name)
-        else "__main__" in text or "sys.exit" in text
-    )
+    if is_compiled(path.name):
+        return re.search(r"\bmain\s*\(", text) is not None
+    return "__main__" in text or "sys.exit" in text
 
 
 def text_of(path: Path) -> str:
@@ -199,15 +197,9 @@ def submissions(package: Path, verdicts: tuple[str, ...]) -> tuple[str, ...]:
     found = []
     for verdict in verdicts:
         for path in sorted((package / "submissions" / verdict).glob("*")):
-            single = (
-                path
-                if path.is_file()
-                else next(iter(path.glob("*.py")), path)
-                if len(list(path.iterdir())) == 1
-                else path
-            )
-            if single.is_file() and single.suffix in (".py", ".py3"):
-                found.append(text_of(single))
+            files = [path] if path.is_file() else list(path.iterdir())  # a directory of one file is one file
+            if len(files) == 1 and files[0].is_file() and files[0].suffix in (".py", ".py3"):
+                found.append(text_of(files[0]))
     return tuple(found)
 
 
@@ -234,9 +226,9 @@ def number(value: Any) -> float | None:
 
 def title_of(facts: dict[str, Any]) -> str | None:
     name = facts.get("name")
-    return (
-        str(name.get("en") or next(iter(name.values()), "")) or None if isinstance(name, dict) else name and str(name)
-    )
+    if isinstance(name, dict):
+        name = name.get("en") or next(iter(name.values()), None)
+    return str(name) if name else None
 
 
 def statement_of(package: Path, samples: list[TestCase]) -> str:

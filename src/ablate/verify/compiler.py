@@ -16,6 +16,8 @@ from ablate.verify.checker import is_compiled
 COMPILE_S = 120
 OUTPUT_BYTES = 256 << 20
 FLAGS = ("-O1", "-std=gnu++17", "-static", "-s", "-w")  # static: the sandbox that runs it has another view
+WALLS = ("--unshare-all", "--die-with-parent", "--new-session", "--clearenv", "--setenv", "PATH", "/usr/bin")
+OWN = ("--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp")
 SHOWN = ("/usr", "/lib", "/lib64", "/lib32", "/bin", "/etc/alternatives")
 
 
@@ -66,35 +68,14 @@ def build(checker: Checker, place: Path) -> str | None:
         path = place / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8", errors="surrogatepass")
-    command = [
-        bwrap,
-        "--unshare-all",
-        "--die-with-parent",
-        "--new-session",
-        "--clearenv",
-        "--setenv",
-        "PATH",
-        "/usr/bin",
-    ]
+    command = [bwrap, *WALLS]
     for shown in SHOWN:
         path = Path(shown)
         if path.is_symlink():
             command += ["--symlink", str(path.readlink()), shown]
         elif path.exists():
             command += ["--ro-bind", shown, shown]
-    command += [
-        "--proc",
-        "/proc",
-        "--dev",
-        "/dev",
-        "--tmpfs",
-        "/tmp",
-        "--bind",
-        str(place),
-        "/work",
-        "--chdir",
-        "/work",
-    ]
+    command += [*OWN, "--bind", str(place), "/work", "--chdir", "/work"]
     command += ["g++", *FLAGS, "-o", "checker.new", *(name for name, _ in checker.files if is_compiled(name))]
     try:
         done = subprocess.run(
