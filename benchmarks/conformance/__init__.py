@@ -1,9 +1,9 @@
 """What other trainers' own loss functions compute on our batches, and which objective of ours that is.
 
     make conformance                                  installs the trainers, runs all rows, writes docs/conformance.md
-    python -m benchmarks.conformance peers=trl,verl   only these; the page stays as it is
+    python -m benchmarks.conformance peers=trl,verl   only these; a page is written where all its trainers have run
     python -m benchmarks.conformance checkout.slime=DIR   a trainer that is not on the package index: also nemo_rl,
-                                                      prime_rl, open_instruct; writes docs/conformance_checkouts.md too
+                                                      prime_rl, open_instruct; all four write a page of their own
 
 A row (rows/*.yaml) names a trainer's keys, the objective of ours that docs/objectives.md gives for them, and what is
 expected: equal, equal up to a factor, or different, with the reason, its consequence and, where slots can express it,

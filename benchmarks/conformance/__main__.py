@@ -9,8 +9,9 @@ from benchmarks.conformance.page import page, result
 from benchmarks.conformance.run import ROOT, run_peers
 
 PEERS = ("trl", "verl", "skyrl", "openrlhf", "areal", "swift")  # from the package index
+FROM_CHECKOUTS = ("nemo_rl", "slime", "prime_rl", "open_instruct")
 ENVIRONMENT = ROOT / ".venv-conformance" / "bin" / "python"
-PAGES = ROOT / "docs" / "conformance.md", ROOT / "docs" / "conformance_checkouts.md"
+PAGES = {ROOT / "docs" / "conformance.md": PEERS, ROOT / "docs" / "conformance_checkouts.md": FROM_CHECKOUTS}
 CHECKOUT = "checkout."
 
 
@@ -28,11 +29,11 @@ def main() -> int:
         mark = "" if each.is_as_expected else f"  <-- expected {each.row.expected}, largest gap {each.verdict.gap:.3g}"
         print(f"{each.version:18} {each.row.compare:9} {each.row.cell} | {each.row.keys} | {result(each)}{same}{mark}")
     changed = [each for each in outcomes if not each.is_as_expected]
-    if "peers" not in words:
-        for path, names in zip(PAGES, (PEERS, checkouts), strict=True):
-            if found := [each for each in outcomes if each.row.peer in names]:
-                path.write_text(page(found, are_checkouts=path == PAGES[1]))
-                print(f"written: {path.relative_to(ROOT)}")
+    for path, names in PAGES.items():
+        if set(names) <= set(peers):
+            found = [each for each in outcomes if each.row.peer in names]
+            path.write_text(page(found, are_checkouts=names == FROM_CHECKOUTS))
+            print(f"written: {path.relative_to(ROOT)}")
     if changed:
         print(
             f"{len(changed)} of {len(outcomes)} rows are not what rows/*.yaml expects: correct the row, or its reason"

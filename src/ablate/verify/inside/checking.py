@@ -96,8 +96,8 @@ def empty(directory):
 def forget():
     """End every process that a checker has started, and remove every file; raise OSError where that fails."""
     try:
-        os.kill(-1, signal.SIGKILL)  # this process is the first of its namespace, and is spared
         while True:
+            os.kill(-1, signal.SIGKILL)  # all but this process and the first of its namespace
             os.waitpid(-1, 0)
     except (ProcessLookupError, ChildProcessError):
         pass
@@ -217,6 +217,7 @@ def judge(checker, code):
 
 def main():
     kernel.prctl(kernel.PR_SET_DUMPABLE, 0)  # a child may not open the descriptors of this process
+    kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)  # what a checker starts is this process's to wait for
     line = Line()
     opening = line.frame()
     if opening is None:
