@@ -120,3 +120,14 @@ def test_the_page_is_made_of_the_rows():
         text = (Path(ROOT) / "docs" / page).read_text()
         assert row.keys.replace("|", "\\|") in text, f"{row.peer}: {row.keys}: run make conformance"
         assert row.why in text
+
+
+def test_the_table_of_all_trainers_counts_the_rows_of_both_pages():
+    docs = Path(ROOT) / "docs"
+    kinds = ("equal", "equal up to a factor", "different", "refused")
+    for name in ("conformance.md", "conformance_checkouts.md"):
+        for section in (docs / name).read_text().split("\n## ")[1:]:
+            results = [line.rsplit("|", 2)[1].strip() for line in section.splitlines() if line.startswith("|")][2:]
+            counts = [sum(each.split(":")[0] == kind for each in results) for kind in kinds]
+            row = f"| {section.splitlines()[0]} | {' | '.join(map(str, [len(results), *counts]))} |"
+            assert row in (docs / "peers.md").read_text(), row
