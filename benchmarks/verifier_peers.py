@@ -237,9 +237,10 @@ class Wall:
         except subprocess.TimeoutExpired:
             started.kill()
             said, complaint = started.communicate()
+        said_lines = said.decode("utf-8", "replace").splitlines()
         lines = [
-            line.removeprefix(f"{token} ") for line in said.decode("utf-8", "replace").splitlines() if token in line
-        ]
+            line.partition(f"{token} ")[2] for line in said_lines if token in line
+        ]  # a program may print there too
         found = [Answer(**json.loads(line)) for line in lines][: len(cases)]
         last = (complaint.decode("utf-8", "replace").strip().splitlines() or ["no word"])[-1][:200]
         return found + [Answer(False, error=f"the worker ended: {last}")] * (len(cases) - len(found))
