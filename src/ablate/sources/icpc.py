@@ -108,10 +108,10 @@ def tests_below(directory: Path) -> list[TestCase]:
 
 
 def flags_of(package: Path, facts: dict[str, Any]) -> tuple[str, ...]:
-    """The flags of the output validator, which all test groups must share."""
+    """The flags of the output validator, those of problem.yaml and then a group's; all test groups must share them."""
     import yaml
 
-    found = {tuple(shlex.split(str(facts.get("validator_flags") or "")))}
+    of_problem = tuple(shlex.split(str(facts.get("validator_flags") or "")))
     groups = set()
     for name in ("testdata.yaml", "test_group.yaml"):
         for path in (package / "data").rglob(name):
@@ -122,10 +122,9 @@ def flags_of(package: Path, facts: dict[str, Any]) -> tuple[str, ...]:
             flags = group.get("output_validator_flags", group.get("output_validator_args"))
             if flags:
                 groups.add(tuple(map(str, flags)) if isinstance(flags, list) else tuple(shlex.split(str(flags))))
-    found = groups or found
-    if len(found) > 1:
+    if len(groups) > 1:
         raise Refused(Reason.bad_checker, "test groups have different validator flags")
-    return found.pop()
+    return of_problem + (groups.pop() if groups else ())
 
 
 def checker_of(package: Path, facts: dict[str, Any]) -> Checker:
