@@ -148,7 +148,9 @@ def checker_of(package: Path, facts: dict[str, Any]) -> Checker:
         raise Refused(Reason.bad_checker, f"{len(programs)} output validators")
     files = source_files(programs[0])
     if not files:
-        raise Refused(Reason.bad_checker, f"{programs[0].name} is neither Python nor C++")
+        raise Refused(
+            Reason.bad_checker, f"{programs[0].name} is no Python or C++ that can be run without its own build script"
+        )
     return Checker("kattis", files, flags)
 
 
