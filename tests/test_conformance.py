@@ -53,7 +53,7 @@ def mutations_of(row):
         yield {"advantage": "group_centred" if whole["advantage"] != "group_centred" else "leave_one_out"}
         return
     yield {"weight": "token_mean" if whole["weight"] != "token_mean" else "sequence_mean"}
-    if whole["surrogate"] == "clipped":
+    if whole["surrogate"] == "clipped" and row.batches != "extreme":  # where every ratio is far outside
         yield {"clip_high": 0.5 * whole["clip_high"]}
 
 
