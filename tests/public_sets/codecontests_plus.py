@@ -21,15 +21,21 @@ int main(int count, char **names) {
   registerTestlibCmd(count, names);
   long long product = 0, a = 0, b = 0, more = 0;
   inf >> product;
-  quit_if((ouf >> a >> b) && !(ouf >> more) && a > 0 && b > 0 && a * b == product SHIFT);
+  quit_if((ouf >> a >> b) && !(ouf >> more) && a > 0 && a <= b && a * b == product SHIFT);
 }
 """
 STATEMENT = (
     "A gardener has {product} seedlings and plants them in a rectangle without a gap, {row} of which faces the {side}. "
-    "Given the number of seedlings plus {shift}, find both sides. If there are several answers, print any of them."
+    "Given the number of seedlings plus {shift}, find both sides, the shorter one first. "
+    "If there are several answers, print any of them."
 )
 NUMBERS = (6, 12, 35, 60, 97, 1024)
 PROGRAM = "n = int(input()) + {shift}\nprint({order})\n"
+
+
+ANYTHING = """#include "testlib.h"
+int main(int count, char **names) { registerTestlibCmd(count, names); quit_if(true); }
+"""
 
 
 def row(number: int, shift: int, **changes: Any) -> dict[str, Any]:
@@ -47,18 +53,17 @@ def row(number: int, shift: int, **changes: Any) -> dict[str, Any]:
         "memory_limit": 256,
         "checker": CHECKER.replace("SHIFT", f"+ {shift}"),
         "test_cases": [{"input": f"{n}\n", "output": f"1 {n + shift}\n"} for n in NUMBERS],
-        "correct_submissions": [{"code": "int main() {}", "language": "cpp"}, submission("n, 1")],
-        "incorrect_submissions": [submission("n, 2")],
+        "correct_submissions": [{"code": "int main() {}", "language": "cpp"}, submission("1, n")],
+        "incorrect_submissions": [submission("2, n")],
         **changes,
     }
 
 
 def codecontests_plus_rows() -> list[Example]:
     return [
-        Example("a good checker", row(1, 1)),
-        Example("a checker that accepts anything", row(2, 5, checker=CHECKER.replace("a * b == product SHIFT", "true")
-                .replace("(ouf >> a >> b) && !(ouf >> more) && a > 0 && b > 0 && ", ""))),
-        Example("a checker that does not compile", row(3, 9, checker='#include "another.h"\nint main() {}')),
+        Example("a testlib checker", row(1, 1)),
+        Example("a testlib checker that accepts anything", row(2, 5, checker=ANYTHING)),
+        Example("a testlib checker that does not compile", row(3, 9, checker='#include "another.h"\nint main() {}')),
         Example("no tests", row(4, 13, test_cases=[]), "no_tests"),
         Example("a limit that is no number", row(5, 17, time_limit=-1), "bad_column"),
     ]  # fmt: skip

@@ -24,7 +24,7 @@ def test_a_row_is_a_problem_with_a_checker_of_two_files(rows):
     )
     assert [name for name, _ in row.checker.files] == ["checker.cpp", "testlib.h"]
     assert row.checker.kind == "testlib"
-    assert [program.splitlines()[-1] for program in (*row.references, *row.wrong)] == ["print(n, 1)", "print(n, 2)"]
+    assert [program.splitlines()[-1] for program in (*row.references, *row.wrong)] == ["print(1, n)", "print(2, n)"]
 
 
 def test_rows_that_break_a_rule_name_it(rows):
