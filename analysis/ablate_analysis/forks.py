@@ -16,8 +16,7 @@ import numpy as np
 import pandas as pd
 
 from ablate.errors import UserError
-from ablate.laboratory import AS_CONFIGURED
-from ablate.laboratory.run import ROWS_FILE
+from ablate.laboratory import AS_CONFIGURED, ROWS_FILE
 from ablate.types import VerdictKind
 from ablate_analysis import stats
 from ablate_analysis.load import Experiment, Run
