@@ -84,6 +84,7 @@ class Finished:
     figures: Sequence[PageFigure] = ()
     names: Mapping[str, str] | None = None  # of the cells
     sections: Sequence[Section] = ()
+    is_decided: bool = False  # by the declared design, which needs no more runs
 
 
 def about_finished_runs(
@@ -124,6 +125,8 @@ def about_finished_runs(
     fixed = [*fixed, *design.look_sentence(looks, comparison, declared)]
     if looks:
         more.insert(0, design.design_table(looks, comparison, declared))
+    is_decided = bool(looks) and looks[-1].verdict != "continue"
+    warned = [] if is_decided else warned
     published = tables.published_tables(declared.published)
     caveat = published_caveat() if published else ""
     sentences = [*filter(None, [*warned, declared.note]), *labels, *said]
@@ -157,6 +160,7 @@ def about_finished_runs(
         figures=[*first, *others],
         names=comparison.names,
         sections=sections,
+        is_decided=is_decided,
     )
 
 

@@ -94,6 +94,7 @@ def write_pages(
     if experiment.runs:
         about = about_forks if has_forks else about_finished_runs
         finished = about(experiment, config, declared, warned)
+        warned = [] if finished.is_decided else warned
     folder.mkdir(parents=True, exist_ok=True)
     partial: Sequence[PageFigure] = ()
     sections = list(finished.sections)

@@ -18,6 +18,7 @@ import pandas as pd
 import pytest
 
 from ablate.config import ComparisonConfig, LongerContextConfig
+from ablate.config.schema import DesignConfig
 from ablate.errors import UserError
 from ablate_analysis import finished as report_module
 from ablate_analysis import render, tables
@@ -304,6 +305,19 @@ def test_the_report_of_an_unfinished_sweep_says_so_and_scores_finished_runs_only
     assert 'id="partial-rollout-pass_rate"' in page
     assert "| GSPO |" not in (tmp_path / "table.md").read_text()
     assert set(pd.read_csv(tmp_path / "scores.csv")["cell"]) == {"warm start", "grpo", "dapo", "gspo_plus"}
+
+
+@pytest.mark.parametrize(("futility", "is_decided"), [(0.999, True), (0.0, False)])
+def test_runs_that_a_decided_design_does_not_need_are_not_missing(
+    copied_runs, tmp_path, one_figure, futility, is_decided
+):
+    """With so high a futility bound the first look ends the sweep, whatever it sees; else three seeds decide nothing."""
+    made = DesignConfig(cell="dapo", context=160, effect=0.01, looks=[3, 16], alpha=0.05, futility=futility)
+    planned = [f"{cell}/seed{seed}" for cell in ("grpo", "dapo") for seed in range(16)]
+    report = write_report(copied_runs, replace(CONFIG, folder=str(tmp_path)), replace(MAIN, design=made), planned)
+    assert report.is_unfinished != is_decided
+    assert ("This sweep is not finished" in report.page.read_text()) != is_decided
+    assert any(sentence.startswith("Look 1 of 2") for sentence in report.answer)
 
 
 def test_a_sweep_without_a_finished_run_has_states_and_curves_and_no_score(copied_runs, tmp_path):

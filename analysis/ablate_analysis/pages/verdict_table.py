@@ -21,7 +21,8 @@ def verdict_table(comparison: Comparison) -> Markup:
     settings, frame = comparison.settings, comparison.frame
     alpha = 1 - settings.confidence
     has_start, has_baseline = frame["gain"].notna().any(), frame["difference"].notna().any()
-    has_above = any(clearly_above(comparison, context) for context in contexts_of(comparison))
+    is_more_than_a_pair = frame[frame["cell"] != WARM_START]["cell"].nunique() > 2  # else the difference says it all
+    has_above = is_more_than_a_pair and any(clearly_above(comparison, context) for context in contexts_of(comparison))
     header = ["", f"Pass@{settings.pass_at}", *(["from the warm start"] if has_start else []),
               *([f"from {comparison.baseline_name}"] if has_baseline else []),
               *(["clearly above"] if has_above else [])]  # fmt: skip
