@@ -311,7 +311,7 @@ def test_the_report_of_an_unfinished_sweep_says_so_and_scores_finished_runs_only
 def test_runs_that_a_decided_design_does_not_need_are_not_missing(
     copied_runs, tmp_path, one_figure, futility, is_decided
 ):
-    """With so high a futility bound the first look ends the sweep, whatever it sees; else three seeds decide nothing."""
+    """So high a futility bound ends the sweep at the first look; without it three seeds decide nothing."""
     made = DesignConfig(cell="dapo", context=160, effect=0.01, looks=[3, 16], alpha=0.05, futility=futility)
     planned = [f"{cell}/seed{seed}" for cell in ("grpo", "dapo") for seed in range(16)]
     report = write_report(copied_runs, replace(CONFIG, folder=str(tmp_path)), replace(MAIN, design=made), planned)
