@@ -64,6 +64,8 @@ def why_no_saturation(objective: Objective) -> str | None:
 
 
 def why_not_pure(objective: Objective) -> str | None:
+    if objective.slots.surrogate.func is parts.surrogate.geometric_mean and (objective.selects or objective.correction):
+        return "a mean over the row pulls on all of its tokens alike; a selection and a correction do not"
     return None if objective.kl is None else "the KL term has a gradient of its own"
 
 
