@@ -50,6 +50,8 @@ AHEAD = [
     "eval.contexts=[{length:160,every:2}]",
     "optim.lr=3e-4",
     "checkpoint.every=2",
+    "data.history={groups:1,rest_steps:3}",  # what was drawn before decides what is drawn
+    "rollout.max_draws=12",
 ]
 
 
@@ -164,6 +166,8 @@ def test_at_lag_1_killed_and_asked_to_stop_it_leaves_the_records_of_an_unbroken_
         span["args"]["step"]: span["args"]["version"] for span in spans if span["args"]["purpose"] == "training"
     }
     assert versions == {1: 0, 2: 0, 3: 1, 4: 3, 5: 3, 6: 4}, "max(first step of the stage - 1, s - 2)"
+    rows = run_of(tmp_path / "unbroken").steps.metrics()
+    assert max(row.get("rollout/num_problems_resting", 0) for row in rows) > 0
     of_trainer = [span for span in run_of(tmp_path / "unbroken").trace.spans() if span["tid"] == 0]
     seconds = {span["name"]: span["dur"] for span in reversed(of_trainer)}  # of the first span of each name
     assert seconds["engine"] > seconds["hand_off"], "the engine starts in the span that says so"

@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary
 from ablate import objectives
 from ablate.config import RunConfig
 from ablate.config.open_files import allow_open_files
+from ablate.data.history import Streaks, noted, resting
 from ablate.data.order import ProblemOrder
 from ablate.data.pass_counts import difference, trained_under, within_pass_rate
 from ablate.data.problems import load_problems
@@ -182,7 +183,8 @@ class Sampling:
         """Sample and verify the rollout batch of one step. Its problems come without their tests.
 
         The first P draws of every step come from the run's order of problems, all others from an order that belongs to
-        the step. So all cells of a comparison see the same problems at the same step, however many a cell draws.
+        the step. So all cells of a comparison see the same problems at the same step, however many a cell draws. With
+        ``data.history`` the turn of a problem that rests passes to the order of the step.
 
         Args:
             state: of the problem order, after the step before; None before the first step.
@@ -192,13 +194,22 @@ class Sampling:
         if state is not None:
             problems.restore(state)
         refills = ProblemOrder(len(self.train_tasks), derive_seed(seed, "refill", step), data.shuffle)
-        numbers = chain(problems.take(rollout.prompts_per_step), (refills.take(1)[0] for _ in count()))
+        streaks: Streaks = (state or {}).get("history", {})
+        asleep = self.resting(streaks, step)
+        drawn: list[int] = []  # further ahead than the batch counts
+
+        def tasks() -> Iterator[Task]:
+            for number in chain(problems.take(rollout.prompts_per_step), (refills.take(1)[0] for _ in count())):
+                if number not in asleep:
+                    drawn.append(number)
+                    yield self.train_tasks[number]
+
         engine = self.engine(context_length)
         with self.shown(engine, step, purpose="training"):
             groups, stats = collect_groups(
                 Sampler(engine, self.verifier, self.decode),
                 Conditions(context_length, rollout.temperature, rollout.top_p, rollout.infrastructure_retries),
-                (self.train_tasks[number] for number in numbers),
+                tasks(),
                 config=rollout,
                 keeps=self.keeps,
                 seed=seed,
@@ -208,7 +219,16 @@ class Sampling:
             )
         self.share_kept = (len(groups) + 1) / (stats.num_groups + 1)
         groups = [replace(group, problem=replace(group.problem, tests=())) for group in groups]
-        return RolloutBatch(groups, stats.metrics(), problems.state())
+        order, metrics = dict(problems.state()), stats.metrics()
+        if data.history is not None:
+            order["history"] = noted(streaks, step, zip(drawn, stats.one_outcome, strict=False))
+            metrics["rollout/num_problems_resting"] = float(len(asleep))
+        return RolloutBatch(groups, metrics, order)
+
+    def resting(self, streaks: Streaks, step: int) -> set[int]:
+        """The training problems that are not drawn at ``step``; enough for one of its batches stay awake."""
+        history, most = self.config.data.history, self.config.rollout.max_draws
+        return set() if history is None else resting(streaks, history, step, len(self.train_tasks), most)
 
     def evaluate(
         self,

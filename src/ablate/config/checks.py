@@ -123,6 +123,7 @@ def check(config: RunConfig) -> None:
     check_eval_contexts(config.eval)
     check_design(config)
     check_source(config)
+    check_history(config)
     if "\n" in config.cell or not config.cell.strip("./ ") or "/" in config.cell:
         raise UserError(f"cell={config.cell!r} names a directory: use letters, digits, '_', '-', '=' and '.'")
 
@@ -216,6 +217,16 @@ def check_source(config: RunConfig) -> None:
         raise UserError(
             f"rollout.lag={config.rollout.lag} orders batches that this run samples, but with rollout.groups_from="
             "atropos others sample: set rollout.lag=0, and rollout.atropos.max_batches_ahead for the environment"
+        )
+
+
+def check_history(config: RunConfig) -> None:
+    for name, value in vars(config.data.history).items() if config.data.history else ():
+        if value < 1:
+            raise UserError(f"data.history.{name} must be 1 or more, not {value}: null turns it off")
+    if config.data.history and config.rollout.groups_from == "atropos":
+        raise UserError(
+            "with rollout.groups_from=atropos others draw the problems, and none rests: set data.history=null"
         )
 
 

@@ -86,6 +86,14 @@ class ParallelConfig:
 
 
 @dataclass
+class HistoryConfig:
+    """When a training problem rests because its groups have no gradient."""
+
+    groups: int = MISSING  # in a row with one outcome, up to the problem's last one
+    rest_steps: int = MISSING  # from the step after that one on
+
+
+@dataclass
 class DataConfig:
     name: str = MISSING
     train: str = MISSING  # a problem store (directory) or JSONL; "shipped:NAME" is a file of the package
@@ -99,6 +107,7 @@ class DataConfig:
     min_pass_rate: float = MISSING  # training problems below it are left out; needs pass_counts
     max_pass_rate: float = MISSING
     shuffle: bool = MISSING
+    history: HistoryConfig | None = MISSING  # null: every problem is drawn as often as the others
 
 
 @dataclass

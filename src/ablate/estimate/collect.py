@@ -93,6 +93,7 @@ class _Simulation:
     number: int = 0
     sandbox_busy_s: float = 0.0
     program_s: float = 0.0
+    is_complete: bool = False  # the first groups that are kept, in the order of draws, are decided
 
     def push(self, time: float, server: int, group: int) -> None:
         self.number += 1
@@ -146,7 +147,7 @@ class _Simulation:
     def run(self) -> None:
         """Simulate until the batch is complete, or nothing is left to do."""
         self.draw(num_to_draw(self.work.num_groups, 0, 0, self.work.kept_share), self.pool.batch_s)
-        while self.events and not self.is_complete():
+        while self.events and not self.is_complete:
             now, number, index, group = heapq.heappop(self.events)
             if index < 0:
                 self.num_free += 1
@@ -176,14 +177,11 @@ class _Simulation:
         if group.missing:
             return
         group.decided_s = now
+        self.is_complete = self.last_needed() is not None
         decided = [each for each in self.groups if each.decided_s is not None]
         num_kept, work = sum(each.kept for each in decided), self.work
         wanted = num_to_draw(work.num_groups - num_kept, num_kept, len(decided), work.kept_share)
         self.draw(max(0, wanted - (len(self.groups) - len(decided))), now)
-
-    def is_complete(self) -> bool:
-        """Are the first groups that are kept, in the order of draws, decided?"""
-        return self.last_needed() is not None
 
     def last_needed(self) -> int | None:
         num_kept = 0

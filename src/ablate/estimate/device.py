@@ -29,6 +29,7 @@ class DeviceConfig:
     prefill_share: float  # of the FLOP/s that a long prompt achieves
     train_share: float  # of the FLOP/s that the trainer achieves between its collectives
     link_share: float  # of link_gb_s and network_gb_s that a collective achieves
+    host_gb_s: float  # of the host's memory that an optimizer there achieves, for each device of the node
     engine_step_s: float  # of every engine step: scheduler, launch, sampler
     engine_sequence_s: float  # of every engine step, for each running sequence
     engine_batch_s: float  # of every call of the engine with a batch of requests
@@ -73,6 +74,8 @@ class AssumptionsConfig:
     servers: int  # engine servers, where rollout.engine.urls does not say
     lengths: LengthsConfig
     kept_share: float  # of groups with both outcomes: dynamic sampling drops the others, and they have no gradient
+    repeat_share: float  # of groups with one outcome, after one of the same problem: only data.history asks
+    train_problems: int  # where data.train is not here: only data.history asks
     eval_problems: int  # where eval.expected_problems does not say
     program_share: float  # of the responses that end before the context does: they hold a program
     verify_s: float  # mean seconds of a program in its sandbox
@@ -96,11 +99,12 @@ class AssumptionsConfig:
 def check_settings(device: DeviceConfig, assumptions: AssumptionsConfig) -> None:
     """Raise ``UserError`` for a share outside 0 to 1, and for a count or a rate that is not above 0."""
     shares = {f"device.{name}": getattr(device, name) for name in SHARES}
-    shares |= {f"assumptions.{name}": getattr(assumptions, name) for name in ("kept_share", "program_share")}
+    of_run = ("kept_share", "repeat_share", "program_share")
+    shares |= {f"assumptions.{name}": getattr(assumptions, name) for name in of_run}
     for key, value in shares.items():
         if not 0 < value <= 1:
             raise UserError(f"{key} must be above 0 and at most 1, not {value}: give a share")
-    rates = ("servers", "eval_problems", "verify_s", "weights_gb_s", "disk_gb_s", "pinned_gb_s")
+    rates = ("servers", "train_problems", "eval_problems", "verify_s", "weights_gb_s", "disk_gb_s", "pinned_gb_s")
     positive = {f"assumptions.{name}": getattr(assumptions, name) for name in rates}
     positive["assumptions.lengths.median"] = assumptions.lengths.median
     for key, value in positive.items():

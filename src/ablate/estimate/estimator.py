@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Sequence
-from statistics import mean
+from statistics import harmonic_mean, mean
+from typing import Any
 
 from ablate.config import RunConfig
 from ablate.estimate.collect import BatchWork, Collected, Lengths, Pool, collect
 from ablate.estimate.decode import NUM_BYTES, engine_speed
 from ablate.estimate.device import AssumptionsConfig, DeviceConfig
+from ablate.estimate.kept import kept_shares
 from ablate.estimate.lengths import lognormal, programs, resampled
 from ablate.estimate.memory import checkpoint_bytes
 from ablate.estimate.problems import num_eval_problems
@@ -41,11 +43,14 @@ class Estimator:
         drops_groups: bool,
         recorded: Sequence[tuple[int, int]] = (),
         num_cells: int = 1,
+        simulated: dict[Any, Collected] | None = None,
     ) -> None:
         self.config, self.device, self.assumptions = config, device, assumptions
         self.recorded, self.drops_groups, self.num_cells = recorded, drops_groups, num_cells
+        self.simulated = {} if simulated is None else simulated
         self.shape: Shape = shape_of(config.model.architecture)
         self.trainer = TrainerSpeed(self.shape, layout_of(config.parallel), config.parallel, device)
+        self.kept_shares = kept_shares(config, assumptions, drops_groups)
 
     # --- parts ------------------------------------------------------------------------------------------------------
 
@@ -72,11 +77,17 @@ class Estimator:
             cores_alone=math.inf if cores is None else self.device.per_node,
         )
 
-    def batch(self, context: int, purpose: str, num_sandboxes: int | None = None) -> Collected:
-        """One simulated rollout batch."""
-        rollout, assumed = self.config.rollout, self.assumptions
-        outcomes = random.Random(f"{assumed.seed} outcomes {purpose}")
-        kept_share = assumed.kept_share if self.drops_groups else 1.0
+    def kept_share(self, index: int) -> float:
+        """Of the draws of one context stage: a batch needs as many draws as 1 / share, so that is what is averaged."""
+        first = sum(stage.steps for stage in self.config.context.stages[:index])
+        return harmonic_mean(self.kept_shares[first : first + self.config.context.stages[index].steps])
+
+    def batch(self, index: int, step: int, num_sandboxes: int | None = None) -> Collected:
+        """One simulated rollout batch of a context stage."""
+        rollout, context = self.config.rollout, self.config.context.stages[index].length
+        purpose = f"stage {index} step {step}"
+        outcomes = random.Random(f"{self.assumptions.seed} outcomes {purpose}")
+        kept_share = self.kept_share(index) if self.drops_groups else 1.0
         work = BatchWork(
             rollout.prompts_per_step,
             rollout.samples_per_prompt,
@@ -87,7 +98,15 @@ class Estimator:
             max_draws=rollout.max_draws,
             context=context,
         )
-        return collect(self.pool(num_sandboxes), work)
+        return self.collected(purpose, work, num_sandboxes)
+
+    def collected(self, purpose: str, work: BatchWork, num_sandboxes: int | None = None) -> Collected:
+        """The simulation of this work, unless an estimator with the same assumptions has made it."""
+        pool = self.pool(num_sandboxes)
+        key = (purpose, pool, *(value for value in vars(work).values() if not callable(value)))
+        if key not in self.simulated:
+            self.simulated[key] = collect(pool, work)
+        return self.simulated[key]
 
     def programs(self, purpose: str) -> Callable[[], float]:
         assumed, rng = self.assumptions, random.Random(f"{self.assumptions.seed} programs {purpose}")
@@ -101,14 +120,14 @@ class Estimator:
         config, purpose = self.config.eval, f"evaluation {context}"
         count = num_eval_problems(self.config, self.assumptions)
         lengths, run_s = self.lengths(context, purpose), self.programs(purpose)
-        return collect(self.pool(), BatchWork(count, config.samples_per_problem, lengths, run_s, context=context))
+        return self.collected(purpose, BatchWork(count, config.samples_per_problem, lengths, run_s, context=context))
 
-    def step_of(self, collected: Collected) -> StepSeconds:
-        """The stages of a step that trains on ``collected``."""
+    def step_of(self, index: int, collected: Collected) -> StepSeconds:
+        """The parts of a step of a context stage that trains on ``collected``."""
         assumed, optim, lengths = self.assumptions, self.config.optim, collected.kept_lengths
         tokens = sum(lengths)
         records = self.config.logging.save_rollouts
-        trained_share = 1.0 if self.drops_groups else assumed.kept_share  # the other groups have no gradient
+        trained_share = 1.0 if self.drops_groups else self.kept_share(index)  # the other groups have no gradient
         own_pass, per_update = rows_of_passes(lengths, optim.updates_per_batch, trained_share, records)
         return StepSeconds(
             sample=collected.sampled_s,
@@ -150,8 +169,8 @@ class Estimator:
     def stage(self, index: int) -> Stage:
         """The mean of a few simulated steps of one context stage."""
         stage, workers = self.config.context.stages[index], self.config.verify.workers
-        batches = [self.batch(stage.length, f"stage {index} step {step}") for step in range(NUM_SIMULATED)]
-        steps = [self.step_of(batch) for batch in batches]
+        batches = [self.batch(index, step) for step in range(NUM_SIMULATED)]
+        steps = [self.step_of(index, batch) for batch in batches]
         step = StepSeconds(*(mean(values) for values in zip(*(vars(each).values() for each in steps), strict=True)))
         step_s = step.seconds(self.lag, mean(self.core_s(step, batch) for batch in batches))
         return Stage(
@@ -203,10 +222,9 @@ class Estimator:
 
     def sandboxes_needed(self) -> int:
         """Sandboxes at once, above which the first stage's batch is bound by sampling alone."""
-        context = self.config.context.stages[0].length
 
         def seconds(count: int) -> float:
-            return self.batch(context, "stage 0 step 0", count).seconds
+            return self.batch(0, 0, count).seconds
 
         most = self.config.rollouts_per_step * 2
         limit = BOUND_BY_SAMPLING * seconds(most)

@@ -38,10 +38,12 @@ class CollectStats:
     num_groups_failed: int  # dropped for an infrastructure error
     num_infrastructure_errors: int  # rollouts without a verdict after all retries
     is_short: bool  # fewer groups than asked for
+    one_outcome: tuple[bool | None, ...]  # of each draw, in draw order; None: a rollout has no verdict. No metric
 
     def metrics(self) -> dict[str, float]:
         """The same as rows of metrics.jsonl, ``rollout/<name>``."""
-        return {f"rollout/{name}": float(value) for name, value in vars(self).items()}
+        counts = {name: value for name, value in vars(self).items() if name != "one_outcome"}
+        return {f"rollout/{name}": float(value) for name, value in counts.items()}
 
 
 def collect_groups(
@@ -181,6 +183,7 @@ def collect_stats(drawn: Sequence[RolloutGroup], accepted: Sequence[RolloutGroup
         num_groups_failed=len(drawn) - len(whole),
         num_infrastructure_errors=len(completions) - len(verdicts),
         is_short=len(accepted) < wanted,
+        one_outcome=tuple(group.has_one_outcome if group.is_whole else None for group in drawn),
     )
 
 
