@@ -116,9 +116,9 @@ def cpu_of(leaf: Any) -> Any:
 
 
 @contextmanager
-def pretended_cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Run the block as a process whose device is a GPU."""
-    sent = Sent()
+def pretended_cuda(monkeypatch: pytest.MonkeyPatch, sent: Sent | None = None) -> Iterator[None]:
+    """Run the block as a process whose device is a GPU; ``sent``: of a block before, which this one continues."""
+    sent = sent or Sent()
     with monkeypatch.context() as patch, Naming(sent), Devices(sent):
         patch.setattr(cpu, "CPU", CUDA)  # where Megatron's CUDA is mapped
         patch.setattr(world, "own_device", lambda: CUDA)

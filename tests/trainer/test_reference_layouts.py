@@ -21,6 +21,7 @@ from ablate.config import ModelConfig, ParallelConfig, section
 
 CONF = Path(__file__).parents[2] / "conf"
 NUM_PARAMETERS = {
+    "qwen3_0_6b": 596_049_920,
     "qwen3_1_7b": 1_720_574_976,
     "qwen3_4b": 4_022_468_096,
     "qwen3_8b": 8_190_735_360,

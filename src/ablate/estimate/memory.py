@@ -12,7 +12,7 @@ from ablate.config import ParallelConfig
 from ablate.estimate.decode import NUM_BYTES
 from ablate.estimate.device import GIB, DeviceConfig
 from ablate.estimate.shape import Shape
-from ablate.estimate.training import layers_again, layout_of
+from ablate.estimate.training import layers_again, layout_of, share_on_host
 
 MAIN_BYTES = 12  # of a parameter in bf16: an fp32 copy and Adam's two moments
 FP32_BYTES = 8  # of a parameter that is fp32 itself: the moments
@@ -54,6 +54,8 @@ def rank_memory(shape: Shape, parallel: ParallelConfig) -> RankMemory:
     in_flight = layout.pipeline  # micro-batches that the first stage has begun before the first backward pass
     stored = saved_by_stage(shape, parallel, tokens, shared) * num_bytes
     optimizer = MAIN_BYTES if parallel.precision == "bf16" else FP32_BYTES
+    is_precision_aware = parallel.megatron.get("use_precision_aware_optimizer", False)  # else main weights stay here
+    optimizer -= share_on_host(parallel) * (MAIN_BYTES if is_precision_aware else FP32_BYTES)
     shares = layout.data * layout.context if parallel.distributed_optimizer else 1
     hidden = tokens * shape.hidden_size
     words = shape.embedding / layout.tensor
@@ -125,4 +127,13 @@ def host_bytes_of_rank(shape: Shape, parallel: ParallelConfig) -> float:
 
 def host_bytes(shape: Shape, parallel: ParallelConfig, per_node: int) -> float:
     """Host memory of the fullest trainer node at its peak: the ranks' processes, while all of them save."""
-    return (host_bytes_of_rank(shape, parallel) + PROCESS_GIB * GIB) * min(per_node, layout_of(parallel).world_size)
+    return (host_bytes_of_rank(shape, parallel) + offloaded_bytes(shape, parallel) + PROCESS_GIB * GIB) * min(
+        per_node, layout_of(parallel).world_size
+    )
+
+
+def offloaded_bytes(shape: Shape, parallel: ParallelConfig) -> float:
+    """Host memory of a rank for the optimizer's state that is there, with the gradients that it reads."""
+    layout = layout_of(parallel)
+    own = rank_parameters(shape, parallel) / (layout.data * layout.context)  # it is the distributed optimizer's
+    return share_on_host(parallel) * own * (MAIN_BYTES + 4)

@@ -18,6 +18,7 @@ from ablate.estimate.shape import Shape
 COLLECTIVES_PER_LAYER = 4  # forward: two gathers and two reduce-scatters, or two sums that carry as much
 LOGP_COLLECTIVES = 2  # the maximum and the sums of the softmax
 ADAM_BYTES = 30  # of a parameter: gradient, main weight and moments are read, all but the gradient written
+CROSSING_BYTES = 6  # of a parameter whose state is on the host: its gradient comes, and its weight goes back
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,12 @@ def layout_of(parallel: ParallelConfig) -> LayoutSizes:
     model_size = parallel.tensor * parallel.pipeline * parallel.context
     world = parallel.world_size or model_size
     return LayoutSizes(parallel.tensor, parallel.pipeline, parallel.context, world // model_size)
+
+
+def share_on_host(parallel: ParallelConfig) -> float:
+    """The share of the optimizer's state that Megatron keeps, and updates, in the host's memory."""
+    own = parallel.megatron
+    return float(own.get("optimizer_offload_fraction", 0.0)) if own.get("optimizer_cpu_offload") else 0.0
 
 
 def layers_again(shape: Shape, parallel: ParallelConfig) -> int:
@@ -159,5 +166,6 @@ class TrainerSpeed:
 
     def optimizer_s(self) -> float:
         shares = self.layout.data * self.layout.context if self.parallel.distributed_optimizer else 1
-        rate = self.device.bandwidth_gb_s * 1e9 * self.device.bandwidth_share
-        return self.parameters_per_rank * ADAM_BYTES / shares / rate
+        rate, on_host = self.device.bandwidth_gb_s * 1e9 * self.device.bandwidth_share, share_on_host(self.parallel)
+        here_s, there_s = ADAM_BYTES / rate, (ADAM_BYTES + CROSSING_BYTES) / (self.device.host_gb_s * 1e9)
+        return self.parameters_per_rank / shares * ((1 - on_host) * here_s + on_host * there_s)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from ablate.config import OptimConfig, ParallelConfig
+from ablate.errors import UserError
 from ablate.trainer import cpu
 from ablate.trainer.model.policy import DTYPES, PolicyModel
 from ablate.trainer.model.user_fields import built
@@ -17,7 +18,12 @@ from megatron.core.distributed import (  # noqa: E402
     finalize_model_grads,
 )
 from megatron.core.optimizer import MegatronOptimizer, OptimizerConfig, get_megatron_optimizer  # noqa: E402
+from megatron.core.optimizer import optimizer_config as of_optimizer  # noqa: E402
 from megatron.core.optimizer_param_scheduler import OptimizerParamScheduler  # noqa: E402
+from megatron.core.utils import get_te_version  # noqa: E402
+
+if get_te_version() is None:  # which Megatron compares with a number
+    of_optimizer.is_te_min_version = lambda *_, **__: False
 
 
 def wrap_data_parallel(model: PolicyModel, parallel: ParallelConfig) -> DistributedDataParallel:
@@ -38,6 +44,13 @@ def finalize_without_dividing(models, num_tokens, pg_collection=None, force_all_
 
 
 def optimizer_config(parallel: ParallelConfig, optim: OptimConfig) -> OptimizerConfig:
+    if parallel.megatron.get("optimizer_cpu_offload") and not (
+        parallel.distributed_optimizer and parallel.precision == "bf16"
+    ):
+        raise UserError(
+            "parallel.megatron.optimizer_cpu_offload=true moves the state of Megatron's distributed optimizer for bf16 "
+            "weights only: set parallel.distributed_optimizer=true and parallel.precision=bf16, or leave it out"
+        )
     own = {
         "optimizer": "adam",
         "lr": optim.lr,

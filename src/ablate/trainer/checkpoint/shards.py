@@ -159,11 +159,18 @@ def count_steps(loaded: dict[str, Any], in_groups: bool, num_steps: int) -> None
         own["state"]["common_step"] = torch.tensor(float(num_steps))
 
 
+# Megatron's optimizer with its state on the host names them in every group, and a file with a class is not read again.
+OFFLOAD_CLASSES = {"cpu_optimizer_cls", "gpu_optimizer_cls"}
+
+
 def sharded_state(state: TrainingState, is_loading: bool) -> dict[str, Any]:
     model, num_steps = sharded_weights(state.model), state.scheduler.num_steps
     if num_steps == 0 and not is_loading:
         return {"model": model, "num_optimizer_steps": 0}
     optimizer = state.optimizer.sharded_state_dict(model, is_loading=is_loading, metadata=dict(METADATA))
+    for group in optimizer.get("optimizer", optimizer)["param_groups"]:
+        for name in OFFLOAD_CLASSES & group.keys():
+            del group[name]
     return {"model": model, "optimizer": optimizer, "num_optimizer_steps": num_steps}
 
 

@@ -52,7 +52,7 @@ def built(kind: type[Config], own: Mapping[str, Any], user: Mapping[str, Any]) -
             )
     try:
         return kind(**own, **mine)
-    except (ValueError, AssertionError, TypeError) as error:
+    except (ValueError, AssertionError, TypeError, RuntimeError) as error:
         if not mine:
             raise
         reason = " ".join(str(error).split()) or type(error).__name__
