@@ -4,15 +4,16 @@
     python -m ablate.estimate experiment=tiny device=cpu lengths_of=outputs/tiny/grpo/seed0
 
 device=NAME is a file of conf/device. conf/estimate.yaml has what is assumed: device.bandwidth_share=0.6 and
-assumptions.kept_share=0.3 override it, and lengths_of=RUN takes the lengths of a recorded run's responses. Every other
-word is an override of ablate.train, sweeps included. docs/cluster.md compares such estimates with measurements.
+assumptions.kept_share=0.3 override it, and lengths_of=RUN takes the lengths of a recorded run's responses. advise=true
+says which single changes would shorten the longest run, and which of them together. Every other word is an override of
+ablate.train, sweeps included. docs/cluster.md compares such estimates with measurements.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ablate.cli import CONF_DIR, compose, read_words, run_main
 from ablate.errors import UserError
@@ -20,19 +21,28 @@ from ablate.sweep import planned_runs
 
 if TYPE_CHECKING:
     from ablate.config import ParallelConfig, RunConfig
+    from ablate.estimate.collect import Collected
     from ablate.estimate.device import AssumptionsConfig, DeviceConfig
+    from ablate.sweep import PlannedRun
 
 
 def main() -> None:
-    words = read_words(__doc__, ("lengths_of",), required=("experiment",))
+    words = read_words(__doc__, ("lengths_of", "advise"), required=("experiment",))
+    if words.own.get("advise", "false") not in ("true", "false"):
+        raise UserError(f"advise={words.own['advise']} is not one of true, false")
     from ablate.estimate.settings import estimate_settings, without_settings
 
     overrides, of_estimate = without_settings(words.overrides)
-    configs = [run.config for run in planned_runs(overrides)]
+    runs = planned_runs(overrides)
+    configs = [run.config for run in runs]
     names_device = any(word.startswith("device=") for word in of_estimate)
     if not names_device and configs[0].parallel.precision == "fp32":  # the layouts of a CPU
         of_estimate = [*of_estimate, "device=cpu"]
-    show_estimate(configs, *estimate_settings(of_estimate), words.own.get("lengths_of"))
+    settings = *estimate_settings(of_estimate), words.own.get("lengths_of")
+    if words.own.get("advise") == "true":
+        show_advice(runs, *settings)
+    else:
+        show_estimate(configs, *settings)
 
 
 def layouts_like(config: RunConfig) -> dict[str, ParallelConfig]:
@@ -78,6 +88,26 @@ def detectable_sentence(runs: Sequence[RunConfig], assumptions: AssumptionsConfi
         f"{what} detect a difference of {points:.1f} points of Pass@1 between two cells with probability "
         f"{assumed.power:.0%}, if runs of one cell differ by {100 * assumed.seed_sd:.1f} points (assumptions.power)."
     )
+
+
+def show_advice(
+    runs: Sequence[PlannedRun], device: DeviceConfig, assumptions: AssumptionsConfig, lengths_of: str | None
+) -> None:
+    """Print what would shorten the longest run."""
+    from ablate.display import print_page
+    from ablate.estimate import advise
+    from ablate.estimate.cells import estimates_of
+
+    simulated: dict[Any, Collected] = {}
+    estimators = estimates_of([run.config for run in runs], device, assumptions, lengths_of, simulated).values()
+    cell = max(estimators, key=lambda estimator: estimator.run().hours).config.cell
+    run = next(run for run in runs if run.config.cell == cell)
+    layouts = {name: each for name, each in layouts_like(run.config).items() if each is not run.config.parallel}
+    advisor = advise.Advisor(run.overrides, layouts, device, assumptions, lengths_of, simulated)
+    tables, last = advisor.page()
+    title = f"{run.config.experiment}, {cell}, on {advisor.num_devices} x {device.name}: what would shorten its "
+    title += f"{advisor.present.hours:.0f} hours?"
+    print_page(title, [(table.title, table.heads, table.rows) for table in tables], last)
 
 
 def show_estimate(

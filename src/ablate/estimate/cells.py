@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from ablate.config import RunConfig
 from ablate.errors import UserError
+from ablate.estimate.collect import Collected
 from ablate.estimate.device import AssumptionsConfig, DeviceConfig
 from ablate.estimate.estimator import Estimator
 from ablate.estimate.host import Machine
@@ -22,9 +24,16 @@ MOST_NAMED = 6  # cells that cost the same, in the head of a column
 
 
 def estimates_of(
-    runs: Sequence[RunConfig], device: DeviceConfig, assumptions: AssumptionsConfig, lengths_of: str | None = None
+    runs: Sequence[RunConfig],
+    device: DeviceConfig,
+    assumptions: AssumptionsConfig,
+    lengths_of: str | None = None,
+    simulated: dict[Any, Collected] | None = None,
 ) -> dict[str, Estimator]:
-    """An estimator for each cell; cells that cost the same share one, under both names."""
+    """An estimator for each cell; cells that cost the same share one, under both names.
+
+    ``simulated`` holds batches and evaluations of estimators before, for those that ask for the same.
+    """
     recorded = recorded_lengths(Path(lengths_of)) if lengths_of else ()
     names: dict[tuple[object, ...], list[str]] = {}
     configs = {}
@@ -42,7 +51,13 @@ def estimates_of(
             names[same].append(config.cell)
     return {
         listed(cells): Estimator(
-            configs[same], device, assumptions, drops_groups=same[0], recorded=recorded, num_cells=len(cells)
+            configs[same],
+            device,
+            assumptions,
+            drops_groups=same[0],
+            recorded=recorded,
+            num_cells=len(cells),
+            simulated=simulated,
         )
         for same, cells in names.items()
     }
