@@ -173,7 +173,7 @@ def test_analysis_reads_records_and_needs_no_trainer_or_engine():
 
 
 def test_only_the_commands_that_draw_or_compute_statistics_import_ablate_analysis():
-    commands = ("report", "compare", "conform", "rating", "replay", "export")
+    commands = ("report", "compare", "conform", "rating", "replay", "export", "evaluate")
     commands += ("laboratory/__main__", "estimate/__main__", "plan")
     for path in MODULES:
         roots = {name.split(".")[0] for name in imports_of(path)}

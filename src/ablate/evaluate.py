@@ -107,9 +107,9 @@ def main() -> None:
     from ablate.config import parse
     from ablate.data.pass_counts import counted_under
     from ablate.evals.scores import summarise
-    from ablate.evals.table import benchmark_table
     from ablate.records import checkpoint_directory, write_parquet
     from ablate.warm_start import ensure_model
+    from ablate_analysis.benchmark_table import benchmark_table
 
     for key in ("out", "samples_out"):
         if key in own and Path(own[key]).exists():

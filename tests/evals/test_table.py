@@ -7,8 +7,8 @@ from dataclasses import replace
 from ablate.cli import compose
 from ablate.config import parse
 from ablate.evals.scores import summarise
-from ablate.evals.table import benchmark_table
 from ablate.types import EvalRow
+from ablate_analysis.benchmark_table import benchmark_table
 
 
 def row(name, passed, context, platform, verdict="accepted"):

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ablate.errors import UserError
+from ablate.evals.scores import eval_rows
 from ablate.files import write_atomic
-from ablate.types import EvalRow, Problem, Verdict
+from ablate.types import Completion, EvalRow, Problem, Verdict
 
 log = logging.getLogger(__name__)
 
@@ -65,17 +66,5 @@ def is_row(row: object) -> bool:
 
 def foreign_row(problem: Problem, sample: int, verdict: Verdict) -> EvalRow:
     """The row of a sample that another program drew: its step, context and number of tokens are unknown, so 0."""
-    return EvalRow(
-        step=0,
-        context=0,
-        problem_id=problem.id,
-        difficulty=problem.difficulty,
-        sample=sample,
-        num_tokens=0,
-        finished=True,
-        passed=verdict.passed,
-        verdict=verdict.kind.value,
-        platform=problem.platform,
-        month=problem.date[:7] if problem.date else None,
-        passed_second=verdict.passed_second,
-    )
+    unknown = Completion(problem.id, sample, 0, (), (), (), "", finished=True)
+    return eval_rows(0, 0, problem, [unknown], [verdict])[0]
