@@ -14,7 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from signal import SIG_IGN, SIGINT, SIGKILL, signal
+from signal import SIG_IGN, SIGINT, signal
 from typing import Any
 
 from ablate.curate.candidate import Candidate, Details, Line, Place, Rejection, place_of, problem_fields, read_candidate
@@ -25,9 +25,9 @@ from ablate.curate.text import digest_of, marks_of, signature_of, words_of
 from ablate.errors import UserError
 from ablate.files import replacing, write_atomic
 from ablate.files.stored_tests import PackedTests, StoredTests, pack_tests
+from ablate.process.parents import end_with
 from ablate.sources.base import RawRow, Rejected, Row, SourceConfig, decoded, raw_rows
 from ablate.sources.choices import SOURCES
-from ablate.verify.inside import kernel
 
 BLOCK_ROWS = 64
 BLOCK_BYTES = 32 << 20  # one row of a benchmark can be 100 MB, and a block waits in memory for a core
@@ -83,7 +83,7 @@ def decode_blocks(
     """
     names: list[str] = []
     running: set[Future[int]] = set()
-    with ProcessPoolExecutor(workers, get_context("spawn"), die_with_parent, (os.getpid(),)) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn"), begin_worker, (os.getpid(),)) as pool:
         try:
             for index, block in enumerate(blocks):
                 names.append(block.name)
@@ -109,15 +109,10 @@ def decode_blocks(
     return names
 
 
-def die_with_parent(parent: int) -> None:
-    """Make the kernel end this worker with the process that started it, however that ends.
-
-    A Ctrl-C at the terminal reaches every process, and only that process answers it.
-    """
+def begin_worker(parent: int) -> None:
+    """A Ctrl-C at the terminal reaches every process, and only the one that started this worker answers it."""
     signal(SIGINT, SIG_IGN)
-    kernel.prctl(kernel.PR_SET_PDEATHSIG, SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)
+    end_with(parent)
 
 
 def decode_block(block: Block, directory: Path, rules: Rules) -> int:

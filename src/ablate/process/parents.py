@@ -27,14 +27,14 @@ def ending_with_us(module: str, *arguments: str) -> list[str]:
 
     The program asks the kernel before it imports anything else: an import may take seconds.
     """
-    code = (
-        f"import ctypes, os; ctypes.CDLL(None).prctl({PR_SET_PDEATHSIG}, {signal.SIGKILL:d}); "
-        if sys.platform == "linux"
-        else "import os; "
-    )
-    code += f"os.getppid() == {os.getpid()} or os._exit(1); "
-    code += f"import runpy; runpy.run_module({module!r}, run_name='__main__', alter_sys=True)"
-    return [sys.executable, "-c", code, *arguments]
+    code = f"import runpy; runpy.run_module({module!r}, run_name='__main__', alter_sys=True)"
+    return [sys.executable, "-c", asking_first() + code, *arguments]
+
+
+def asking_first() -> str:
+    """What a Python program that this process starts runs first: the kernel kills it when this process ends."""
+    asks = f"import ctypes; ctypes.CDLL(None).prctl({PR_SET_PDEATHSIG}, {signal.SIGKILL:d}); "
+    return f"import os; {asks if sys.platform == 'linux' else ''}os.getppid() == {os.getpid()} or os._exit(1); "
 
 
 def guarded(command: list[str]) -> list[str]:

@@ -6,7 +6,6 @@ import logging
 import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -16,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ablate.config import EngineConfig
-from ablate.process.parents import PR_SET_PDEATHSIG
+from ablate.process.parents import asking_first
 
 # A launcher (torchrun, srun) sets these for the trainer's world. vLLM's processes make a world of their own; a process
 # that inherits the trainer's addresses would join the trainer's world, and both would hang.
@@ -128,10 +127,7 @@ def children_end_with_us(imports: str | None = None) -> Iterator[None]:
     from multiprocessing import spawn
 
     command_line = spawn.get_command_line
-    prelude = (
-        f"import ctypes, os; ctypes.CDLL(None).prctl({PR_SET_PDEATHSIG}, {signal.SIGKILL:d}); "
-        f"os.getppid() == {os.getpid()} or os._exit(1); "
-    )
+    prelude = asking_first()
     if imports is not None:
         prelude += f"import gc; gc.disable(); import {imports}; gc.freeze(); gc.enable(); "
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
-import signal
-import sys
+import os
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +12,7 @@ from vllm.distributed.weight_transfer.factory import WeightTransferEngineFactory
 from vllm.model_executor.layers.rotary_embedding.base import RotaryEmbedding, RotaryEmbeddingBase
 from vllm.model_executor.layers.rotary_embedding.yarn_scaling_rope import YaRNScalingRotaryEmbedding
 
-from ablate.process.parents import PR_SET_PDEATHSIG
+from ablate.process.parents import end_with
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -87,8 +85,7 @@ class WorkerExtension:
 
         Without this, a trainer that is killed outright (kill -9, out of memory) would leave a running engine behind.
         """
-        if sys.platform == "linux":
-            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        end_with(os.getppid())
 
     def use_norm_kernels(self) -> None:
         """On a CPU, compute RMS norms with vLLM's compiled kernels instead of five PyTorch operations each.
