@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import sys
 from pathlib import Path
 
 from ablate_analysis import forks
@@ -25,6 +26,8 @@ def main() -> None:
     parser.add_argument("--baseline", default="dapo")
     options = parser.parse_args()
     branches = forks.read_branches(load_experiment(options.runs), options.baseline)
+    if max(len(branches.parents), len(branches.repeats)) < 2:
+        sys.exit("one parent and one repeat have no spread, and no standard error: make more of them")
     frame = forks.effects(branches, resamples=1000, confidence=0.95, seed=0)
     of_main = 2 * MAIN.num_seeds * STEPS_OF_A_RUN
     print(f"main: standard error {100 * MAIN.standard_error:.1f} points, {of_main} steps of two objectives")
