@@ -54,8 +54,8 @@ FAULTS = {
     ),
     "infinite": Fault(  # issue P 2: abs(7 - inf) <= tolerance * inf
         "verify/compare.py",
-        "doubt < math.inf else None",
-        "True else None",
+        "if abs(difference - allowed) > doubt and doubt < math.inf else None",
+        "if True else None",
         "tests/verify/test_compare.py",
     ),
     "answer": Fault(  # issue P 33: a server that sends NaN
