@@ -76,7 +76,7 @@ def test_the_looks_of_a_declared_design_are_those_that_the_finished_seeds_allow(
 
 
 def test_a_report_that_is_read_between_two_looks_says_so(main_runs):
-    assert design.early_label(main_runs, with_looks(2, 16), True) == []
-    (sentence,) = design.early_label(main_runs, with_looks(3, 16), True)
-    assert sentence.startswith("2 seeds are finished, and the declared looks are at 3, 16 seeds")
-    assert "decide at 3 seeds" in sentence
+    assert design.early_label(main_runs, with_looks(3, 16), True) == []
+    (sentence,) = design.early_label(main_runs, with_looks(4, 16), True)
+    assert sentence.startswith("3 seeds are finished, and the declared looks are at 4, 16 seeds")
+    assert "decide at 4 seeds" in sentence
