@@ -21,14 +21,15 @@ export ABLATE_MAX_RUNNING="${ABLATE_MAX_RUNNING-}"           # tasks of the arra
 # Trainer processes on a node; above 1 torchrun starts them.
 export ABLATE_PROCESSES_PER_NODE="${ABLATE_PROCESSES_PER_NODE-1}"
 
-# submit.sh --multinode: the nodes of one task. With 0 generation nodes the leader samples with an engine of its own.
+# submit.sh --multinode: the nodes of one task. With 0 generation nodes the leader samples with an engine of its own, or
+# the servers of rollout.engine.share_gpus=true are on the trainer nodes.
 export ABLATE_TRAINER_NODES="${ABLATE_TRAINER_NODES-2}"
 export ABLATE_GENERATION_NODES="${ABLATE_GENERATION_NODES-4}"
 export ABLATE_RENDEZVOUS_PORT="${ABLATE_RENDEZVOUS_PORT-29500}"
 export ABLATE_SERVER_PORT="${ABLATE_SERVER_PORT-8000}" # of a node's first server; the next server has the next port
 export ABLATE_SERVER_DEADLINE_S="${ABLATE_SERVER_DEADLINE_S-900}"
 
-# submit.sh --onenode: ABLATE_PROCESSES_PER_NODE of the node's GPUs train and the others generate. A node without GPUs has
+# submit.sh --onenode: ABLATE_PROCESSES_PER_NODE of the node's GPUs train and the others generate; or all do both, by turns. A node without GPUs has
 # this many CPU servers.
 export ABLATE_CPU_SERVERS="${ABLATE_CPU_SERVERS-1}"
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# One server of multinode.sbatch: run the command given after its GPUs, and run it again whenever it ends. The
+# One server of multinode.sbatch: run the command given after its GPUs, and run it again whenever it ends, unless
+# ABLATE_SERVER_ONCE says that a rank of the trainer shares its GPU: a server that starts would take the rank's memory. The
 # numbers of the GPUs count those that SLURM gives to this job: on a shared node they need not begin with 0.
 # The client notices that a server was restarted, and gives it weights again with the next update.
 set -uo pipefail
@@ -22,6 +23,10 @@ while [ -z "$is_asked" ]; do
   code=$?
   [ -n "$is_asked" ] && break
   kill -KILL -- "-$child" 2> /dev/null # a server that was killed leaves its engine's process, which holds the GPU
+  if [ -n "${ABLATE_SERVER_ONCE-}" ]; then
+    echo "$(date +%FT%T) a server ended with exit code $code and stays away" >&2
+    break
+  fi
   echo "$(date +%FT%T) a server ended with exit code $code and is started again" >&2
   sleep "${ABLATE_SERVER_PAUSE_S-10}" &
   wait $! # unlike sleep itself, a signal ends this wait

@@ -34,6 +34,7 @@ MISTAKES = {
     "optim.beta1=1": "optim.beta1 must be below 1",
     "rollout.top_p=2": "rollout.top_p must be above 0 and at most 1",
     "rollout.lag=3": "rollout.lag=3 is not one of 0, 1, 2",
+    "rollout.engine.kv_cache_dtype=int3": "rollout.engine.kv_cache_dtype=int3 is not one of auto, bfloat16",
     "rollout.max_draws=7": "rollout.max_draws=7 is below rollout.prompts_per_step=8: raise it",
     "eval.pass_at=[0]": "contains a k below 1",
     "eval.contexts=[{length:0,every:0}]": "needs length above 0, and every 0 or above",
@@ -54,6 +55,20 @@ def test_a_lag_needs_an_engine_outside_the_trainers_process():
         UserError, match=r"rollout\.lag=1 samples while .*: set rollout\.engine\.placement=child, or auto"
     ):
         parse(compose(["rollout.lag=1", "rollout.engine.placement=inline"]))
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["rollout.lag=1"], r"rollout\.lag=1 samples while .* sleep meanwhile: set rollout\.lag=0, or rollout"),
+        (["rollout.engine.placement=child"], r"rollout\.engine\.placement=child has none: set .*placement=servers"),
+        (["rollout.groups_from=atropos", "objective.overlong=zero_advantage"], r"others sample: set rollout\.engine"),
+    ],
+)
+def test_servers_take_turns_with_a_trainer_that_waits_for_them(words, sentence):
+    with pytest.raises(UserError, match=sentence):
+        parse(compose(["rollout.engine.share_gpus=true", *words]))
+    parse(compose(["rollout.engine.share_gpus=true", "rollout.engine.placement=servers"]))
 
 
 SCHEMA_FILES = sorted(path for path in SRC.rglob("*.py") if re.search(r"^class \w+Config\b", path.read_text(), re.M))

@@ -74,7 +74,7 @@ def test_the_page_of_the_estimate_names_the_card(capsys, monkeypatch):
     (words,) = words_of(EIGHT, "ablate.estimate")
     monkeypatch.setattr(sys, "argv", ["ablate.estimate", *words])
     ablate.estimate.__main__.main()
-    assert "one_gpu on rtx4090: all 4 runs take 24 device hours" in " ".join(capsys.readouterr().out.split())
+    assert "one_gpu on rtx4090: all 4 runs take 22 device hours" in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.parametrize("command", ["ablate.doctor", "ablate.estimate", "ablate.train"])

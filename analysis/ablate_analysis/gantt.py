@@ -27,6 +27,7 @@ COLOURS = {
     "evaluate": style.PURPLE,
     "checkpoint": style.BLACK,
     "records": style.GREY,
+    "sleep": style.GREY,
 }
 MOST_ENGINES = 8  # with a row of their own in the chart
 

@@ -21,6 +21,7 @@ from benchmarks.faults.rewards import run_rewards
 from benchmarks.faults.runs import MODES, end_all, private_shared_memory
 from benchmarks.faults.sandbox import run_attacks, run_mix
 from benchmarks.faults.servers import run_servers
+from benchmarks.faults.shared import run_shared
 from benchmarks.faults.table import TrialFile, table
 
 PARTS = {  # each with the number of trials that is its goal
@@ -33,6 +34,7 @@ PARTS = {  # each with the number of trials that is its goal
     "rewards": (run_rewards, 6),
     "commands": (run_commands, 3),
     "servers": (run_servers, 300),
+    "shared": (run_shared, 1),
 }
 
 

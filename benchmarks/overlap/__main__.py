@@ -4,6 +4,9 @@ real       the tiny run, with a child engine or with two vLLM servers on this ma
 simulated  the real loop, collector, client and verifier, with 4 servers and updates that sleep as long as they would
            take on 48 B200s, divided by --scale: 345 s for the longest response, 40 s for old log-probabilities and
            165 s for the updates (estimates). Every program really runs.
+by_turns   the real loop, client and verifier with servers on the trainer's GPUs (rollout.engine.share_gpus): servers,
+           updates, sleep and hand-off last as long as the estimate of nouscoder_14b says for four of its GPUs, divided
+           by --scale. Its step is compared with the estimate's.
 
 Each schedule is a run of its own:
 
@@ -22,6 +25,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ablate_analysis.overlap import hidden
+from benchmarks.overlap import turns
 from benchmarks.overlap.measure import SCHEDULES, Measured, longest_stage, measure, table
 from benchmarks.overlap.servers import sleeping_servers, vllm_servers
 
@@ -38,7 +42,7 @@ TINY = (
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("mode", choices=("real", "simulated"))
+    parser.add_argument("mode", choices=("real", "simulated", "by_turns"))
     parser.add_argument("--engine", choices=("child", "servers"), default="child", help="of a real run")
     parser.add_argument("--steps", type=int, default=12, help="of each run; the first two warm up")
     parser.add_argument("--scale", type=float, default=60.0, help="of a simulation")
@@ -49,6 +53,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         outputs = options.out or Path(scratch)
         outputs.mkdir(parents=True, exist_ok=True)
+        if options.mode == "by_turns":
+            print(turns.compare(options.scale, options.steps, TINY, outputs.resolve(), tiny_model(), NUM_UPDATES))
+            return
         setting = simulated(options.scale, outputs) if options.mode == "simulated" else real(options.engine, outputs)
         rows: dict[str, Measured] = {}
         with setting as (words, one_run_options):

@@ -56,9 +56,10 @@ def main() -> None:
     if options.withhold:
         opening.OPENERS = {kind: withheld(opener) for kind, opener in opening.OPENERS.items()}
     Trainer.update = lasting(options.update_s, Trainer.update)
+    Trainer.first_update = lasting(options.update_s, Trainer.first_update)
     Trainer.logp = lasting(options.logp_s, Trainer.logp)
     sys.argv = ["ablate.train", *words]
-    run_main(train.main)
+    run_main(train.check_and_make)
 
 
 def withheld(opener: Callable[..., Any]) -> Callable[..., Withholding]:

@@ -47,6 +47,15 @@ def sleeping_servers(count: int, model_dir: Path, longest_s: float, logs: Path) 
 
 
 @contextmanager
+def batching_servers(count: int, model_dir: Path, spec: str, logs: Path) -> Iterator[list[str]]:
+    """Start ``count`` servers that batch as the estimate's engines do; yield their urls."""
+    ports = [free_port() for _ in range(count)]
+    module = ["-m", "benchmarks.overlap.batching_server", str(model_dir)]
+    with servers([[*module, str(port), spec] for port in ports], ports, logs) as urls:
+        yield urls
+
+
+@contextmanager
 def servers(commands: Sequence[Sequence[str]], ports: Sequence[int], logs: Path) -> Iterator[list[str]]:
     os.environ.setdefault("ABLATE_SERVER_TOKEN", secrets.token_hex(16))  # the runs of this process inherit it
     urls = [f"http://127.0.0.1:{port}" for port in ports]

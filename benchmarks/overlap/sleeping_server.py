@@ -85,7 +85,13 @@ class SleepingServer:
         if is_cut:
             ids = (ids[1:-1] * body["max_tokens"])[: body["max_tokens"]]  # no fence: it holds no program
         logprobs = {"token_logprobs": [-0.5] * len(ids)}
-        return {"token_ids": ids, "logprobs": logprobs, "finish_reason": "length" if is_cut else "stop"}
+        finish_reason = "length" if is_cut else "stop"
+        return {
+            "prompt_token_ids": body["prompt"],
+            "token_ids": ids,
+            "logprobs": logprobs,
+            "finish_reason": finish_reason,
+        }
 
 
 if __name__ == "__main__":

@@ -38,6 +38,7 @@ OF_SAMPLES = ("eval/pass@", "eval/second_", "eval/verdicts_", "eval/infra")  # t
 def evaluate_checkpoint(config: RunConfig, checkpoint: Path | None, samples_out: Path | None = None) -> list[EvalRow]:
     """Sample every evaluation problem at all ``eval.contexts``, in one process whatever layout the run had."""
     from ablate.evals.samples_file import write_samples
+    from ablate.rollout.weights.shared import SharedHandOff
     from ablate.sampling import open_sampling
     from ablate.trainer.checkpoint.directory import step_of
     from ablate.trainer.checkpoint.whole_weights import checkpoint_tensors
@@ -59,8 +60,11 @@ def evaluate_checkpoint(config: RunConfig, checkpoint: Path | None, samples_out:
     def keep(draw: RolloutGroup) -> None:
         programs[draw.problem.id] = [verifier.program_of(each.text) or "" for each in draw.completions]
 
+    engine = config.rollout.engine
+    shared = SharedHandOff(engine.bucket_mib * 1024**2, lambda own: [own], 0) if engine.share_gpus else None
     for context in config.eval.contexts:
-        sampling.load_weights(context.length, (0, step), weights)
+        is_shared = shared is not None and checkpoint is not None
+        sampling.load_weights(context.length, (0, step), shared.messages(weights) if is_shared else weights)
         rows += sampling.evaluate(step, context.length, on_verified=keep)
     if samples_out is not None:
         write_samples(samples_out, programs)

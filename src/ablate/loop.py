@@ -49,6 +49,7 @@ def train(session: Session) -> None:
             while state.step < last_step:
                 batch = batches.next_batch(*run, stage.length, last_step)
                 batches.begin_ahead(*run, stage.length, last_step)
+                session.let_servers_sleep(state.step + 1)
                 metrics = train_one_step(session, under_way, batch, state.step + 1)
                 batches.advance(*run, metrics)
                 complete_step(*run, is_last=state.step == last_step)

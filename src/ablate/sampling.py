@@ -32,7 +32,7 @@ from ablate.rollout.draws import Conditions, Decode, Task, draw_samples
 from ablate.rollout.engine import Engine, WeightsIncomplete
 from ablate.rollout.in_flight import Sampler
 from ablate.rollout.kept_samples import KeepingEngine
-from ablate.rollout.open import open_engine
+from ablate.rollout.open import open_engine, put_engines_to_sleep
 from ablate.seeding import derive_seed
 from ablate.types import EvalRow, Problem, Prompt, RolloutGroup
 from ablate.verify.verifier import Verifier
@@ -159,6 +159,12 @@ class Sampling:
         with suppress(WeightsIncomplete):
             engine.load_weights(weights)
             self.versions[engine] = version
+
+    def sleep(self) -> bool:
+        """Let servers free the GPUs that they share with the trainer; they need weights before they sample again."""
+        self.versions.clear()
+        put_engines_to_sleep()
+        return True
 
     @contextmanager
     def shown(self, engine: Engine, step: int, **facts: Any) -> Iterator[None]:

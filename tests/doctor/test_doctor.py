@@ -138,7 +138,7 @@ def test_a_gpu_layout_needs_a_gpu_and_transformer_engine(monkeypatch, config):
 
 
 def test_a_machine_with_gpus_needs_cpus_and_memory_for_its_servers_and_ranks(monkeypatch):
-    wanted = parse(compose(["experiment=nouscoder_14b", "objective=gspo", "seed=0"]))
+    wanted = parse(compose(["experiment=nouscoder_14b", "setting=apart", "objective=gspo", "seed=0"]))
     monkeypatch.setattr("torch.cuda.device_count", lambda: 8)
     for cpus, gigabytes, status in ((64, 1000, OK), (31, 1000, FAILED), (64, 200, FAILED)):
         monkeypatch.setattr("os.sched_getaffinity", lambda _, cpus=cpus: range(cpus))

@@ -14,7 +14,8 @@ from ablate.errors import UserError
 from ablate.estimate.__main__ import main
 from ablate.estimate.cells import branches_sentence, estimates_of
 from ablate.estimate.collect import BatchWork, Pool, collect
-from ablate.estimate.decode import EngineSpeed
+from ablate.estimate.decode import EngineSpeed, engine_speed
+from ablate.estimate.estimator import Estimator
 from ablate.estimate.lengths import recorded_lengths, resampled
 from ablate.estimate.memory import rank_memory, rank_parameters
 from ablate.estimate.page import number, spoken_hours
@@ -288,6 +289,24 @@ def test_a_fork_is_counted_from_its_point_and_cells_that_cost_the_same_share_a_c
     assert branches_sentence([configuration("experiment=tiny")]) is None
 
 
+def test_each_choice_contributes_what_the_readme_of_the_reference_run_says():
+    lines = {line.split("|")[2].strip(): line for line in README.read_text().splitlines() if line.startswith("| ")}
+    apart, shared = "setting=apart", "parallel=gpu48 rollout.engine.share_gpus=true"
+    fp8, once = "rollout.engine.kv_cache_dtype=fp8", "parallel.recompute=none"
+    words = [apart]
+    for keys in (apart, shared, fp8, once, "parallel=gpu48_tp4"):
+        words += [word for word in keys.split() if word != apart]
+        room = "rollout.engine.gpu_memory_utilization=0.85"
+        every = (
+            [] if keys == "parallel=gpu48_tp4" else [*words, *([room] if len(words) > 1 else [])]
+        )  # the last: as it is
+        (run,) = planned_runs(["experiment=nouscoder_14b", "objective=dapo", "seed=0", *every])
+        (estimator,) = estimates_of([run.config], *estimate_settings(["device=b200"])).values()
+        found = estimator.run()
+        cells = [" and ".join(number(stage.step_s) for stage in found.stages), f"{found.hours:.0f}"]
+        assert [cell.strip() for cell in lines[f"`{keys}`"].split("|")[3:5]] == cells
+
+
 def test_the_budget_of_the_other_recipe_is_estimated():
     settings = estimate_settings(["device=h100", "assumptions.servers=16"])
     runs = planned_runs(["experiment=deepcoder_14b"])
@@ -326,3 +345,28 @@ SAID = {57938.2: "57,938 device hours", 0.2: "12 device minutes", 0.01: "36 devi
 @pytest.mark.parametrize(("hours", "said"), SAID.items())
 def test_a_short_time_is_said_in_minutes_or_seconds(hours, said):
     assert spoken_hours(hours) == said
+
+
+ON_B200 = ("experiment=nouscoder_14b", "objective=gspo")
+
+
+def test_a_token_of_fp8_takes_half_of_the_cache_and_of_its_reading():
+    device, _ = estimate_settings(["device=b200"])
+    whole, half = [
+        engine_speed(shape_of(config.model.architecture), config.rollout.engine, device)
+        for config in (configuration(*ON_B200, f"rollout.engine.kv_cache_dtype={dtype}") for dtype in ("auto", "fp8"))
+    ]
+    assert whole.kv_bytes == 2 * half.kv_bytes == 160 * 1024
+    assert half.kv_tokens == pytest.approx(2 * whole.kv_tokens)
+
+
+def test_where_servers_share_the_trainers_gpus_all_of_them_sample_and_none_is_counted_twice():
+    device, assumed = estimate_settings(["device=b200"])
+    words = ("parallel=gpu48", "rollout.engine.share_gpus=true", "rollout.engine.gpu_memory_utilization=0.85")
+    estimator = Estimator(configuration(*ON_B200, *words), device, assumed, drops_groups=False)
+    assert estimator.num_servers == 48
+    assert not estimator.has_own_devices
+    step = estimator.step_of(estimator.batch(32_768, "a step"))
+    assert step.switch == assumed.switch_s
+    assert step.seconds(0) == pytest.approx(step.collect + step.train + step.weights + step.switch)
+    assert step.weights == pytest.approx(assumed.weights_s + 2 * 29.5e9 / (assumed.pinned_gb_s * 1e9), rel=0.01)

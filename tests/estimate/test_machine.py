@@ -25,7 +25,7 @@ REFERENCE = Machine(
     cpus_per_node=32,
     host_bytes=0,
 )
-REFERENCE_WORDS = ("experiment=nouscoder_14b", "objective=gspo", "seed=0")
+REFERENCE_WORDS = ("experiment=nouscoder_14b", "setting=apart", "objective=gspo", "seed=0")
 
 
 def check(machine, *words):
@@ -59,6 +59,21 @@ def test_the_reference_run_is_accepted_on_its_nodes():
             (),
             r"8 trainer ranks and 4 servers needs 40 CPUs",
         ),
+        (
+            {},
+            ("rollout.engine.share_gpus=true",),
+            r"share_gpus=true has a rank .* on every GPU, and .* 4 nodes only generate: .* ABLATE_GENERATION_NODES=0",
+        ),
+        (
+            {"generation_nodes": 0, "cpus_per_node": 56},
+            ("rollout.engine.share_gpus=true",),
+            r"placement=servers\) shares a GPU .* asks for 90% of 80 GB, and the rank needs 14.8 GB between updates",
+        ),
+        (
+            {"generation_nodes": 0, "gpu_bytes": 192e9, "cpus_per_node": 55},
+            ("rollout.engine.share_gpus=true", "rollout.engine.gpu_memory_utilization=0.8"),
+            r"8 trainer ranks and 8 servers needs 56 CPUs",
+        ),
         ({}, ("verify.workers=100000000",), r"need 400002560 open files, but the hard limit is"),
     ],
 )
@@ -67,6 +82,11 @@ def test_a_machine_that_cannot_run_the_reference_is_refused(changes, words, sent
         pytest.skip("this system has no limit of open files")
     with pytest.raises(UserError, match=sentence):
         check(replace(REFERENCE, **changes), *REFERENCE_WORDS, *words)
+
+
+def test_the_reference_run_takes_turns_on_six_nodes():
+    nodes = replace(REFERENCE, nodes=6, generation_nodes=0, gpu_bytes=192e9, cpus_per_node=56)
+    check(nodes, "experiment=nouscoder_14b", "objective=gspo", "seed=0")
 
 
 def test_memory_is_read_as_sbatch_reads_it():
@@ -78,7 +98,7 @@ def test_memory_is_read_as_sbatch_reads_it():
 
 
 def test_evaluations_that_fill_the_time_limit_before_the_first_update_are_refused():
-    words = ["experiment=nouscoder_14b", "model=qwen3_8b", "parallel=gpu4", "objective=dapo", "seed=0"]
+    words = ["experiment=nouscoder_14b", "setting=apart", "model=qwen3_8b", "parallel=gpu4", "objective=dapo", "seed=0"]
     machine = Machine(nodes=1, processes_per_node=4, gpus_per_node=8, gpus_that_generate=4)
     h100, assumptions = estimate_settings(["device=h100"])
 
@@ -92,7 +112,7 @@ def test_evaluations_that_fill_the_time_limit_before_the_first_update_are_refuse
 
 
 def test_a_rehearsal_takes_half_an_hour_and_leaves_the_runs_of_its_experiment_alone():
-    words = ["experiment=nouscoder_14b", "model=qwen3_8b", "parallel=gpu4", "objective=dapo", "seed=0"]
+    words = ["experiment=nouscoder_14b", "setting=apart", "model=qwen3_8b", "parallel=gpu4", "objective=dapo", "seed=0"]
     (run,) = planned_runs([*words, "debug=rehearsal"])
     h100, assumptions = estimate_settings(["device=h100", "assumptions.servers=4"])
     (estimator,) = estimates_of([run.config], h100, assumptions).values()

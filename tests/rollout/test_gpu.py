@@ -10,6 +10,7 @@ import torch
 from transformers import Qwen3ForCausalLM
 
 from ablate.rollout.open import open_engine
+from ablate.rollout.weights.shared import SharedHandOff
 
 from .conftest import CONTEXT, small_engine_config
 from .real_servers import TOKEN, Server
@@ -58,6 +59,32 @@ def test_a_server_takes_the_weights_of_another_gpu(tiny_checkpoint, tmp_path, mo
         for seed in (1, 2):
             new = other_weights(tiny_checkpoint, seed)
             client.load_weights([(name, tensor.cuda()) for name, tensor in hf_tensors(new)])
+            assert largest_gap(new, requests, sample(client, requests)) < LIMIT_NATS
+    finally:
+        server.end()
+
+
+@pytest.mark.parametrize("cache", ["auto", "fp8"])
+def test_a_server_on_this_gpu_frees_its_memory_asleep_and_samples_from_new_weights_awake(
+    tiny_checkpoint, tmp_path, monkeypatch, cache
+):
+    monkeypatch.setenv("ABLATE_SERVER_TOKEN", TOKEN)
+    sharing = {**ON_GPU, "share_gpus": True, "kv_cache_dtype": cache}
+    server = Server(tiny_checkpoint, tmp_path / "log", devices="0", changes=sharing)
+    server.start()
+    try:
+        server.wait()
+        config = small_engine_config(placement="servers", urls=[server.url], max_num_seqs=8, **sharing)
+        client = open_engine(tiny_checkpoint, config, CONTEXT, CONTEXT, longest=2 * CONTEXT)
+        hand_off = SharedHandOff(50_000, lambda own: [own], rank=0)
+        requests = requests_for(8)
+        for seed in (1, 2):
+            awake, total = torch.cuda.mem_get_info()
+            client.sleep()
+            asleep, _ = torch.cuda.mem_get_info()
+            assert asleep - awake > 0.2 * total, "most of gpu_memory_utilization=0.3"
+            new = other_weights(tiny_checkpoint, seed)
+            client.load_weights(hand_off.messages((name, tensor.cuda()) for name, tensor in hf_tensors(new)))
             assert largest_gap(new, requests, sample(client, requests)) < LIMIT_NATS
     finally:
         server.end()

@@ -15,7 +15,7 @@ from ablate.serve.lines import hf_config, servers_of
 ON_SERVERS = (
     ("experiment=nouscoder_14b",),
     ("experiment=deepcoder_14b",),
-    ("experiment=nouscoder_14b", "model=qwen3_8b", "parallel=gpu4"),
+    ("experiment=nouscoder_14b", "model=qwen3_8b", "parallel=gpu4", "setting=apart"),
 )
 
 

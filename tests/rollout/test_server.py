@@ -14,6 +14,7 @@ from transformers import AutoConfig, Qwen3ForCausalLM
 from ablate.errors import UserError
 from ablate.rollout.engine import Request, WeightsIncomplete
 from ablate.rollout.open import open_engine
+from ablate.rollout.weights.shared import SharedHandOff
 
 from ..trainer.jobs import logs, start_ranks, wait_for_ranks
 from .conftest import CONTEXT, small_engine_config
@@ -97,6 +98,26 @@ def assert_equal(results, expected):
         assert result.response_ids == expected[key].response_ids
         assert result.finished == expected[key].finished
         assert list(result.logp) == pytest.approx(list(expected[key].logp), abs=1e-4)
+
+
+def test_servers_sleep_and_take_weights_through_memory_before_they_wake(pair, engine, tiny_checkpoint):
+    client = open_client(tiny_checkpoint, pair, share_gpus=True)
+    hand_off = SharedHandOff(50_000, lambda own: [own], rank=0)
+    requests = requests_for(8)
+    for seed in (5, 6):
+        client.sleep()
+        assert [is_sleeping(server) for server in pair] == [True, True]
+        tensors = other_tensors(tiny_checkpoint, seed)
+        client.load_weights(hand_off.messages(tensors))
+        assert [is_sleeping(server) for server in pair] == [False, False]
+        engine.load_weights(tensors)
+        assert_equal(sample(client, requests), sample(engine, requests))
+
+
+def is_sleeping(server) -> bool:
+    request = urllib.request.Request(f"{server.url}/is_sleeping", headers={"Authorization": f"Bearer {TOKEN}"})
+    with urllib.request.urlopen(request, timeout=6000) as answer:
+        return json.load(answer)["is_sleeping"]
 
 
 def test_servers_stretch_positions_for_a_context_and_take_them_back(pair, tiny_checkpoint):

@@ -26,6 +26,8 @@ GPU_NODES = {
     "ABLATE_MEMORY": "0",
 }
 
+APART = ("experiment=nouscoder_14b", "setting=apart", "seed=0")
+
 
 def dry_run(tmp_path: Path, *words: str, **variables: str) -> list[str]:
     return finished_dry_run(tmp_path, *words, **variables).stdout.splitlines()
@@ -124,9 +126,9 @@ def test_several_processes_on_a_node_are_started_by_torchrun(tmp_path):
     ]
 
 
-def test_the_reference_run_has_two_trainer_nodes_and_a_server_on_every_gpu_of_four_more(tmp_path):
+def test_apart_the_reference_run_has_two_trainer_nodes_and_a_server_on_every_gpu_of_four_more(tmp_path):
     settings = GPU_NODES
-    words = ("--multinode", *words_after("slurm/submit.sh --multinode"))
+    words = ("--multinode", *words_after("slurm/submit.sh --multinode"), "setting=apart")
     lines = dry_run(tmp_path, *words, "objective=dapo", "seed=0", **settings)
     (sbatch,) = [shlex.split(line) for line in lines if line.startswith("sbatch ")]
     assert {"--nodes=6", "--gpus-per-node=8"} <= set(sbatch)
@@ -150,6 +152,21 @@ def test_the_reference_run_has_two_trainer_nodes_and_a_server_on_every_gpu_of_fo
     (urls,) = [word for word in trainer if word.startswith("rollout.engine.urls=")]
     assert len(urls.split(",")) == 4 * 8
     assert urls.endswith("http://node5:8007]")
+
+
+def test_by_turns_the_reference_run_has_a_server_and_a_rank_on_every_gpu_of_six_nodes(tmp_path):
+    settings = {"ABLATE_TRAINER_NODES": "6", "ABLATE_GENERATION_NODES": "0", "ABLATE_CPUS_PER_TASK": "56"}
+    words = ("--multinode", *words_after("slurm/submit.sh --multinode"))
+    lines = dry_run(tmp_path, *words, "objective=dapo", "seed=0", **GPU_NODES | settings)
+    servers = commands(lines, "vllm.entrypoints")
+    places = [next(word for word in words if word.startswith("--nodelist=")) for words in servers]
+    assert places == [f"--nodelist=node{index}" for index in range(6) for _ in range(8)]
+    assert [words[words.index("bash") + 2] for words in servers] == [str(gpu) for gpu in range(8)] * 6
+    assert all("--enable-sleep-mode" in words for words in servers)
+    (trainer,) = commands(lines, "ablate.train")
+    assert "--nodelist=node0,node1,node2,node3,node4,node5" in trainer
+    assert trainer[-2] == "rollout.engine.placement=servers"
+    assert len(trainer[-1].split(",")) == 6 * 8
 
 
 def test_without_generation_nodes_the_leader_has_an_engine_of_its_own(tmp_path):
@@ -209,12 +226,14 @@ def test_a_wrong_word_is_one_sentence_and_exit_code_2(words, sentence):
 )
 def test_a_job_whose_nodes_cannot_run_it_is_refused_before_it_is_submitted(tmp_path, settings, sentence):
     with pytest.raises(AssertionError, match=sentence):
-        dry_run(tmp_path, "--multinode", "experiment=nouscoder_14b", "objective=dapo", "seed=0", **settings)
+        dry_run(
+            tmp_path, "--multinode", "experiment=nouscoder_14b", "setting=apart", "objective=dapo", "seed=0", **settings
+        )
 
 
 def test_a_known_device_makes_a_short_stop_lead_a_warning(tmp_path):
     settings = GPU_NODES | {"ABLATE_DEVICE": "b200"}
-    words = ("--multinode", "experiment=nouscoder_14b", "objective=gspo", "seed=0")
+    words = ("--multinode", *APART, "objective=gspo")
     assert "ABLATE_STOP_LEAD_S=120 is shorter" in finished_dry_run(tmp_path, *words, **settings).stderr
 
 
@@ -253,6 +272,24 @@ def test_a_run_that_would_only_evaluate_is_refused_by_hand_too():
     words = words_after("slurm/onenode.sbatch")
     with pytest.raises(AssertionError, match="30 h on 4 x h100 before its first update"):
         by_hand(*(word for word in words if word != "debug=rehearsal"))
+
+
+def test_on_one_node_every_gpu_may_train_and_generate_by_turns():
+    words = [*words_after("slurm/onenode.sbatch"), *SHARING]
+    lines = by_hand(*words, **ALL_TRAIN).stdout.splitlines()
+    (served,) = commands(lines, "ablate.serve")
+    assert served[served.index("ablate.serve") + 1 :][:3] == ["1", "8", "first_gpu=0"]
+    (trained,) = commands(lines, "ablate.train")
+    assert "CUDA_VISIBLE_DEVICES=0,1,2,3,4,5,6,7" in trained
+    assert trained[-1].count("http://127.0.0.1:") == 8
+    with pytest.raises(AssertionError, match=r"PER_NODE=8 GPUs to generate: lower it, or let both share all GPUs"):
+        by_hand(*words, "rollout.engine.share_gpus=false", **ALL_TRAIN)
+    with pytest.raises(AssertionError, match=r"a node has 8 GPUs, 4 ranks, .* set ABLATE_PROCESSES_PER_NODE to"):
+        by_hand(*words, "parallel=gpu4")
+
+
+ALL_TRAIN = {"ABLATE_PROCESSES_PER_NODE": "8", "ABLATE_CPUS_PER_TASK": "56"}
+SHARING = ("parallel=gpu8", "rollout.engine.share_gpus=true", "rollout.engine.gpu_memory_utilization=0.7")
 
 
 def check_one_node(lines: list[str]) -> None:

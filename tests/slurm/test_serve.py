@@ -67,6 +67,24 @@ def test_servers_and_the_processes_that_they_started_end_with_a_command_that_is_
     wait_for(lambda: not any(Path(f"/proc/{number}").exists() for number in started))
 
 
+def test_a_server_that_shares_its_gpu_stays_away(tmp_path):
+    log, program = tmp_path / "server", PROGRAM.replace('"127.0.0.1", 1)', '"127.0.0.1", 1, starts_again=False)')
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, str(log), SERVER], env={**os.environ, "ABLATE_SERVER_TOKEN": "secret"}
+    )
+    first, second = tmp_path / "server0", tmp_path / "server1"
+    try:
+        wait_for(lambda: ids(first) and ids(second))
+        os.kill(ids(first)[0], signal.SIGKILL)
+        time.sleep(2.0)  # twenty times the pause of this test
+        assert [len(ids(first)), len(ids(second))] == [1, 1]
+        process.terminate()
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
 def test_servers_without_a_token_are_refused_in_one_sentence():
     environment = {name: value for name, value in os.environ.items() if name != "ABLATE_SERVER_TOKEN"}
     command = [sys.executable, "-m", "ablate.serve", "1", "0", "run=true", "experiment=nouscoder_14b", "objective=dapo"]

@@ -36,6 +36,20 @@ def test_the_same_step_twice_is_the_same_bit_for_bit(trainer, batch, tiny_checkp
     assert all(torch.equal(first[1][name], second[1][name]) for name in first[1])
 
 
+def test_gradients_may_be_freed_between_updates(trainer, batch, tiny_checkpoint):
+    objective = cases.objective_named("gspo")
+    steps = [[], []]
+    for found, frees in zip(steps, (False, True), strict=True):
+        each = cases.open_trainer(tiny_checkpoint, cases.SINGLE)
+        for _ in range(3):
+            found.append(each.update(batch, objective))
+            if frees:
+                each.free_gradients()
+                assert {buffer.grad_data.untyped_storage().size() for buffer in each.data_parallel.buffers} == {0}
+                each.logp(batch)
+    assert steps[0] == steps[1]
+
+
 def test_a_step_does_not_depend_on_padding_or_on_the_order_of_rows(trainer, batch, tiny_checkpoint):
     objective = cases.objective_named("gspo_plus")
     expected = trainer.update(batch, objective)

@@ -31,7 +31,7 @@ def timelines(trace: Trace) -> dict[int, list[tuple[str, list[Bar], float]]]:
 
 
 KINDS = ("sample", "verify", "verify_alone", "wait_batch", "weights", "old_logp", "ref_logp", "update", "evaluate",
-         "checkpoint", "records")  # others lie inside these  # fmt: skip
+         "checkpoint", "records", "sleep")  # others lie inside these  # fmt: skip
 WAITS = ("wait_batch", "verify_alone")  # the first is no work, and the second lies inside the verifier's work
 FINEST = 1 / 1500  # of the run: shorter gaps between bars of one kind are closed
 LONGEST_GAP_S = 60.0  # a longer pause lies between two attempts, and is cut out

@@ -16,6 +16,7 @@ CHOICES = {
     "rollout.engine.kind": ("vllm",),
     "rollout.engine.placement": ("auto", "inline", "child", "servers"),
     "rollout.engine.weight_transfer": ("broadcast", "file"),
+    "rollout.engine.kv_cache_dtype": ("auto", "bfloat16", "float16", "fp8", "fp8_e4m3", "fp8_e5m2"),
     "rollout.engine.head_dtype": ("float32", "model"),
     "optim.schedule": ("constant", "cosine"),
     "optim.old_logp": ("trainer", "rollout"),
@@ -94,6 +95,7 @@ def check(config: RunConfig) -> None:
             f"rollout.lag={config.rollout.lag} samples while the trainer works, and rollout.engine.placement=inline "
             "samples in the trainer's process: set rollout.engine.placement=child, or auto"
         )
+    check_shared(config)
     if (config.fork.run is None) != (config.fork.step is None):
         raise UserError("fork.run and fork.step belong together: give both, or neither")
     if config.fork.repeat and config.fork.run is None:
@@ -146,6 +148,28 @@ def check_design(config: RunConfig) -> None:
         raise UserError(f"comparison.design.context={design.context} is not evaluated: add it to eval.contexts")
     if design.cell == config.comparison.baseline:
         raise UserError(f"comparison.design.cell={design.cell} is the baseline: name the cell to compare with it")
+
+
+def check_shared(config: RunConfig) -> None:
+    """Raise ``UserError`` where servers cannot take turns with the trainer (``rollout.engine.share_gpus``)."""
+    engine, lag = config.rollout.engine, config.rollout.lag
+    if not engine.share_gpus:
+        return
+    if lag:
+        raise UserError(
+            f"rollout.lag={lag} samples while the trainer works, and rollout.engine.share_gpus=true lets servers sleep "
+            "meanwhile: set rollout.lag=0, or rollout.engine.share_gpus=false"
+        )
+    if engine.placement in ("inline", "child"):
+        raise UserError(
+            f"rollout.engine.share_gpus=true puts servers to sleep, and rollout.engine.placement={engine.placement} "
+            "has none: set rollout.engine.placement=servers"
+        )
+    if config.rollout.groups_from != "own":
+        raise UserError(
+            "rollout.engine.share_gpus=true puts this run's servers to sleep, and with rollout.groups_from=atropos "
+            "others sample: set rollout.engine.share_gpus=false"
+        )
 
 
 def check_recompute(parallel: ParallelConfig) -> None:

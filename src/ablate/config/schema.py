@@ -115,7 +115,8 @@ class EngineConfig:
     kind: str = MISSING  # vllm
     placement: str = MISSING  # inline (this process) | child (its own) | auto (child under torchrun) | servers (HTTP)
     urls: list[str] = MISSING  # servers
-    weight_transfer: str = MISSING  # servers: broadcast | file, how they get new weights
+    share_gpus: bool = MISSING  # servers: on the trainer's GPUs, asleep while these train; needs rollout.lag=0
+    weight_transfer: str = MISSING  # servers: broadcast (share_gpus: through each machine's memory) | file
     weights_dir: str | None = MISSING  # file: a directory for new weights that the trainer and all servers see
     bucket_mib: float = MISSING  # broadcast: weights in one message; trainer and servers hold one more of it in memory
     silence_s: float = MISSING  # a server without an answer, or a stopped child, counts as dead after this long
@@ -128,6 +129,7 @@ class EngineConfig:
     tensor_parallel: int = MISSING
     gpu_memory_utilization: float = MISSING
     kv_cache_gib: float = MISSING  # CPU only
+    kv_cache_dtype: str = MISSING  # auto: as dtype | bfloat16 | float16 | fp8 (e4m3) | fp8_e4m3 | fp8_e5m2
     num_threads: int = MISSING  # CPU only: intra-op threads while sampling
     enforce_eager: bool = MISSING
     prefix_caching: bool = MISSING

@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from ablate import objectives
-from ablate.config import RunConfig
+from ablate.config import EngineConfig, RunConfig
 from ablate.doctor.finding import OK, WARNING, Finding
 from ablate.doctor.numerics import numerics
 from ablate.doctor.small_model import CONTEXT, engine_config, open_trainer, sampled_groups, write_model
@@ -63,6 +63,8 @@ def compute(config: RunConfig) -> list[Finding]:
         )
         findings.append(packings(trainer, batch, logp_BT, objective))
         findings.append(head(config, second, gap_of_engine, trainer))
+        if config.rollout.engine.kv_cache_dtype != "auto":
+            findings.append(cache(config, second, gap_of_engine, trainer))
         close_engines()
         findings.append(numerics(first))
         close_engines()
@@ -79,10 +81,8 @@ def head(config: RunConfig, model_dir: Path, gap: float, trainer: Trainer) -> Fi
     if engine.dtype == "float32":
         return Finding("head", OK, "the engine's logits are float32, as the trainer's always are")
     other = {"float32": "model", "model": "float32"}[engine.head_dtype]
-    close_engines()
-    changed = open_engine(model_dir, engine_config(replace(engine, head_dtype=other)), CONTEXT, CONTEXT)
-    batch = make_batch(sampled_groups(changed, config), objectives.build(config.objective))
-    gaps = {engine.head_dtype: gap, other: mean_gap(trainer.logp(batch)[0], batch.rollout_logp_BT, batch)}
+    changed = engine_config(replace(engine, head_dtype=other))
+    gaps = {engine.head_dtype: gap, other: gap_with(changed, config, model_dir, trainer)}
     says = ", ".join(f"{name}: {gaps[name]:.1e}" for name in ("float32", "model"))
     says = (
         f"nats a token between trainer ({config.parallel.precision}) and engine, by rollout.engine.head_dtype: {says}"
@@ -90,6 +90,24 @@ def head(config: RunConfig, model_dir: Path, gap: float, trainer: Trainer) -> Fi
     if gap <= HEAD_NOISE * gaps[other]:
         return Finding("head", OK, says)
     return Finding("head", WARNING, says, f"set rollout.engine.head_dtype={other}")
+
+
+def cache(config: RunConfig, model_dir: Path, gap: float, trainer: Trainer) -> Finding:
+    """What the engine's rounded keys and values cost: the mismatch with them and, as ``gap`` says, without."""
+    dtype = config.rollout.engine.kv_cache_dtype
+    rounded = replace(engine_config(config.rollout.engine), kv_cache_dtype=dtype)
+    other = gap_with(rounded, config, model_dir, trainer)
+    says = f"nats a token between trainer and engine, by kv_cache_dtype: auto: {gap:.1e}, {dtype}: {other:.1e}"
+    return Finding("cache", OK, says)
+
+
+def gap_with(engine: EngineConfig, config: RunConfig, model_dir: Path, trainer: Trainer) -> float:
+    """The mean difference of the trainer and this engine in place of the one that is open, nats a token."""
+    close_engines()
+    batch = make_batch(
+        sampled_groups(open_engine(model_dir, engine, CONTEXT, CONTEXT), config), objectives.build(config.objective)
+    )
+    return mean_gap(trainer.logp(batch)[0], batch.rollout_logp_BT, batch)
 
 
 def judged(check: str, gap: float, precision: str, says: str) -> Finding:

@@ -30,7 +30,7 @@ from ablate.process.parents import guarded
 from ablate.rollout.open import close_engines, open_engine
 from ablate.rollout.servers.token import VARIABLE
 from ablate.rollout.vllm.settings import engine_arguments, server_command
-from ablate.rollout.weights.shared import SharedBuffer, SharedReader
+from ablate.rollout.weights.shared import SharedBuffer, SharedHandOff, SharedReader
 from ablate.trainer.batching import make_batch
 
 START_LIMIT_S = 600.0
@@ -38,33 +38,45 @@ MESSAGE_MIB, NUM_MESSAGES = 256, 4
 
 
 def hand_off(config: RunConfig) -> list[Finding]:
-    """A server of the run's kind on the second GPU takes a trainer's weights from the first, and samples from them."""
+    """A server of the run's kind on the second GPU takes a trainer's weights from the first, and samples from them.
+
+    With ``share_gpus`` it is on the first one too, and sleeps until the weights come.
+    """
     check, num_gpus = "hand-off to a server", torch.cuda.device_count()
     if config.rollout.engine.placement != "servers":
         return [Finding(check, NOT_NEEDED, f"rollout.engine.placement={config.rollout.engine.placement}")]
-    if num_gpus == 1:
+    shares = config.rollout.engine.share_gpus
+    if num_gpus == 1 and not shares:
         return [Finding(check, NOT_NEEDED, "one GPU: the servers of the run are on other nodes")]
     os.environ.setdefault(VARIABLE, secrets.token_hex(16))
     with tempfile.TemporaryDirectory(prefix="ablate-doctor-") as scratch:
         first, second = (write_model(Path(scratch) / str(seed), seed) for seed in (1, 2))
         engine = server_config(config.rollout.engine, scratch)
         visible = os.environ.get("CUDA_VISIBLE_DEVICES") or "0,1"  # of this process, which need not begin with 0
-        with server_of(first, engine, visible.split(",")[1] if num_gpus else "", Path(scratch) / "log") as url:
+        with server_of(
+            first, engine, visible.split(",")[0 if shares else 1] if num_gpus else "", Path(scratch) / "log"
+        ) as url:
             return [checked(config, first, second, replace(engine, urls=[url]))]
 
 
 def checked(config: RunConfig, served: Path, trained: Path, engine_config: EngineConfig) -> Finding:
     """Hand the weights of ``trained`` to the server, which has those of ``served``, and compare what both compute."""
     engine = open_engine(served, engine_config, CONTEXT, CONTEXT)
+    shares = engine_config.share_gpus
     trainer = open_trainer(config, trained)
-    start = time.perf_counter()
-    trainer.gather_weights(engine.load_weights)
+    world, start = trainer.world, time.perf_counter()
+    if shares:
+        shared = SharedHandOff(engine_config.bucket_mib * 2**20, world.gathered, world.rank)
+        trainer.gather_weights(engine.load_weights, shared.messages)
+    else:
+        trainer.gather_weights(engine.load_weights)
     seconds = time.perf_counter() - start
     batch = make_batch(sampled_groups(engine, config), build(config.objective))
     gap = mean_gap(trainer.logp(batch)[0], batch.rollout_logp_BT, batch)
     close_engines()
     precision = config.parallel.precision
-    says = f"{engine_config.weight_transfer}: {seconds:.2f} s; both then differ by {gap:.1e} nats a token ({precision})"
+    way, differ = "memory" if shares else engine_config.weight_transfer, f"{gap:.1e} nats a token ({precision})"
+    says = f"{way}: {seconds:.2f} s; both then differ by {differ}"
     return judged("hand-off to a server", gap, precision, says)
 
 
@@ -73,6 +85,7 @@ def server_config(config: EngineConfig, scratch: str) -> EngineConfig:
         config,
         placement="servers",
         weights_dir=scratch,
+        kv_cache_dtype="auto",
         tensor_parallel=1,
         kv_cache_gib=min(config.kv_cache_gib, 0.125),
         gpu_memory_utilization=min(config.gpu_memory_utilization, ENGINE_MEMORY_SHARE),

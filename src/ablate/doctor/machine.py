@@ -93,7 +93,9 @@ def cpus_and_memory(config: RunConfig) -> list[Finding]:
     if not gpus:
         return [Finding(check, OK, says)]
     ranks = min(gpus, config.parallel.world_size or 1)
-    node = Machine(1, ranks, gpus, generation_nodes=1 if config.rollout.engine.placement == "servers" else None)
+    engine = config.rollout.engine
+    has_nodes = engine.placement == "servers" and not engine.share_gpus
+    node = Machine(1, ranks, gpus, generation_nodes=1 if has_nodes else None)
     for need in needs(config, node, known_shape(config)):
         wanted = f"a node with {need.of} needs {need.cpus} CPUs and {need.num_bytes / GB:.0f} GB"
         if cpus < need.cpus or memory < need.num_bytes:

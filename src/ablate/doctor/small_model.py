@@ -23,6 +23,8 @@ def engine_config(config: EngineConfig) -> EngineConfig:
     return replace(
         config,
         placement="inline",
+        share_gpus=False,
+        kv_cache_dtype="auto",  # what a rounded cache costs is no fault: ``compute.cache`` says it
         urls=[],
         tensor_parallel=1,
         kv_cache_gib=min(config.kv_cache_gib, 0.125),

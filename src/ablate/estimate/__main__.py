@@ -132,6 +132,7 @@ def show_estimate(
         *filter(None, [branches_sentence(runs)]),
         *(page.limit_sentence(name, estimate) for name, estimate in estimates.items()),
         page.cache_sentence(next(iter(estimates.values())), config),
+        *([page.sharing_sentence(config, device)] if config.rollout.engine.share_gpus else []),
         *(
             f"{name}: {estimator.sandboxes_needed()} sandboxes at once suffice for a batch that waits for samples only "
             f"(verify.workers={config.verify.workers})."

@@ -14,6 +14,8 @@ from ablate.estimate.device import GIB, DeviceConfig
 from ablate.estimate.shape import Shape
 
 NUM_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "fp32": 4, "bf16": 2}
+# vLLM, "Quantized KV Cache": one scale per layer and tensor (1.0 unless it is calibrated) and one byte per number.
+KV_BYTES = NUM_BYTES | {"fp8": 1, "fp8_e4m3": 1, "fp8_e5m2": 1}
 SUMS_PER_LAYER = 2  # tensor parallelism sums after attention and after the MLP
 
 
@@ -55,7 +57,7 @@ def engine_speed(shape: Shape, engine: EngineConfig, device: DeviceConfig) -> En
     return EngineSpeed(
         weight_bytes=(shape.num_parameters - (0 if shape.tied_embeddings else shape.embedding)) * num_bytes
         + head_bytes,
-        kv_bytes=shape.kv_numbers * num_bytes,
+        kv_bytes=kv_token_bytes(shape, engine),
         flops=shape.layer_flops + shape.projection_flops,
         attention_flops=shape.attention_flops,
         bytes_per_s=size * device.bandwidth_gb_s * 1e9 * device.bandwidth_share,
@@ -67,6 +69,11 @@ def engine_speed(shape: Shape, engine: EngineConfig, device: DeviceConfig) -> En
     )
 
 
+def kv_token_bytes(shape: Shape, engine: EngineConfig) -> float:
+    """Bytes of one token's keys and values in all layers, over all GPUs of an engine."""
+    return shape.kv_numbers * KV_BYTES[engine.dtype if engine.kv_cache_dtype == "auto" else engine.kv_cache_dtype]
+
+
 def kv_room(shape: Shape, engine: EngineConfig, gpu_bytes: float | None, engine_bytes: float = 0.0) -> float:
     """Tokens of keys and values that one engine has room for; negative where the weights alone do not fit.
 
@@ -74,7 +81,7 @@ def kv_room(shape: Shape, engine: EngineConfig, gpu_bytes: float | None, engine_
         gpu_bytes: memory of one of its GPUs; None: the engine runs on a CPU.
         engine_bytes: what each GPU holds in addition to weights and cache.
     """
-    token_bytes = shape.kv_numbers * NUM_BYTES[engine.dtype]
+    token_bytes = kv_token_bytes(shape, engine)
     if gpu_bytes is None:
         return engine.kv_cache_gib * GIB / token_bytes
     usable = engine.tensor_parallel * (engine.gpu_memory_utilization * gpu_bytes - engine_bytes)

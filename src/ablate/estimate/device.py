@@ -88,6 +88,7 @@ class AssumptionsConfig:
     rollout_token_bytes: float  # of a rollout's token on disk
     weights_gb_s: float  # of a broadcast to the servers
     weights_s: float  # of every hand-off: pause, resume, versions
+    switch_s: float  # for servers on the trainer's GPUs to fall asleep and to wake, once a step
     step_s: float  # of every step: records, bookkeeping
     disk_gb_s: float  # of the shared disk
     pinned_gb_s: float  # from a device to its host's memory

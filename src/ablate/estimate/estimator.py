@@ -21,7 +21,7 @@ from ablate.estimate.schedule import num_checkpoints, num_evaluations, num_steps
 from ablate.estimate.shape import Shape, shape_of
 from ablate.estimate.training import TrainerSpeed, layout_of, rows_of_passes
 
-NUM_SIMULATED = 3  # steps of each stage: refills differ from step to step
+NUM_SIMULATED = 12  # steps of each stage: refills differ from step to step, and the mean of three is off by up to 10 %
 BOUND_BY_SAMPLING = 1.01  # enough sandboxes make a batch at most this much slower than unlimited ones
 
 
@@ -57,6 +57,8 @@ class Estimator:
     @property
     def num_servers(self) -> int:
         engine = self.config.rollout.engine
+        if engine.share_gpus:
+            return self.trainer.layout.world_size // engine.tensor_parallel
         return (len(engine.urls) or self.assumptions.servers) if engine.placement == "servers" else 1
 
     def lengths(self, context: int, purpose: str) -> Lengths:
@@ -137,11 +139,14 @@ class Estimator:
             update=sum(self.trainer.update_s(rows, assumed.metrics_token_s) for rows in per_update),
             record=assumed.step_s + (tokens * assumed.record_token_s if records else 0.0),
             weights=self.weights_s(),
+            switch=assumed.switch_s if self.config.rollout.engine.share_gpus else 0.0,
         )
 
     def weights_s(self) -> float:
-        """Seconds to hand every weight to the servers."""
+        """Seconds to hand every weight to the servers; on shared GPUs through the host's memory, out and in."""
         num_bytes = self.shape.num_parameters * NUM_BYTES[self.config.rollout.engine.dtype]
+        if self.config.rollout.engine.share_gpus:
+            return self.assumptions.weights_s + 2 * num_bytes / (self.assumptions.pinned_gb_s * 1e9)
         return self.assumptions.weights_s + num_bytes / (self.assumptions.weights_gb_s * 1e9)
 
     def checkpoint_write_s(self) -> float:
@@ -209,7 +214,7 @@ class Estimator:
             checkpoint_write_s=self.checkpoint_write_s(),
             num_checkpoints=num_checkpoints(config),
             num_trainers=self.trainer.layout.world_size,
-            num_samplers=self.num_servers * config.rollout.engine.tensor_parallel if self.has_servers else 0,
+            num_samplers=self.num_servers * config.rollout.engine.tensor_parallel if self.has_own_devices else 0,
             num_servers=self.num_servers,
             kv_tokens=self.pool().speed.kv_tokens,
             checkpoint_bytes=num_bytes,
@@ -217,8 +222,10 @@ class Estimator:
         )
 
     @property
-    def has_servers(self) -> bool:
-        return self.config.rollout.engine.placement == "servers"
+    def has_own_devices(self) -> bool:
+        """Whether the servers have devices that do not train."""
+        engine = self.config.rollout.engine
+        return engine.placement == "servers" and not engine.share_gpus
 
     def sandboxes_needed(self) -> int:
         """Sandboxes at once, above which the first stage's batch is bound by sampling alone."""

@@ -44,6 +44,8 @@ class Machine:
 
     def placement(self, config: RunConfig) -> str:
         """Where the engine will run: servers | child | inline."""
+        if config.rollout.engine.share_gpus:
+            return "servers"
         if self.generation_nodes is not None:
             return "servers" if self.generation_nodes else "child"
         placement = config.rollout.engine.placement
@@ -78,7 +80,8 @@ def needs(config: RunConfig, machine: Machine, shape: Shape | None) -> list[Need
     """What each kind of node needs: those that train, with or without servers, and those that only generate."""
     ranks, size = machine.processes_per_node, config.rollout.engine.tensor_parallel
     saved = 0.0 if shape is None else host_bytes(shape, config.parallel, ranks)
-    next_to_ranks = (machine.gpus_that_generate or 0) // size
+    shared = ranks if config.rollout.engine.share_gpus else 0
+    next_to_ranks = (machine.gpus_that_generate or shared) // size
     trainer = Need(
         CPUS_OF_A_RANK * ranks + CPUS_OF_THE_LEADER + CPUS_OF_A_SERVER * next_to_ranks,
         saved + SERVER_GIB * GIB * next_to_ranks,

@@ -6,7 +6,7 @@ from ablate.config import RunConfig
 from ablate.config.open_files import check_open_files
 from ablate.errors import UserError
 from ablate.estimate.decode import kv_room
-from ablate.estimate.device import DeviceConfig
+from ablate.estimate.device import GIB, DeviceConfig
 from ablate.estimate.host import Machine, check_host
 from ablate.estimate.memory import rank_memory
 from ablate.estimate.run import RunEstimate
@@ -34,6 +34,8 @@ def check_machine(config: RunConfig, machine: Machine, shape: Shape | None) -> N
 
 def num_servers(config: RunConfig, machine: Machine) -> int:
     engine = config.rollout.engine
+    if engine.share_gpus and machine.gpus_per_node:
+        return machine.num_processes // engine.tensor_parallel
     if machine.gpus_that_generate:
         return machine.gpus_that_generate // engine.tensor_parallel
     if machine.generation_nodes is None:
@@ -60,6 +62,17 @@ def check_gpus(config: RunConfig, machine: Machine) -> None:
             "parallel.transformer_engine=true needs GPUs, and a node has 0: set ABLATE_GPUS_PER_NODE, or "
             "parallel.transformer_engine=false"
         )
+    if (
+        config.rollout.engine.share_gpus
+        and gpus
+        and (processes != gpus or machine.generation_nodes or processes % config.rollout.engine.tensor_parallel)
+    ):
+        raise UserError(
+            f"rollout.engine.share_gpus=true has a rank and a share of a server on every GPU, and a node has {gpus} "
+            f"GPUs, {processes} ranks, servers of {config.rollout.engine.tensor_parallel} GPUs, and "
+            f"{machine.generation_nodes or 0} nodes only generate: set ABLATE_PROCESSES_PER_NODE to "
+            "ABLATE_GPUS_PER_NODE and ABLATE_GENERATION_NODES=0, or rollout.engine.share_gpus=false"
+        )
     if gpus and processes > gpus:
         raise UserError(
             f"{processes} processes of a node need a GPU each, and a node has {gpus}: lower ABLATE_PROCESSES_PER_NODE"
@@ -73,16 +86,17 @@ def check_shared_gpus(config: RunConfig, machine: Machine, shape: Shape) -> None
     on the first GPUs, which the ranks hold.
     """
     placement, engine = machine.placement(config), config.rollout.engine
-    if machine.gpu_bytes is None or not machine.gpus_per_node or placement == "servers":
+    if machine.gpu_bytes is None or not machine.gpus_per_node or (placement == "servers" and not engine.share_gpus):
         return
-    held = rank_memory(shape, config.parallel).tensors
+    memory = rank_memory(shape, config.parallel)
+    held = memory.resident if engine.share_gpus else memory.tensors
     left = (1 - engine.gpu_memory_utilization) * machine.gpu_bytes
     if held > left:
         raise UserError(
             f"the engine (placement={placement}) shares a GPU with a rank of the trainer: it asks for "
             f"{engine.gpu_memory_utilization:.0%} of {machine.gpu_bytes / GB:.0f} GB, and the rank needs "
-            f"{held / GB:.1f} GB: use servers (slurm/submit.sh --multinode with ABLATE_GENERATION_NODES), or lower "
-            "rollout.engine.gpu_memory_utilization"
+            f"{held / GB:.1f} GB{' between updates' if engine.share_gpus else ''}: use servers on GPUs of their own "
+            "(slurm/submit.sh --multinode with ABLATE_GENERATION_NODES), or lower rollout.engine.gpu_memory_utilization"
         )
 
 
@@ -117,8 +131,16 @@ def memory_warnings(config: RunConfig, device: DeviceConfig, shape: Shape) -> li
     """A sentence where a trainer's rank comes near the device's memory, or beyond it."""
     if device.is_cpu:
         return []
-    peak = rank_memory(shape, config.parallel).on(device)
-    if peak <= NEAR * device.memory_bytes:
+    memory, engine = rank_memory(shape, config.parallel), config.rollout.engine
+    peak, shares = memory.on(device), engine.share_gpus
+    awake = memory.at_rest(device) + engine.gpu_memory_utilization * device.memory_bytes
+    if shares and awake > device.memory_bytes:
+        return [
+            f"a server and a rank of the trainer share a GPU of {device.memory_bytes / GB:.0f} GB, and between updates "
+            f"they need about {awake / GB:.0f} GB: lower rollout.engine.gpu_memory_utilization, or use a larger layout "
+            "(parallel=)"
+        ]
+    if peak + shares * device.engine_gib * GIB <= NEAR * device.memory_bytes:
         return []
     return [
         f"a trainer's rank needs about {peak / GB:.0f} GB and {device.name} has {device.memory_bytes / GB:.0f} GB: use "

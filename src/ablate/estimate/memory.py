@@ -40,6 +40,15 @@ class RankMemory:
         parts = {field.name: getattr(self, field.name) for field in fields(self)}
         return sum(parts.values()) - min(self.layer, self.projection)
 
+    @property
+    def resident(self) -> float:
+        """Bytes of tensors that a rank keeps while servers on its GPU are awake: it frees the gradients."""
+        return self.weights + self.optimizer
+
+    def at_rest(self, device: DeviceConfig) -> float:
+        """Bytes of device memory between updates."""
+        return self.resident * (1 + device.fragmentation) + device.runtime_gib * GIB
+
     def on(self, device: DeviceConfig) -> float:
         """Bytes of device memory: tensors, what the allocator loses, and the runtime's own."""
         return self.tensors * (1 + device.fragmentation) + device.runtime_gib * GIB

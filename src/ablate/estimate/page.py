@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ablate.config import ParallelConfig, RunConfig
-from ablate.estimate.device import DeviceConfig
+from ablate.estimate.decode import kv_token_bytes
+from ablate.estimate.device import GIB, DeviceConfig
 from ablate.estimate.memory import host_bytes, rank_memory
 from ablate.estimate.run import RunEstimate, Stage
-from ablate.estimate.shape import Shape
+from ablate.estimate.shape import Shape, shape_of
 
 GB = 1e9
 MOSTLY_BUSY = 0.9  # of the time of a batch: then another server helps
@@ -51,6 +52,7 @@ def percent(share: float) -> str:
 def step_table(estimates: Mapping[str, RunEstimate], lag: int) -> Table:
     """Seconds of a step by stage: a column for each cell and context."""
     columns = [(name, stage) for name, each in estimates.items() for stage in each.stages]
+    switches = [number(stage.step.switch) for _, stage in columns]
     rows = [
         ("sample", *(number(stage.step.sample) for _, stage in columns)),
         ("verdicts after the last sample", *(number(stage.step.verify) for _, stage in columns)),
@@ -59,6 +61,7 @@ def step_table(estimates: Mapping[str, RunEstimate], lag: int) -> Table:
         ("updates", *(number(stage.step.update) for _, stage in columns)),
         ("records", *(number(stage.step.record) for _, stage in columns)),
         ("weights to the servers", *(number(stage.step.weights) for _, stage in columns)),
+        *([("servers asleep and awake again", *switches)] if any(stage.step.switch for _, stage in columns) else []),
         (f"step at lag {lag}", *(number(stage.step_s) for _, stage in columns)),
         ("busy: servers", *(percent(stage.server_share) for _, stage in columns)),
         ("busy: trainer", *(percent(stage.trainer_share) for _, stage in columns)),
@@ -110,11 +113,24 @@ def memory_table(shape: Shape, layouts: Mapping[str, ParallelConfig], device: De
 
 
 def cache_sentence(estimate: RunEstimate, config: RunConfig) -> str:
-    """How many full rows a server's cache holds."""
-    rows = estimate.kv_tokens / config.context.longest
+    """How many full rows a server's cache holds, and what a token takes there."""
+    rows, engine = estimate.kv_tokens / config.context.longest, config.rollout.engine
+    token_bytes = kv_token_bytes(shape_of(config.model.architecture), engine)
     return (
-        f"A server's cache holds {estimate.kv_tokens:,.0f} tokens, which are {number(rows)} rows of "
-        f"{config.context.longest:,}; it may run {config.rollout.engine.max_num_seqs} requests at once."
+        f"A server's cache holds {estimate.kv_tokens:,.0f} tokens of {token_bytes / 1024:,.3g} KiB "
+        f"(rollout.engine.kv_cache_dtype={engine.kv_cache_dtype}), which are {number(rows)} rows of "
+        f"{config.context.longest:,}; it may run {engine.max_num_seqs} requests at once."
+    )
+
+
+def sharing_sentence(config: RunConfig, device: DeviceConfig) -> str:
+    """What a server and a rank of the trainer take of the GPU that they share, in both halves of a step."""
+    memory = rank_memory(shape_of(config.model.architecture), config.parallel)
+    awake, asleep = config.rollout.engine.gpu_memory_utilization * device.memory_bytes, device.engine_gib * GIB
+    return (
+        f"Shared GPUs: an awake server takes {awake / GB:.0f} GB next to a rank's {memory.at_rest(device) / GB:.0f}, "
+        f"and an updating rank {memory.on(device) / GB:.0f} next to a sleeping server's {asleep / GB:.0f}, of "
+        f"{device.memory_bytes / GB:.0f}."
     )
 
 
@@ -130,7 +146,7 @@ def parts_of_hours(estimate: RunEstimate) -> dict[str, float]:
         "training": total("old_logp") + total("update"),
         "evaluation": estimate.evaluation_hours,
         "the batch's way to the ranks and the records": total("batch") + total("record"),
-        "the weights' way to the servers": total("weights"),
+        "the weights' way to the servers": total("weights") + total("switch"),
         "checkpoints": estimate.num_checkpoints * estimate.checkpoint_s / 3600,
     }
 

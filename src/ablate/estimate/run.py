@@ -16,6 +16,7 @@ class StepSeconds:
     update: float
     record: float
     weights: float
+    switch: float = 0.0  # servers on the trainer's devices fall asleep, and wake
 
     @property
     def collect(self) -> float:
@@ -33,7 +34,7 @@ class StepSeconds:
         """
         if lag:
             return max(self.collect, self.train, core_s) + self.weights
-        return self.collect + self.train + self.weights
+        return self.collect + self.train + self.weights + self.switch
 
 
 @dataclass(frozen=True)

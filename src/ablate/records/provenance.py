@@ -50,7 +50,7 @@ EXECUTION_KEYS = (
 # Among those, the keys that choose other kernels or another rounding.
 COMPUTING_KEYS = (
     *("parallel.precision", "parallel.transformer_engine", "parallel.attention", "parallel.fp8", "parallel.fp8_recipe"),
-    "rollout.engine.dtype",
+    *("rollout.engine.dtype", "rollout.engine.kv_cache_dtype"),
 )
 
 

@@ -54,6 +54,11 @@ def open_engine(
     hf_config = read_hf_config(model_dir)
     yarn_of(hf_config, context_length, original_context)  # refuses a wrong context before anything slow starts
     settings = [hf_config, eos_ids(model_dir, hf_config), asdict(config), longest, original_context]
+    if config.share_gpus and config.placement != "servers":
+        raise UserError(
+            f"rollout.engine.share_gpus=true puts servers to sleep, and this engine is none (placement="
+            f"{config.placement}): start servers (slurm/onenode.sbatch), or set rollout.engine.share_gpus=false"
+        )
     key = json.dumps(settings, sort_keys=True)
     if key not in _open_engines:
         if config.placement != "servers" and one_at_a_time():
@@ -62,6 +67,12 @@ def open_engine(
     engine = _open_engines[key]
     engine.use_context(context_length)
     return engine
+
+
+def put_engines_to_sleep() -> None:
+    """Let every open engine free the GPUs that it shares with the trainer; see ``ServerEngine.sleep``."""
+    for engine in _open_engines.values():
+        engine.sleep()
 
 
 def close_engines() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
@@ -21,8 +22,12 @@ PAUSE_S = 10.0  # before a server that ended is started again
 END_S = 20.0  # for a server to end by itself
 
 
-def run_servers(servers: Sequence[Server], host: str, first_port: int) -> None:
+def run_servers(servers: Sequence[Server], host: str, first_port: int, *, starts_again: bool = True) -> None:
     """Start every server, and start each one again that ends, until SIGTERM or SIGINT.
+
+    Args:
+        starts_again: else one that ends stays away. A server that starts takes memory of its GPU, and a rank of the
+            trainer that shares the GPU would lack it.
 
     Raises:
         UserError: without ABLATE_SERVER_TOKEN.
@@ -42,7 +47,7 @@ def run_servers(servers: Sequence[Server], host: str, first_port: int) -> None:
                 if process.poll() is not None and server not in due:
                     end_group(process, signal.SIGKILL)  # its engine's process may be left, and holds the GPU
                     print(f"server {server.offset} ended with exit code {process.returncode}", file=sys.stderr)
-                    due[server] = time.monotonic() + PAUSE_S
+                    due[server] = time.monotonic() + PAUSE_S if starts_again else math.inf
             for server in [server for server, when in due.items() if when <= time.monotonic()]:
                 del due[server]
                 running[server] = start(server)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from ablate.errors import UserError
@@ -115,6 +115,7 @@ def enter_stage(session: Session, index: int, state: RunState) -> None:
     if index > state.stage:
         best = state.best_step
         if best is not None and best != state.step:
+            session.let_servers_sleep(state.step)
             session.trainer.checkpoints.load(fork.checkpoints_with(session, best), best)
             session.display.say(f"stage {index + 1} continues from step {best}, the best of stage {index}")
         state.stage, state.scores = index, {}
@@ -131,6 +132,8 @@ def written_when_preempted(session: Session, state: RunState, under_way: UnderWa
         yield
     except Preempted:
         if state.step > 0 and under_way.is_whole(state, session.config.rollout.lag):
+            with suppress(Preempted):  # a server that hangs is why the run leaves
+                session.let_servers_sleep(state.step)
             save(session, state, under_way)
         session.trainer.checkpoints.finish_save()
         saved = under_way.saved

@@ -106,6 +106,7 @@ def finish(session: Session, state: RunState) -> None:
         done = trainer.world.broadcast(done)
         missing = [context.length for context in config.eval.contexts if context.length not in done]
         if missing:
+            session.let_servers_sleep(best)
             trainer.checkpoints.load(fork.checkpoints_with(session, best), best)
             session.display.say(f"evaluating step {best}, the best one, at {missing} tokens")
         for context in missing:

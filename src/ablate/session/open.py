@@ -16,6 +16,8 @@ from ablate.config import RunConfig
 from ablate.display import Display, SweepClock, open_display
 from ablate.process.preemption import Preempted, noted_signals
 from ablate.records import RunDirectory
+from ablate.rollout.open import open_engine
+from ablate.rollout.weights.shared import SharedHandOff
 from ablate.sampling import open_sampling
 from ablate.session.fork import parent_config
 from ablate.session.session import Session
@@ -24,6 +26,8 @@ from ablate.trainer.open import open_trainer
 from ablate.trainer.parallel.failure import ending_together
 from ablate.verify.shared import shared_verifier
 from ablate.warm_start import ensure_model
+
+MIB = 1024**2
 
 
 @contextmanager
@@ -46,6 +50,10 @@ def open_session(
         model_dir = ensure_model(config)
         scheduled = parent_config(config)
         num_updates = scheduled.context.num_steps * scheduled.optim.updates_per_batch
+        engine = config.rollout.engine
+        if is_leader and engine.share_gpus:  # before the trainer needs the memory
+            contexts = config.context.longest, config.model.original_context, config.longest_context
+            open_engine(model_dir, engine, *contexts).sleep()
         trainer = open_trainer(config, model_dir, num_updates)
         stack.callback(trainer.checkpoints.discard_save)
         stack.enter_context(ending_together(trainer.world.watch, Preempted))
@@ -58,7 +66,10 @@ def open_session(
             from ablate.atropos.source import taking_from_api
 
             sampling = taking_from_api(sampling, run.path)
-        session = Session(config, run, objective, trainer, sampling, display, mirror, received_signals)
+        world, shared = trainer.world, None
+        if engine.share_gpus:
+            shared = SharedHandOff(engine.bucket_mib * MIB, world.gathered, world.rank)
+        session = Session(config, run, objective, trainer, sampling, display, mirror, received_signals, shared)
         stack.callback(session.writer.shutdown)
         yield session
         trainer.checkpoints.finish_save()

@@ -19,6 +19,7 @@ from ablate.display import Display
 from ablate.process.preemption import Preempted
 from ablate.records import RunDirectory
 from ablate.rollout.engine import TooFewServers
+from ablate.rollout.weights.shared import SharedHandOff
 from ablate.sampling import RolloutSide, WeightsVersion
 from ablate.tracking import Mirror
 from ablate.trainer.trainer import Trainer
@@ -44,6 +45,7 @@ class Session:
     display: Display
     mirror: Mirror
     received_signals: list[int]
+    shared: SharedHandOff | None = None  # with servers on the trainer's GPUs
     writer: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "ablate-rollouts"))
 
     @property
@@ -95,8 +97,23 @@ class Session:
             if self.sampling is not None:
                 load = partial(self._load_weights, self.sampling, context_length, version)
             with self.timed("hand_off", version[1]):
-                self.trainer.gather_weights(load)
+                if self.shared is None:
+                    self.trainer.gather_weights(load)
+                else:
+                    self.trainer.free_gradients()
+                    self.shared.wait_for_all()
+                    self.trainer.gather_weights(load, self.shared.messages)
             self.raise_if_preempted()
+
+    def let_servers_sleep(self, step: int) -> None:
+        """Where servers share the trainer's GPUs: they free the memory, on every machine before a rank goes on.
+
+        Raises:
+            Preempted: on every rank, if a server may hold its memory all the same.
+        """
+        if self.shared is not None:
+            with self.timed("sleep", step):
+                self.from_leader(lambda: self.sampling.sleep())
 
     def _load_weights(
         self,

@@ -80,6 +80,7 @@ class Trainer:
         state = TrainingState(self.model, self.optimizer, self.scheduler, parallel.precision)
         self.checkpoints = Checkpoints(state, self.world)
         self.reference: list[Tensor] | None = None
+        self._has_gradients = True  # their memory
 
     def logp(self, batch: TrainBatch) -> tuple[Tensor, Tensor]:
         """Log-probability [B, T] and entropy [B, T] of each response token, nats, 0 outside the mask, on all ranks."""
@@ -125,9 +126,14 @@ class Trainer:
         found = step_metrics(objective, logp_BT, replace(batch, old_logp_BT=logp_BT))
         return {**metrics, "policy/entropy": entropy, **found}, logp_BT
 
+    def free_gradients(self) -> None:
+        """Give back the memory of the gradients until the next update, and what the allocator keeps."""
+        with cpu.answering_for_cuda():
+            self.data_parallel.offload_grad_buffers()
+        self._has_gradients = False
+
     def _update(self, batch: TrainBatch, loss_of: LossOf) -> tuple[Done, dict[str, float]]:
-        self.data_parallel.zero_grad_buffer()
-        self.optimizer.zero_grad()
+        self._zero_gradients()
         done = self._run(batch, loss_of, forward_only=False)
         self.scheduler.step(increment=1)  # first, so that the first update of a warm-up changes the weights
         with cpu.answering_for_cuda():
@@ -154,21 +160,33 @@ class Trainer:
         """
         if self.world.size > 1:
             raise UserError(f"a whole gradient needs one process, not {self.world.size}: start it without torchrun")
-        self.data_parallel.zero_grad_buffer()
-        self.optimizer.zero_grad()  # after an update ``grad`` is ``main_grad``: a backward pass would add to it twice
+        self._zero_gradients()
         loss_of = objective.on_policy_loss if is_on_policy else objective.loss
         self._run(batch, loss_of, forward_only=False)
         flat = torch.cat([parameter.main_grad.float().flatten().cpu() for parameter in self.model.parameters()])
         self.data_parallel.zero_grad_buffer()
         return flat
 
-    def gather_weights(self, sink: Callable[[HfTensors], Result] | None = None) -> Result | None:
+    def _zero_gradients(self) -> None:
+        if not self._has_gradients:
+            with cpu.answering_for_cuda():
+                self.data_parallel.restore_grad_buffers(synchronize=False)
+            self._has_gradients = True
+        self.data_parallel.zero_grad_buffer()
+        self.optimizer.zero_grad()  # after an update ``grad`` is ``main_grad``: a backward pass would add to it twice
+
+    def gather_weights(
+        self,
+        sink: Callable[[Iterator[Any]], Result] | None = None,
+        as_messages: Callable[[HfTensors], Iterator[Any]] = iter,
+    ) -> Result | None:
         """Hand every weight to ``sink`` and return its result; the ranks without a sink take part in the gather.
 
         Args:
             sink: receives (Hugging Face name, whole tensor) pairs, one tensor at a time. It may stop reading early.
+            as_messages: makes of the pairs what the sink receives, on every rank.
         """
-        tensors = weights.hf_tensors(self.model, self.architecture, self.world)
+        tensors = as_messages(weights.hf_tensors(self.model, self.architecture, self.world))
         result = None if sink is None else sink(tensors)
         for _ in tensors:  # a gather: every rank has to reach its end
             pass

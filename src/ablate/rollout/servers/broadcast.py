@@ -1,15 +1,16 @@
-"""The trainer's end of a broadcast of weights to vLLM's servers; ``receiver.py`` is the other end."""
+"""The trainer's end of new weights for vLLM's servers, by broadcast or memory; ``receiver.py`` is the other end."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -21,6 +22,7 @@ from ablate.rollout.servers.dispatch import ServerFailed
 from ablate.rollout.servers.http import call, http_session, on_each
 from ablate.rollout.servers.protocol import read_results, read_world_size
 from ablate.rollout.weights.buckets import SENDER, Group, buckets, open_group
+from ablate.rollout.weights.shared import SharedMessage
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession
@@ -39,31 +41,99 @@ class BroadcastFailed(Exception):
         self.failures = failures
 
 
-class Broadcast:
-    """Sends weights to a set of servers, as long as all of them take part.
+class Transfer(ABC):
+    """Replaces the weights of a set of servers, as long as all of them take part.
 
     Args:
         timeout_s: how long one message may take.
     """
 
-    def __init__(self, urls: list[str], *, bucket_mib: float, timeout_s: float) -> None:
+    def __init__(self, urls: list[str], timeout_s: float) -> None:
         self.urls = urls
-        self._bucket_bytes = bucket_mib * MIB
         self._timeout_s = timeout_s
-        self._group: Group | None = None
-        # Threads have a current device of their own: the one that sends takes this thread's.
-        self._device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else None
 
-    def send(self, weights: Iterable[tuple[str, Tensor]], version: str) -> None:
+    def send(self, weights: Iterable[Any], version: str) -> None:
         """Replace the weights of all servers, which have to be paused, and name them ``version``.
 
         Raises:
             BroadcastFailed: if a server did not take part; this object cannot be used again.
         """
+        self._begin()
+        self._all("/collective_rpc", lambda _: {"method": "end_interrupted_update"})
+        self._all("/start_weight_update", lambda _: {})
+        self._send_messages(weights)
+        self._all("/finish_weight_update", lambda _: {"weight_version": version})
+
+    @abstractmethod
+    def _begin(self) -> None:
+        """Do what has to be done once before the first message."""
+
+    @abstractmethod
+    def _send_messages(self, weights: Iterable[Any]) -> None:
+        """Send all messages, one at a time."""
+
+    def _all(self, route: str, body: Callable[[str], dict], own: Callable[[], None] | None = None) -> None:
+        """POST to all servers and do this process's part meanwhile, in a thread that cannot block the calls."""
+        asyncio.run(self._post(route, body, own))
+
+    async def _post(self, route: str, body: Callable[[str], dict], own: Callable[[], None] | None = None) -> None:
+        async with http_session() as session:
+            calls = {url: call(session, f"{url}{route}", body(url)) for url in self.urls}
+            failures = await failures_of(calls, self._in_thread(own), self._timeout_s)
+        if failures:
+            raise BroadcastFailed(failures)
+
+    async def _in_thread(self, own: Callable[[], None] | None) -> None:
+        if own is not None:
+            await in_daemon_thread(own)
+
+    async def _told_by_workers(self, session: ClientSession, method: str) -> dict[str, str]:
+        """What each server's first worker says, by url; none for a server that does not say."""
+        ask = partial(call, session, body={"method": method}, timeout_s=self._timeout_s, read=read_results)
+        answers = await on_each(self.urls, lambda url: ask(f"{url}/collective_rpc"))
+        return {url: each.results[0] for url, each in answers.items() if getattr(each, "results", None)}
+
+
+class ThroughMemory(Transfer):
+    """Servers on the trainer's machines read each message where a rank of the trainer has written it."""
+
+    def _begin(self) -> None:
+        self._machines = asyncio.run(self._ask_machines())
+
+    async def _ask_machines(self) -> dict[str, str]:
+        async with http_session() as session:
+            return await self._told_by_workers(session, "machine_name")
+
+    def _send_messages(self, weights: Iterable[SharedMessage]) -> None:
+        for message in weights:
+            layout, places = message.layout.as_json(), {place.machine: place for place in message.places}
+            bodies = {}
+            for url in self.urls:
+                place = places.get(self._machines.get(url))
+                if place is None:
+                    raise UserError(
+                        f"{url} is on a machine without a rank of the trainer, whose GPU it should share: start it on "
+                        "one, or set rollout.engine.share_gpus=false"
+                    )
+                bodies[url] = {"update_info": {**layout, "path": place.path, "num_mapped": place.num_mapped}}
+            self._all("/update_weights", bodies.__getitem__)
+
+
+class Broadcast(Transfer):
+    """Sends weights through a group of this process and the workers of all servers."""
+
+    def __init__(self, urls: list[str], *, bucket_mib: float, timeout_s: float) -> None:
+        super().__init__(urls, timeout_s)
+        self._bucket_bytes = bucket_mib * MIB
+        self._group: Group | None = None
+        # Threads have a current device of their own: the one that sends takes this thread's.
+        self._device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else None
+
+    def _begin(self) -> None:
         if self._group is None:
             asyncio.run(self._meet())
-        asyncio.run(self._all("/collective_rpc", lambda _: {"method": "end_interrupted_update"}))
-        asyncio.run(self._all("/start_weight_update", lambda _: {}))
+
+    def _send_messages(self, weights: Iterable[tuple[str, Tensor]]) -> None:
         room = 0
         for layout, buffer in buckets(weights, self._bucket_bytes, self._device):
             if self._device is not None:
@@ -72,12 +142,9 @@ class Broadcast:
                 # NCCL meets in the first message and waits there for ever: a server without room says so now.
                 room = layout.num_bytes
                 asked = {"method": "make_room", "args": [room]}
-                asyncio.run(self._all("/collective_rpc", lambda _, asked=asked: asked))
+                self._all("/collective_rpc", lambda _, asked=asked: asked)
             body = {"update_info": layout.as_json()}
-            asyncio.run(
-                self._all("/update_weights", lambda _, body=body: body, lambda b=buffer: self._group.broadcast(b))
-            )
-        asyncio.run(self._all("/finish_weight_update", lambda _: {"weight_version": version}))
+            self._all("/update_weights", lambda _, body=body: body, lambda b=buffer: self._group.broadcast(b))
 
     async def _meet(self) -> None:
         """Open the group of this process and the workers of all servers."""
@@ -85,7 +152,7 @@ class Broadcast:
             route = "/get_world_size"
             ask = partial(call, session, timeout_s=self._timeout_s, read=read_world_size)
             answers = await on_each(self.urls, lambda url: ask(url + route))
-            kinds = await self._device_kinds(session)
+            kinds = await self._told_by_workers(session, "device_kind")
         failures = {url: answer for url, answer in answers.items() if isinstance(answer, ServerFailed)}
         if failures:
             raise BroadcastFailed(failures)
@@ -106,7 +173,7 @@ class Broadcast:
             named = dist.PrefixStore(where["name"], store)
             self._group = open_group(named, SENDER, size, self._device or torch.device("cpu"), self._timeout_s)
 
-        await self._all(
+        await self._post(
             "/init_weight_transfer_engine", lambda url: {"init_info": {**where, "first_rank": first_ranks[url]}}, join
         )
         self._store = store  # lives as long as the group
@@ -115,29 +182,13 @@ class Broadcast:
     def _device_kind(self) -> str:
         return "cpu" if self._device is None else self._device.type
 
-    async def _device_kinds(self, session: ClientSession) -> dict[str, str]:
-        """``cuda`` or ``cpu``, by server; none for a server that does not say."""
-        body = {"method": "device_kind"}
-        ask = partial(call, session, body=body, timeout_s=self._timeout_s, read=read_results)
-        answers = await on_each(self.urls, lambda url: ask(f"{url}/collective_rpc"))
-        return {url: each.results[0] for url, each in answers.items() if getattr(each, "results", None)}
-
-    async def _all(self, route: str, body: Callable[[str], dict], own: Callable[[], None] | None = None) -> None:
-        """POST to all servers and do this process's part meanwhile, in a thread that cannot block the calls."""
-        async with http_session() as session:
-            calls = {url: call(session, f"{url}{route}", body(url)) for url in self.urls}
-            failures = await failures_of(calls, self._in_thread(own), self._timeout_s)
-        if failures:
-            raise BroadcastFailed(failures)
-
     async def _in_thread(self, own: Callable[[], None] | None) -> None:
         def work() -> None:
             if self._device is not None:
                 torch.cuda.set_device(self._device)
             own()
 
-        if own is not None:
-            await in_daemon_thread(work)
+        await super()._in_thread(own and work)
 
 
 async def in_daemon_thread(work: Callable[[], None]) -> None:

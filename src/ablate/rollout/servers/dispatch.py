@@ -19,11 +19,14 @@ class ServerFailed(Exception):
     Args:
         answered: the server still answers, but with an error.
         is_refusal: it gave an answer that it will give again: it refused the request, or broke the protocol.
+        is_gone: no process takes connections there, so it holds no memory either.
     """
 
-    def __init__(self, message: str, *, answered: bool = False, is_refusal: bool = False) -> None:
+    def __init__(
+        self, message: str, *, answered: bool = False, is_refusal: bool = False, is_gone: bool = False
+    ) -> None:
         super().__init__(message)
-        self.answered, self.is_refusal = answered or is_refusal, is_refusal
+        self.answered, self.is_refusal, self.is_gone = answered or is_refusal, is_refusal, is_gone
 
 
 class Queue:

@@ -24,7 +24,7 @@ from ablate.process.activity import note_work
 from ablate.process.preemption import unless_preempted
 from ablate.rollout.answer import AnswerCheck
 from ablate.rollout.engine import Change, OnFinish, Request, Sampled, Steer, WeightsIncomplete
-from ablate.rollout.servers.broadcast import Broadcast, BroadcastFailed
+from ablate.rollout.servers.broadcast import Broadcast, BroadcastFailed, ThroughMemory, Transfer
 from ablate.rollout.servers.dispatch import Dispatch, ServerFailed
 from ablate.rollout.servers.http import call, http_session
 from ablate.rollout.servers.pool import ServerPool
@@ -41,6 +41,8 @@ from ablate.rollout.weights.file import weights_file
 if TYPE_CHECKING:
     from aiohttp import ClientSession
     from torch import Tensor
+
+    from ablate.rollout.weights.shared import SharedMessage
 
 
 class ServerEngine:
@@ -84,7 +86,10 @@ class ServerEngine:
         self._positions: dict[str, dict[str, Any] | None] = {}  # YaRN's parameters as each server has them now
         self._context = longest
         self._version: str | None = None  # of the weights; None until this client has loaded any
-        self._broadcast: Broadcast | None = None
+        self._transfer: Transfer | None = None
+        self._is_asleep = False
+        if config.share_gpus:
+            self.sleep()  # a server starts awake
 
     def _first_answers(self, route: str, read: Callable[[bytes], Any]) -> dict[str, Any]:
         answers = self._pool.ask(self._config.urls, route, read=read)
@@ -107,13 +112,15 @@ class ServerEngine:
                 f"a context of {context_length} tokens is beyond the {self._longest} that the servers serve"
             )
         self._context = context_length
-        yarn = self._yarn(context_length)
-        positions = self._positions
-        self._stretch([url for url in self._pool.live if url not in positions or positions[url] != yarn])
+        if not self._is_asleep:  # else the tables have no memory: ``load_weights`` writes them
+            self._stretch()
         self._pool.check_enough()
 
-    def _stretch(self, urls: Sequence[str]) -> None:
+    def _stretch(self, back: Sequence[str] = ()) -> None:
+        """Write the rotations where others are, or where they are not known, as on the servers that came ``back``."""
         yarn = self._yarn(self._context)
+        known = {url: positions for url, positions in self._positions.items() if url not in back}
+        urls = [url for url in self._pool.live if url not in known or known[url] != yarn]
         changed = self._pool.post(urls, "/collective_rpc", {"method": "use_positions", "args": [yarn]})
         self._drop_cached_prefixes(changed)
         self._positions |= dict.fromkeys(changed, yarn)
@@ -197,6 +204,15 @@ class ServerEngine:
             "cache_salt": f"{self._version}-{self._context}",  # vLLM refuses "/" in it
         }
 
+    def sleep(self) -> None:
+        """Free the GPUs for the trainer, whose ranks share them, until the next weights come; see ``share_gpus``.
+
+        Raises:
+            TooFewServers: if a server may hold its memory all the same.
+        """
+        self._version, self._is_asleep = None, True
+        self._pool.put_to_sleep()
+
     # --- weights ----------------------------------------------------------------------------------------------------
 
     def load_weights(self, weights: Iterable[tuple[str, Tensor]] | Path | str) -> None:
@@ -213,7 +229,10 @@ class ServerEngine:
             )
         back = self._pool.rejoin()
         self._version = uuid4().hex  # never that of another run, whose servers these may have been
-        self._pool.post(self._pool.live, "/pause?mode=abort", {})
+        if self._is_asleep:  # and paused; caches would take the memory in which the trainer gathers weights
+            self._pool.wake("weights")
+        else:
+            self._pool.post(self._pool.live, "/pause?mode=abort", {})
         self._stretch(back)
         if isinstance(weights, str | Path):
             self._replace("replace_weights_from_directory", Path(weights))
@@ -222,6 +241,9 @@ class ServerEngine:
                 self._replace("replace_weights_from_file", path)
         else:
             self._send(weights)
+        if self._is_asleep:
+            self._pool.wake("kv_cache")
+            self._is_asleep = False
         self._drop_cached_prefixes(self._pool.live)
         self._retire_other_weights()
         self._pool.post(self._pool.live, "/resume", {})
@@ -231,20 +253,24 @@ class ServerEngine:
         replaced = self._pool.post(self._pool.live, "/collective_rpc", body, is_long=True)
         self._pool.post(replaced, "/update_weight_version", {"new_version": self._version})
 
-    def _send(self, weights: Iterable[tuple[str, Tensor]]) -> None:
+    def _send(self, weights: Iterable[tuple[str, Tensor]] | Iterable[SharedMessage]) -> None:
         if not self._pool.live:
             return  # sampling will say so
-        if self._broadcast is None or self._broadcast.urls != self._pool.live:
-            self._broadcast = Broadcast(
-                list(self._pool.live), bucket_mib=self._config.bucket_mib, timeout_s=self._config.silence_s
-            )
+        if self._transfer is None or self._transfer.urls != self._pool.live:
+            self._transfer = self._new_transfer(list(self._pool.live))
         try:
-            self._broadcast.send(weights, self._version)
+            self._transfer.send(weights, self._version)
         except BroadcastFailed as error:
-            self._broadcast = None
+            self._transfer = None
             for url, failure in error.failures.items():
                 self._pool.retire(url, failure)
             raise WeightsIncomplete(str(error)) from error
+
+    def _new_transfer(self, urls: list[str]) -> Transfer:
+        config = self._config
+        if config.share_gpus:
+            return ThroughMemory(urls, config.silence_s)
+        return Broadcast(urls, bucket_mib=config.bucket_mib, timeout_s=config.silence_s)
 
     def _drop_cached_prefixes(self, urls: Sequence[str]) -> None:
         for url, answer in self._pool.post(urls, "/reset_prefix_cache", {}, read=read_cache_reset).items():

@@ -61,7 +61,7 @@ async def call(
     Raises:
         ServerFailed: if the server is not there, does not answer in time, or gives another answer than it should.
     """
-    from aiohttp import ClientError
+    from aiohttp import ClientConnectionError, ClientError
 
     method = "GET" if body is None else "POST"
     try:
@@ -84,7 +84,8 @@ async def call(
     except WrongAnswer as error:
         raise ServerFailed(f"{url} sent {error}", is_refusal=True) from error
     except (ClientError, OSError, ValueError) as error:
-        raise ServerFailed(f"{url}: {error}") from error
+        is_gone = isinstance(error, ClientConnectionError)
+        raise ServerFailed(f"{url}: {error}", is_gone=is_gone) from error
 
 
 async def bounded(answer: ClientResponse, max_bytes: int) -> bytes:

@@ -40,6 +40,25 @@ class ServerPool:
             self.retired[url] = error
             print(f"a server is out until the next weight update: {error}", file=sys.stderr, flush=True)
 
+    def put_to_sleep(self) -> None:
+        """Let all servers free their GPUs, also those that are retired: a rank of the trainer needs the memory.
+
+        Raises:
+            TooFewServers: if a server may still hold its memory, because it neither obeys nor is gone.
+        """
+        for url, answer in self.ask(self.urls, "/sleep?level=2&mode=abort", {}).items():
+            if isinstance(answer, ServerFailed):
+                self.retire(url, answer)
+                if not answer.is_gone:
+                    raise TooFewServers(
+                        f"a server may hold the memory of a GPU that it shares with the trainer: {answer}; the job has "
+                        "to begin again"
+                    )
+
+    def wake(self, tag: str) -> None:
+        """Give every live server memory again, for its ``weights`` or its ``kv_cache``, empty."""
+        self.post(self.live, f"/wake_up?tags={tag}", {})
+
     def check_enough(self) -> None:
         """Raise ``TooFewServers`` if fewer are alive than ``rollout.engine.min_live_share`` asks for.
 

@@ -16,6 +16,7 @@ from vllm.model_executor.model_loader.reload import finalize_layerwise_reload, i
 
 from ablate.rollout.vllm.worker import repack_tied_head
 from ablate.rollout.weights.buckets import Group, MessageLayout, open_group, unpacked
+from ablate.rollout.weights.shared import SharedReader
 
 
 @dataclass
@@ -37,6 +38,8 @@ class Message(WeightTransferUpdateInfo):
     names: list[str]
     dtypes: list[str]
     shapes: list[list[int]]
+    path: str | None = None  # of this machine's memory that holds it; None: it comes by broadcast
+    num_mapped: int = 0  # bytes there
 
 
 class Receiver(WeightTransferEngine[Meeting, Message]):
@@ -47,6 +50,7 @@ class Receiver(WeightTransferEngine[Meeting, Message]):
     supports_draft_weight_update = False
 
     _group: Group | None = None
+    _reader: SharedReader | None = None
     _is_loading = False
 
     def init_transfer_engine(self, init_info: Meeting) -> None:
@@ -72,8 +76,12 @@ class Receiver(WeightTransferEngine[Meeting, Message]):
             tuple(update_info.names), tuple(update_info.dtypes), tuple(tuple(shape) for shape in update_info.shapes)
         )
         # A new buffer for every message: a layer keeps its tensors until the last of them has come.
-        buffer = torch.empty(layout.num_bytes, dtype=torch.uint8, device=self.device)
-        self._group.broadcast(buffer)
+        if update_info.path is not None:
+            self._reader = self._reader or SharedReader()
+            buffer = self._reader.take(update_info.path, update_info.num_mapped, layout.num_bytes, self.device)
+        else:
+            buffer = torch.empty(layout.num_bytes, dtype=torch.uint8, device=self.device)
+            self._group.broadcast(buffer)
         self.model.load_weights(unpacked(layout, buffer))
 
     def finish_weight_update(self) -> None:

@@ -35,8 +35,11 @@ def engine_arguments(config: EngineConfig, longest: int, hf_config: dict[str, An
         "gpu_memory_utilization": config.gpu_memory_utilization,
         "enforce_eager": config.enforce_eager,
         "enable_prefix_caching": config.prefix_caching,
+        "kv_cache_dtype": config.kv_cache_dtype,
         "worker_extension_cls": "ablate.rollout.vllm.worker.WorkerExtension",
     }
+    if config.share_gpus and not on_cpu:  # on a CPU vLLM refuses the argument, and its routes do nothing
+        arguments["enable_sleep_mode"] = True
     overrides: dict[str, Any] = {}
     if longest > hf_config["max_position_embeddings"]:
         # vLLM refuses a max_model_len beyond the model's positions, and sizes its table of rotations by them.

@@ -20,6 +20,8 @@ SET_BY: dict[str, str | None] = {
     "tensor_parallel_size": "rollout.engine.tensor_parallel",
     "gpu_memory_utilization": "rollout.engine.gpu_memory_utilization",
     "kv_cache_memory_bytes": "rollout.engine.kv_cache_gib",
+    "kv_cache_dtype": "rollout.engine.kv_cache_dtype",
+    "enable_sleep_mode": "rollout.engine.share_gpus",
     "enforce_eager": "rollout.engine.enforce_eager",
     "enable_prefix_caching": "rollout.engine.prefix_caching",
     "generation_config": None,

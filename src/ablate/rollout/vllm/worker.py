@@ -13,6 +13,7 @@ from vllm.model_executor.layers.rotary_embedding.base import RotaryEmbedding, Ro
 from vllm.model_executor.layers.rotary_embedding.yarn_scaling_rope import YaRNScalingRotaryEmbedding
 
 from ablate.process.parents import end_with
+from ablate.rollout.weights.shared import machine_name
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -68,6 +69,10 @@ class WorkerExtension:
     def device_kind(self) -> str:
         """``cuda`` or ``cpu``: which group can carry weights to this worker."""
         return self.device.type
+
+    def machine_name(self) -> str:
+        """Names the machine whose memory this worker can read weights from."""
+        return machine_name()
 
     def make_room(self, num_bytes: int) -> None:
         """Find out whether there is memory for a message, before the trainer waits for this worker in one.

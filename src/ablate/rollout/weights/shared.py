@@ -9,10 +9,15 @@ from __future__ import annotations
 import mmap
 import os
 import threading
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from ablate.rollout.weights.buckets import MessageLayout, buckets
 
 
 class Mapped:
@@ -102,3 +107,58 @@ class SharedReader:
             self._memory, self._known = Mapped(fd, num_mapped), (path, num_mapped)
             os.close(fd)
         return self._memory.bytes[:num_bytes].to(device, copy=True)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the processes of one machine find a message."""
+
+    machine: str
+    path: str
+    num_mapped: int
+
+
+@dataclass(frozen=True)
+class SharedMessage:
+    """A message of weights that lies in the memory of every machine with a rank of the trainer."""
+
+    layout: MessageLayout
+    places: tuple[Place, ...]
+
+
+def machine_name() -> str:
+    """The same for two processes that find each other's memory in /proc."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip() + " " + str(Path("/proc/self/ns/pid").readlink())
+
+
+class SharedHandOff:
+    """One rank's part of a hand-off to servers on the trainer's GPUs.
+
+    A server cannot be in one NCCL group with a rank on its own GPU. So the first rank of every machine writes each
+    message, which all ranks gather, into the memory of that machine.
+
+    Args:
+        gathered: returns what every rank gave, in order of ranks, on every rank.
+        rank: of this process.
+        machine: where it runs; None: as ``machine_name`` says.
+    """
+
+    def __init__(
+        self, bucket_bytes: float, gathered: Callable[[Any], list[Any]], rank: int, machine: str | None = None
+    ) -> None:
+        self._bucket_bytes, self._gathered = bucket_bytes, gathered
+        self._machine = machine or machine_name()
+        self._buffer = SharedBuffer() if gathered(self._machine).index(self._machine) == rank else None
+
+    def wait_for_all(self) -> None:
+        """Return when every rank has come here, such as after it has made room for servers that wake."""
+        self._gathered(None)
+
+    def messages(self, weights: Iterable[tuple[str, Tensor]]) -> Iterator[SharedMessage]:
+        """The messages of a hand-off; every rank has to take all of them, and the leader's are read by the servers."""
+        for layout, packed in buckets(weights, self._bucket_bytes):
+            place = None
+            if self._buffer is not None:
+                place = Place(self._machine, self._buffer.path, self._buffer.put(packed))
+            yield SharedMessage(layout, tuple(each for each in self._gathered(place) if each is not None))
+            self.wait_for_all()  # the servers have read it once the leader asks for the next one

@@ -6,7 +6,7 @@ import functools
 import os
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -68,6 +68,14 @@ class World:
     def broadcast(self, value: Value) -> Value:
         """Return the leader's ``value`` (anything that pickles) on every rank; other ranks' arguments are ignored."""
         return value if self.leader_group is None else broadcast_from_leader(value, self.leader_group)
+
+    def gathered(self, value: Value) -> list[Value]:
+        """What every rank gave, in order of ranks, on every rank; returns when all have come."""
+        if self.leader_group is None:
+            return [value]
+        values: list[Any] = [None] * self.size
+        dist.all_gather_object(values, value, group=self.leader_group)
+        return values
 
     def sum_over_ranks(self, tensor: torch.Tensor) -> torch.Tensor:
         """Sum in place over all ranks."""
