@@ -16,11 +16,13 @@ from ablate.estimate.cells import estimates_of
 from ablate.estimate.settings import estimate_settings
 
 WORDS = [  # the reference run, small enough to be simulated forty times
-    *("experiment=nouscoder_14b", "objective=dapo", "seed=0", "parallel=gpu8"),
+    *("experiment=nouscoder_14b", "setting=apart", "objective=dapo", "seed=0", "parallel=gpu8"),
     *("context.stages=[{length:8192,steps:20}]", "rollout.prompts_per_step=8", "rollout.max_draws=64"),
     *("eval.contexts=[{length:8192,every:${eval.every}}]", "eval.select_at=8192", "eval.every=5"),
     *("eval.samples_per_problem=2", "eval.pass_at=[1]", "eval.expected_problems=40"),
 ]
+
+LAYOUT_OF_4 = ("parallel=gpu4", "rollout.engine.share_gpus=false")
 
 
 def advisor(*words, device="h100", own=WORDS):
@@ -65,7 +67,7 @@ def test_every_row_is_one_that_the_reference_run_can_take(advice):
 
 def test_the_hours_of_a_change_are_those_of_the_estimate_of_the_same_words(advice):
     asked, singles, _ = advice
-    for words, servers in ((("parallel=gpu4",), 12), (("rollout.lag=1",), 8), (("eval.every=10",), 8)):
+    for words, servers in ((LAYOUT_OF_4, 12), (("rollout.lag=1",), 8), (("eval.every=10",), 8)):
         (tried,) = (tried for each, tried in singles.items() if each.words == words)
         settings = estimate_settings(["device=h100", f"assumptions.servers={servers}"])
         (estimator,) = estimates_of([parse(compose([*WORDS, *words]))], *settings).values()
@@ -86,10 +88,19 @@ def test_what_is_taken_together_is_on_policy_fits_and_is_shorter_than_each_alone
     assert asked.tried(taken) == steps[-1][1]
 
 
+def test_a_layout_of_all_devices_shares_them_and_leaves_its_servers_the_memory_that_it_does_not_hold(advice):
+    _, singles, _ = advice
+    words, tried = next((each.words, tried) for each, tried in singles.items() if "parallel=gpu16" in each.words)
+    assert tried.devices == "16 + 0"
+    assert words[1] == "rollout.engine.share_gpus=true"
+    assert tried.fault is None
+    assert 0.3 < float(words[2].partition("=")[2]) < 0.9, "14B of 16 ranks, on 80 GB"
+
+
 def test_what_does_not_fit_the_device_is_said_and_not_taken(advice):
     _, singles, steps = advice
     unfit = [each for each, tried in singles.items() if tried.fault is not None]
-    assert any(each.words == ("parallel=gpu4",) for each in unfit), "14B in four parts, on 80 GB"
+    assert any(each.words == LAYOUT_OF_4 for each in unfit), "14B in four parts, on 80 GB"
     assert not set(unfit) & {each for each, _ in steps}
 
 

@@ -5,6 +5,7 @@ Everything is asked of the estimator that ``ablate.estimate`` uses, for the same
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +22,7 @@ from ablate.estimate.estimator import Estimator
 from ablate.estimate.machine import memory_warnings
 from ablate.estimate.memory import rank_memory
 from ablate.estimate.page import Table, number
+from ablate.estimate.shape import shape_of
 from ablate.estimate.training import layout_of
 from ablate.files import read_yaml
 
@@ -93,7 +95,7 @@ class Advisor:
         engine, device = config.rollout.engine, self.device
         left = self.num_devices - layout_of(config.parallel).world_size
         has_servers, servers = engine.placement == "servers", left // engine.tensor_parallel
-        if left < 0 or (has_servers and not servers):
+        if left < 0 or (has_servers and not servers and not engine.share_gpus):
             return None
         estimator = self._estimator(config, replace(self.assumptions, servers=max(1, servers)))
         estimate, fault = estimator.run(), None
@@ -107,11 +109,22 @@ class Advisor:
         return Tried(estimate.hours, f"{estimate.num_trainers} + {estimate.num_samplers}", fault)
 
     def alternatives(self) -> list[Alternative]:
-        """Every layout that leaves devices for servers, and the rows of conf/advise.yaml."""
-        found = [Alternative("GPUs", (f"parallel={name}",), None) for name in self.layouts]
+        """Every layout, with servers on the devices that it leaves or else on its own; the rows of conf/advise.yaml."""
+        found = [Alternative("GPUs", self.words_of_layout(name), None) for name in self.layouts]
         for row in read_yaml(Path(CONF_DIR, "advise.yaml"))["alternatives"]:
             found.append(Alternative(**{**row, "words": tuple(TIMES.sub(self.times, word) for word in row["words"])}))
         return found
+
+    def words_of_layout(self, name: str) -> tuple[str, ...]:
+        parallel, words = self.layouts[name], (f"parallel={name}",)
+        if self.config.rollout.engine.placement != "servers":
+            return words
+        if layout_of(parallel).world_size < self.num_devices:
+            return (*words, "rollout.engine.share_gpus=false")
+        resting = rank_memory(shape_of(self.config.model.architecture), parallel).at_rest(self.device)
+        room = math.floor(100 * (1 - resting / self.device.memory_bytes)) / 100
+        share = min(self.config.rollout.engine.gpu_memory_utilization, room)
+        return (*words, "rollout.engine.share_gpus=true", f"rollout.engine.gpu_memory_utilization={share}")
 
     def times(self, match: re.Match[str]) -> str:
         """The present value of a key times a factor."""
