@@ -366,7 +366,7 @@ def test_where_servers_share_the_trainers_gpus_all_of_them_sample_and_none_is_co
     estimator = Estimator(configuration(*ON_B200, *words), device, assumed, drops_groups=False)
     assert estimator.num_servers == 48
     assert not estimator.has_own_devices
-    step = estimator.step_of(estimator.batch(32_768, "a step"))
+    step = estimator.step_of(0, estimator.batch(0, 0))
     assert step.switch == assumed.switch_s
     assert step.seconds(0) == pytest.approx(step.collect + step.train + step.weights + step.switch)
     assert step.weights == pytest.approx(assumed.weights_s + 2 * 29.5e9 / (assumed.pinned_gb_s * 1e9), rel=0.01)

@@ -17,7 +17,7 @@ from ablate.config.checks import CHOICES
 from ablate.errors import UserError
 from ablate.models.hf_config import read_hf_config, yarn_factor
 from ablate.rollout.engine import Change, Request
-from ablate.rollout.open import OPENERS, open_engine
+from ablate.rollout.open import OPENERS, close_engines, open_engine
 from ablate.rollout.vllm.engine import VllmEngine, start
 from ablate.rollout.vllm.settings import CPU_TOKENS_PER_STEP, answer_check_of, engine_arguments, yarn_of
 
@@ -326,3 +326,4 @@ def test_an_engine_here_that_samples_from_damaged_weights_ends_the_run_with_a_se
     engine.load_weights(damaged)
     with pytest.raises(UserError, match=r"the engine gave the log-probability nan for the request .* may be damaged"):
         sample(engine, requests_for(4))
+    close_engines()  # what is no number stays in the blocks of its cache, and would be read by later requests
