@@ -61,7 +61,10 @@ def evaluate_checkpoint(config: RunConfig, checkpoint: Path | None, samples_out:
         programs[draw.problem.id] = [verifier.program_of(each.text) or "" for each in draw.completions]
 
     engine = config.rollout.engine
-    shared = SharedHandOff(engine.bucket_mib * 1024**2, lambda own: [own], 0) if engine.share_gpus else None
+    shared = None
+    if engine.share_gpus:
+        by_file = engine.weight_transfer == "file"
+        shared = SharedHandOff(engine.bucket_mib * 1024**2, lambda own: [own], 0, by_file=by_file)
     for context in config.eval.contexts:
         is_shared = shared is not None and checkpoint is not None
         sampling.load_weights(context.length, (0, step), shared.messages(weights) if is_shared else weights)

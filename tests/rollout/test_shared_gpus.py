@@ -10,7 +10,7 @@ import torch
 from aiohttp import web
 
 from ablate.errors import UserError
-from ablate.rollout.engine import TooFewServers
+from ablate.rollout.engine import TooFewServers, WeightsIncomplete
 from ablate.rollout.open import open_engine
 from ablate.rollout.weights.buckets import unpacked
 from ablate.rollout.weights.shared import SharedHandOff, SharedReader, machine_name
@@ -145,6 +145,34 @@ def test_a_server_without_a_rank_on_its_machine_is_named(servers, tiny_checkpoin
     client.sleep()
     with pytest.raises(UserError, match=rf"{servers[1].url} is on a machine without a rank of the trainer.*share_gpus"):
         client.load_weights(messages())
+
+
+def test_a_file_instead_of_messages(servers, tiny_checkpoint, tmp_path):
+    client = open_sharing(tiny_checkpoint, servers, weight_transfer="file", weights_dir=str(tmp_path))
+    client.sleep()
+    for server in servers:
+        server.log.clear()
+    client.load_weights(SharedHandOff(BUCKET_BYTES, lambda own: [own], rank=0, by_file=True).messages(WEIGHTS))
+    for server in servers:
+        order = [server.log.index(each) for each in (WAKE_WEIGHTS, "replace_weights_from_file", WAKE_CACHE)]
+        assert order == sorted(order)
+    requests = requests_for(4)
+    assert_all_sampled(sample(client, requests), requests)
+
+
+def test_a_server_that_interrupts_every_attempt_is_left_out_until_the_next_update(servers, tiny_checkpoint):
+    client = open_sharing(tiny_checkpoint, servers)
+    usual = servers[1].lies
+    on_path(servers[1], "/start_weight_update", refuse)
+    for _ in range(2):
+        with pytest.raises(WeightsIncomplete, match="no more"):
+            client.load_weights(messages())
+    client.load_weights(messages())
+    assert client._pool.live == [servers[0].url]
+    servers[1].lies = usual
+    client.sleep()
+    client.load_weights(messages())
+    assert client._pool.live == [server.url for server in servers]
 
 
 def test_only_servers_can_share_gpus(tiny_checkpoint):

@@ -256,6 +256,20 @@ def test_an_engine_of_all_contexts_samples_as_one_started_for_the_context(long_e
     assert sample(long_engine, requests) == expected
 
 
+def test_positions_change_although_an_update_of_the_weights_was_interrupted(long_engine, tiny_checkpoint):
+    from vllm.model_executor.model_loader.reload import initialize_layerwise_reload
+
+    requests = requests_for(8)
+    long_engine.load_weights(tiny_checkpoint)
+    long_engine.use_context(2 * CONTEXT)
+    stretched = sample(long_engine, requests)
+    long_engine.use_context(CONTEXT)
+    runner = long_engine._llm.engine_core.engine_core.model_executor.driver_worker.worker.model_runner
+    initialize_layerwise_reload(runner.get_model())  # nothing follows
+    long_engine.use_context(2 * CONTEXT)
+    assert sample(long_engine, requests) == stretched
+
+
 def sample_with_vllms_own_yarn(model_dir, requests):
     """Sample with an engine whose positions vLLM stretches when it starts."""
     config = small_engine_config(placement="inline")

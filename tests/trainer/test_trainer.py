@@ -50,6 +50,18 @@ def test_gradients_may_be_freed_between_updates(trainer, batch, tiny_checkpoint)
     assert steps[0] == steps[1]
 
 
+@pytest.mark.parametrize("layout", [cases.SINGLE, cases.layout_named("bf16_distributed")])
+def test_the_optimizer_keeps_no_view_of_freed_gradients(layout, tiny_checkpoint):
+    """With its state on the host, loading a checkpoint makes a step, which would read them."""
+    trainer, objective = cases.open_trainer(tiny_checkpoint, layout), cases.objective_named("grpo")
+    batch = make_batch(cases.rollout_groups(), objective)
+    trainer.update(replace(batch, old_logp_BT=trainer.logp(batch)[0]), objective)
+    trainer.free_gradients()
+    parameters = [each for group in trainer.optimizer.param_groups for each in group["params"]]
+    assert parameters
+    assert all(getattr(each, name, None) is None for each in parameters for name in ("grad", "decoupled_grad"))
+
+
 def test_a_step_does_not_depend_on_padding_or_on_the_order_of_rows(trainer, batch, tiny_checkpoint):
     objective = cases.objective_named("gspo_plus")
     expected = trainer.update(batch, objective)

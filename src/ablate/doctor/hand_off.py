@@ -66,7 +66,8 @@ def checked(config: RunConfig, served: Path, trained: Path, engine_config: Engin
     trainer = open_trainer(config, trained)
     world, start = trainer.world, time.perf_counter()
     if shares:
-        shared = SharedHandOff(engine_config.bucket_mib * 2**20, world.gathered, world.rank)
+        by_file = engine_config.weight_transfer == "file"
+        shared = SharedHandOff(engine_config.bucket_mib * 2**20, world.gathered, world.rank, by_file=by_file)
         trainer.gather_weights(engine.load_weights, shared.messages)
     else:
         trainer.gather_weights(engine.load_weights)
@@ -75,7 +76,8 @@ def checked(config: RunConfig, served: Path, trained: Path, engine_config: Engin
     gap = mean_gap(trainer.logp(batch)[0], batch.rollout_logp_BT, batch)
     close_engines()
     precision = config.parallel.precision
-    way, differ = "memory" if shares else engine_config.weight_transfer, f"{gap:.1e} nats a token ({precision})"
+    uses_memory = shares and engine_config.weight_transfer != "file"
+    way, differ = "memory" if uses_memory else engine_config.weight_transfer, f"{gap:.1e} nats a token ({precision})"
     says = f"{way}: {seconds:.2f} s; both then differ by {differ}"
     return judged("hand-off to a server", gap, precision, says)
 

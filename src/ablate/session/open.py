@@ -68,7 +68,8 @@ def open_session(
             sampling = taking_from_api(sampling, run.path)
         world, shared = trainer.world, None
         if engine.share_gpus:
-            shared = SharedHandOff(engine.bucket_mib * MIB, world.gathered, world.rank)
+            by_file = engine.weight_transfer == "file"
+            shared = SharedHandOff(engine.bucket_mib * MIB, world.gathered, world.rank, by_file=by_file)
         session = Session(config, run, objective, trainer, sampling, display, mirror, received_signals, shared)
         stack.callback(session.writer.shutdown)
         yield session

@@ -128,6 +128,7 @@ class Trainer:
 
     def free_gradients(self) -> None:
         """Give back the memory of the gradients until the next update, and what the allocator keeps."""
+        self.optimizer.zero_grad()  # views of that memory, which Megatron's optimizer reads when it loads a checkpoint
         with cpu.answering_for_cuda():
             self.data_parallel.offload_grad_buffers()
         self._has_gradients = False

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import shlex
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ablate.rollout.weights.shared import SharedMessage
+
+MAX_INTERRUPTIONS = 2  # a server that interrupts a weight update as often takes no part in it
 
 
 class ServerEngine:
@@ -87,6 +90,7 @@ class ServerEngine:
         self._context = longest
         self._version: str | None = None  # of the weights; None until this client has loaded any
         self._transfer: Transfer | None = None
+        self._interruptions: Counter[str] = Counter()  # by server, of the present update
         self._is_asleep = False
         if config.share_gpus:
             self.sleep()  # a server starts awake
@@ -227,7 +231,9 @@ class ServerEngine:
                 "rollout.engine.weight_transfer=file needs rollout.engine.weights_dir, a directory that the trainer "
                 "and the servers share"
             )
-        back = self._pool.rejoin()
+        # A server whose GPU is lost still says that it is alive, and would interrupt this update for ever.
+        given_up = [url for url, count in self._interruptions.items() if count >= MAX_INTERRUPTIONS]
+        back = self._pool.rejoin(without=given_up)
         self._version = uuid4().hex  # never that of another run, whose servers these may have been
         if self._is_asleep:  # and paused; caches would take the memory in which the trainer gathers weights
             self._pool.wake("weights")
@@ -247,6 +253,7 @@ class ServerEngine:
         self._drop_cached_prefixes(self._pool.live)
         self._retire_other_weights()
         self._pool.post(self._pool.live, "/resume", {})
+        self._interruptions.clear()
 
     def _replace(self, method: str, path: Path) -> None:
         body = {"method": method, "args": [str(path)]}
@@ -262,6 +269,7 @@ class ServerEngine:
             self._transfer.send(weights, self._version)
         except BroadcastFailed as error:
             self._transfer = None
+            self._interruptions.update(list(error.failures))
             for url, failure in error.failures.items():
                 self._pool.retire(url, failure)
             raise WeightsIncomplete(str(error)) from error

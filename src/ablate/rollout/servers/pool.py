@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from ablate.config import EngineConfig
@@ -25,9 +25,14 @@ class ServerPool:
         self._silence_s, self._load_limit_s = config.silence_s, config.load_limit_s
         self._min_live_share = config.min_live_share
 
-    def rejoin(self) -> list[str]:
-        """Let retired servers that answer take part again, and return them: they need weights and positions."""
-        alive = self.ask(list(self.retired), "/collective_rpc", {"method": "is_alive"}, timeout_s=CONNECT_TIMEOUT_S)
+    def rejoin(self, without: Collection[str] = ()) -> list[str]:
+        """Let retired servers that answer take part again, and return them: they need weights and positions.
+
+        Args:
+            without: servers that stay retired.
+        """
+        asked = [url for url in self.retired if url not in without]
+        alive = self.ask(asked, "/collective_rpc", {"method": "is_alive"}, timeout_s=CONNECT_TIMEOUT_S)
         back = [url for url, answer in alive.items() if not isinstance(answer, ServerFailed)]
         self.retired = {url: error for url, error in self.retired.items() if url not in back}
         self.live = [url for url in self.urls if url in self.live or url in back]

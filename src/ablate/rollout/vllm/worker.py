@@ -11,6 +11,7 @@ from vllm.config import set_current_vllm_config
 from vllm.distributed.weight_transfer.factory import WeightTransferEngineFactory
 from vllm.model_executor.layers.rotary_embedding.base import RotaryEmbedding, RotaryEmbeddingBase
 from vllm.model_executor.layers.rotary_embedding.yarn_scaling_rope import YaRNScalingRotaryEmbedding
+from vllm.model_executor.model_loader.reload import finalize_layerwise_reload
 
 from ablate.process.parents import end_with
 from ablate.rollout.weights.shared import machine_name
@@ -51,12 +52,15 @@ class WorkerExtension:
         Args:
             yarn: ``rope_parameters`` of a Hugging Face config.json.
         """
-        modules = {
-            module for module in self.model_runner.get_model().modules() if isinstance(module, RotaryEmbeddingBase)
-        }
+        model = self.model_runner.get_model()
+        modules = {module for module in model.modules() if isinstance(module, RotaryEmbeddingBase)}
         if not modules or {type(module) for module in modules} != {RotaryEmbedding}:
             found = sorted({type(module).__name__ for module in modules})
             raise ValueError(f"positions can be stretched where the model has vLLM's RotaryEmbedding, not {found}")
+        if any(module.cos_sin_cache.is_meta for module in modules):
+            # An interrupted update left the layers without memory, and what is written there is lost.
+            with set_current_vllm_config(self.vllm_config):
+                finalize_layerwise_reload(model, self.model_config)
         with torch.inference_mode(), set_current_vllm_config(self.vllm_config), torch.device(self.device):
             for module in modules:
                 table = rotations(module, yarn)

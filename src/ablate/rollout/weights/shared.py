@@ -141,12 +141,19 @@ class SharedHandOff:
         gathered: returns what every rank gave, in order of ranks, on every rank.
         rank: of this process.
         machine: where it runs; None: as ``machine_name`` says.
+        by_file: the leader writes a file instead (``rollout.engine.weight_transfer=file``).
     """
 
     def __init__(
-        self, bucket_bytes: float, gathered: Callable[[Any], list[Any]], rank: int, machine: str | None = None
+        self,
+        bucket_bytes: float,
+        gathered: Callable[[Any], list[Any]],
+        rank: int,
+        machine: str | None = None,
+        *,
+        by_file: bool = False,
     ) -> None:
-        self._bucket_bytes, self._gathered = bucket_bytes, gathered
+        self._bucket_bytes, self._gathered, self._by_file = bucket_bytes, gathered, by_file
         self._machine = machine or machine_name()
         self._buffer = SharedBuffer() if gathered(self._machine).index(self._machine) == rank else None
 
@@ -154,11 +161,22 @@ class SharedHandOff:
         """Return when every rank has come here, such as after it has made room for servers that wake."""
         self._gathered(None)
 
-    def messages(self, weights: Iterable[tuple[str, Tensor]]) -> Iterator[SharedMessage]:
-        """The messages of a hand-off; every rank has to take all of them, and the leader's are read by the servers."""
-        for layout, packed in buckets(weights, self._bucket_bytes):
-            place = None
-            if self._buffer is not None:
-                place = Place(self._machine, self._buffer.path, self._buffer.put(packed))
-            yield SharedMessage(layout, tuple(each for each in self._gathered(place) if each is not None))
-            self.wait_for_all()  # the servers have read it once the leader asks for the next one
+    def messages(self, weights: Iterable[tuple[str, Tensor]]) -> Iterator[SharedMessage | tuple[str, Tensor]]:
+        """The messages of a hand-off; every rank has to take all of them, and the leader's are read by the servers.
+
+        With ``by_file`` they are the weights as they come.
+        """
+        packed: Tensor | None = None
+        if self._by_file:
+            yield from weights
+        else:
+            for layout, packed in buckets(weights, self._bucket_bytes):
+                place = None
+                if self._buffer is not None:
+                    place = Place(self._machine, self._buffer.path, self._buffer.put(packed))
+                yield SharedMessage(layout, tuple(each for each in self._gathered(place) if each is not None))
+                self.wait_for_all()  # the servers have read it once the leader asks for the next one
+        packed = None
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()  # what gathering took: the servers' caches get their memory next
+        self.wait_for_all()
