@@ -13,7 +13,7 @@ from huggingface_hub.cli.hf import app
 
 import ablate.estimate.__main__
 import ablate.report
-import ablate_analysis.report
+import ablate_analysis.finished
 from ablate.cli import compose
 from ablate.config import parse
 from ablate.curate.settings import CurateConfig
@@ -96,7 +96,7 @@ def test_the_report_of_the_four_runs_opens(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     small = ["report.resamples=200", "report.run_pages=false"]
     monkeypatch.setattr(sys, "argv", ["ablate.report", *words, *small])
-    monkeypatch.setattr(ablate_analysis.report, "all_figures", lambda *_: [])
+    monkeypatch.setattr(ablate_analysis.finished, "all_figures", lambda *_: [])
     ablate.report.main()
     assert "report.html" in capsys.readouterr().out
 

@@ -71,6 +71,13 @@ RIGHT, WRONG = "n = int(input())\nprint(1, n - 1)", "n = int(input())\nprint(1, 
 
 @pytest.fixture(scope="module")
 def verifier(make_config):
+    with open_verifier(replace(make_config(), checker_time_limit_s=10, cache=False, retries=0)) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def hasty(make_config):
+    """For checkers that take for ever."""
     with open_verifier(replace(make_config(), checker_time_limit_s=1, cache=False, retries=0)) as opened:
         yield opened
 
@@ -112,7 +119,7 @@ FAILURES = {
     "import threading\nthreading.Thread(target=print, args=(0,)).start()\nprint(1)": "printed no score",
     "import sys\nsys.exit(3)": "ended with 3",
     "x = [0] * 10**10\nprint(1)": "MemoryError",
-    "def f(n): return f(n + 1)\nf(0)": "RecursionError",
+    "import sys\nsys.setrecursionlimit(200)\ndef f(n): return f(n + 1)\nf(0)": "RecursionError",
     "import sys\nsys.stdout.close()": "",
     "import os\nos.close(1)\nos.close(0)": "",
     "import socket\nsocket.create_connection(('127.0.0.1', 1))": "ended with 1",
@@ -121,7 +128,8 @@ FAILURES = {
 
 
 @pytest.mark.parametrize("text", FAILURES, ids=lambda text: text[:30])
-def test_a_checker_that_does_not_decide_is_an_infrastructure_error_with_its_reason(verifier, text):
+def test_a_checker_that_does_not_decide_is_an_infrastructure_error_with_its_reason(verifier, hasty, text):
+    verifier = hasty if "took more" in FAILURES[text] else verifier
     found = verdict_of(verifier, Checker("python", (("checker.py", text),)), RIGHT)
     assert found.is_infrastructure_error, found
     assert "the checker: " in found.detail
@@ -174,8 +182,8 @@ def test_a_compiled_checker_leaves_nothing_for_the_next_program(make_config):
         ('#include "testlib.h"\nint main() {}', "testlib.h"),
     ],
 )
-def test_a_compiled_checker_that_does_not_decide_is_an_infrastructure_error(verifier, text, said):
-    found = verdict_of(verifier, Checker("testlib", (("c.cpp", text),)), RIGHT)
+def test_a_compiled_checker_that_does_not_decide_is_an_infrastructure_error(verifier, hasty, text, said):
+    found = verdict_of(hasty if "for (;;)" in text else verifier, Checker("testlib", (("c.cpp", text),)), RIGHT)
     assert found.is_infrastructure_error
     assert said in found.detail or "took more than" in found.detail, found.detail
 
