@@ -41,7 +41,8 @@ def written_model(config: RunConfig, directory: Path) -> Path:
 
 
 @pytest.mark.parametrize("words", ON_SERVERS, ids="-".join)
-def test_vllm_reads_every_argument_and_accepts_the_model_with_them(words, tmp_path):
+def test_vllm_reads_every_argument_and_accepts_the_model_with_them(words, tmp_path, monkeypatch):
+    from vllm.config.model import current_platform
     from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args
     from vllm.utils.argparse_utils import FlexibleArgumentParser
@@ -52,6 +53,7 @@ def test_vllm_reads_every_argument_and_accepts_the_model_with_them(words, tmp_pa
     parsed = make_arg_parser(FlexibleArgumentParser()).parse_args(list(server.words[2:]))
     validate_parsed_serve_args(parsed)
     found = AsyncEngineArgs.from_cli_args(parsed)
+    monkeypatch.setattr(type(current_platform), "is_sleep_mode_available", lambda _: True)  # it is on a GPU
     expected = engine_arguments(config.rollout.engine, config.longest_context, hf_config(config), on_cpu=False)
     assert {name: getattr(found, name) for name in expected} == expected
     model_config = found.create_model_config()

@@ -305,7 +305,12 @@ def check_one_node(lines: list[str]) -> None:
 
 def test_one_node_without_a_gpu_for_generation_is_refused(tmp_path):
     environment = {"PATH": os.environ["PATH"], "ABLATE_PYTHON": sys.executable, "ABLATE_GPUS_PER_NODE": "4"}
-    environment |= {"ABLATE_PROCESSES_PER_NODE": "4", "ABLATE_DRY_RUN": "1"}
+    environment |= {
+        "ABLATE_PROCESSES_PER_NODE": "4",
+        "ABLATE_DRY_RUN": "1",
+        "ABLATE_CPUS_PER_TASK": "16",
+        "ABLATE_MEMORY": "0",
+    }
     command = [str(ROOT / "slurm" / "onenode.sbatch"), "experiment=tiny"]
     result = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert result.returncode == 2
