@@ -176,7 +176,7 @@ class SharedHandOff:
                     place = Place(self._machine, self._buffer.path, self._buffer.put(packed))
                 yield SharedMessage(layout, tuple(each for each in self._gathered(place) if each is not None))
                 self.wait_for_all()  # the servers have read it once the leader asks for the next one
-        packed = None
+        packed = None  # its memory, too, is free below
         if torch.cuda.is_available():
             torch.cuda.empty_cache()  # what gathering took: the servers' caches get their memory next
         self.wait_for_all()
